@@ -1,0 +1,20 @@
+//! SQL in, decision out: where a statement may run, and why.
+//!
+//! Pure: no async, no I/O, no clock. Sequence of one question:
+//! [`classify`] turns SQL text into a [`Classified`] (what would it do, under this catalog,
+//! `search_path` and role), [`decide`] turns that, the session's state and the operator's policy
+//! into a [`Decision`] (where may it run), each with a [`Reason`].
+
+pub mod catalog;
+pub mod classify;
+pub mod decide;
+pub mod hint;
+pub mod reason;
+pub mod rules;
+pub mod statement;
+
+pub use catalog::Catalog;
+pub use classify::{Classified, Classifier, Scope};
+pub use decide::{Decision, Policy, SessionView, decide};
+pub use reason::{PinReason, Reason, Target};
+pub use statement::{SessionEffect, Statement, TransactionModes, TransactionStep};

@@ -1,0 +1,222 @@
+//! What one SQL statement would do.
+
+use crate::reason::{PinReason, Reason};
+use std::sync::Arc;
+
+/// One statement of a SQL text, resolved against a catalog, a `search_path` and a role.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// The kind of statement, for rules and logs.
+    pub kind: Kind,
+    /// `Ok` when proved read-only on a hot standby, with the reason to say so; otherwise why not.
+    pub verdict: Result<Reason, Reason>,
+    /// The relations that it reads, for freshness.
+    pub reads: Footprint,
+    /// The relations that it may write.
+    pub writes: Footprint,
+    /// What it does to the transaction it runs in.
+    pub transaction: Option<TransactionStep>,
+    /// What it leaves behind in the session, in order.
+    pub effects: Vec<SessionEffect>,
+    /// Schema-qualified names (`schema.name`) of relations named or reached, for rules.
+    pub relations: Vec<Arc<str>>,
+    /// Names of functions called (qualified as far as resolved), for rules.
+    pub functions: Vec<Arc<str>>,
+}
+
+/// A coarse name for the statement: `select`, `insert`, `set`, ….
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// SELECT, VALUES, TABLE.
+    Select,
+    /// INSERT.
+    Insert,
+    /// UPDATE.
+    Update,
+    /// DELETE.
+    Delete,
+    /// MERGE.
+    Merge,
+    /// COPY in any form.
+    Copy,
+    /// EXPLAIN in any form.
+    Explain,
+    /// CREATE, ALTER, DROP, GRANT, COMMENT, …: what changes the catalog.
+    Ddl,
+    /// VACUUM, ANALYZE, REINDEX, CLUSTER, CHECKPOINT, TRUNCATE, LOCK, REFRESH….
+    Maintenance,
+    /// BEGIN, COMMIT, SAVEPOINT, PREPARE TRANSACTION, ….
+    Transaction,
+    /// SET, RESET, DISCARD.
+    Set,
+    /// SHOW.
+    Show,
+    /// PREPARE, EXECUTE, DEALLOCATE.
+    Prepare,
+    /// DECLARE, FETCH, MOVE, CLOSE.
+    Cursor,
+    /// LISTEN, NOTIFY, UNLISTEN.
+    Notify,
+    /// CALL, DO.
+    Call,
+    /// An empty statement.
+    Empty,
+    /// Everything else, and what does not parse.
+    Other,
+}
+
+impl Kind {
+    /// The word that rules and logs use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Select => "select",
+            Kind::Insert => "insert",
+            Kind::Update => "update",
+            Kind::Delete => "delete",
+            Kind::Merge => "merge",
+            Kind::Copy => "copy",
+            Kind::Explain => "explain",
+            Kind::Ddl => "ddl",
+            Kind::Maintenance => "maintenance",
+            Kind::Transaction => "transaction",
+            Kind::Set => "set",
+            Kind::Show => "show",
+            Kind::Prepare => "prepare",
+            Kind::Cursor => "cursor",
+            Kind::Notify => "notify",
+            Kind::Call => "call",
+            Kind::Empty => "empty",
+            Kind::Other => "other",
+        }
+    }
+}
+
+/// Which relations a statement touches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Footprint {
+    /// Exactly these (OIDs of the database's catalog), sorted, without duplicates; may be empty.
+    Relations(Arc<[u32]>),
+    /// Not known for certain: any relation at all.
+    Everything,
+}
+
+impl Footprint {
+    /// Touches nothing.
+    pub fn none() -> Self {
+        Footprint::Relations(Arc::from([]))
+    }
+
+    /// True when it certainly touches nothing.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Footprint::Relations(oids) if oids.is_empty())
+    }
+
+    /// Both together.
+    pub fn union(&self, other: &Footprint) -> Footprint {
+        match (self, other) {
+            (Footprint::Relations(a), _) if a.is_empty() => other.clone(),
+            (_, Footprint::Relations(b)) if b.is_empty() => self.clone(),
+            (Footprint::Relations(a), Footprint::Relations(b)) => {
+                let mut all: Vec<u32> = a.iter().chain(b.iter()).copied().collect();
+                all.sort_unstable();
+                all.dedup();
+                Footprint::Relations(all.into())
+            }
+            _ => Footprint::Everything,
+        }
+    }
+}
+
+/// A step of transaction control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransactionStep {
+    /// BEGIN or START TRANSACTION.
+    Begin(TransactionModes),
+    /// COMMIT or END; `chain` for AND CHAIN.
+    Commit {
+        /// AND CHAIN: a new transaction with the same modes begins at once.
+        chain: bool,
+    },
+    /// ROLLBACK or ABORT.
+    Rollback {
+        /// AND CHAIN: a new transaction with the same modes begins at once.
+        chain: bool,
+    },
+    /// SAVEPOINT name.
+    Savepoint(String),
+    /// RELEASE name.
+    Release(String),
+    /// ROLLBACK TO name.
+    RollbackTo(String),
+    /// PREPARE TRANSACTION: the session leaves the transaction, which stays on the server.
+    PrepareTransaction,
+}
+
+/// What BEGIN or SET TRANSACTION asked for; `None` where it said nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransactionModes {
+    /// READ ONLY (true) or READ WRITE (false).
+    pub read_only: Option<bool>,
+    /// The isolation level.
+    pub isolation: Option<Isolation>,
+    /// DEFERRABLE or NOT DEFERRABLE.
+    pub deferrable: Option<bool>,
+}
+
+/// Isolation levels as Postgres names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// READ UNCOMMITTED.
+    ReadUncommitted,
+    /// READ COMMITTED.
+    ReadCommitted,
+    /// REPEATABLE READ.
+    RepeatableRead,
+    /// SERIALIZABLE.
+    Serializable,
+}
+
+/// What a statement leaves behind in the session that ran it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionEffect {
+    /// A setting changes for the session (or until the end of the transaction, if `local`).
+    Set {
+        /// Lower-case name; `role` and `session_authorization` included.
+        name: String,
+        /// The value as text where it is a plain literal (of `pgweir.*` always looked at).
+        value: Option<String>,
+        /// SQL that brings the same setting about on another server, for the whole session:
+        /// `SET "name" = …` or `SELECT pg_catalog.set_config('name','value',false)`.
+        replay: Arc<str>,
+        /// SET LOCAL, or set_config(…, true).
+        local: bool,
+    },
+    /// RESET name, or SET name TO DEFAULT.
+    Reset {
+        /// Lower-case name.
+        name: String,
+        /// SET LOCAL … TO DEFAULT.
+        local: bool,
+    },
+    /// RESET ALL (does not touch role and session_authorization).
+    ResetAll,
+    /// SET TRANSACTION.
+    SetTransaction(TransactionModes),
+    /// DISCARD ALL.
+    DiscardAll,
+    /// DISCARD PLANS, SEQUENCES or TEMP.
+    DiscardSome,
+    /// SQL PREPARE name.
+    Prepare(String),
+    /// SQL EXECUTE name.
+    Execute(String),
+    /// SQL DEALLOCATE name.
+    Deallocate(String),
+    /// SQL DEALLOCATE ALL.
+    DeallocateAll,
+    /// It makes something that only this server connection has: the session must keep it.
+    Pin(PinReason),
+    /// It may end what a pin is for (UNLISTEN, pg_advisory_unlock, DROP, CLOSE, COMMIT of ON COMMIT DROP…):
+    /// worth asking the server whether the session is clean again.
+    MayUnpin,
+}
