@@ -6,6 +6,7 @@
 pub mod files;
 pub mod keys;
 pub mod reader;
+pub mod reference;
 pub mod reload;
 mod valid;
 pub mod value;
