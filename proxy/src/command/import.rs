@@ -350,7 +350,7 @@ batch = pool_mode=session pool_size=3
         assert_eq!((config.limits.clients_max, config.pool.server_connections_max), (500, 15));
         assert_eq!(config.pool.mode, PoolMode::Transaction);
         assert_eq!(config.pool.lease_wait, Duration::from_secs(86_400));
-        assert_eq!(config.pool.server_idle, Duration::MAX);
+        assert_eq!(config.pool.server_idle.as_secs() / 86_400, 30 * 365);
         assert_eq!(config.pool.server_lifetime, Duration::from_millis(1_800_500));
         assert_eq!(config.console.admin_users, ["root", "ops"]);
         let names: Vec<_> = config.users.iter().map(|u| u.name.as_str()).collect();

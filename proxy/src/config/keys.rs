@@ -255,7 +255,7 @@ pub const KEYS: &[Key] = &[
     key("http.address", OptionalAddress, Some("\"127.0.0.1:9127\""), Reload,
         "Where HTTP is answered. On loopback by default; `\"off\"`: nowhere."),
     key("http.token", Text, None, Reload,
-        "Bearer token asked for on every path but `/healthz` and `/readyz`. In `http.token_file` or the environment variable PGWEIR_HTTP_TOKEN it stays out of this file."),
+        "Bearer token asked for by `/metrics` and by the status page's data; `/healthz` and `/readyz` never ask. In `http.token_file` or the environment variable PGWEIR_HTTP_TOKEN it stays out of this file."),
     key("http.token_file", Path, None, Reload,
         "File with the token; a line end is cut off."),
     key("http.tls.certificate", Path, None, Reload,

@@ -132,6 +132,9 @@ fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings
     cluster
 }
 
+/// Long enough to be never, short enough to be added to a clock.
+pub(super) const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+
 /// At most so many nodes: each has probers, pools and metrics of its own.
 const NODES_MAX: usize = 256;
 
@@ -229,9 +232,9 @@ fn pool(section: &Section<'_, '_>) -> Pool {
         mode: pool_mode(&section.read::<String>("mode")),
         lease_wait: section.read("lease_wait"),
         // A notice that comes later than the end of the wait never comes.
-        lease_wait_notice: section.read::<Off<_>>("lease_wait_notice").0.unwrap_or(Duration::MAX),
-        server_idle: section.read::<Off<_>>("server_idle").0.unwrap_or(Duration::MAX),
-        server_lifetime: section.read::<Off<_>>("server_lifetime").0.unwrap_or(Duration::MAX),
+        lease_wait_notice: section.read::<Off<_>>("lease_wait_notice").0.unwrap_or(NEVER),
+        server_idle: section.read::<Off<_>>("server_idle").0.unwrap_or(NEVER),
+        server_lifetime: section.read::<Off<_>>("server_lifetime").0.unwrap_or(NEVER),
         server_connect: section.read("server_connect"),
         server_statements_max: section.read("server_statements_max"),
     };
