@@ -1,5 +1,7 @@
 //! Every bound that is not configurable, each with its reason.
 
+use std::time::Duration;
+
 /// A start-up packet: what Postgres allows (`MAX_STARTUP_PACKET_LENGTH`).
 pub const STARTUP_BYTES_MAX: usize = 10_000;
 /// A password or SASL message: what Postgres allows (`PG_MAX_AUTH_TOKEN_LENGTH`).
@@ -23,3 +25,18 @@ pub const CANCELS_MAX: usize = 64;
 pub const WELCOMES_MAX: usize = 1_000;
 /// Prepared statements of one client.
 pub const CLIENT_STATEMENTS_MAX: usize = 10_000;
+/// Users of the cluster whose stored passwords are remembered; more are looked up again.
+pub const ACCOUNTS_MAX: usize = 10_000;
+/// How long a looked-up password counts: so soon is a changed one noticed, and so rarely is the cluster
+/// asked about one user.
+pub const VERIFIER_FRESH: Duration = Duration::from_secs(1);
+/// How long it counts while the cluster does not answer.
+pub const VERIFIER_STALE_MAX: Duration = Duration::from_secs(60);
+/// A look-up that takes longer on one node has failed there.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections per node that look users up: enough for several at once, few for the server.
+pub const LOOKUP_CONNECTIONS_MAX: usize = 4;
+/// How often certificate files are looked at for changes: a stat or three.
+pub const CERTIFICATES_CHECK_EVERY: Duration = Duration::from_secs(10);
+/// How often idle and old server connections are looked for.
+pub const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(1);

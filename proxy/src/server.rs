@@ -96,6 +96,11 @@ pub async fn dial(address: &str) -> io::Result<Stream> {
     Ok(Stream::Tcp(stream))
 }
 
+/// The host of `host:port`.
+fn host_of(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
 impl Server {
     /// Connects and logs in.
     ///
@@ -103,7 +108,7 @@ impl Server {
     /// The server's refusal as it is, ours, or the socket's. The caller bounds the time.
     pub async fn open(target: &Target, credentials: &Credentials, tls: &Connector) -> Result<Self, LoginError> {
         let stream = dial(&target.node.name).await?;
-        let mut connection = tls.connect(Connection::new(stream), &target.node.name).await?;
+        let mut connection = tls.connect(stream, host_of(&target.node.name)).await?;
         put_startup(&mut connection.output, target);
         connection.flush().await?;
         auth::log_in(&mut connection, &target.user, credentials).await?;
@@ -270,7 +275,7 @@ fn put_startup(out: &mut BytesMut, target: &Target) {
 /// The socket's.
 pub async fn cancel(target: &CancelTarget, tls: &Connector) -> io::Result<()> {
     let stream = dial(&target.address).await?;
-    let mut connection = tls.connect(Connection::new(stream), &target.address).await?;
+    let mut connection = tls.connect(stream, host_of(&target.address)).await?;
     let out = &mut connection.output;
     out.extend_from_slice(&(12 + target.secret.len() as u32).to_be_bytes());
     out.extend_from_slice(&(1234u32 << 16 | 5678).to_be_bytes());

@@ -18,6 +18,8 @@ use std::sync::Arc;
 pub struct Work {
     /// The texts that it runs or prepares, in order, neighbours that are equal once.
     pub parts: Vec<Arc<Classified>>,
+    /// The SQL of each.
+    pub texts: Vec<Bytes>,
     /// What its Parse messages prepare, in order.
     pub parsed: Vec<Arc<Prepared>>,
     /// All that is read.
@@ -30,10 +32,10 @@ pub struct Work {
 
 impl Work {
     fn nothing() -> Self {
-        Self { parts: vec![], parsed: vec![], reads: Footprint::none(), verdict: Ok(Reason::ReadOnly), shows: None }
+        Self { parts: vec![], texts: vec![], parsed: vec![], reads: Footprint::none(), verdict: Ok(Reason::ReadOnly), shows: None }
     }
 
-    fn add(&mut self, part: &Arc<Classified>) {
+    fn add(&mut self, part: &Arc<Classified>, sql: Bytes) {
         if self.parts.last().is_some_and(|last| Arc::ptr_eq(last, part)) {
             return;
         }
@@ -42,6 +44,7 @@ impl Work {
         }
         self.reads = if self.parts.is_empty() { part.reads.clone() } else { self.reads.union(&part.reads) };
         self.parts.push(part.clone());
+        self.texts.push(sql);
     }
 
     fn note_show(&mut self, part: &Classified, sql: &[u8]) {
@@ -55,7 +58,7 @@ impl Work {
     }
 
     fn unknown(reason: Reason) -> Self {
-        Self { parts: vec![], parsed: vec![], reads: Footprint::Everything, verdict: Err(reason), shows: None }
+        Self { parts: vec![], texts: vec![], parsed: vec![], reads: Footprint::Everything, verdict: Err(reason), shows: None }
     }
 
     /// The single statement that this is, if it is one.
@@ -82,7 +85,7 @@ impl Session {
                 let mut work = Work::nothing();
                 let part = self.weir.classifier.classify(sql, &self.memory.scope);
                 work.note_show(&part, sql);
-                work.add(&part);
+                work.add(&part, request.frames.slice_ref(sql));
                 work
             }
             Kind::Batch(_) => self.classify_batch(request)?,
@@ -105,7 +108,7 @@ impl Session {
                     let parse = frontend::parse(&body).ok_or_else(|| malformed("Parse"))?;
                     let prepared = self.prepare(&body, &parse);
                     work.note_show(&prepared.classified, parse.sql);
-                    work.add(&prepared.classified);
+                    work.add(&prepared.classified, prepared.sql.clone());
                     named.push((body.slice_ref(parse.name), work.parsed.len()));
                     work.parsed.push(prepared);
                 }
@@ -133,10 +136,10 @@ impl Session {
 
     fn add_named(&mut self, work: &mut Work, named: &[(Bytes, usize)], name: &[u8]) {
         if let Some((_, at)) = named.iter().rev().find(|(n, _)| n == name) {
-            let part = work.parsed[*at].classified.clone();
-            work.add(&part);
+            let prepared = work.parsed[*at].clone();
+            work.add(&prepared.classified, prepared.sql.clone());
         } else if let Some(prepared) = self.current(name) {
-            work.add(&prepared.classified);
+            work.add(&prepared.classified, prepared.sql.clone());
         } else {
             // Prepared by SQL, or not at all: only the session's own server can say.
             work.verdict = Err(Reason::Session);

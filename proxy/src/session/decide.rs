@@ -12,7 +12,8 @@ impl Session {
         let policy = &config.policy;
         let settings = self.memory.settings.now();
         let in_read_only_block = self.memory.in_read_only_block();
-        let view = SessionView {
+        let mut view = SessionView {
+            sql: &[],
             user: &self.who.user,
             database: &self.who.database,
             application_name: settings.value("application_name").unwrap_or(""),
@@ -25,7 +26,8 @@ impl Session {
         };
         let begins_read_only = work.parts.len() > 1 && work.parts.first().is_some_and(|p| begins_read_only(p));
         let mut decision: Option<Decision> = None;
-        for part in work.parts.iter().skip(usize::from(begins_read_only)) {
+        for (part, sql) in work.parts.iter().zip(&work.texts).skip(usize::from(begins_read_only)) {
+            view.sql = sql;
             let next = decide(part, &view, policy);
             decision = Some(match decision {
                 None => next,
