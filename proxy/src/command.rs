@@ -3,6 +3,7 @@
 pub mod check;
 pub mod import;
 pub mod reference;
+pub mod run;
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -28,6 +29,9 @@ pub struct CommandLine {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Serve
+    #[command(after_help = "Example:\n  pgweir run --config pgweir.toml\n\nSIGHUP reloads; SIGTERM and SIGINT drain and leave, a second one leaves at once.")]
+    Run(run::RunArgs),
     /// Look for mistakes in a configuration: all at once, each with file:line:column
     #[command(
         after_help = "Example:\n  pgweir check --config pgweir.toml\n\nExit code 1 if there is a mistake; warnings alone leave it at 0."
@@ -60,6 +64,7 @@ pub struct ConfigArgs {
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     match CommandLine::parse().command {
+        Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Reference(args) => reference::run(&args),
