@@ -1,5 +1,6 @@
 //! Every metric, each a kept handle.
 
+use crate::cluster::metrics::ClusterMetrics;
 use parking_lot::RwLock;
 use prometheus::{Histogram, IntCounter, IntCounterVec, Registry};
 use router_rules::{Reason, Target};
@@ -28,6 +29,8 @@ pub struct Metrics {
     pub lease_wait_seconds: Histogram,
     /// Statements run again on the primary after a replica's refusal, by cause.
     pub reroutes_total: IntCounterVec,
+    /// Nodes, lag and freshness.
+    pub cluster: ClusterMetrics,
 }
 
 impl Metrics {
@@ -52,8 +55,10 @@ impl Metrics {
         registry.register(Box::new(statements_total.clone()))?;
         registry.register(Box::new(lease_wait_seconds.clone()))?;
         registry.register(Box::new(reroutes_total.clone()))?;
+        let cluster = ClusterMetrics::register(&registry)?;
         Ok(Self {
             registry,
+            cluster,
             statements_total,
             databases: RwLock::default(),
             lease_wait_seconds,
