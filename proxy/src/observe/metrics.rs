@@ -5,6 +5,7 @@
 //! somebody scrapes, from [`Gauges`]. Labels are bounded: targets, reasons, causes and states are our
 //! words, nodes are configured, and databases beyond [`DATABASES_MAX`] share the label `other`.
 
+use crate::cluster::metrics::ClusterMetrics;
 use parking_lot::{Mutex, RwLock};
 use prometheus::proto::MetricFamily;
 use prometheus::{
@@ -159,6 +160,8 @@ pub struct Metrics {
     pub reroutes_total: IntCounterVec,
     /// Connections refused or ended by a limit, by the limit's name.
     pub refused_total: IntCounterVec,
+    /// Nodes, lag and freshness.
+    pub cluster: ClusterMetrics,
     config_reloads_total: IntCounterVec,
     clients: IntGaugeVec,
     server_connections: IntGaugeVec,
@@ -220,6 +223,7 @@ impl Metrics {
                 "Clients refused or ended by a limit",
                 &["limit"],
             )?,
+            cluster: ClusterMetrics::register(&made.0)?,
             config_reloads_total: made.counters(
                 "config_reloads_total",
                 "Reloads of the configuration, by result",
