@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod logging;
+mod look;
 pub mod metrics;
 pub mod picture;
 mod process;

@@ -320,6 +320,11 @@ impl Pool {
         (state.idle.len(), state.open)
     }
 
+    /// Shows each idle server, under the pool's lock: look, do not linger.
+    pub fn each_idle(&self, look: impl FnMut(&Server)) {
+        self.state.lock().idle.iter().for_each(look);
+    }
+
     /// The limit in force.
     pub fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)

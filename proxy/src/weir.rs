@@ -3,6 +3,7 @@
 use crate::auth::Directory;
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::gate::Gate;
 use crate::observe::Metrics;
 use crate::pool::Pools;
 use crate::net::tls::{Acceptor, Connector};
@@ -30,6 +31,8 @@ pub struct Weir {
     pub pools: Pools,
     /// The clients that are connected.
     pub registry: Registry,
+    /// PAUSE and RESUME.
+    pub gate: Gate,
     /// What servers report to a user with certain start-up settings.
     pub welcomes: Welcomes,
     /// TLS with clients, if configured.

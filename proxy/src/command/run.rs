@@ -101,6 +101,7 @@ fn build(config: Config) -> io::Result<Weir> {
         directory: Directory::new(&config),
         pools: Pools::default(),
         registry: Registry::default(),
+        gate: Default::default(),
         welcomes: Default::default(),
         acceptor: ArcSwapOption::new(acceptor),
         connector: Connector::new(&config.cluster.tls).map_err(io::Error::other)?,

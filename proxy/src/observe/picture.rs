@@ -22,18 +22,12 @@ pub struct ClientRow {
     pub state: &'static str,
     /// When it connected.
     pub connected: SystemTime,
-    /// When its last request came.
-    pub requested: SystemTime,
-    /// How long it has been waiting for a server.
-    pub waiting: Duration,
     /// Statements so far.
     pub statements: u64,
     /// Why it keeps its server, if it does.
     pub pin: Option<PinReason>,
     /// The process id of the server it has, and the server's node.
     pub server: Option<(i32, String)>,
-    /// It speaks TLS.
-    pub tls: bool,
 }
 
 /// One server connection.
@@ -45,21 +39,19 @@ pub struct ServerRow {
     pub database: String,
     /// The user.
     pub user: String,
-    /// `idle`, `active`, `opening`.
+    /// `idle` or `active`.
     pub state: &'static str,
     /// The server's process id.
     pub process: i32,
-    /// When it was opened.
-    pub opened: SystemTime,
-    /// When it was used last.
-    pub used: SystemTime,
+    /// When it was opened; known while it is idle.
+    pub opened: Option<SystemTime>,
+    /// When it was given back; known while it is idle.
+    pub used: Option<SystemTime>,
     /// The process id of the client that has it.
     pub client: Option<i32>,
-    /// It speaks TLS.
+    /// It speaks TLS; known while it is idle.
     pub tls: bool,
-    /// It will be closed when it comes back.
-    pub stale: bool,
-    /// Prepared statements on it.
+    /// Prepared statements on it; known while it is idle.
     pub statements: usize,
 }
 
@@ -72,16 +64,12 @@ pub struct PoolRow {
     pub database: String,
     /// The user.
     pub user: String,
-    /// Clients that have a server of it.
+    /// Servers that somebody has, or that are being opened.
     pub active: usize,
     /// Clients that wait for one.
     pub waiting: usize,
     /// Servers nobody has.
     pub idle: usize,
-    /// Servers being opened.
-    pub opening: usize,
-    /// How long the first in the queue has waited.
-    pub longest_wait: Duration,
     /// How many servers there may be.
     pub limit: usize,
     /// `transaction` or `session`.
@@ -208,12 +196,12 @@ impl Picture {
         }
         let mut servers: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
         for node in &self.nodes {
-            for state in ["active", "idle", "opening"] {
+            for state in ["active", "idle"] {
                 servers.insert((node.name.clone(), state), 0);
             }
         }
         for pool in &self.pools {
-            for (state, count) in [("active", pool.active), ("idle", pool.idle), ("opening", pool.opening)] {
+            for (state, count) in [("active", pool.active), ("idle", pool.idle)] {
                 *servers.entry((pool.node.clone(), state)).or_default() += count as i64;
             }
         }

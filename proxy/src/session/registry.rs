@@ -100,6 +100,11 @@ impl Card {
         *self.running_on.lock() = target;
     }
 
+    /// The server that it has, for people to see.
+    pub fn running_on(&self) -> Option<Arc<CancelTarget>> {
+        self.running_on.lock().clone()
+    }
+
     /// The server that runs its statement; the cancel on its way is counted there
     /// *before* the session could give the server back.
     pub fn start_cancel(&self) -> Option<Arc<CancelTarget>> {
