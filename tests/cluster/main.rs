@@ -1,0 +1,3 @@
+//! Tests that need a real cluster; one file per promise.
+
+mod harness_itself;
