@@ -1,0 +1,1 @@
+//! The catalog snapshot, read from the primary.

@@ -1,0 +1,1 @@
+//! The console: the database `pgweir` (or `pgbouncer`), asked in psql.
