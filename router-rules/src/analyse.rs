@@ -103,7 +103,7 @@ impl<'a> Analysis<'a> {
             statement.reads = Footprint::Everything;
             statement.writes = self.call_writes(facts);
             statement.functions =
-                facts.calls.iter().filter(|c| !c.column).map(|c| Arc::from(&*c.name.name)).collect();
+                facts.calls.iter().filter(|c| c.certain()).map(|c| Arc::from(&*c.name.name)).collect();
             return statement;
         };
         let mut resolver = Resolver::new(catalog, self.search_path, self.role);
@@ -128,7 +128,7 @@ impl<'a> Analysis<'a> {
     /// What the calls in a statement may write: nothing, as long as only built-ins that change no
     /// relation and functions proved read-only are called.
     fn call_writes(&self, facts: &Facts<'_>) -> Footprint {
-        let harmless = facts.calls.iter().filter(|call| !call.column).all(|call| {
+        let harmless = facts.calls.iter().filter(|call| call.certain()).all(|call| {
             let builtin = matches!(call.name.schema.as_deref(), None | Some("pg_catalog"))
                 && builtins::writes_nothing(&call.name.name);
             let user = self.catalog.is_none_or(|c| c.functions(&call.name.name).next().is_some());
@@ -303,7 +303,7 @@ impl<'a> Analysis<'a> {
         }
         let facts = walk::walk(tokens.slice(1, tokens.len()), Text::Sql);
         statement.functions =
-            facts.calls.iter().filter(|c| !c.column).map(|c| Arc::from(&*c.name.name)).collect();
+            facts.calls.iter().filter(|c| c.certain()).map(|c| Arc::from(&*c.name.name)).collect();
         effects::of_calls(&facts, tokens, self, &mut statement.effects);
         Analysed { statement, literals_matter: true }
     }

@@ -22,7 +22,7 @@ pub(crate) fn of_calls(
     analysis: &Analysis<'_>,
     effects: &mut Vec<SessionEffect>,
 ) {
-    for call in facts.calls.iter().filter(|call| !call.column) {
+    for call in facts.calls.iter().filter(|call| call.certain()) {
         let name = &*call.name.name;
         if matches!(call.name.schema.as_deref(), None | Some("pg_catalog")) {
             if name == "set_config" {

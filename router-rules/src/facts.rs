@@ -26,8 +26,27 @@ pub(crate) struct Call<'a> {
     pub shown: Vec<Shown>,
     /// The first argument, when it is a plain literal.
     pub literal: Option<String>,
-    /// Written as a column (`a.f`), which is a call only if `f` is a function of a row.
-    pub column: bool,
+    /// How it is written.
+    pub form: Form,
+}
+
+/// How certain it is that something is a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `f(…)`.
+    Call,
+    /// `a.f`: a call only if `f` is a function of a row.
+    Column,
+    /// A word of the grammar or an alias before a parenthesis: if anything by that name is not
+    /// harmless, then this may be a call of it.
+    Maybe,
+}
+
+impl Call<'_> {
+    /// True when it can be nothing but a call.
+    pub fn certain(&self) -> bool {
+        self.form == Form::Call
+    }
 }
 
 /// An operator as written.

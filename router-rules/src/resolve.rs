@@ -8,7 +8,7 @@
 
 use crate::builtins;
 use crate::catalog::{Catalog, Function, Relation, Type, Unknown};
-use crate::facts::{Call, Facts, Name, Operation, Shown};
+use crate::facts::{Call, Facts, Form, Name, Operation, Shown};
 use crate::lex;
 use crate::reason::Reason;
 use crate::statement::Footprint;
@@ -251,7 +251,7 @@ impl<'a> Resolver<'a> {
                 return false;
             };
             let facts = walk::walk(Tokens { sql: expression, list: &tokens }, Text::Sql);
-            for call in facts.calls.iter().filter(|call| !call.column) {
+            for call in facts.calls.iter().filter(|call| call.certain()) {
                 let name = &call.name.name;
                 let builtin = self.catalog.functions(name).next().is_none()
                     && (builtins::writes_nothing(name) || builtins::is_type(name));
@@ -281,14 +281,16 @@ impl<'a> Resolver<'a> {
 
     fn call(&mut self, call: &Call<'_>, facts: &Facts<'_>) -> Result<(), Reason> {
         let name = &*call.name.name;
-        if call.column {
+        if call.form == Form::Column {
             return self.functional_notation(call, facts);
         }
         let schema = call.name.schema.as_deref();
-        self.functions.push(match schema {
-            Some(schema) => format!("{schema}.{name}").into(),
-            None => Arc::from(name),
-        });
+        if call.certain() {
+            self.functions.push(match schema {
+                Some(schema) => format!("{schema}.{name}").into(),
+                None => Arc::from(name),
+            });
+        }
         let catalog: &'a Catalog = self.catalog;
         let mut candidates: Vec<&'a Function> = vec![];
         for function in catalog.functions(name) {
@@ -302,6 +304,10 @@ impl<'a> Resolver<'a> {
         }
         for function in &candidates {
             self.look_into_function(function)?;
+        }
+        if call.form == Form::Maybe {
+            let refused = builtins::refusal(name).filter(|_| !builtins::allows_function(name));
+            return refused.map_or(Ok(()), Err);
         }
         match schema {
             None | Some("pg_catalog") => {

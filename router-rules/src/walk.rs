@@ -11,7 +11,7 @@
 //! * INTO, locking clauses and data-modifying words end the matter.
 
 use crate::builtins;
-use crate::facts::{Call, Facts, Name, Operation, Shown};
+use crate::facts::{Call, Facts, Form, Name, Operation, Shown};
 use crate::lex::{self, Token, TokenKind};
 use crate::reason::Reason;
 use std::borrow::Cow;
@@ -288,9 +288,7 @@ const FROM_ENDS: &[&str] = &[
     "intersect",
     "except",
     "returning",
-    "set",
     "when",
-    "values",
 ];
 
 impl<'a> Walker<'a> {
@@ -378,9 +376,20 @@ impl<'a> Walker<'a> {
         self.facts.types.push(name);
     }
 
+    /// A name before a parenthesis that is probably no call.
+    fn maybe_called(&mut self, name: Name<'a>) {
+        self.facts.calls.push(Call {
+            name,
+            args: None,
+            shown: vec![],
+            literal: None,
+            form: Form::Maybe,
+        });
+    }
+
     fn column(&mut self, name: Name<'a>) {
         self.facts.words.push(name.name.clone());
-        self.facts.calls.push(Call { name, args: Some(1), shown: vec![None], literal: None, column: true });
+        self.facts.calls.push(Call { name, args: Some(1), shown: vec![None], literal: None, form: Form::Column });
     }
 
     /// A parenthesis opens; `call` is the name that stands before it.
@@ -537,6 +546,7 @@ impl<'a> Walker<'a> {
             _ => false,
         };
         if lists_columns {
+            self.maybe_called(name.clone());
             let cast = self.casts();
             if cast {
                 self.mention_type(name);
@@ -554,7 +564,7 @@ impl<'a> Walker<'a> {
             return;
         }
         let index = self.facts.calls.len();
-        self.facts.calls.push(Call { name, args: Some(0), shown: vec![], literal: None, column: false });
+        self.facts.calls.push(Call { name, args: Some(0), shown: vec![], literal: None, form: Form::Call });
         self.open(Some(index));
         self.at += 1;
     }
@@ -628,7 +638,7 @@ impl<'a> Walker<'a> {
                 frame.clause = Clause::Other;
                 frame.expects_table = false;
             }
-            "values" => {
+            "values" if self.tokens.is_mark(at + 1, "(") => {
                 self.frame().clause = Clause::Other;
                 self.frame().expects_table = false;
             }
@@ -683,6 +693,9 @@ impl<'a> Walker<'a> {
                 if NOT_CALLED.contains(&word)
                     || (self.text != Text::Sql && NOT_CALLED_PLPGSQL.contains(&word))
                 {
+                    if !is_reserved(word) {
+                        self.maybe_called(Name { schema: None, name: Cow::Owned(word.to_string()) });
+                    }
                     if matches!(word, "cast" | "treat") {
                         let index = self.facts.calls.len();
                         self.facts.calls.push(Call {
@@ -690,7 +703,7 @@ impl<'a> Walker<'a> {
                             args: None,
                             shown: vec![],
                             literal: None,
-                            column: false,
+                            form: Form::Call,
                         });
                         self.at += 1;
                         self.open(Some(index));
@@ -781,6 +794,14 @@ impl<'a> Walker<'a> {
     fn qualified_operator(&mut self) -> bool {
         let mut at = self.at + 2;
         let mut schema = None;
+        // `operator(x)` is a call like any other.
+        let mut ahead = at;
+        while self.tokens.identifier(ahead).is_some() && self.tokens.is_mark(ahead + 1, ".") {
+            ahead += 2;
+        }
+        if self.tokens.kind(ahead) != Some(TokenKind::Operator) || !self.tokens.is_mark(ahead + 1, ")") {
+            return false;
+        }
         while let Some(part) = self.tokens.identifier(at) {
             schema = Some(part);
             at += 1;
