@@ -166,9 +166,11 @@ pub enum Unknown {
     /// Something that was made after the snapshot: to the primary.
     #[default]
     Primary,
-    /// As above, but types are not part of the snapshot and are taken for harmless ones.
-    PrimaryButTypes,
-    /// As above, and relations are ordinary permanent tables (an application's log without a schema).
+    /// The same, but the snapshot is a sketch in the short form: it holds no types, no bodies and
+    /// no definitions. Types and views are taken for harmless ones, IMMUTABLE functions for what
+    /// they say, and its objects are visible whatever the `search_path`.
+    Sketch,
+    /// Relations are ordinary permanent tables: an application's log without its schema.
     OrdinaryTables,
 }
 

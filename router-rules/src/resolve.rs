@@ -205,6 +205,11 @@ impl<'a> Resolver<'a> {
         } else if listed && builtins::is_catalog_relation(&name.name) {
             return builtin_relation(&name.name);
         }
+        if self.catalog.unknown() == Unknown::Sketch {
+            if let Some(relation) = catalog.relations(&name.name).next() {
+                return Found::User(relation);
+            }
+        }
         if self.path.iter().any(|s| s == "information_schema") {
             return Found::Builtin;
         }
@@ -226,6 +231,7 @@ impl<'a> Resolver<'a> {
         }
         match relation.kind {
             'r' | 'p' | 'm' => {}
+            'v' if relation.definition.is_none() && self.catalog.unknown() == Unknown::Sketch => {}
             'v' => {
                 let definition = relation.definition.as_deref().ok_or(Reason::WritingView)?;
                 self.text(definition, Text::Sql, Some(&[])).map_err(through(Reason::WritingView))?;
@@ -362,6 +368,8 @@ impl<'a> Resolver<'a> {
 
     fn visible(&self, schema: &str, wanted: Option<&str>) -> bool {
         match wanted {
+            Some("pg_temp") => schema.starts_with("pg_temp"),
+            None if self.catalog.unknown() == Unknown::Sketch => true,
             Some(wanted) => schema == wanted,
             None => schema == "pg_catalog" || self.path.iter().any(|s| s == schema),
         }
@@ -378,9 +386,12 @@ impl<'a> Resolver<'a> {
         if let Some(extension) = &function.extension {
             return extension_function(extension, function, self.planning);
         }
+        if function.schema.starts_with("pg_temp") {
+            return Err(Reason::TemporaryRelation);
+        }
         if function.kind == 'a' {
             // An aggregate's own functions run in the executor only.
-            if self.planning {
+            if self.planning || self.catalog.unknown() == Unknown::Sketch {
                 return Ok(());
             }
             if function.parts.is_empty() {
@@ -417,7 +428,11 @@ impl<'a> Resolver<'a> {
                     Err(Reason::UnknownFunction)
                 }
             }
-            ("internal", None) if function.volatility == 'i' => Ok(()),
+            ("internal" | "sql" | "plpgsql", None)
+                if function.volatility == 'i' && self.catalog.unknown() == Unknown::Sketch =>
+            {
+                Ok(())
+            }
             _ => Err(Reason::UnknownFunction),
         }
     }

@@ -106,6 +106,7 @@ pub(crate) fn walk<'a>(tokens: Tokens<'a>, text: Text) -> Facts<'a> {
         frames: vec![Frame::new(Paren::Query)],
         facts: Facts::default(),
         operator_end: usize::MAX,
+        modifies: (0..tokens.len()).any(|at| tokens.is_any(at, &["insert", "update", "delete", "merge"])),
     };
     walker.run();
     walker.facts
@@ -170,6 +171,8 @@ struct Walker<'a> {
     at: usize,
     frames: Vec<Frame>,
     facts: Facts<'a>,
+    /// The statement modifies somewhere, so that SET and CONFLICT may be words of its grammar.
+    modifies: bool,
     /// Where the last `OPERATOR(…)` ended: its parenthesis ends no operand.
     operator_end: usize,
 }
@@ -378,18 +381,18 @@ impl<'a> Walker<'a> {
 
     /// A name before a parenthesis that is probably no call.
     fn maybe_called(&mut self, name: Name<'a>) {
-        self.facts.calls.push(Call {
-            name,
-            args: None,
-            shown: vec![],
-            literal: None,
-            form: Form::Maybe,
-        });
+        self.facts.calls.push(Call { name, args: None, shown: vec![], literal: None, form: Form::Maybe });
     }
 
     fn column(&mut self, name: Name<'a>) {
         self.facts.words.push(name.name.clone());
-        self.facts.calls.push(Call { name, args: Some(1), shown: vec![None], literal: None, form: Form::Column });
+        self.facts.calls.push(Call {
+            name,
+            args: Some(1),
+            shown: vec![None],
+            literal: None,
+            form: Form::Column,
+        });
     }
 
     /// A parenthesis opens; `call` is the name that stands before it.
@@ -522,6 +525,11 @@ impl<'a> Walker<'a> {
         self.tokens.is_mark(at - 1, ",") || self.tokens.is_mark(at - 1, "(")
     }
 
+    /// True for the name that INSERT INTO or MERGE INTO writes to.
+    fn follows_into(&self, start: usize) -> bool {
+        start > 1 && self.tokens.is(start - 1, "into") && self.tokens.is_any(start - 2, &["insert", "merge"])
+    }
+
     fn declares_cte(&self, start: usize) -> bool {
         start > 0
             && (self.tokens.is_any(start - 1, &["with", "recursive"]) || self.tokens.is_mark(start - 1, ","))
@@ -535,6 +543,8 @@ impl<'a> Walker<'a> {
                 true
             }
             Some(before) if self.tokens.is(before, "as") => true,
+            // `INSERT INTO t (a, b)`.
+            Some(_) if self.modifies && self.follows_into(start) => true,
             // `t a(b, c)`: two names in a row cannot be a call.
             // Only a FROM clause has such aliases.
             Some(before) if self.text == Text::Sql && name.schema.is_none() => {
@@ -583,7 +593,7 @@ impl<'a> Walker<'a> {
             }
             Some(TokenKind::Word) => {
                 let before_dot = at > 0 && self.tokens.is_mark(at - 1, ".");
-                before_dot || !is_grammar_word(&self.tokens.text(at).to_ascii_lowercase())
+                before_dot || self.tokens.is(at, "ordinality") || !is_grammar_word(&self.tokens.text(at).to_ascii_lowercase())
             }
             _ => false,
         }
@@ -690,7 +700,11 @@ impl<'a> Walker<'a> {
             "uescape" => self.facts.refuse(Reason::NotParsed),
             _ if FROM_ENDS.contains(&word) => self.end_from(),
             _ if self.tokens.is_mark(at + 1, "(") => {
+                let modifying = self.modifies && matches!(word, "set" | "conflict" | "insert");
+                let field = word == "second" && self.tokens.kind(at + 2) == Some(TokenKind::Number);
                 if NOT_CALLED.contains(&word)
+                    || modifying
+                    || field
                     || (self.text != Text::Sql && NOT_CALLED_PLPGSQL.contains(&word))
                 {
                     if !is_reserved(word) {
