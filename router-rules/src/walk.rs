@@ -125,6 +125,8 @@ enum Paren {
     Other,
     /// A list of columns with their types.
     Columns,
+    /// `[…]`.
+    Bracket,
 }
 
 /// Where in a query we are, as far as it matters.
@@ -333,6 +335,19 @@ impl<'a> Walker<'a> {
         match self.tokens.text(self.at) {
             "(" => self.open(None),
             ")" => self.close(),
+            "[" => {
+                let mut frame = Frame::new(Paren::Bracket);
+                frame.argument_from = self.at + 1;
+                self.frame().expects_table = false;
+                self.frames.push(frame);
+            }
+            "]" => {
+                if self.frame().paren != Paren::Bracket {
+                    self.facts.refuse(Reason::NotParsed);
+                } else {
+                    self.frames.pop();
+                }
+            }
             "," => {
                 let at = self.at;
                 self.end_argument(at);
@@ -426,7 +441,7 @@ impl<'a> Walker<'a> {
         if at > 0 && self.frames.last().is_some_and(|f| f.argument_from < at) {
             self.end_argument(at);
         }
-        if self.frames.len() == 1 {
+        if self.frames.len() == 1 || self.frame().paren == Paren::Bracket {
             self.facts.refuse(Reason::NotParsed);
             return;
         }
@@ -593,7 +608,9 @@ impl<'a> Walker<'a> {
             }
             Some(TokenKind::Word) => {
                 let before_dot = at > 0 && self.tokens.is_mark(at - 1, ".");
-                before_dot || self.tokens.is(at, "ordinality") || !is_grammar_word(&self.tokens.text(at).to_ascii_lowercase())
+                before_dot
+                    || self.tokens.is(at, "ordinality")
+                    || !is_grammar_word(&self.tokens.text(at).to_ascii_lowercase())
             }
             _ => false,
         }
@@ -698,7 +715,13 @@ impl<'a> Walker<'a> {
             }
             "operator" if self.tokens.is_mark(at + 1, "(") => return self.qualified_operator(),
             "uescape" => self.facts.refuse(Reason::NotParsed),
-            _ if FROM_ENDS.contains(&word) => self.end_from(),
+            _ if FROM_ENDS.contains(&word) => {
+                // `agg(a, b ORDER BY c, d)`: what follows is no argument.
+                if let Some(Frame { paren: Paren::Call(index), .. }) = self.frames.last() {
+                    self.facts.calls[*index].args = None;
+                }
+                self.end_from();
+            }
             _ if self.tokens.is_mark(at + 1, "(") => {
                 let modifying = self.modifies && matches!(word, "set" | "conflict" | "insert");
                 let field = word == "second" && self.tokens.kind(at + 2) == Some(TokenKind::Number);
