@@ -2,7 +2,6 @@
 
 pub mod http;
 pub mod logging;
-mod look;
 pub mod metrics;
 pub mod picture;
 mod process;

@@ -7,7 +7,6 @@
 use super::metrics::Metrics;
 use super::picture::Picture;
 use super::status;
-use crate::Weir;
 use crate::config::Secret;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -43,24 +42,8 @@ pub struct Site {
     pub token: Box<dyn Fn() -> Option<Secret> + Send + Sync>,
 }
 
-impl Site {
-    /// What is seen of `weir`.
-    pub fn of(weir: &Arc<Weir>) -> Self {
-        let (looked_at, configured) = (weir.clone(), weir.clone());
-        Self {
-            picture: Box::new(move || Picture::of(&looked_at)),
-            metrics: weir.metrics.clone(),
-            token: Box::new(move || configured.config.load().http.token.clone()),
-        }
-    }
-}
-
 /// Serves until the future is dropped.
-pub async fn serve(weir: Arc<Weir>, listener: TcpListener) {
-    serve_site(Arc::new(Site::of(&weir)), listener, None).await;
-}
-
-async fn serve_site(site: Arc<Site>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+pub async fn serve(site: Arc<Site>, listener: TcpListener, tls: Option<TlsAcceptor>) {
     let router = router(site);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = tokio::task::JoinSet::new();

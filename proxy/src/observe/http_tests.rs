@@ -34,7 +34,7 @@ async fn start(picture: Picture, token: Option<&str>) -> std::net::SocketAddr {
         metrics: Arc::new(Metrics::new().unwrap()),
         token: Box::new(move || token.clone()),
     };
-    tokio::spawn(serve_site(Arc::new(site), listener, None));
+    tokio::spawn(serve(Arc::new(site), listener, None));
     address
 }
 

@@ -22,12 +22,18 @@ pub struct ClientRow {
     pub state: &'static str,
     /// When it connected.
     pub connected: SystemTime,
+    /// When its last request came.
+    pub requested: SystemTime,
+    /// How long it has been waiting for a server.
+    pub waiting: Duration,
     /// Statements so far.
     pub statements: u64,
     /// Why it keeps its server, if it does.
     pub pin: Option<PinReason>,
     /// The process id of the server it has, and the server's node.
     pub server: Option<(i32, String)>,
+    /// It speaks TLS.
+    pub tls: bool,
 }
 
 /// One server connection.
@@ -39,19 +45,21 @@ pub struct ServerRow {
     pub database: String,
     /// The user.
     pub user: String,
-    /// `idle` or `active`.
+    /// `idle`, `active`, `opening`.
     pub state: &'static str,
     /// The server's process id.
     pub process: i32,
-    /// When it was opened; known while it is idle.
-    pub opened: Option<SystemTime>,
-    /// When it was given back; known while it is idle.
-    pub used: Option<SystemTime>,
+    /// When it was opened.
+    pub opened: SystemTime,
+    /// When it was used last.
+    pub used: SystemTime,
     /// The process id of the client that has it.
     pub client: Option<i32>,
-    /// It speaks TLS; known while it is idle.
+    /// It speaks TLS.
     pub tls: bool,
-    /// Prepared statements on it; known while it is idle.
+    /// It will be closed when it comes back.
+    pub stale: bool,
+    /// Prepared statements on it.
     pub statements: usize,
 }
 
@@ -64,12 +72,16 @@ pub struct PoolRow {
     pub database: String,
     /// The user.
     pub user: String,
-    /// Servers that somebody has, or that are being opened.
+    /// Clients that have a server of it.
     pub active: usize,
     /// Clients that wait for one.
     pub waiting: usize,
     /// Servers nobody has.
     pub idle: usize,
+    /// Servers being opened.
+    pub opening: usize,
+    /// How long the first in the queue has waited.
+    pub longest_wait: Duration,
     /// How many servers there may be.
     pub limit: usize,
     /// `transaction` or `session`.
@@ -196,12 +208,12 @@ impl Picture {
         }
         let mut servers: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
         for node in &self.nodes {
-            for state in ["active", "idle"] {
+            for state in ["active", "idle", "opening"] {
                 servers.insert((node.name.clone(), state), 0);
             }
         }
         for pool in &self.pools {
-            for (state, count) in [("active", pool.active), ("idle", pool.idle)] {
+            for (state, count) in [("active", pool.active), ("idle", pool.idle), ("opening", pool.opening)] {
                 *servers.entry((pool.node.clone(), state)).or_default() += count as i64;
             }
         }
@@ -210,5 +222,35 @@ impl Picture {
             servers: servers.into_iter().map(|((node, state), n)| (node, state, n)).collect(),
             pinned: pinned.into_iter().collect(),
         }
+    }
+}
+
+impl From<crate::cluster::NodeStatus> for NodeRow {
+    fn from(node: crate::cluster::NodeStatus) -> Self {
+        let role = if node.is_primary { "primary" } else { node.role.as_str() };
+        Self {
+            name: node.name,
+            role,
+            up: node.up,
+            serving: node.serving,
+            since: node.since,
+            lag_bytes: node.lag_bytes,
+            lag: node.lag,
+            lagging: node.lagging,
+            lsn: node.lsn,
+            timeline: node.timeline,
+            outstanding: node.outstanding,
+            drained: node.drained,
+            groups: node.groups,
+            zone: node.zone,
+            weight: node.weight,
+            error: node.error,
+        }
+    }
+}
+
+impl From<crate::cluster::Event> for EventRow {
+    fn from(event: crate::cluster::Event) -> Self {
+        Self { at: event.at, kind: event.kind, node: event.node, text: event.text }
     }
 }

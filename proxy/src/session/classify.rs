@@ -28,11 +28,21 @@ pub struct Work {
     pub verdict: Result<Reason, Reason>,
     /// It is SHOW of this setting of ours.
     pub shows: Option<String>,
+    /// The cluster's position, where that is what it shows.
+    pub position: Option<String>,
 }
 
 impl Work {
     fn nothing() -> Self {
-        Self { parts: vec![], texts: vec![], parsed: vec![], reads: Footprint::none(), verdict: Ok(Reason::ReadOnly), shows: None }
+        Self {
+            parts: vec![],
+            texts: vec![],
+            parsed: vec![],
+            reads: Footprint::none(),
+            verdict: Ok(Reason::ReadOnly),
+            shows: None,
+            position: None,
+        }
     }
 
     fn add(&mut self, part: &Arc<Classified>, sql: Bytes) {
@@ -58,7 +68,15 @@ impl Work {
     }
 
     fn unknown(reason: Reason) -> Self {
-        Self { parts: vec![], texts: vec![], parsed: vec![], reads: Footprint::Everything, verdict: Err(reason), shows: None }
+        Self {
+            parts: vec![],
+            texts: vec![],
+            parsed: vec![],
+            reads: Footprint::Everything,
+            verdict: Err(reason),
+            shows: None,
+            position: None,
+        }
     }
 
     /// The single statement that this is, if it is one.
@@ -92,7 +110,9 @@ impl Session {
             Kind::FunctionCall => Work::unknown(Reason::FunctionCall),
             Kind::Terminate => Work::nothing(),
         };
-        for effect in work.parts.iter().filter(|p| !p.plain).flat_map(|p| &p.statements).flat_map(|s| &s.effects) {
+        for effect in
+            work.parts.iter().filter(|p| !p.plain).flat_map(|p| &p.statements).flat_map(|s| &s.effects)
+        {
             check_wish(effect)?;
         }
         Ok(work)
