@@ -118,3 +118,6 @@ mod request {
     pub const SASL_CONTINUE: u32 = 11;
     pub const SASL_FINAL: u32 = 12;
 }
+
+#[cfg(test)]
+mod tests;
