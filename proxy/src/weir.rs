@@ -5,10 +5,14 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::observe::Metrics;
 use crate::pool::Pools;
+use crate::net::tls::{Acceptor, Connector};
 use crate::session::registry::Registry;
-use arc_swap::ArcSwap;
+use crate::session::startup::Welcomes;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use router_rules::Classifier;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::sync::Semaphore;
 
 /// One running pgweir: passed by reference to everything that needs a part of it.
 pub struct Weir {
@@ -26,4 +30,16 @@ pub struct Weir {
     pub pools: Pools,
     /// The clients that are connected.
     pub registry: Registry,
+    /// What servers report to a user with certain start-up settings.
+    pub welcomes: Welcomes,
+    /// TLS with clients, if configured.
+    pub acceptor: ArcSwapOption<Acceptor>,
+    /// TLS with the nodes.
+    pub connector: Connector,
+    /// Seeds the keys of prepared statements.
+    pub statement_seed: foldhash::quality::RandomState,
+    /// SIGTERM came: no new clients, and those that are there leave between transactions.
+    pub draining: AtomicBool,
+    /// How many cancel requests may be under way at once.
+    pub cancels: Semaphore,
 }
