@@ -30,7 +30,9 @@ pub struct CommandLine {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve
-    #[command(after_help = "Example:\n  pgweir run --config pgweir.toml\n\nSIGHUP reloads; SIGTERM and SIGINT drain and leave, a second one leaves at once.")]
+    #[command(
+        after_help = "Example:\n  pgweir run --config pgweir.toml\n\nSIGHUP reloads; SIGTERM and SIGINT drain and leave, a second one leaves at once."
+    )]
     Run(run::RunArgs),
     /// Look for mistakes in a configuration: all at once, each with file:line:column
     #[command(

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cluster::Cluster;
-use crate::config::{self, AuthMethod, AuthRule, Config, ListenTls, ServerTls, SslMode, User};
+use crate::config::{AuthMethod, AuthRule, Config, ListenTls, ServerTls, SslMode, User};
 use crate::net::tls::{Acceptor, Connector};
 use crate::net::{Connection, Stream};
 use crate::observe::Metrics;
@@ -27,7 +27,7 @@ fn startup(user: &str) -> Startup {
 }
 
 fn config(users: &[(&str, &str)]) -> Config {
-    let mut config = test_config();
+    let mut config = Config::for_tests(&[]);
     config.users = users
         .iter()
         .map(|(name, password)| User {
@@ -110,7 +110,7 @@ impl Door {
 #[tokio::test]
 async fn a_configured_user_gets_in_with_the_right_password_only() {
     let door = Door::new(config(&[("app", "secret")]));
-    assert!(matches!(*door.admits("app", "secret").await.unwrap(), Credentials::Password(_)));
+    assert!(matches!(**door.admits("app", "secret").await.unwrap().0.load(), Shown::Password(_)));
     let refused = "28P01: password authentication failed for user \"app\"";
     assert_eq!(door.admits("app", "Secret").await.unwrap_err(), refused);
     assert_eq!(door.admits("nobody", "secret").await.unwrap_err(), refused.replace("app", "nobody"));
@@ -129,7 +129,7 @@ async fn a_user_configured_by_verifier_passes_through() {
     let verifier = scram::Keys::derive("secret", b"0123456789abcdef", 4096).verifier().to_string();
     let door = Door::new(config(&[("app", &verifier)]));
     let learned = door.admits("app", "secret").await.unwrap();
-    assert!(matches!(*learned, Credentials::Scram(_)));
+    assert!(matches!(**learned.0.load(), Shown::Scram(_)));
     let again = door.admits("app", "secret").await.unwrap();
     assert!(Arc::ptr_eq(&learned, &again), "the same user keeps the same credentials");
     // Another door with the same verifier lets these keys in, one with another salt does not.
@@ -139,6 +139,20 @@ async fn a_user_configured_by_verifier_passes_through() {
     let other = Door::new(config(&[("app", "secret")]));
     let (_, outcome) = other.visit("app", &learned, None, pair()).await;
     assert!(outcome.unwrap_err().to_string().starts_with("28P01: password authentication failed"));
+}
+
+#[tokio::test]
+async fn a_session_gets_at_servers_by_what_a_later_log_in_taught() {
+    let verifier = |password| scram::Keys::derive(password, b"0123456789abcdef", 4096).verifier().to_string();
+    let mut door = Door::new(config(&[("app", &verifier("old"))]));
+    let early = door.admits("app", "old").await.unwrap();
+    door.config = config(&[("app", &verifier("new"))]);
+    door.directory.apply(&door.config);
+    assert!(door.admits("app", "old").await.is_err());
+    let node = Door::new(config(&[("app", &verifier("new"))]));
+    assert!(node.visit("app", &early, None, pair()).await.1.is_err());
+    door.admits("app", "new").await.unwrap();
+    assert!(node.visit("app", &early, None, pair()).await.1.is_ok());
 }
 
 #[tokio::test]
@@ -159,7 +173,7 @@ async fn md5_is_spoken_where_a_rule_or_the_stored_form_says_so() {
 
     let by_form = Door::new(config(&[("app", &md5::stored("secret", "app"))]));
     let learned = by_form.admits("app", "secret").await.unwrap();
-    assert!(matches!(*learned, Credentials::Md5(_)));
+    assert!(matches!(**learned.0.load(), Shown::Md5(_)));
     let (admitted, outcome) = by_form.visit("app", &learned, None, pair()).await;
     assert!(admitted.is_ok() && outcome.is_ok(), "the stored form itself is enough for md5");
 }
@@ -178,8 +192,8 @@ async fn a_clear_text_password_is_not_asked_for_where_somebody_may_listen() {
 #[tokio::test]
 async fn trust_asks_nothing_and_reject_listens_to_nothing() {
     let trusting = Door::new(with_method(config(&[("app", "secret")]), AuthMethod::Trust));
-    let (admitted, outcome) = trusting.visit("app", &Credentials::None, REMOTE, pair()).await;
-    assert!(matches!(*admitted.unwrap(), Credentials::Password(_)));
+    let (admitted, outcome) = trusting.visit("app", &Credentials::none(), REMOTE, pair()).await;
+    assert!(matches!(**admitted.unwrap().0.load(), Shown::Password(_)));
     assert!(outcome.is_ok());
     let closed = Door::new(with_method(config(&[("app", "secret")]), AuthMethod::Reject));
     let error = closed.admits("app", "secret").await.unwrap_err();
@@ -188,7 +202,7 @@ async fn trust_asks_nothing_and_reject_listens_to_nothing() {
 
 #[tokio::test]
 async fn when_nobody_can_be_looked_up_the_client_is_told() {
-    let mut config = test_config();
+    let mut config = Config::for_tests(&[]);
     config.cluster.nodes.clear();
     let error = Door::new(config).admits("app", "secret").await.unwrap_err();
     assert_eq!(error, "57P03: pgweir cannot reach any node of the cluster");
@@ -199,7 +213,7 @@ async fn a_servers_own_refusal_passes_byte_for_byte() {
     let (mut outside, mut inside) = pair();
     frame::put(&mut inside.output, b'E', |out| out.put_slice(b"SFATAL\0C3D000\0Mno\0\0"));
     inside.flush().await.unwrap();
-    match log_in(&mut outside, "app", &Credentials::None).await {
+    match log_in(&mut outside, "app", &Credentials::none()).await {
         Err(LoginError::ByServer(body)) => assert_eq!(&body[..], b"SFATAL\0C3D000\0Mno\0\0"),
         other => panic!("{other:?}"),
     }
@@ -211,7 +225,7 @@ async fn what_follows_authentication_ok_is_left_for_the_caller() {
     frame::put(&mut inside.output, b'R', |out| out.put_u32(0));
     inside.output.put_slice(b"S\0\0\0\x08a\0b\0");
     inside.flush().await.unwrap();
-    log_in(&mut outside, "app", &Credentials::None).await.unwrap();
+    log_in(&mut outside, "app", &Credentials::none()).await.unwrap();
     assert_eq!(&outside.input[..], b"S\0\0\0\x08a\0b\0");
 }
 
@@ -221,7 +235,7 @@ async fn a_server_that_asks_for_what_we_lack_is_told_so() {
         let (mut outside, mut inside) = pair();
         frame::put(&mut inside.output, b'R', |out| out.put_slice(request));
         inside.flush().await.unwrap();
-        let error = log_in(&mut outside, "app", &Credentials::None).await.unwrap_err().to_string();
+        let error = log_in(&mut outside, "app", &Credentials::none()).await.unwrap_err().to_string();
         assert!(error.contains(&format!("asks for {wanted} of user \"app\"")), "{error}");
     }
 }
@@ -367,7 +381,7 @@ async fn tokio_postgres_logs_in_with_channel_binding_required() {
     settings.channel_binding(tokio_postgres::config::ChannelBinding::Require);
     let (outcome, client) = tokio::join!(server, settings.connect(connector.for_own_connections()));
     assert!(outcome.is_ok());
-    client.unwrap();
+    assert!(client.is_ok());
 }
 
 #[tokio::test]
@@ -378,7 +392,7 @@ async fn a_client_certificate_lets_in_whom_it_names() {
         let connect = files.connect(SslMode::Require, None, with_certificate);
         let (outside, inside) = under_tls(&files.listen("server"), &connect, "localhost").await;
         let ends = (outside.unwrap(), inside.unwrap());
-        let (admitted, _) = door.visit(user, &Credentials::None, REMOTE, ends).await;
+        let (admitted, _) = door.visit(user, &Credentials::none(), REMOTE, ends).await;
         admitted.map(|_| ()).map_err(|error| error.to_string())
     };
     assert_eq!(visit("app", true).await, Ok(()));
@@ -579,66 +593,5 @@ proptest::proptest! {
             // It may well say "come in": then we are in.
             let _ = log_in(&mut outside, "app", &Credentials::password(Secret("x".into()))).await;
         });
-    }
-}
-
-fn test_config() -> Config {
-    use std::time::Duration;
-    let second = Duration::from_secs(1);
-    Config {
-        listen: config::Listen {
-            addresses: vec![],
-            unix_directories: vec![],
-            tls: None,
-            proxy_protocol: false,
-        },
-        http: config::Http { address: None, token: None },
-        cluster: config::Cluster {
-            nodes: vec![],
-            user: "pgweir".into(),
-            password: None,
-            database: "postgres".into(),
-            auth_query: None,
-            tls: ServerTls::default(),
-            zone: None,
-            probe_interval: second,
-            probe_interval_fast: second,
-            probe_timeout: second,
-            primary_wait: second,
-        },
-        pool: config::Pool {
-            server_connections_max: 1,
-            server_connections_min: 0,
-            node_connections_max: 0,
-            mode: config::PoolMode::Transaction,
-            lease_wait: second,
-            lease_wait_notice: second,
-            server_idle: second,
-            server_lifetime: second,
-            server_connect: second,
-            server_statements_max: 1,
-        },
-        runtime: config::Runtime { threads: 1 },
-        policy: Arc::new(router_rules::Policy {
-            consistency: router_rules::hint::Consistency::Proxy,
-            max_lag: None,
-            max_lag_bytes: None,
-            rules: Default::default(),
-        }),
-        routing: config::Routing { freshness_wait: second, split: true, cache_bytes_max: 1 },
-        limits: config::Limits {
-            clients_max: 1,
-            user_clients_max: None,
-            database_clients_max: None,
-            login: second,
-            client_idle: None,
-            transaction_idle: None,
-            query: None,
-            transaction: None,
-            drain: second,
-        },
-        users: vec![],
-        auth: config::Auth::default(),
-        console: config::Console::default(),
     }
 }
