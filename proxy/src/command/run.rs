@@ -8,6 +8,7 @@ use crate::limits::{CANCELS_MAX, SWEEP_EVERY};
 use crate::listener::{self, EventLoops};
 use crate::net::tls::{Acceptor, Connector};
 use crate::observe::Metrics;
+use crate::observe::http::Site;
 use crate::pool::Pools;
 use crate::session::registry::{Doing, Registry};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -83,7 +84,13 @@ async fn serve(config: Config, path: &Path, logging: &crate::observe::logging::L
         let listener =
             tokio::net::TcpListener::bind(address).await.map_err(|e| naming(&address.to_string(), &e))?;
         tracing::info!(address = %listener.local_addr()?, "HTTP");
-        tokio::spawn(crate::observe::http::serve(weir.clone(), listener));
+        let (seen, told) = (weir.clone(), weir.clone());
+        let site = Site {
+            picture: Box::new(move || seen.picture()),
+            metrics: weir.metrics.clone(),
+            token: Box::new(move || told.config.load().http.token.clone()),
+        };
+        tokio::spawn(crate::observe::http::serve(Arc::new(site), listener, None));
     }
     tokio::spawn(sweep(weir.clone()));
     until_told_to_leave(&weir, path, logging).await
