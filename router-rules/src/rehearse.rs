@@ -74,12 +74,13 @@ impl<'a> Rehearsal<'a> {
             self.remember(statement);
         }
         let transaction = if begins { self.transaction } else { before };
-        let (target, reason) = self.decide(&classified, transaction, was_pinned);
+        let (target, reason) = self.decide(sql.as_bytes(), &classified, transaction, was_pinned);
         Step { target, reason, neutral, classified }
     }
 
     fn decide(
         &self,
+        sql: &[u8],
         classified: &Classified,
         transaction: Option<TransactionModes>,
         pinned: bool,
@@ -96,6 +97,7 @@ impl<'a> Rehearsal<'a> {
             return (Target::Primary, Reason::Transaction);
         }
         let view = SessionView {
+            sql,
             user: &self.user,
             database: &self.database,
             application_name: "",
