@@ -26,8 +26,15 @@ fn startup(user: &str) -> Startup {
     }
 }
 
+/// No user is configured, and no node can be asked.
+fn nobody() -> Config {
+    let mut config = Config::for_tests(&["127.0.0.1:1"]);
+    config.cluster.nodes.clear();
+    config
+}
+
 fn config(users: &[(&str, &str)]) -> Config {
-    let mut config = Config::for_tests(&[]);
+    let mut config = nobody();
     config.users = users
         .iter()
         .map(|(name, password)| User {
@@ -202,9 +209,7 @@ async fn trust_asks_nothing_and_reject_listens_to_nothing() {
 
 #[tokio::test]
 async fn when_nobody_can_be_looked_up_the_client_is_told() {
-    let mut config = Config::for_tests(&[]);
-    config.cluster.nodes.clear();
-    let error = Door::new(config).admits("app", "secret").await.unwrap_err();
+    let error = Door::new(nobody()).admits("app", "secret").await.unwrap_err();
     assert_eq!(error, "57P03: pgweir cannot reach any node of the cluster");
 }
 
