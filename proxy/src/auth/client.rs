@@ -53,7 +53,7 @@ pub async fn authenticate(
         Some(AuthMethod::Password) => {
             require_secrecy(is_tls, address)?;
             let account = account?;
-            let outcome = password(client, user, &account).await;
+            let outcome = password(client, user, &account, directory).await;
             settle(outcome, user, &account, directory)?
         }
         asked => {
@@ -170,12 +170,20 @@ async fn md5_challenge(client: &mut Connection, user: &str, account: &Account) -
     }
 }
 
-async fn password(client: &mut Connection, user: &str, account: &Account) -> Result<Shown, LoginError> {
+async fn password(
+    client: &mut Connection,
+    user: &str,
+    account: &Account,
+    directory: &Directory,
+) -> Result<Shown, LoginError> {
     request(client, request::CLEARTEXT, |_| {});
     let answer = password_message(client).await?;
     let password = Secret(String::from_utf8(answer.into()).map_err(|_| wrong_password(user))?);
     let fits = match (&account.verifier, &account.md5) {
-        (Some(verifier), _) => verifier.fits(&derive(&password, &verifier.salt, verifier.iterations).await),
+        (Some(verifier), _) => {
+            let _permit = directory.derivations.acquire().await;
+            verifier.fits(&derive(&password, &verifier.salt, verifier.iterations).await)
+        }
         (None, Some(stored)) => {
             let salt = scram::random();
             md5::fits(&stored.0, salt, md5::response(&md5::stored(&password.0, user), salt).as_bytes())

@@ -14,7 +14,7 @@ use super::scram::{self, DEFAULT_ITERATIONS, Keys, SALT_BYTES, Verifier};
 use super::{Credentials, Shown, md5};
 use crate::cluster::Cluster;
 use crate::config::{Config, Secret};
-use crate::limits::{ACCOUNTS_MAX, VERIFIER_FRESH, VERIFIER_STALE_MAX};
+use crate::limits::{ACCOUNTS_MAX, DERIVATIONS_MAX, VERIFIER_FRESH, VERIFIER_STALE_MAX};
 use crate::wire::{Refusal, sqlstate};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -31,6 +31,8 @@ pub struct Directory {
     mock_secret: scram::Key,
     /// As in the first real verifier that was seen.
     mock_iterations: OnceLock<u32>,
+    /// Derivations of keys from clear-text passwords that may run at once: each keeps a core busy.
+    pub(super) derivations: tokio::sync::Semaphore,
 }
 
 /// The configuration's users.
@@ -111,6 +113,7 @@ impl Directory {
             found: quick_cache::sync::Cache::new(ACCOUNTS_MAX),
             mock_secret: scram::random(),
             mock_iterations: OnceLock::new(),
+            derivations: tokio::sync::Semaphore::new(DERIVATIONS_MAX),
         }
     }
 

@@ -528,11 +528,11 @@ async fn a_replaced_certificate_is_shown_after_a_reload_and_a_broken_one_is_not(
     let first = shown().await;
     files.issue();
     assert_eq!(shown().await, first);
-    acceptor.reload().unwrap();
+    acceptor.apply(&files.listen("server")).unwrap();
     let second = shown().await;
     assert_ne!(second, first);
     std::fs::write(files.path("server"), "no certificate").unwrap();
-    assert!(acceptor.reload().is_err());
+    assert!(acceptor.apply(&files.listen("server")).is_err());
     assert_eq!(shown().await, second);
 }
 
