@@ -37,7 +37,10 @@ impl EventLoops {
     /// # Errors
     /// When a thread or its runtime cannot be made.
     pub fn start(weir: &Arc<Weir>, threads: usize) -> io::Result<Self> {
-        (0..threads.max(1)).map(|number| EventLoop::start(weir.clone(), number)).collect::<io::Result<_>>().map(Self)
+        (0..threads.max(1))
+            .map(|number| EventLoop::start(weir.clone(), number))
+            .collect::<io::Result<_>>()
+            .map(Self)
     }
 
     fn hand_over(&self, arrival: Arrival) {

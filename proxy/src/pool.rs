@@ -150,7 +150,8 @@ impl Pool {
                 }
                 let here = std::thread::current().id();
                 // One of this event loop if there is one near the top, else the warmest.
-                let at = state.idle.iter().rposition(|s| s.thread == here).or(state.idle.len().checked_sub(1))?;
+                let at =
+                    state.idle.iter().rposition(|s| s.thread == here).or(state.idle.len().checked_sub(1))?;
                 state.idle.remove(at)
             };
             if server.is_quiet() {
@@ -293,7 +294,8 @@ impl Pool {
                 let stale_before = state.stale_before;
                 let server = &mut state.idle[at];
                 let too_idle = !keep_few && now.duration_since(server.idle_since) > config.pool.server_idle;
-                let too_old = now.duration_since(server.opened) > lifetime(server, config.pool.server_lifetime);
+                let too_old =
+                    now.duration_since(server.opened) > lifetime(server, config.pool.server_lifetime);
                 let stale = stale_before.is_some_and(|t| server.opened < t);
                 if too_idle || too_old || stale || !server.is_quiet() {
                     gone.push(state.idle.remove(at));
@@ -329,7 +331,12 @@ impl Pool {
     ///
     /// # Errors
     /// The first failed log-in.
-    pub async fn warm(self: &Arc<Self>, count: usize, tls: &Connector, config: &Config) -> Result<(), LeaseError> {
+    pub async fn warm(
+        self: &Arc<Self>,
+        count: usize,
+        tls: &Connector,
+        config: &Config,
+    ) -> Result<(), LeaseError> {
         loop {
             let credentials = {
                 let mut state = self.state.lock();
@@ -431,7 +438,9 @@ impl LeaseError {
         let LeaseError::Login(error) = self else { return false };
         match &**error {
             LoginError::Io(_) => true,
-            LoginError::ByServer(body) => matches!(ErrorFields::parse(body).sqlstate.as_str(), "57P03" | "57P01" | "57P02"),
+            LoginError::ByServer(body) => {
+                matches!(ErrorFields::parse(body).sqlstate.as_str(), "57P03" | "57P01" | "57P02")
+            }
             LoginError::Refused(_) => false,
         }
     }

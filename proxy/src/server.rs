@@ -106,7 +106,11 @@ impl Server {
     ///
     /// # Errors
     /// The server's refusal as it is, ours, or the socket's. The caller bounds the time.
-    pub async fn open(target: &Target, credentials: &Credentials, tls: &Connector) -> Result<Self, LoginError> {
+    pub async fn open(
+        target: &Target,
+        credentials: &Credentials,
+        tls: &Connector,
+    ) -> Result<Self, LoginError> {
         let stream = dial(&target.node.name).await?;
         let mut connection = tls.connect(stream, host_of(&target.node.name)).await?;
         put_startup(&mut connection.output, target);

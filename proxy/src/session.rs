@@ -206,8 +206,11 @@ impl Session {
             let refusal = match failure {
                 Failure::Fatal(refusal) => Some(refusal.clone()),
                 Failure::Server { .. } => Some(
-                    Refusal::new(sqlstate::CONNECTION_FAILURE, "the server closed the connection unexpectedly")
-                        .with_hint("What was under way may or may not have been done."),
+                    Refusal::new(
+                        sqlstate::CONNECTION_FAILURE,
+                        "the server closed the connection unexpectedly",
+                    )
+                    .with_hint("What was under way may or may not have been done."),
                 ),
                 Failure::OutOfStep { .. } => {
                     Some(Refusal::new(sqlstate::PROTOCOL_VIOLATION, "the server broke the protocol"))

@@ -3,9 +3,9 @@
 use crate::auth::Directory;
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::net::tls::{Acceptor, Connector};
 use crate::observe::Metrics;
 use crate::pool::Pools;
-use crate::net::tls::{Acceptor, Connector};
 use crate::session::registry::Registry;
 use crate::session::startup::Welcomes;
 use arc_swap::{ArcSwap, ArcSwapOption};

@@ -80,7 +80,8 @@ async fn serve(config: Config, path: &Path, logging: &crate::observe::logging::L
         tokio::spawn(listener::accept_unix(listener, loops.clone()));
     }
     if let Some(address) = config.http.address {
-        let listener = tokio::net::TcpListener::bind(address).await.map_err(|e| naming(&address.to_string(), &e))?;
+        let listener =
+            tokio::net::TcpListener::bind(address).await.map_err(|e| naming(&address.to_string(), &e))?;
         tracing::info!(address = %listener.local_addr()?, "HTTP");
         tokio::spawn(crate::observe::http::serve(weir.clone(), listener));
     }

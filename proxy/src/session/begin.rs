@@ -130,7 +130,9 @@ mod tests {
         ] {
             assert!(plain_begin(good.as_bytes()).is_some(), "{good}");
         }
-        for bad in ["START", "BEGIN READ", "BEGIN ISOLATION LEVEL CHAOS", "BEGIN x", "BEGIN READ ONLY,", "BEGIN;;"] {
+        for bad in
+            ["START", "BEGIN READ", "BEGIN ISOLATION LEVEL CHAOS", "BEGIN x", "BEGIN READ ONLY,", "BEGIN;;"]
+        {
             assert!(plain_begin(bad.as_bytes()).is_none(), "{bad}");
         }
     }

@@ -32,7 +32,14 @@ pub struct Work {
 
 impl Work {
     fn nothing() -> Self {
-        Self { parts: vec![], texts: vec![], parsed: vec![], reads: Footprint::none(), verdict: Ok(Reason::ReadOnly), shows: None }
+        Self {
+            parts: vec![],
+            texts: vec![],
+            parsed: vec![],
+            reads: Footprint::none(),
+            verdict: Ok(Reason::ReadOnly),
+            shows: None,
+        }
     }
 
     fn add(&mut self, part: &Arc<Classified>, sql: Bytes) {
@@ -58,7 +65,14 @@ impl Work {
     }
 
     fn unknown(reason: Reason) -> Self {
-        Self { parts: vec![], texts: vec![], parsed: vec![], reads: Footprint::Everything, verdict: Err(reason), shows: None }
+        Self {
+            parts: vec![],
+            texts: vec![],
+            parsed: vec![],
+            reads: Footprint::Everything,
+            verdict: Err(reason),
+            shows: None,
+        }
     }
 
     /// The single statement that this is, if it is one.
@@ -92,7 +106,9 @@ impl Session {
             Kind::FunctionCall => Work::unknown(Reason::FunctionCall),
             Kind::Terminate => Work::nothing(),
         };
-        for effect in work.parts.iter().filter(|p| !p.plain).flat_map(|p| &p.statements).flat_map(|s| &s.effects) {
+        for effect in
+            work.parts.iter().filter(|p| !p.plain).flat_map(|p| &p.statements).flat_map(|s| &s.effects)
+        {
             check_wish(effect)?;
         }
         Ok(work)

@@ -24,7 +24,8 @@ impl Session {
             read_only_transaction: in_read_only_block,
             serializable: matches!(self.memory.block, Block::None) && self.memory.default_serializable(),
         };
-        let begins_read_only = work.parts.len() > 1 && work.parts.first().is_some_and(|p| begins_read_only(p));
+        let begins_read_only =
+            work.parts.len() > 1 && work.parts.first().is_some_and(|p| begins_read_only(p));
         let mut decision: Option<Decision> = None;
         for (part, sql) in work.parts.iter().zip(&work.texts).skip(usize::from(begins_read_only)) {
             view.sql = sql;

@@ -23,7 +23,11 @@ const PLACES_MAX: usize = 4;
 
 impl Session {
     /// Sees to it that the session has the right server, with the session's settings.
-    pub(super) async fn lease(&mut self, decision: &mut Decision, work: &Work) -> Result<Result<(), Refusal>, Failure> {
+    pub(super) async fn lease(
+        &mut self,
+        decision: &mut Decision,
+        work: &Work,
+    ) -> Result<Result<(), Refusal>, Failure> {
         if self.lease.is_some() && self.on == Target::Replica && decision.target == Target::Primary {
             self.leave_replica().await?;
         }
@@ -58,7 +62,8 @@ impl Session {
                 None => break,
             };
             let primary = weir.cluster.primary().is_some_and(|p| Arc::ptr_eq(&p, &placement.node));
-            self.on = if primary || decision.target == Target::Primary { Target::Primary } else { Target::Replica };
+            self.on =
+                if primary || decision.target == Target::Primary { Target::Primary } else { Target::Replica };
             (decision.target, decision.reason) = (self.on, placement.reason);
             let pool = self.pool_of(&placement.node);
             let started = Instant::now();
@@ -66,7 +71,8 @@ impl Session {
                 Some(lease) => Ok(lease),
                 None => {
                     let credentials = self.who.credentials.clone();
-                    let opening = Opening { credentials: &credentials, tls: &weir.connector, config: &config };
+                    let opening =
+                        Opening { credentials: &credentials, tls: &weir.connector, config: &config };
                     match self.wait_for_lease(&pool, opening).await? {
                         Ok(leased) => leased,
                         Err(cancelled) => return Ok(Err(cancelled)),
@@ -323,9 +329,7 @@ async fn settle(mut lease: Lease) {
         lease.ask("SELECT").await
     };
     let outcome = tokio::time::timeout(Duration::from_secs(10), arrived).await;
-    let hit = |e: &crate::auth::LoginError| {
-        matches!(e, crate::auth::LoginError::ByServer(body) if ErrorFields::parse(body).sqlstate == "57014")
-    };
+    let hit = |e: &crate::auth::LoginError| matches!(e, crate::auth::LoginError::ByServer(body) if ErrorFields::parse(body).sqlstate == "57014");
     match outcome {
         Ok(Ok(_)) => lease.give_back(),
         Ok(Err(error)) if hit(&error) => lease.give_back(),

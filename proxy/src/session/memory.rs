@@ -113,7 +113,10 @@ impl Wishes {
     /// What is wrong with the value.
     pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), String> {
         let wrong = |wanted: &str| {
-            Err(format!("invalid value for parameter \"{name}\": \"{}\" (one of: {wanted})", value.unwrap_or("")))
+            Err(format!(
+                "invalid value for parameter \"{name}\": \"{}\" (one of: {wanted})",
+                value.unwrap_or("")
+            ))
         };
         match name {
             "pgweir.consistency" => match value.map(str::parse).transpose() {

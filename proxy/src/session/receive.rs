@@ -87,7 +87,8 @@ pub fn next_request(input: &mut BytesMut) -> Result<Option<Request>, Violation> 
             }
             tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE => {
                 if !whole {
-                    let streams = kind == tag::BIND && total > REQUEST_BYTES_MAX && have >= REQUEST_BYTES_MAX / 4;
+                    let streams =
+                        kind == tag::BIND && total > REQUEST_BYTES_MAX && have >= REQUEST_BYTES_MAX / 4;
                     if streams {
                         let length = input.len();
                         return Ok(Some(batch(input, length, total - have, End::More)));

@@ -174,7 +174,8 @@ impl Session {
                 }
             }
             let server_is_full = self.lease.as_ref().is_some_and(|l| l.connection.is_backlogged());
-            let ahead = self.lease.is_some() && self.client.input.len() >= AHEAD_BYTES_MAX && !self.ledger.is_empty();
+            let ahead =
+                self.lease.is_some() && self.client.input.len() >= AHEAD_BYTES_MAX && !self.ledger.is_empty();
             if !server_is_full && (!ahead || self.copy_in) {
                 match self.client.poll_fill(cx) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::ClientGone)),
@@ -211,7 +212,9 @@ impl Session {
         loop {
             let rest = &input[run..];
             let header = frame::header(rest, MESSAGE_BYTES_MAX);
-            let Some((kind, total)) = header.map_err(|_| self.out_of_step(rest.first().copied().unwrap_or(0)))? else {
+            let Some((kind, total)) =
+                header.map_err(|_| self.out_of_step(rest.first().copied().unwrap_or(0)))?
+            else {
                 break;
             };
             let is_data = matches!(kind, tag::DATA_ROW | tag::COPY_DATA);

@@ -47,8 +47,11 @@ impl Session {
                 let fields = ErrorFields::parse(body);
                 let refusal = Refusal {
                     sqlstate: fields.sqlstate.into(),
-                    message: format!("the session's settings cannot be brought to another server: {}", fields.message)
-                        .into(),
+                    message: format!(
+                        "the session's settings cannot be brought to another server: {}",
+                        fields.message
+                    )
+                    .into(),
                     hint: None,
                 };
                 return Err(Failure::Fatal(refusal));
@@ -100,7 +103,8 @@ impl Session {
         if status == Status::Idle {
             self.end_of_transaction();
         } else if matches!(self.memory.block, Block::None) {
-            self.memory.block = Block::Open { on: self.on, modes: Default::default(), begin: Default::default() };
+            self.memory.block =
+                Block::Open { on: self.on, modes: Default::default(), begin: Default::default() };
         }
         self.memory.failed = false;
     }

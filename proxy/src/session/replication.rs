@@ -20,7 +20,13 @@ use std::task::{Context, Poll};
 ///
 /// # Errors
 /// The refusal to be sent as FATAL when no server can be had.
-pub async fn serve(weir: &Weir, client: &mut Connection, who: &Who, card: &Card, startup: &Startup) -> Result<(), Refusal> {
+pub async fn serve(
+    weir: &Weir,
+    client: &mut Connection,
+    who: &Who,
+    card: &Card,
+    startup: &Startup,
+) -> Result<(), Refusal> {
     let config = weir.config.load_full();
     let Some(node) = weir.cluster.primary() else {
         return Err(Refusal::new(sqlstate::CANNOT_CONNECT_NOW, "no primary to replicate from"));

@@ -57,7 +57,12 @@ impl Cause {
 
 impl Session {
     /// Prepares the second run: the replica is left, the primary is next.
-    pub(super) async fn reroute(&mut self, cause: Cause, decision: &mut Decision, work: &Work) -> Result<(), Failure> {
+    pub(super) async fn reroute(
+        &mut self,
+        cause: Cause,
+        decision: &mut Decision,
+        work: &Work,
+    ) -> Result<(), Failure> {
         self.weir.metrics.reroutes_total.with_label_values(&[cause.as_str()]).inc();
         if matches!(cause, Cause::ReadOnly | Cause::Recovery) {
             for part in &work.parts {
@@ -80,7 +85,10 @@ impl Session {
             }
             Cause::StalePlan if self.memory.is_pinned() => {
                 // The same server: it only has to get in step again.
-                if !tokio::time::timeout(std::time::Duration::from_secs(10), self.drain()).await.unwrap_or(false) {
+                if !tokio::time::timeout(std::time::Duration::from_secs(10), self.drain())
+                    .await
+                    .unwrap_or(false)
+                {
                     return Err(Failure::ServerSaidGoodbye);
                 }
             }
@@ -99,10 +107,17 @@ mod tests {
     #[test]
     fn only_refusals_that_another_node_may_cure_are_caught() {
         let of = |sqlstate: &str, message: &str| {
-            Cause::of(&ErrorFields { severity: "ERROR".into(), sqlstate: sqlstate.into(), message: message.into() })
+            Cause::of(&ErrorFields {
+                severity: "ERROR".into(),
+                sqlstate: sqlstate.into(),
+                message: message.into(),
+            })
         };
         assert_eq!(of("25006", "cannot execute INSERT in a read-only transaction"), Some(Cause::ReadOnly));
-        assert_eq!(of("0A000", "cannot access temporary or unlogged relations during recovery"), Some(Cause::Recovery));
+        assert_eq!(
+            of("0A000", "cannot access temporary or unlogged relations during recovery"),
+            Some(Cause::Recovery)
+        );
         assert_eq!(of("0A000", "something else"), None);
         assert_eq!(of("40001", "canceling statement due to conflict with recovery"), Some(Cause::Conflict));
         assert_eq!(of("40001", "could not serialize access due to concurrent update"), None);

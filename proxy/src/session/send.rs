@@ -76,7 +76,8 @@ impl Session {
             && !self.unsynced
             && (self.on == Target::Replica || matches!(request.kind, Kind::Batch(_)))
             && !matches!(request.kind, Kind::Batch(End::More));
-        let resumes = request.left == 0 && self.unsynced && self.on == Target::Replica && self.ledger.is_empty();
+        let resumes =
+            request.left == 0 && self.unsynced && self.on == Target::Replica && self.ledger.is_empty();
         self.held_from = (may_run_again || resumes).then_some(self.client.output.len());
         self.held_result = false;
     }
@@ -107,9 +108,10 @@ impl Session {
             "pgweir.last_route" => self.memory.last_route.clone(),
             "pgweir.lsn" => self.weir.cluster.token().unwrap_or_default(),
             "pgweir.consistency" => wishes.consistency.unwrap_or(policy.consistency).as_str().into(),
-            "pgweir.max_lag" => {
-                wishes.max_lag.or(policy.max_lag).map_or(String::new(), |d| humantime::format_duration(d).to_string())
-            }
+            "pgweir.max_lag" => wishes
+                .max_lag
+                .or(policy.max_lag)
+                .map_or(String::new(), |d| humantime::format_duration(d).to_string()),
             "pgweir.route" => wishes.route.map_or("auto", Target::as_str).into(),
             "pgweir.trace" => if wishes.trace { "on" } else { "off" }.into(),
             "pgweir.min_lsn" => self.memory.settings.now().value(name).unwrap_or("").into(),
@@ -226,7 +228,12 @@ impl Session {
             );
             let mut ours = BytesMut::new();
             refusal.put(&mut ours, "ERROR");
-            frontend::put_named(&mut lease.connection.output, tag::DESCRIBE, b'S', b"pgweir: no such statement");
+            frontend::put_named(
+                &mut lease.connection.output,
+                tag::DESCRIBE,
+                b'S',
+                b"pgweir: no such statement",
+            );
             return self.ledger.push(Owed::Refused(ours.freeze()));
         }
         let before = self.memory.statements.insert(name.clone(), prepared.clone());
@@ -247,7 +254,12 @@ impl Session {
         let max = self.weir.config.load().pool.server_statements_max;
         let Some(lease) = self.lease.as_mut() else { return };
         if let Some(evicted) = lease.statements.insert(key, max) {
-            frontend::put_named(&mut lease.connection.output, tag::CLOSE, b'S', server_name(evicted).as_bytes());
+            frontend::put_named(
+                &mut lease.connection.output,
+                tag::CLOSE,
+                b'S',
+                server_name(evicted).as_bytes(),
+            );
             self.ledger.push(Owed::Close { ours: true });
         }
     }

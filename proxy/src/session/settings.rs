@@ -156,11 +156,7 @@ pub fn set_config(name: &str, value: &str) -> Arc<str> {
 /// A text literal, whatever `standard_conforming_strings` says.
 fn quote_text(text: &str) -> String {
     let doubled = text.replace('\'', "''");
-    if text.contains('\\') {
-        format!("E'{}'", doubled.replace('\\', "\\\\"))
-    } else {
-        format!("'{doubled}'")
-    }
+    if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
 }
 
 /// A setting's name, each part quoted.
@@ -230,7 +226,8 @@ impl Track {
             _ => {}
         }
         // SET SESSION AUTHORIZATION takes a SET ROLE back.
-        if let SessionEffect::Set { name, local: false, .. } | SessionEffect::Reset { name, local: false } = effect
+        if let SessionEffect::Set { name, local: false, .. } | SessionEffect::Reset { name, local: false } =
+            effect
             && name == "session_authorization"
         {
             self.now = self.now.without("role");
@@ -353,10 +350,7 @@ mod tests {
 
     #[test]
     fn values_cannot_break_out_of_their_quotes() {
-        assert_eq!(
-            &*set_config("x", "a'b\\c"),
-            "SELECT pg_catalog.set_config('x',E'a''b\\\\c',false)"
-        );
+        assert_eq!(&*set_config("x", "a'b\\c"), "SELECT pg_catalog.set_config('x',E'a''b\\\\c',false)");
     }
 
     #[test]

@@ -396,7 +396,8 @@ pub async fn read_proxy_header(client: &mut Connection) -> io::Result<Option<IpA
             Some(octets.into())
         }
         (1, 2) => {
-            let octets: [u8; 16] = body.get(..16).and_then(|b| b.try_into().ok()).ok_or_else(|| bad("torn"))?;
+            let octets: [u8; 16] =
+                body.get(..16).and_then(|b| b.try_into().ok()).ok_or_else(|| bad("torn"))?;
             Some(octets.into())
         }
         _ => None,

@@ -173,10 +173,7 @@ mod tests {
     #[test]
     fn a_parse_whose_type_count_lies_is_no_parse() {
         let good = body(|out| put_parse(out, b"s", b"SELECT $1", &[0, 1, 0, 0, 0, 23]));
-        assert_eq!(
-            parse(&good),
-            Some(Parse { name: b"s", sql: b"SELECT $1", types: &[0, 1, 0, 0, 0, 23] })
-        );
+        assert_eq!(parse(&good), Some(Parse { name: b"s", sql: b"SELECT $1", types: &[0, 1, 0, 0, 0, 23] }));
         let lying = body(|out| put_parse(out, b"s", b"SELECT $1", &[0, 3, 0, 0, 0, 23]));
         assert_eq!(parse(&lying), None);
     }
