@@ -62,8 +62,9 @@ pub struct Entry {
     pub since: Moment,
     /// What went wrong last.
     pub error: Option<String>,
-    /// Its last position.
+    /// Its last position, and when the probe that told it was sent.
     pub lsn: Lsn,
+    sampled: Moment,
     /// The last primary sample that it has replayed, also from before it lost its connection:
     /// a replica has what it once replayed on its disk.
     proven: Option<Sample>,
@@ -276,7 +277,7 @@ impl Board {
             self.sampled_timeline = self.verdict.timeline;
             self.last_primary = Some(node.clone());
         }
-        let sample = Sample { start: seen.start, lsn, writes: seen.writes };
+        let sample = Sample { start: seen.start, first: seen.start, lsn, writes: seen.writes };
         if !self.samples.push(sample) {
             let kept = self.samples.fresh_through(lsn).map_or(seen.writes, |s| s.writes);
             let text = format!("{}'s log went back to {lsn}: it lost what it had not flushed", node.name);
@@ -323,7 +324,7 @@ impl Board {
 
     fn replica_at(&mut self, i: usize, lsn: Lsn, seen: Sighting, now: Moment) {
         let entry = &mut self.entries[i];
-        entry.lsn = lsn;
+        (entry.lsn, entry.sampled) = (lsn, seen.start);
         entry.node.progress.sample(seen.start, lsn);
         self.measure(i, now);
     }
@@ -335,7 +336,7 @@ impl Board {
         if entry.facts.role != Role::Replica || entry.facts.timeline != self.sampled_timeline {
             return;
         }
-        let lag = lag(&self.samples, entry.lsn, now);
+        let lag = lag(&self.samples, entry.lsn, entry.sampled);
         progress.set_lag(lag);
         if let Some(sample) = self.samples.fresh_through(entry.lsn) {
             entry.proven = Some(sample);
@@ -400,6 +401,7 @@ impl Entry {
             since: now,
             error: None,
             lsn: Lsn::default(),
+            sampled: Moment::NEVER,
             proven: None,
             was_up: false,
             good_probes: 0,
