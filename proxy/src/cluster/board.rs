@@ -65,6 +65,8 @@ pub struct Entry {
     /// Its last position, and when the probe that told it was sent.
     pub lsn: Lsn,
     sampled: Moment,
+    /// The start of the first probe that told this position.
+    moved: Moment,
     /// The last primary sample that it has replayed, also from before it lost its connection:
     /// a replica has what it once replayed on its disk.
     proven: Option<Sample>,
@@ -195,7 +197,7 @@ impl Board {
         let entry = &mut self.entries[i];
         entry.layout = identity.layout;
         entry.facts.timeline = 0;
-        entry.lsn = Lsn::default();
+        entry.forget_position();
         entry.node.progress.reset(self.incarnations);
         Ok(())
     }
@@ -205,7 +207,7 @@ impl Board {
         let Some(i) = self.find(node) else { return };
         let entry = &mut self.entries[i];
         entry.node.progress.reset(0);
-        entry.lsn = Lsn::default();
+        entry.forget_position();
         entry.good_probes = 0;
         if entry.facts.up || entry.error.as_deref() != Some(&error) {
             let text = format!("{} does not answer: {error}", node.name);
@@ -324,6 +326,9 @@ impl Board {
 
     fn replica_at(&mut self, i: usize, lsn: Lsn, seen: Sighting, now: Moment) {
         let entry = &mut self.entries[i];
+        if entry.lsn != lsn {
+            entry.moved = seen.start;
+        }
         (entry.lsn, entry.sampled) = (lsn, seen.start);
         entry.node.progress.sample(seen.start, lsn);
         self.measure(i, now);
@@ -333,11 +338,14 @@ impl Board {
     fn measure(&mut self, i: usize, now: Moment) {
         let entry = &mut self.entries[i];
         let progress = &entry.node.progress;
-        if entry.facts.role != Role::Replica || entry.facts.timeline != self.sampled_timeline {
+        if entry.facts.role != Role::Replica
+            || entry.sampled == Moment::NEVER
+            || entry.facts.timeline != self.sampled_timeline
+        {
             return;
         }
         let lag = lag(&self.samples, entry.lsn, entry.sampled);
-        progress.set_lag(lag);
+        progress.set_lag(lag, lag.1.min(entry.sampled.since(entry.moved)));
         if let Some(sample) = self.samples.fresh_through(entry.lsn) {
             entry.proven = Some(sample);
             progress.fresh_through.raise(sample.start);
@@ -402,6 +410,7 @@ impl Entry {
             error: None,
             lsn: Lsn::default(),
             sampled: Moment::NEVER,
+            moved: Moment::NEVER,
             proven: None,
             was_up: false,
             good_probes: 0,
@@ -409,6 +418,12 @@ impl Entry {
             gauges: OnceLock::new(),
             task: None,
         }
+    }
+
+    /// It may come back with less than it had.
+    fn forget_position(&mut self) {
+        (self.lsn, self.sampled, self.moved) = (Lsn::default(), Moment::NEVER, Moment::NEVER);
+        self.facts.lagging = false;
     }
 
     /// Its gauges, looked up once.

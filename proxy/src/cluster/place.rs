@@ -197,13 +197,15 @@ impl Cluster {
             || wider(wish.decision.max_lag_bytes.map(u128::from), view.settings.max_lag_bytes.map(u128::from))
     }
 
-    /// True when, going by their lag, all replicas will be too late for `freshness_wait`.
+    /// True when, going by their lag, all replicas will be too late for `freshness_wait`: one that
+    /// replays steadily stays as late as it is, one that stands still will not move sooner than in as
+    /// long as it has been standing.
     fn is_hopeless(&self, view: &View, candidates: u64, need: Moment, now: Moment, arrival: Moment) -> bool {
         let deadline = arrival.plus(view.settings.freshness_wait);
         now < deadline
             && bits(candidates).all(|i| {
-                let (_, lag) = view.members[i].node.progress.lag();
-                need.plus(lag) > deadline
+                let progress = &view.members[i].node.progress;
+                need.plus(progress.lag().1) > deadline || now.plus(progress.stalled()) > deadline
             })
     }
 }
