@@ -59,6 +59,7 @@ class EditProfile(LoginRequiredMixin, UpdateView[Profile, ProfileForm]):
     template_name = "accounts/edit.html"
 
     def get_object(self, queryset: QuerySet[Profile] | None = None) -> Profile:
+        assert isinstance(self.request.user, User)
         profile, _ = Profile.objects.select_related("user").get_or_create(user=self.request.user)
         return profile
 

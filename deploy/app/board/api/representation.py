@@ -41,7 +41,7 @@ def form_data(fields: Any, post: Post | None, whole: bool) -> dict[str, Any]:
         raise BadFields({"": "a JSON object is expected"})
     problems = {name: "no such field" for name in fields if name not in WRITABLE}
     if whole:
-        problems |= {name: "missing" for name in REQUIRED - fields.keys()}
+        problems |= dict.fromkeys(REQUIRED - fields.keys(), "missing")
     for name, value in fields.items():
         if name == "tags":
             if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):

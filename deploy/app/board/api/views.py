@@ -7,7 +7,7 @@ with a merge patch (RFC 7396).
 import csv
 import json
 import re
-from typing import Any, cast
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.exceptions import RequestDataTooBig
@@ -21,6 +21,7 @@ from django.views import View
 
 from board.api.representation import BadFields, as_json, form_data
 from board.core.negotiate import best_type
+from board.core.sheets import harmless
 from board.posts.forms import PostForm
 from board.posts.models import Post
 
@@ -59,12 +60,16 @@ class ApiView(View):
     def http_method_not_allowed(
         self, request: HttpRequest, *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        allowed = self._allowed_methods()
+        allowed = self.allowed()
         error = {"error": f"{request.method} is not for this address", "allowed": allowed}
         return JsonResponse(error, status=405, headers={"Allow": ", ".join(allowed)})
 
+    def allowed(self) -> list[str]:
+        """The methods that this address has."""
+        return [name.upper() for name in self.http_method_names if hasattr(self, name)]
+
     def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        response = HttpResponse(status=204, headers={"Allow": ", ".join(self._allowed_methods())})
+        response = HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed())})
         if hasattr(self, "patch"):
             response["Accept-Patch"] = ", ".join(sorted(PATCH_TYPES))
         return response
@@ -75,7 +80,7 @@ class ApiView(View):
             problem = Problem(401, "log in first")
             problem.headers["WWW-Authenticate"] = f'Session login="{reverse("accounts:login")}"'
             raise problem
-        return cast(User, self.request.user)
+        return self.request.user
 
     def json_body(self, types: set[str]) -> Any:
         """The body, parsed; 415 for another type, 400 for something that is no JSON."""
@@ -224,5 +229,5 @@ def as_csv(page: list[dict[str, Any]]) -> HttpResponse:
     columns = ["id", "title", "author", "created", "version", "likes", "comments"]
     writer = csv.DictWriter(response, columns, extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(page)
+    writer.writerows({name: harmless(cell) for name, cell in row.items()} for row in page)
     return response

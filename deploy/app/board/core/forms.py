@@ -6,7 +6,7 @@ from django import forms
 
 
 class BootstrapForm(forms.BaseForm):
-    """Gives every widget its Bootstrap class, and marks the wrong ones for eye and screen reader."""
+    """Gives every widget its Bootstrap class, and marks the wrong ones."""
 
     template_name = "forms/bootstrap.html"
 
@@ -24,3 +24,4 @@ class BootstrapForm(forms.BaseForm):
             if name in self.fields:
                 attrs = self.fields[name].widget.attrs
                 attrs["class"] = f"{attrs.get('class', '')} is-invalid".strip()
+                attrs["aria-invalid"] = "true"

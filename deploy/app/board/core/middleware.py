@@ -43,6 +43,21 @@ class ContentSecurityPolicy:
         return response
 
 
+class HeadWithoutBody:
+    """Answers HEAD with the headers of GET, its length included, and no body (RFC 9110 9.3.2)."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if request.method == "HEAD" and not response.streaming:
+            length = len(response.content)
+            response.content = b""
+            response["Content-Length"] = str(length)
+        return response
+
+
 class UploadLimit:
     """Refuses a body that is larger than any form of ours, with 413, before it is parsed."""
 

@@ -1,5 +1,7 @@
 """Visits, counted by day and post."""
 
+import datetime
+
 from django.db import models
 from django.db.models import F
 
@@ -24,7 +26,7 @@ class Visit(models.Model):
         return f"{self.day}: post {self.post_id}, {self.count} visits"
 
 
-def count_visit(post: Post, day: object) -> None:
+def count_visit(post: Post, day: datetime.date) -> None:
     """One visit more, whoever else counts at the same time."""
     visit, _ = Visit.objects.get_or_create(post=post, day=day)
     Visit.objects.filter(pk=visit.pk).update(count=F("count") + 1)

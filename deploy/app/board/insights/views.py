@@ -9,9 +9,11 @@ from django.db.models import Avg, Count, F, Max, Sum, Window
 from django.db.models.functions import Rank, TruncDate
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
+from board.core.sheets import harmless
 from board.insights.models import Visit, count_visit
 from board.posts.models import Post, Tag
 
@@ -60,7 +62,9 @@ def totals() -> dict[str, Any]:
 def top_tags() -> list[dict[str, Any]]:
     """The tags most used."""
     tags = Tag.objects.annotate(uses=Count("posts")).order_by("-uses", "name")[:TOP]
-    return [{"label": f"#{tag.name}", "url": tag.get_absolute_url(), "uses": tag.uses} for tag in tags]
+    return [
+        {"label": f"#{tag.name}", "url": tag.get_absolute_url(), "uses": tag.uses} for tag in tags
+    ]
 
 
 def top_posts(since: datetime.date) -> list[dict[str, Any]]:
@@ -73,7 +77,11 @@ def top_posts(since: datetime.date) -> list[dict[str, Any]]:
         .order_by("rank", "post_id")[:TOP]
     )
     return [
-        {"label": row["title"], "url": f"/post/{row['post_id']}/", "total": row["total"]}
+        {
+            "label": row["title"],
+            "url": reverse("posts:detail", args=[row["post_id"]]),
+            "total": row["total"],
+        }
         for row in rows
     ]
 
@@ -82,16 +90,17 @@ def top_people() -> list[dict[str, Any]]:
     """Whose posts are liked most."""
     rows = (
         Post.objects.values(username=F("author__username"), name=F("author__profile__display_name"))
-        .annotate(likes=Sum("like_count"))
-        .order_by("-likes", "username")[:TOP]
+        .annotate(liked_total=Sum("like_count"))
+        .order_by("-liked_total", "username")[:TOP]
+        .values_list("username", "name", "liked_total")
     )
     return [
         {
-            "label": row["name"] or row["username"],
-            "url": f"/accounts/{row['username']}/",
-            "likes": row["likes"],
+            "label": name or username,
+            "url": reverse("accounts:profile", args=[username]),
+            "likes": likes,
         }
-        for row in rows
+        for username, name, likes in rows
     ]
 
 
@@ -114,7 +123,9 @@ def export(request: HttpRequest) -> StreamingHttpResponse:
     posts = (
         Post.objects.annotate(day=TruncDate("created"), visits_total=Sum("visits__count"))
         .order_by("id")
-        .values_list("id", "day", "author__username", "title", "like_count", "comment_count", "visits_total")
+        .values_list(
+            "id", "day", "author__username", "title", "like_count", "comment_count", "visits_total"
+        )
     )
 
     def lines() -> Iterator[str]:
@@ -128,15 +139,8 @@ def export(request: HttpRequest) -> StreamingHttpResponse:
     return response
 
 
-def harmless(cell: Any) -> Any:
-    """Keeps a spreadsheet from taking a title for a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" else cell
-
-
 @require_POST
 def visit(request: HttpRequest, pk: int) -> HttpResponse:
     """Counts a visit. The page does it by a call of its own: GET stays safe, the read a read."""
     count_visit(get_object_or_404(Post.objects.only("id"), pk=pk), timezone.localdate())
     return HttpResponse(status=204)
-
-

@@ -35,7 +35,7 @@ class Tag(models.Model):
         return reverse("posts:tag", kwargs={"slug": self.slug})
 
     @classmethod
-    def named(cls, names: list[str]) -> list["Tag"]:
+    def named(cls, names: list[str]) -> list[Self]:
         """The tags of these names, made where missing; two who make one at once get the same."""
         tags = []
         for name in names:

@@ -8,7 +8,7 @@ no file that is a picture and a script at once.
 import io
 import uuid
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -30,7 +30,7 @@ class Encoded:
     thumbnail: ContentFile[bytes]
 
 
-def encode(upload: BinaryIO, size_bytes: int) -> Encoded:
+def encode(upload: IO[bytes], size_bytes: int) -> Encoded:
     """Reads an upload and encodes it anew, or raises ValidationError with a text for its owner."""
     if size_bytes > settings.BOARD_PHOTO_BYTES_MAX:
         megabytes = settings.BOARD_PHOTO_BYTES_MAX // (1024 * 1024)
@@ -43,7 +43,7 @@ def encode(upload: BinaryIO, size_bytes: int) -> Encoded:
     return Encoded(as_jpeg(full, f"{stem}.jpg"), as_jpeg(small, f"{stem}.jpg"))
 
 
-def decode(upload: BinaryIO) -> Image.Image:
+def decode(upload: IO[bytes]) -> Image.Image:
     """The picture's pixels, upright, in RGB."""
     try:
         picture: Image.Image = Image.open(upload, formats=FORMATS)

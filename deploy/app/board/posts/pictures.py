@@ -69,7 +69,9 @@ def mirror(picture: Image.Image, shore: int, water: Colour) -> None:
     """Fills everything below the shore with the reflection of what is above it."""
     width, height = picture.size
     depth = height - shore
-    above = picture.crop((0, shore - depth, width, shore)).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    above = picture.crop((0, shore - depth, width, shore)).transpose(
+        Image.Transpose.FLIP_TOP_BOTTOM
+    )
     above = above.filter(ImageFilter.GaussianBlur(3))
     tint = Image.new("RGB", above.size, water)
     below = Image.blend(above, tint, 0.38)

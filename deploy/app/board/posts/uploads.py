@@ -26,7 +26,7 @@ def signer() -> TimestampSigner:
 
 
 def grant(user_id: int, content_type: str) -> dict[str, Any]:
-    """An address and form fields for one upload by the browser, with the token to submit after it."""
+    """An address and form fields for one upload by the browser, and the token to submit after."""
     storage: Any = default_storage
     key = f"incoming/{user_id}/{uuid.uuid4().hex}"
     presigned = storage.connection.meta.client.generate_presigned_post(

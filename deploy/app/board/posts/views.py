@@ -1,4 +1,4 @@
-"""The board's pages: the list and its endless scroll, one post, writing, editing, deleting, liking."""
+"""The board's pages: the list and its endless scroll, one post, writing, editing, liking."""
 
 import re
 from typing import Any
@@ -7,12 +7,15 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.mixins import LoginRequiredMixin
+from django.contrib.auth.models import User
 from django.contrib.postgres.search import SearchQuery, SearchRank
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse_lazy
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_POST, require_safe
 from django.views.generic import CreateView, DeleteView, DetailView, ListView, UpdateView
 
@@ -82,6 +85,7 @@ class MonthList(PostList):
         return super().get_context_data(heading=heading, **kwargs)
 
 
+@method_decorator(ensure_csrf_cookie, "dispatch")  # a script counts the visit with it
 class PostDetail(DetailView[Post]):
     """One post with its comments."""
 
@@ -106,7 +110,7 @@ class PostCreate(LoginRequiredMixin, CreateView[Post, PostForm]):
         return {
             **super().get_form_kwargs(),
             "user_id": self.request.user.pk,
-            "instance": Post(author_id=self.request.user.pk),
+            "instance": Post(author=member(self.request)),
         }
 
     def form_valid(self, form: PostForm) -> HttpResponse:
@@ -114,6 +118,9 @@ class PostCreate(LoginRequiredMixin, CreateView[Post, PostForm]):
             self.object = form.save()
         messages.success(self.request, "Your post is up.")
         return redirect(self.object)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(direct_upload=settings.BOARD_S3, **kwargs)
 
 
 class PostUpdate(LoginRequiredMixin, AuthorOnly, UpdateView[Post, PostForm]):
@@ -130,6 +137,9 @@ class PostUpdate(LoginRequiredMixin, AuthorOnly, UpdateView[Post, PostForm]):
     def get_form_kwargs(self) -> dict[str, Any]:
         return {**super().get_form_kwargs(), "user_id": self.request.user.pk}
 
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(direct_upload=settings.BOARD_S3, **kwargs)
+
     def form_valid(self, form: PostForm) -> HttpResponse:
         try:
             with transaction.atomic():
@@ -142,8 +152,8 @@ class PostUpdate(LoginRequiredMixin, AuthorOnly, UpdateView[Post, PostForm]):
         except Post.DoesNotExist:
             raise Http404("deleted meanwhile") from None
         except actions.EditConflict as conflict:
-            form.data = form.data.copy()
-            form.data["seen_version"] = str(conflict.current.version)
+            # The next save is meant to go over the version that is shown now.
+            form.data = {**self.request.POST.dict(), "seen_version": str(conflict.current.version)}
             context = self.get_context_data(form=form, conflict=conflict.current)
             return self.render_to_response(context, status=409)
         messages.success(self.request, "Your changes are saved.")
@@ -183,7 +193,7 @@ def like(request: HttpRequest, pk: int) -> HttpResponse:
 def comment(request: HttpRequest, pk: int) -> HttpResponse:
     """Adds a comment; a wrong one comes back with its message, beside the post."""
     post = get_object_or_404(Post.objects.for_cards(request.user), pk=pk)
-    form = CommentForm(request.POST, instance=Comment(post=post, author_id=request.user.pk))
+    form = CommentForm(request.POST, instance=Comment(post=post, author=member(request)))
     if form.is_valid():
         actions.add_comment(form.instance)
         messages.success(request, "Thank you for your comment.")
@@ -212,17 +222,27 @@ def search(request: HttpRequest) -> HttpResponse:
     return render(request, template, {"posts": posts, "q": text, "searched": bool(text)})
 
 
+def member(request: HttpRequest) -> User:
+    """The user, in a view that only members reach."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
 def find_posts(text: str, request: HttpRequest) -> QuerySet[Post]:
     """Posts whose words begin with the words of `text`, best first; a tag counts as well."""
     words = re.findall(r"\w+", text.lower())
     if not words:
         return Post.objects.none()
-    query = SearchQuery(" & ".join(f"{word}:*" for word in words), "english", search_type="raw")
+    query = SearchQuery(
+        " & ".join(f"{word}:*" for word in words), config="english", search_type="raw"
+    )
     return (
         Post.objects.for_cards(request.user)
         .alias(vector=SEARCH_VECTOR, rank=SearchRank(SEARCH_VECTOR, query))
-        .filter(Q(vector=query) | Q(pk__in=Post.tags.through.objects.filter(
-            tag__slug__in=words).values("post_id")))
+        .filter(
+            Q(vector=query)
+            | Q(pk__in=Post.tags.through.objects.filter(tag__slug__in=words).values("post_id"))
+        )
         .order_by(F("rank").desc(), "-id")[:SEARCH_POSTS_MAX]
     )
 

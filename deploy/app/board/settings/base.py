@@ -9,7 +9,7 @@ from typing import Any
 
 import django_stubs_ext
 
-from . import env
+from . import env, s3
 
 # Lets views, forms and admin classes name their model in brackets, as the type checker wants it.
 django_stubs_ext.monkeypatch()
@@ -22,6 +22,7 @@ ALLOWED_HOSTS: list[str] = env.words("BOARD_HOSTS")
 
 INSTALLED_APPS = [
     "django.contrib.admin",
+    "django.forms",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -42,6 +43,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "board.core.middleware.ContentSecurityPolicy",
+    "board.core.middleware.HeadWithoutBody",
     "board.core.middleware.UploadLimit",
     "board.weir.middleware.TraceStatements",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -72,6 +74,9 @@ TEMPLATES: list[dict[str, Any]] = [
         },
     }
 ]
+
+# Lets forms find their template among ours.
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 
 # The database: one entry, one host. pgweir decides what runs where.
 DATABASES: dict[str, dict[str, Any]] = {
@@ -122,7 +127,7 @@ TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
 
-# Files: local disk by default, S3-compatible buckets with one setting (see storage.py).
+# Files: local disk by default, S3-compatible buckets with one setting (see s3.py).
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "board" / "static"]
@@ -136,6 +141,10 @@ STORAGES: dict[str, dict[str, Any]] = {
 }
 BOARD_MEDIA_ORIGINS: list[str] = []
 BOARD_UPLOAD_ORIGINS: list[str] = []
+if BOARD_S3:
+    STORAGES = s3.storages()
+    BOARD_MEDIA_ORIGINS = s3.read_origins()
+    BOARD_UPLOAD_ORIGINS = s3.upload_origins()
 
 # Uploads: bytes of one request, bytes of one photo.
 BOARD_REQUEST_BYTES_MAX = 8 * 1024 * 1024

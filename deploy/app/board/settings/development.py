@@ -1,4 +1,4 @@
-"""One developer's machine: `manage.py runserver`, the debugger's error pages, the bar switched on."""
+"""One developer's machine: `manage.py runserver`, the debugger's error pages, the bar."""
 
 from . import env
 from .base import *
@@ -9,11 +9,9 @@ ALLOWED_HOSTS = env.words("BOARD_HOSTS", "localhost,127.0.0.1,[::1]")
 INTERNAL_IPS = ["127.0.0.1"]
 
 WHITENOISE_USE_FINDERS = True
-STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+if not BOARD_S3:
+    STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 BOARD_SERVE_MEDIA = True
 
 WEIR_BAR = True
 DATABASES["default"]["OPTIONS"]["options"] = "-c pgweir.trace=on"
-
-if BOARD_S3:
-    from .storage import *  # noqa: E402

@@ -1,4 +1,4 @@
-"""Production: behind a TLS-terminating proxy, secrets from the environment, nothing shown to strangers.
+"""Production: behind a TLS-terminating proxy, secrets from the environment.
 
 `manage.py check --deploy` is clean with these settings.
 """
@@ -25,6 +25,3 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 X_FRAME_OPTIONS = "DENY"
-
-if BOARD_S3:
-    from .storage import *  # noqa: E402

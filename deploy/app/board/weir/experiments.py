@@ -53,7 +53,8 @@ def write_and_read_back(level: str, rounds: int) -> Outcome:
         for _ in range(rounds):
             with writer.cursor() as cursor:
                 cursor.execute(
-                    "UPDATE weir_mark SET value = value + 1 WHERE id = %s RETURNING value", [mark.pk]
+                    "UPDATE weir_mark SET value = value + 1 WHERE id = %s RETURNING value",
+                    [mark.pk],
                 )
                 written = first(cursor)
             began = time.perf_counter()
@@ -62,7 +63,9 @@ def write_and_read_back(level: str, rounds: int) -> Outcome:
             nodes[route] += 1
             stale += seen < written
     took_ms = (time.perf_counter() - started) * 1000
-    return Outcome(level or "default", rounds, stale, dict(nodes), round(slowest, 1), round(took_ms))
+    return Outcome(
+        level or "default", rounds, stale, dict(nodes), round(slowest, 1), round(took_ms)
+    )
 
 
 def many_reads(reads: int) -> dict[str, int]:

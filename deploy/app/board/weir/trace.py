@@ -126,7 +126,7 @@ def summarise(statements: list[Statement]) -> dict[str, Any]:
         entry[kind] = number
     for entry in nodes.values():
         entry["text"] = f"{spell(entry)} on {entry['name']}"
-    # A statement that a rolled-back connection never sent has no route; a page without any is direct.
+    # Single statements may lack a route (sent on no connection); a page without any is direct.
     direct = bool(statements) and not routed
     waited = max((route.waited_ms for _, route in routed), default=0.0)
     lag = max((route.lag_ms for _, route in routed if route.role == "replica"), default=0.0)

@@ -57,7 +57,7 @@ def paint() -> list[tuple[str, str]]:
         photo, thumbnail = f"seed/{number}.jpg", f"seed/{number}-small.jpg"
         if not default_storage.exists(thumbnail):
             upload = ContentFile(pictures.landscape(number))
-            encoded = photos.encode(upload, upload.size)
+            encoded = photos.encode(upload.open(), upload.size)
             photo = default_storage.save(photo, encoded.photo)
             thumbnail = default_storage.save(thumbnail, encoded.thumbnail)
         names.append((photo, thumbnail))
@@ -69,7 +69,9 @@ def make_people() -> list[User]:
     User.objects.bulk_create(
         [User(username=username, password=make_password(None)) for username, _, _ in PEOPLE]
     )
-    people = {user.username: user for user in User.objects.filter(username__in=[p[0] for p in PEOPLE])}
+    people = {
+        user.username: user for user in User.objects.filter(username__in=[p[0] for p in PEOPLE])
+    }
     Profile.objects.bulk_create(
         [
             Profile(user=people[username], display_name=name, bio=bio)
@@ -97,13 +99,17 @@ def make_posts(people: list[User], files: list[tuple[str, str]], dice: random.Ra
     Post.objects.bulk_create(posts)
     now = timezone.now()
     for age, post in enumerate(reversed(posts)):
-        post.created = now - datetime.timedelta(hours=1 + age * 17, minutes=dice.randint(0, 59))
+        post.created = now - datetime.timedelta(hours=1 + age * 21, minutes=dice.randint(0, 59))
         post.updated = post.created
     Post.objects.bulk_update(posts, ["created", "updated"], batch_size=100)
     through = Post.tags.through
     titles = {title: words.split() for title, _, words in POSTS}
     through.objects.bulk_create(
-        [through(post_id=post.pk, tag_id=tags[word].pk) for post in posts for word in titles[post.title]]
+        [
+            through(post_id=post.pk, tag_id=tags[word].pk)
+            for post in posts
+            for word in titles[post.title]
+        ]
     )
     return posts
 
@@ -147,12 +153,11 @@ def make_visits(posts: list[Post], dice: random.Random) -> None:
 
 def count_everything() -> None:
     """Sets the counts beside the rows they count, in one statement each."""
-    for field, model in (("like_count", Like), ("comment_count", Comment)):
-        rows = (
-            model._default_manager.filter(post=OuterRef("pk"))
-            .order_by()
-            .values("post")
-            .annotate(number=Count("pk"))
-        )
-        counted = Post.objects.filter(pk__in=model._default_manager.values("post_id"))
-        counted.update(**{field: Subquery(rows.values("number"))})
+    likes = Like.objects.filter(post=OuterRef("pk")).order_by().values("post")
+    Post.objects.filter(likes__isnull=False).update(
+        like_count=Subquery(likes.annotate(number=Count("pk")).values("number"))
+    )
+    comments = Comment.objects.filter(post=OuterRef("pk")).order_by().values("post")
+    Post.objects.filter(comments__isnull=False).update(
+        comment_count=Subquery(comments.annotate(number=Count("pk")).values("number"))
+    )
