@@ -16,12 +16,13 @@ from django.views.generic import CreateView, DetailView, UpdateView
 
 from board.accounts.forms import ProfileForm, SignUpForm
 from board.accounts.models import Profile
+from board.core.views import RefusesPolitely
 from board.posts.models import Post
 
 POSTS_ON_PROFILE_MAX = 12
 
 
-class SignUp(CreateView[User, SignUpForm]):
+class SignUp(RefusesPolitely, CreateView[User, SignUpForm]):
     """Makes the account and logs in at once: write, redirect, read."""
 
     form_class = SignUpForm
@@ -52,7 +53,7 @@ class ProfilePage(DetailView[Profile]):
         return super().get_context_data(posts=posts[:POSTS_ON_PROFILE_MAX], **kwargs)
 
 
-class EditProfile(LoginRequiredMixin, UpdateView[Profile, ProfileForm]):
+class EditProfile(LoginRequiredMixin, RefusesPolitely, UpdateView[Profile, ProfileForm]):
     """Edits the profile of whoever asks."""
 
     form_class = ProfileForm

@@ -27,10 +27,18 @@ def health(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok\n", content_type="text/plain")
 
 
+class RefusesPolitely:
+    """Sends a form that has mistakes back with 422, so that scripts see the refusal as well."""
+
+    def form_invalid(self, form: Any) -> HttpResponse:
+        view: Any = self
+        response: HttpResponse = view.render_to_response(view.get_context_data(form=form))
+        response.status_code = 422
+        return response
+
+
 class AuthorOnly(UserPassesTestMixin):
     """Lets a view work on objects of one's own only: 403 for others, staff excepted."""
-
-    raise_exception = True
 
     def test_func(self) -> bool:
         view: Any = self

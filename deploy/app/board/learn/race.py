@@ -5,6 +5,7 @@ Each editor is a thread with a connection of its own, as two instances of the ap
 
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -85,7 +86,7 @@ WAYS: dict[str, tuple[str, Callable[[str], int]]] = {
 def run(way: str, editors: int = EDITORS, edits_each: int = EDITS_EACH) -> Outcome:
     """Lets the editors race one way, on a counter that starts at 0."""
     title, edit = WAYS[way]
-    name = f"race-{way}-{threading.get_ident()}-{time.monotonic_ns()}"
+    name = uuid.uuid4().hex
     Counter.objects.create(name=name)
     retries: list[int] = []
     failures: list[BaseException] = []

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.generic import CreateView, DeleteView, DetailView, ListView, UpdateView
 
 from board.core.negotiate import is_script
-from board.core.views import AuthorOnly
+from board.core.views import AuthorOnly, RefusesPolitely
 from board.posts import actions, photos, uploads
 from board.posts.forms import CommentForm, PostForm
 from board.posts.models import SEARCH_VECTOR, Comment, Post, Tag
@@ -100,7 +100,7 @@ class PostDetail(DetailView[Post]):
         return super().get_context_data(comments=comments, **kwargs)
 
 
-class PostCreate(LoginRequiredMixin, CreateView[Post, PostForm]):
+class PostCreate(LoginRequiredMixin, RefusesPolitely, CreateView[Post, PostForm]):
     """Writing a post."""
 
     form_class = PostForm
@@ -123,7 +123,7 @@ class PostCreate(LoginRequiredMixin, CreateView[Post, PostForm]):
         return super().get_context_data(direct_upload=settings.BOARD_S3, **kwargs)
 
 
-class PostUpdate(LoginRequiredMixin, AuthorOnly, UpdateView[Post, PostForm]):
+class PostUpdate(LoginRequiredMixin, AuthorOnly, RefusesPolitely, UpdateView[Post, PostForm]):
     """Editing a post, with two guards against a lost update.
 
     The row lock makes the second of two savers wait for the first; the version number then tells

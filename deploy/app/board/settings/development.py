@@ -15,3 +15,6 @@ BOARD_SERVE_MEDIA = True
 
 WEIR_BAR = True
 DATABASES["default"]["OPTIONS"]["options"] = "-c pgweir.trace=on"
+
+# Nothing is collected here, but WhiteNoise looks for the directory.
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)

@@ -17,4 +17,8 @@ BOARD_SERVE_MEDIA = True
 # The runner's maintenance connection is to this database: the application's own.
 WEIR_BAR = True
 DATABASES["default"]["OPTIONS"]["options"] = "-c pgweir.trace=on"
-LOGGING["root"]["level"] = "ERROR"  # type: ignore[index]
+# The tests provoke what is logged here.
+LOGGING["loggers"] = {"django": {"level": "CRITICAL", "propagate": False}}
+
+# Nothing is collected here, but WhiteNoise looks for the directory.
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)

@@ -101,7 +101,7 @@ class TraceStatements:
             return None
         statements = [unpack(row) for row in line["s"]]
         summary = trace.summarise(statements)
-        return {"method": line["m"], "path": line["p"], "statements": statements, **summary}
+        return {**summary, "method": line["m"], "path": line["p"], "statements": statements}
 
 
 def pack(statement: trace.Statement) -> list[Any]:
