@@ -37,6 +37,7 @@ INSTALLED_APPS = [
     "board.insights",
     "board.learn",
     "board.weir",
+    "board.compare",
 ]
 
 MIDDLEWARE = [
@@ -101,6 +102,8 @@ if env.flag("BOARD_DB_POOL"):
         "max_size": env.number("BOARD_DB_POOL_MAX", 4),
         "timeout": 10,
     }
+# Only the comparison in settings/router.py names replicas.
+REPLICA_ALIASES: list[str] = []
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Sessions are rows in the database: any worker of any instance can serve any request.

@@ -30,7 +30,7 @@ COMMAND_SECONDS_MAX = 60
 CONNECT_SECONDS_MAX = 3
 DELAY_MS_MAX = 60_000
 REPLICAS_MAX = 5
-NODES_LIST = re.compile(r"^(\s*nodes\s*=\s*\[)([^\]]*)(\])", re.MULTILINE)
+NODES_LIST = re.compile(r"^\s*nodes\s*=\s*\[", re.MULTILINE)
 
 
 class Refused(Exception):
@@ -217,12 +217,7 @@ def tell_pgweir(demo: Demo, node: Node) -> str:
     if not config:
         return "; pgweir's file is not known, add the address there"
     path = Path(config)
-    text = path.read_text()
-    edited, times = NODES_LIST.subn(
-        lambda m: f'{m[1]}{m[2].rstrip().rstrip(",")}, "{node.address}"{m[3]}', text, count=1
-    )
-    if not times:
-        raise Refused(f"{path} has no list of nodes")
+    edited = with_node(path.read_text(), node)
     draft = path.with_suffix(".draft")
     draft.write_text(edited)
     shutil.copymode(path, draft)
@@ -230,3 +225,23 @@ def tell_pgweir(demo: Demo, node: Node) -> str:
     if pid:
         os.kill(int(pid), signal.SIGHUP)
     return "; pgweir has been asked to reload"
+
+
+def with_node(text: str, node: Node) -> str:
+    """pgweir's TOML with one node more at the end of `nodes`, everything else as it was."""
+    start = NODES_LIST.search(text)
+    if not start:
+        raise Refused("pgweir's file has no list of nodes")
+    depth, quoted = 1, False
+    for at in range(start.end(), len(text)):
+        letter = text[at]
+        if letter == '"':
+            quoted = not quoted
+        elif not quoted:
+            depth += {"[": 1, "]": -1}.get(letter, 0)
+        if depth == 0:
+            before = text[:at].rstrip()
+            comma = "" if before.endswith((",", "[")) else ","
+            entry = f'{{ address = "{node.address}", zone = "{node.zone}" }}'
+            return f"{before}{comma} {entry}{text[at:]}"
+    raise Refused("the list of nodes in pgweir's file does not end")

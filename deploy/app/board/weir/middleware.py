@@ -108,13 +108,16 @@ def pack(statement: trace.Statement) -> list[Any]:
     """A statement as short JSON."""
     route = statement.route
     where = [route.node, route.role, route.reason, route.waited_ms, route.lag_ms] if route else []
-    return [statement.sql[:BEFORE_SQL_CHARS_MAX], round(statement.took_ms, 1), *where]
+    sql, half = statement.sql, BEFORE_SQL_CHARS_MAX // 2
+    if len(sql) > BEFORE_SQL_CHARS_MAX:  # what it is stands at the start, how it locks at the end
+        sql = f"{sql[:half]} … {sql[-half:]}"
+    return [sql, statement.kind, round(statement.took_ms, 1), *where]
 
 
 def unpack(row: list[Any]) -> trace.Statement:
     """The reverse of `pack`."""
-    sql, took_ms, *where = row
-    return trace.Statement(sql, took_ms, trace.Route(*where) if where else None)
+    sql, kind, took_ms, *where = row
+    return trace.Statement(sql, took_ms, trace.Route(*where) if where else None, kind)
 
 
 class ChosenConsistency:

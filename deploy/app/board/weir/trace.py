@@ -57,17 +57,21 @@ class Statement:
     sql: str
     took_ms: float = 0.0
     route: Route | None = None
+    kind: str = ""
 
-    @property
-    def kind(self) -> str:
-        """read, write, lock, or control (transactions and settings)."""
-        match = FIRST_WORD.match(self.sql)
-        word = match.group(1).upper() if match else ""
-        if word in WRITES:
-            return "write"
-        if word in READS:
-            return "lock" if LOCKING.search(self.sql) else "read"
-        return "control"
+    def __post_init__(self) -> None:
+        self.kind = self.kind or kind_of(self.sql)
+
+
+def kind_of(sql: str) -> str:
+    """read, write, lock, or control (transactions and settings)."""
+    match = FIRST_WORD.match(sql)
+    word = match.group(1).upper() if match else ""
+    if word in WRITES:
+        return "write"
+    if word in READS:
+        return "lock" if LOCKING.search(sql) else "read"
+    return "control"
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -276,7 +277,22 @@ class Demo(SimpleTestCase):
                 demo.tell_pgweir(described, node)
                 self.assertEqual(demo.load().nodes[-1], node)  # type: ignore[union-attr]
             text = Path(directory, "pgweir.toml").read_text()
-            self.assertIn('nodes = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]', text)
+            self.assertEqual(
+                tomllib.loads(text)["cluster"]["nodes"],
+                ["127.0.0.1:1", "127.0.0.1:2", {"address": "127.0.0.1:3", "zone": "b"}],
+            )
+            self.assertTrue(text.endswith('user = "x"\n'))
+
+    def test_a_list_of_tables_with_groups_is_added_to_at_its_end(self) -> None:
+        node = demo.Node("replica-2", "h:3", "b", "/d", "dsn")
+        entries = '"h:1",\n  { address = "h:2", groups = ["a]"] },'
+        text = f'[cluster]\nnodes = [\n  {entries}\n]\nzone = "b"\n'
+        cluster = tomllib.loads(demo.with_node(text, node))["cluster"]
+        self.assertEqual(cluster["nodes"][1]["groups"], ["a]"])
+        self.assertEqual(cluster["nodes"][2], {"address": "h:3", "zone": "b"})
+        for broken in ("[cluster]\n", 'nodes = ["h:1"'):
+            with self.assertRaises(demo.Refused):
+                demo.with_node(broken, node)
 
 
 class Room(TransactionTestCase):
