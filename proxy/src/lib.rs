@@ -1,1 +1,31 @@
-//! pgweir.
+//! pgweir: one DATABASE HOST in front of a primary and its replicas.
+//!
+//! The map, in the order in which dependencies point:
+//!
+//! * [`command`]: the program's subcommands; `run` starts everything below
+//! * [`listener`]: accepts clients; one task per client
+//! * [`session`]: the six steps: receive, classify, decide, lease, relay, remember
+//! * [`pool`]: which server connections there are and who has them
+//! * [`server`]: one connection to a Postgres node
+//! * [`auth`]: who a client is, and how we log in to servers as that user
+//! * [`cluster`]: roles, lag, freshness and the catalog, watched
+//! * [`console`], [`observe`]: asked in psql, seen in Prometheus and in a browser
+//! * [`config`], [`limits`]: what the operator wrote, and every bound
+//! * [`net`], [`wire`]: sockets, TLS; frames and messages
+
+pub mod auth;
+pub mod cluster;
+pub mod command;
+pub mod config;
+pub mod console;
+pub mod limits;
+pub mod listener;
+pub mod net;
+pub mod observe;
+pub mod pool;
+pub mod server;
+pub mod session;
+pub mod weir;
+pub mod wire;
+
+pub use weir::Weir;

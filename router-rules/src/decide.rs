@@ -41,6 +41,9 @@ pub struct SessionView<'a> {
     pub read_only_transaction: bool,
     /// `default_transaction_isolation` is serializable: nothing may go to a replica.
     pub serializable: bool,
+    /// The text as the client sent it (of a prepared statement: as it was prepared), for rules by
+    /// regular expression.
+    pub sql: &'a [u8],
 }
 
 /// Where a statement may run.

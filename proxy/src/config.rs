@@ -1,0 +1,338 @@
+//! The configuration in force: validated, every default filled in.
+//!
+//! Two tiers: what is written ([`reader`] over TOML, by the table [`keys`]) and what is valid (the plain
+//! structs here, made by [`valid`]). A file with mistakes gives all of them and no configuration.
+
+pub mod files;
+pub mod keys;
+pub mod reader;
+pub mod reference;
+pub mod reload;
+mod valid;
+pub mod value;
+
+pub use reader::{Mistake, Place, Warning};
+
+use router_rules::Policy;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A whole, valid configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// `[listen]`
+    pub listen: Listen,
+    /// `[http]`
+    pub http: Http,
+    /// `[cluster]`
+    pub cluster: Cluster,
+    /// `[pool]`
+    pub pool: Pool,
+    /// `[runtime]`
+    pub runtime: Runtime,
+    /// `[routing]` and `[[rule]]`, shared with every decision.
+    pub policy: Arc<Policy>,
+    /// `[routing]` beyond the policy.
+    pub routing: Routing,
+    /// `[limits]`: clients and time-outs.
+    pub limits: Limits,
+    /// `[[user]]`: empty means: users log in as they do on Postgres.
+    pub users: Vec<User>,
+    /// `[auth]`.
+    pub auth: Auth,
+    /// `[console]`.
+    pub console: Console,
+    /// `[log]`.
+    pub log: Log,
+}
+
+/// Where clients connect.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listen {
+    /// TCP addresses.
+    pub addresses: Vec<SocketAddr>,
+    /// Directories in which to make `.s.PGSQL.<port>` sockets.
+    pub unix_directories: Vec<PathBuf>,
+    /// Certificate, key and client CA for TLS with clients.
+    pub tls: Option<ListenTls>,
+    /// Expect a PROXY protocol v2 header on TCP connections.
+    pub proxy_protocol: bool,
+}
+
+/// TLS with clients.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListenTls {
+    /// `true`: refuse TCP clients that do not ask for TLS.
+    pub required: bool,
+    /// PEM chain.
+    pub certificate: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+    /// PEM of the CAs that sign client certificates.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// The HTTP address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Http {
+    /// `None`: no HTTP.
+    pub address: Option<SocketAddr>,
+    /// Bearer token, if one is asked for.
+    pub token: Option<Secret>,
+    /// TLS with browsers and scrapers.
+    pub tls: Option<HttpTls>,
+}
+
+/// TLS on the HTTP address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpTls {
+    /// PEM chain.
+    pub certificate: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// The Postgres cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cluster {
+    /// Its nodes; roles are discovered.
+    pub nodes: Vec<Node>,
+    /// The role with which pgweir probes, reads catalogs and looks up verifiers.
+    pub user: String,
+    /// Its password.
+    pub password: Option<Secret>,
+    /// The database that probing and auth_query use.
+    pub database: String,
+    /// How to look up a user's verifier; `None`: try `pgweir.user_lookup`, then `pg_authid`.
+    pub auth_query: Option<String>,
+    /// TLS towards the nodes.
+    pub tls: ServerTls,
+    /// Our own availability zone: replicas in it are preferred.
+    pub zone: Option<String>,
+    /// Pause between two probes of a node while nothing happens.
+    pub probe_interval: Duration,
+    /// Pause between two probes while a read waits or a write is recent.
+    pub probe_interval_fast: Duration,
+    /// A probe that takes longer has failed.
+    pub probe_timeout: Duration,
+    /// How long writes wait for a primary before they get 57P03.
+    pub primary_wait: Duration,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// `host:port` as written, or a socket directory with `:port`: the node's name everywhere.
+    pub address: String,
+    /// Share of reads relative to the others; 0: none.
+    pub weight: u32,
+    /// Availability zone.
+    pub zone: Option<String>,
+    /// Named groups it belongs to ("analytics"). A node in a group serves only reads sent to that group.
+    pub groups: Vec<String>,
+}
+
+/// How the servers are spoken to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ServerTls {
+    /// As libpq's sslmode.
+    pub mode: SslMode,
+    /// PEM of the CAs that sign the servers' certificates (verify-ca, verify-full).
+    pub ca: Option<PathBuf>,
+    /// Our client certificate.
+    pub certificate: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+}
+
+/// <https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-SSLMODE-STATEMENTS>
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SslMode {
+    /// Never.
+    #[default]
+    Disable,
+    /// When the server offers it.
+    Prefer,
+    /// Always, whoever the server is.
+    Require,
+    /// Signed by a known CA.
+    VerifyCa,
+    /// And named as we called it.
+    VerifyFull,
+}
+
+/// Server connections.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// Per node, database and user.
+    pub server_connections_max: usize,
+    /// Kept open per node, database and user once used.
+    pub server_connections_min: usize,
+    /// All of one node together; 0: no bound of ours.
+    pub node_connections_max: usize,
+    /// Sharing mode.
+    pub mode: PoolMode,
+    /// How long a client waits for a server before it gets 53300.
+    pub lease_wait: Duration,
+    /// After this long a waiting client gets a NOTICE.
+    pub lease_wait_notice: Duration,
+    /// An idle server is closed after this long.
+    pub server_idle: Duration,
+    /// A server is closed at this age (with some jitter), between transactions.
+    pub server_lifetime: Duration,
+    /// How long connecting and logging in to a node may take.
+    pub server_connect: Duration,
+    /// Prepared statements kept per server connection (LRU).
+    pub server_statements_max: usize,
+}
+
+/// How servers are shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PoolMode {
+    /// One server for one transaction.
+    #[default]
+    Transaction,
+    /// One server for one client.
+    Session,
+}
+
+/// Threads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Runtime {
+    /// One event loop each.
+    pub threads: usize,
+    /// Reload when the file changes.
+    pub watch_config: bool,
+}
+
+/// Routing beyond what the pure policy holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Routing {
+    /// How long a read waits for a fresh enough replica before the primary answers it.
+    pub freshness_wait: Duration,
+    /// `false`: everything goes to the primary.
+    pub split: bool,
+    /// Bytes of memory for remembered classifications.
+    pub cache_bytes_max: usize,
+}
+
+/// Clients and time-outs; `None`: no limit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Clients at once.
+    pub clients_max: usize,
+    /// Clients at once of one user.
+    pub user_clients_max: Option<usize>,
+    /// Clients at once of one database.
+    pub database_clients_max: Option<usize>,
+    /// From accept to the end of authentication.
+    pub login: Duration,
+    /// Between two statements outside a transaction.
+    pub client_idle: Option<Duration>,
+    /// Between two statements inside a transaction.
+    pub transaction_idle: Option<Duration>,
+    /// One statement.
+    pub query: Option<Duration>,
+    /// One transaction.
+    pub transaction: Option<Duration>,
+    /// How long SIGTERM waits for transactions to end.
+    pub drain: Duration,
+}
+
+/// A configured user.
+#[derive(Debug, Clone, PartialEq)]
+pub struct User {
+    /// Its name, also towards the servers.
+    pub name: String,
+    /// Its secret: verifier towards clients and keys towards servers are derived once.
+    pub password: Option<Secret>,
+    /// Overrides `[pool] mode`.
+    pub mode: Option<PoolMode>,
+    /// Overrides `[pool] server_connections_max`.
+    pub server_connections_max: Option<usize>,
+}
+
+/// How clients authenticate.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Auth {
+    /// Rules in order, first match wins; empty: SCRAM (or md5 where the stored secret is md5) for all.
+    pub rules: Vec<AuthRule>,
+}
+
+/// One line of HBA-like access control.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuthRule {
+    /// Database names; empty: all.
+    pub databases: Vec<String>,
+    /// User names; empty: all.
+    pub users: Vec<String>,
+    /// Address with prefix length; `None`: all, Unix sockets included.
+    pub address: Option<(std::net::IpAddr, u8)>,
+    /// What is asked for.
+    pub method: AuthMethod,
+}
+
+/// What a client must show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// SCRAM-SHA-256, with channel binding over TLS.
+    ScramSha256,
+    /// md5 (for users whose stored secret is md5).
+    Md5,
+    /// Clear-text password (only over TLS or a Unix socket unless forced).
+    Password,
+    /// A client certificate whose CN is the user.
+    Certificate,
+    /// Nothing.
+    Trust,
+    /// No way in.
+    Reject,
+}
+
+/// Who may use the console.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Console {
+    /// May do everything. Empty: the cluster role (`[cluster] user`).
+    pub admin_users: Vec<String>,
+    /// May only SHOW.
+    pub stats_users: Vec<String>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// One JSON object per line rather than text.
+    pub json: bool,
+    /// Levels: `info,pgweir::pool=debug`.
+    pub filter: String,
+    /// A statement that takes longer is logged.
+    pub slow_statement: Option<Duration>,
+    /// A wait for a server that takes longer is logged.
+    pub slow_lease: Option<Duration>,
+}
+
+impl Config {
+    /// A configuration of these nodes and defaults, for tests: no HTTP, one thread, a free port.
+    pub fn for_tests(nodes: &[&str]) -> Self {
+        let nodes: Vec<_> = nodes.iter().map(|n| format!("\"{n}\"")).collect();
+        let text = format!(
+            "[listen]\naddress = \"127.0.0.1:0\"\n[http]\naddress = \"off\"\n[cluster]\nnodes = [{}]\n\
+             password = \"pgweir\"\n[runtime]\nthreads = 1\nwatch_config = false\n",
+            nodes.join(", ")
+        );
+        let parsed = Self::parse(&text, "test.toml");
+        parsed.unwrap_or_else(|mistakes| panic!("{mistakes:?}")).0
+    }
+}
+
+/// A secret: never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}

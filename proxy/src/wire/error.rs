@@ -1,0 +1,128 @@
+//! ErrorResponse and NoticeResponse, made and read.
+
+use super::frame;
+use bytes::BytesMut;
+use std::borrow::Cow;
+
+/// Bad news that a client is told in an ErrorResponse.
+///
+/// <https://www.postgresql.org/docs/current/protocol-error-fields.html>
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{sqlstate}: {message}")]
+pub struct Refusal {
+    /// Five characters; see [`super::sqlstate`].
+    pub sqlstate: Cow<'static, str>,
+    /// What is wrong. Safe to show: no secrets, no SQL values.
+    pub message: Cow<'static, str>,
+    /// What to do about it.
+    pub hint: Option<Cow<'static, str>>,
+}
+
+impl Refusal {
+    /// Without a hint.
+    pub fn new(sqlstate: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { sqlstate: Cow::Borrowed(sqlstate), message: message.into(), hint: None }
+    }
+
+    /// With what to do about it.
+    pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Appends it as an ErrorResponse of this severity (`ERROR`, `FATAL`).
+    pub fn put(&self, out: &mut BytesMut, severity: &str) {
+        put_fields(out, b'E', severity, &self.sqlstate, &self.message, self.hint.as_deref());
+    }
+}
+
+/// Appends a NoticeResponse.
+pub fn put_notice(out: &mut BytesMut, sqlstate: &str, message: &str) {
+    put_fields(out, b'N', "NOTICE", sqlstate, message, None);
+}
+
+fn put_fields(
+    out: &mut BytesMut,
+    tag: u8,
+    severity: &str,
+    sqlstate: &str,
+    message: &str,
+    hint: Option<&str>,
+) {
+    frame::put(out, tag, |out| {
+        let mut field = |code: u8, text: &str| {
+            out.extend_from_slice(&[code]);
+            // A NUL would end the field early.
+            out.extend(text.bytes().map(|b| if b == 0 { b' ' } else { b }));
+            out.extend_from_slice(&[0]);
+        };
+        field(b'S', severity);
+        field(b'V', severity);
+        field(b'C', sqlstate);
+        field(b'M', message);
+        if let Some(hint) = hint {
+            field(b'H', hint);
+        }
+        out.extend_from_slice(&[0]);
+    });
+}
+
+/// The fields of a server's ErrorResponse that we look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorFields {
+    /// `ERROR`, `FATAL`, `PANIC` (the untranslated one where the server sends it).
+    pub severity: String,
+    /// Five characters.
+    pub sqlstate: String,
+    /// The primary message.
+    pub message: String,
+}
+
+impl ErrorFields {
+    /// Reads the body of an ErrorResponse or NoticeResponse; what is missing stays empty.
+    pub fn parse(mut body: &[u8]) -> Self {
+        let mut fields = Self::default();
+        while let [code, rest @ ..] = body {
+            body = rest;
+            if *code == 0 {
+                break;
+            }
+            let Some(text) = frame::cstr(&mut body) else { break };
+            let text = || String::from_utf8_lossy(text).into_owned();
+            match code {
+                b'S' if fields.severity.is_empty() => fields.severity = text(),
+                b'V' => fields.severity = text(),
+                b'C' => fields.sqlstate = text(),
+                b'M' => fields.message = text(),
+                _ => {}
+            }
+        }
+        fields
+    }
+
+    /// The connection ends after it.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self.severity.as_str(), "FATAL" | "PANIC")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_reads_back_as_the_fields_it_was_made_of() {
+        let mut out = BytesMut::new();
+        Refusal::new("53300", "too many clients").with_hint("wait").put(&mut out, "FATAL");
+        let frame = frame::first(&out, 1000).unwrap().unwrap();
+        let fields = ErrorFields::parse(frame.body);
+        assert_eq!((fields.sqlstate.as_str(), fields.message.as_str()), ("53300", "too many clients"));
+        assert!(fields.is_fatal());
+    }
+
+    #[test]
+    fn a_torn_error_is_read_as_far_as_it_goes() {
+        assert_eq!(ErrorFields::parse(b"C25006").sqlstate, "");
+        assert_eq!(ErrorFields::parse(b"C25006\0M").sqlstate, "25006");
+    }
+}
