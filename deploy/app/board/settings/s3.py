@@ -23,8 +23,6 @@ def bucket(name: str, domain: str, **options: Any) -> dict[str, Any]:
         # A CDN in front of the bucket: pages then link to it, unsigned.
         "custom_domain": domain or None,
         "url_protocol": env.text("BOARD_S3_PROTOCOL", "https") + ":",
-        # "public-read" where the bucket has ACLs; most have none any more.
-        "default_acl": env.text("BOARD_S3_ACL") or None,
         "signature_version": "s3v4",
         "file_overwrite": False,
     }
@@ -39,6 +37,8 @@ def storages() -> dict[str, dict[str, Any]]:
         media_domain,
         # A photo's name is random and never used twice: it may be kept for ever.
         object_parameters={"CacheControl": f"public, max-age={YEAR_SECONDS}, immutable"},
+        default_acl=env.text("BOARD_S3_MEDIA_ACL") or None,
+        # Signed addresses unless the bucket is public or the CDN in front of it has a key.
         querystring_auth=not env.flag("BOARD_S3_PUBLIC"),
         querystring_expire=3600,
     )
@@ -47,6 +47,8 @@ def storages() -> dict[str, dict[str, Any]]:
         env.text("BOARD_S3_STATIC_DOMAIN"),
         # Names carry a hash of the content.
         object_parameters={"CacheControl": f"public, max-age={YEAR_SECONDS}, immutable"},
+        # "public-read" where the bucket has ACLs; where it has none, its policy must say so.
+        default_acl=env.text("BOARD_S3_STATIC_ACL") or None,
         querystring_auth=False,
         file_overwrite=True,
         gzip=True,
