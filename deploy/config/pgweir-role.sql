@@ -29,7 +29,7 @@ CREATE FUNCTION pgweir.user_lookup(name text)
     AS $$
         SELECT a.rolname, a.rolpassword, a.rolvaliduntil
           FROM pg_catalog.pg_authid AS a
-         WHERE a.rolname = user_lookup.name AND a.rolcanlogin
+         WHERE a.rolname = user_lookup.name
     $$;
 REVOKE ALL ON FUNCTION pgweir.user_lookup(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pgweir.user_lookup(text) TO pgweir;

@@ -1,65 +1,96 @@
 //! Who a client is, and how we log in to servers as that user.
+//!
+//! * [`client`]: the exchange with a client that wants in
+//! * [`server`]: the exchange with a server that we want into
+//! * [`directory`]: who there is, configured or looked up in the cluster ([`lookup`])
+//! * [`rules`]: which method a client has to use
+//! * [`scram`], [`md5`]: the methods' arithmetic
+//!
+//! <https://www.postgresql.org/docs/current/client-authentication.html>
 
-use crate::config::Config;
-use crate::net::Connection;
+pub mod client;
+pub mod directory;
+pub mod lookup;
+pub mod md5;
+pub mod rules;
+pub mod scram;
+pub mod server;
+
+pub use client::authenticate;
+pub use directory::Directory;
+pub use server::log_in;
+
+use crate::config::Secret;
 use crate::wire::Refusal;
-use crate::wire::startup::Startup;
+use parking_lot::Mutex;
+use std::fmt;
 use std::sync::Arc;
 
 /// What logging in to a server as a user needs.
-#[derive(Clone)]
 pub enum Credentials {
-    /// Nothing: the server trusts us, or knows us by certificate.
+    /// Nothing is known: the server trusts us, or knows us by certificate.
     None,
+    /// The password itself: good for every method.
+    Password(Password),
+    /// The keys that a SCRAM log-in gave away: good for SCRAM with the same verifier.
+    Scram(scram::Keys),
+    /// `md5` and 32 digits: good for md5.
+    Md5(Secret),
 }
 
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Credentials(…)")
+impl Credentials {
+    /// From a password.
+    pub fn password(password: Secret) -> Self {
+        Self::Password(Password { password, derived: Mutex::new(None) })
     }
 }
 
-/// Who may log in: configured users, or verifiers read from the cluster and remembered.
-#[derive(Debug, Default)]
-pub struct Directory {}
-
-impl Directory {
-    /// Derives every configured user's verifier and keys, once.
-    pub fn new(_config: &Config) -> Self {
-        Self {}
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Credentials::None => "Credentials(none)",
+            Credentials::Password(_) => "Credentials(password)",
+            Credentials::Scram(_) => "Credentials(SCRAM keys)",
+            Credentials::Md5(_) => "Credentials(md5)",
+        })
     }
-
-    /// A reload.
-    pub fn apply(&self, _config: &Config) {}
-
-    /// A server refused these credentials: forget them, so that the next log-in asks again.
-    pub fn forget(&self, _user: &str) {}
 }
 
-/// Authenticates a client that has sent its StartupMessage, up to and including AuthenticationOk
-/// (in `client.output`, not flushed).
-///
-/// # Errors
-/// The refusal to be sent as FATAL, as Postgres words it.
-pub async fn authenticate(
-    _client: &mut Connection,
-    _startup: &Startup,
-    _directory: &Directory,
-    _config: &Config,
-) -> Result<Arc<Credentials>, LoginError> {
-    Ok(Arc::new(Credentials::None))
+/// A password with the keys last derived from it: servers of one cluster have one salt per user, so
+/// the derivation, which costs milliseconds, is done once.
+pub struct Password {
+    password: Secret,
+    derived: Mutex<Option<Arc<scram::Keys>>>,
 }
 
-/// Logs in to a server on which the StartupMessage has been sent, up to and including AuthenticationOk.
-///
-/// # Errors
-/// The server's own refusal, byte for byte, or ours.
-pub async fn log_in(
-    _server: &mut Connection,
-    _user: &str,
-    _credentials: &Credentials,
-) -> Result<(), LoginError> {
-    Ok(())
+impl Password {
+    /// The keys for this salt. Derives them away from the event loop.
+    async fn keys(&self, salt: &[u8], iterations: u32) -> Arc<scram::Keys> {
+        if let Some(keys) = &*self.derived.lock()
+            && keys.iterations == iterations
+            && keys.salt == salt
+        {
+            return keys.clone();
+        }
+        let keys = Arc::new(derive(&self.password, salt, iterations).await);
+        *self.derived.lock() = Some(keys.clone());
+        keys
+    }
+}
+
+/// [`scram::Keys::derive`], away from the event loop.
+async fn derive(password: &Secret, salt: &[u8], iterations: u32) -> scram::Keys {
+    let (password, salt) = (password.clone(), salt.to_vec());
+    match tokio::task::spawn_blocking(move || scram::Keys::derive(&password.0, &salt, iterations)).await {
+        Ok(keys) => keys,
+        // The runtime is going down. No key fits these.
+        Err(_) => scram::Keys {
+            salt: Vec::new(),
+            iterations,
+            client_key: scram::random(),
+            server_key: scram::random(),
+        },
+    }
 }
 
 /// Why a log-in failed.
@@ -74,4 +105,16 @@ pub enum LoginError {
     /// The socket.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+/// Codes of the `R` messages.
+///
+/// <https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-AUTHENTICATIONOK>
+mod request {
+    pub const OK: u32 = 0;
+    pub const CLEARTEXT: u32 = 3;
+    pub const MD5: u32 = 5;
+    pub const SASL: u32 = 10;
+    pub const SASL_CONTINUE: u32 = 11;
+    pub const SASL_FINAL: u32 = 12;
 }

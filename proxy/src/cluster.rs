@@ -1,47 +1,54 @@
 //! The picture of the cluster: who is primary, who is how far behind, who may answer a read.
+//!
+//! One task per node ([`probe`]) asks it, over a connection of its own, what it is and where its log
+//! stands. What they find is kept in the [`board`] and published as a [`view`]; freshness itself
+//! lies in atomics on each node. Sessions only read those, so that placing a read takes no lock and
+//! no wait unless a promise demands one ([`place`]).
 
+pub mod board;
 pub mod catalog;
+pub mod catalogs;
+pub mod choose;
+pub mod connect;
+pub mod lsn;
+pub mod metrics;
+pub mod moment;
+pub mod node;
+pub mod pace;
+pub mod place;
+pub mod probe;
+pub mod samples;
+pub mod status;
+pub mod verdict;
+pub mod view;
+pub mod waiters;
 pub mod watermark;
 
 use crate::config::Config;
 use crate::observe::Metrics;
+use arc_swap::ArcSwap;
+use board::{Board, Identity, News, Sighting};
+use catalogs::Catalogs;
+use lsn::Token;
+use moment::{Clock, Moment};
+pub use node::{Node, Outstanding};
+use pace::Demand;
+use parking_lot::{Mutex, RwLock};
 use router_rules::statement::Footprint;
 use router_rules::{Catalog, Decision, Reason};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use samples::Sample;
+pub use status::{Event, Events, NodeStatus};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use verdict::Role;
+use view::{Settings, View};
+use waiters::Waiters;
 pub use watermark::SessionFreshness;
-
-/// One node, for as long as it is in the configuration.
-#[derive(Debug)]
-pub struct Node {
-    /// `host:port` as configured: its name in config, metrics, logs and console.
-    pub name: String,
-    outstanding: AtomicUsize,
-}
-
-impl Node {
-    /// Statements (or transactions) that it is working on for us.
-    pub fn outstanding(&self) -> usize {
-        self.outstanding.load(Ordering::Relaxed)
-    }
-
-    /// Counts one more until the guard is dropped.
-    pub fn begin(self: &Arc<Self>) -> Outstanding {
-        self.outstanding.fetch_add(1, Ordering::Relaxed);
-        Outstanding(self.clone())
-    }
-}
-
-/// One piece of work that a node is doing.
-#[derive(Debug)]
-pub struct Outstanding(Arc<Node>);
-
-impl Drop for Outstanding {
-    fn drop(&mut self) {
-        self.0.outstanding.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+use watermark::{DatabaseMarks, Mark, SharedMarks};
 
 /// What a session asks: where may this run now?
 #[derive(Debug)]
@@ -70,59 +77,387 @@ pub struct Placement {
 }
 
 /// The cluster, watched.
-#[derive(Debug)]
-pub struct Cluster {}
+pub struct Cluster {
+    clock: Clock,
+    view: ArcSwap<View>,
+    board: Mutex<Board>,
+    metrics: Arc<Metrics>,
+    /// Grows with each view: what [`Cluster::wait_for_primary`] waits for.
+    published: watch::Sender<u64>,
+    waiters: Waiters,
+    /// Through when the freshest serving replica is fresh.
+    freshest: Mark,
+    /// The start of the last sample of the primary.
+    primary_sampled: Mark,
+    /// When a read last asked for a place (to some milliseconds).
+    read: Mark,
+    marks: Arc<SharedMarks>,
+    databases: RwLock<HashMap<String, Arc<DatabaseMarks>>>,
+    catalogs: Catalogs,
+    /// What happened lately; others may add to it.
+    pub events: Events,
+    runtime: Handle,
+    itself: Weak<Cluster>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("view", &self.view.load()).finish_non_exhaustive()
+    }
+}
 
 impl Cluster {
-    /// Starts watching (probers, catalog refresh) on the current runtime.
-    pub fn start(_config: &Config, _metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self {})
+    /// Starts watching (probers, catalog refresh) on the current runtime, which stays theirs.
+    pub fn start(config: &Config, metrics: Arc<Metrics>) -> Arc<Self> {
+        let settings = Arc::new(Settings::of(config));
+        let board = Board::new(settings);
+        let cluster = Arc::new_cyclic(|itself| Self {
+            clock: Clock::start(),
+            view: ArcSwap::from_pointee(board.view()),
+            board: Mutex::new(board),
+            metrics,
+            published: watch::Sender::new(0),
+            waiters: Waiters::default(),
+            freshest: Mark::default(),
+            primary_sampled: Mark::default(),
+            read: Mark::default(),
+            marks: Arc::default(),
+            databases: RwLock::default(),
+            catalogs: Catalogs::default(),
+            events: Events::default(),
+            runtime: Handle::current(),
+            itself: itself.clone(),
+        });
+        cluster.apply(config);
+        cluster
     }
 
     /// A reload: nodes come and go, intervals change.
-    pub fn apply(&self, _config: &Config) {}
+    pub fn apply(&self, config: &Config) {
+        let settings = Arc::new(Settings::of(config));
+        let names = |view: &View| view.members.iter().map(|m| m.node.name.clone()).collect::<Vec<_>>();
+        let before = names(&self.view.load());
+        self.change(|board, now| {
+            for node in board.configure(settings, now) {
+                let task = self.runtime.spawn(probe::watch(self.itself.clone(), node.clone()));
+                if let Some(entry) = board.entries.iter_mut().find(|e| Arc::ptr_eq(&e.node, &node)) {
+                    entry.task = Some(task);
+                }
+            }
+        });
+        let after = names(&self.view.load());
+        before.iter().filter(|name| !after.contains(name)).for_each(|name| self.metrics.cluster.forget(name));
+        self.rouse_probers();
+    }
 
     /// The primary, if there is exactly one that is up.
     pub fn primary(&self) -> Option<Arc<Node>> {
-        None
+        self.view.load().primary().cloned()
     }
 
     /// Any node that answers, the primary first.
     pub fn any_node(&self) -> Option<Arc<Node>> {
-        None
+        let view = self.view.load();
+        let replica = || choose::bits(view.verdict.replicas).next().map(|i| &view.members[i].node);
+        view.primary().or_else(replica).cloned()
     }
 
     /// Waits for a primary, at most `limit`.
-    pub async fn wait_for_primary(&self, _limit: Duration) -> Option<Arc<Node>> {
-        None
-    }
-
-    /// Where a read may run, when that can be said without waiting. `None`: call [`Cluster::place`].
-    pub fn try_place(&self, _wish: &Wish<'_>) -> Option<Placement> {
-        None
-    }
-
-    /// Where a read may run; waits at most `freshness_wait` for a replica, then it is the primary.
-    /// `None` when no node at all is up.
-    pub async fn place(&self, _wish: &Wish<'_>) -> Option<Placement> {
-        None
+    pub async fn wait_for_primary(&self, limit: Duration) -> Option<Arc<Node>> {
+        let mut published = self.published.subscribe();
+        let wait = async {
+            loop {
+                published.borrow_and_update();
+                if let Some(primary) = self.primary() {
+                    return Some(primary);
+                }
+                if published.changed().await.is_err() {
+                    return None;
+                }
+            }
+        };
+        tokio::time::timeout(limit, wait).await.ok().flatten()
     }
 
     /// A write of `footprint` was acknowledged by the primary just now (or may have been):
     /// raises the watermarks of the database's tables and of the session.
-    pub fn wrote(&self, _database: &str, _footprint: &Footprint, _session: &mut SessionFreshness) {}
+    ///
+    /// Call it **before** the client can see the acknowledgement: a read that arrives after it was
+    /// seen, on whatever connection, must find the watermark raised.
+    pub fn wrote(&self, database: &str, footprint: &Footprint, session: &mut SessionFreshness) {
+        if footprint.is_none() {
+            return;
+        }
+        let now = self.now();
+        self.marks_of(database, session).wrote(footprint, now);
+        session.wrote(footprint, now);
+        if now.since(self.read.get()) < Duration::from_secs(1) {
+            self.rouse_probers();
+        }
+    }
 
-    /// A read on `node` ended just now.
-    pub fn read(&self, _node: &Arc<Node>, _session: &mut SessionFreshness) {}
+    /// A read on `node` ended just now (on the primary also a read within a transaction).
+    pub fn read(&self, node: &Arc<Node>, session: &mut SessionFreshness) {
+        let placed = session.placed.load(Ordering::Relaxed);
+        let view = self.view.load();
+        let on_primary = view.primary().is_some_and(|primary| Arc::ptr_eq(primary, node));
+        let incarnation = if on_primary || placed == 0 { None } else { Some(placed) };
+        session.read(incarnation, self.now());
+    }
 
     /// A connection to this node failed or ended: probe it now rather than later.
-    pub fn suspect(&self, _node: &Arc<Node>) {}
+    pub fn suspect(&self, node: &Arc<Node>) {
+        node.prober.rouse();
+    }
 
     /// The snapshot of a database's catalog; `None` until it has been read (asking starts that).
-    pub fn catalog(&self, _database: &str) -> Option<Arc<Catalog>> {
-        None
+    pub fn catalog(&self, database: &str) -> Option<Arc<Catalog>> {
+        self.catalogs.get(self, database)
     }
 
     /// DDL passed through in this database: read its catalog again at once.
-    pub fn schema_changed(&self, _database: &str) {}
+    pub fn schema_changed(&self, database: &str) {
+        self.catalogs.changed(database);
+    }
+
+    /// A position that has everything acknowledged before this call, for `SHOW pgweir.lsn`; waits at
+    /// most `limit` for the primary to tell. Written as [`Token`] says.
+    pub async fn token(&self, limit: Duration) -> Option<Token> {
+        let asked = self.now();
+        let told = async {
+            loop {
+                let mut waiter = self.waiters.wait_for(asked);
+                if let Some(token) = self.token_after(asked) {
+                    return token;
+                }
+                self.rouse_probers();
+                // Replicas' progress wakes waiters; the primary's alone does not.
+                let _ = tokio::time::timeout(Duration::from_millis(2), waiter.woken()).await;
+            }
+        };
+        tokio::time::timeout(limit, told).await.ok()
+    }
+
+    /// Whether this cluster can ever serve a read that demands `token`; if not, a sentence for the
+    /// client.
+    ///
+    /// # Errors
+    /// The timeline has moved on, or the position lies beyond the primary's.
+    pub async fn check_min_lsn(&self, token: Token, limit: Duration) -> Result<(), String> {
+        let timeline = self.view.load().verdict.timeline;
+        if timeline != 0 && token.timeline != timeline {
+            return Err(format!(
+                "the position {token} is of timeline {}, the cluster is on timeline {timeline}: \
+                 after a promotion positions are not comparable, take a new one",
+                token.timeline
+            ));
+        }
+        match self.token(limit).await {
+            Some(newest) if newest.timeline == token.timeline && newest.lsn < token.lsn => Err(format!(
+                "the position {token} is beyond the primary's, {newest}: it is of another cluster, or was lost"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// All nodes, as people want to see them.
+    pub fn snapshot(&self) -> Vec<NodeStatus> {
+        let now = self.now();
+        let board = self.board.lock();
+        let verdict = *board.verdict();
+        let status = |(i, e): (usize, &board::Entry)| {
+            let serving = verdict.replicas >> i & 1 == 1;
+            let is_replica = e.facts.role == Role::Replica && e.facts.up;
+            let (lag_bytes, lag) =
+                if is_replica { samples::lag(&board.samples, e.lsn, now) } else { (0, Duration::ZERO) };
+            NodeStatus {
+                name: e.node.name.clone(),
+                role: e.facts.role,
+                is_primary: verdict.primary == Some(i),
+                up: e.facts.up,
+                serving,
+                since: now.since(e.since),
+                lag_bytes,
+                lag,
+                lagging: e.facts.lagging,
+                lsn: e.lsn.to_string(),
+                timeline: e.facts.timeline,
+                outstanding: e.node.outstanding(),
+                drained: e.facts.drained,
+                groups: e.config.groups.clone(),
+                zone: e.config.zone.clone(),
+                weight: e.config.weight,
+                error: e.error.clone(),
+            }
+        };
+        board.entries.iter().enumerate().map(status).collect()
+    }
+
+    /// Sends no more reads to this node; false when there is no such node.
+    pub fn drain(&self, name: &str) -> bool {
+        self.change(|board, now| board.set_drained(name, true, now))
+    }
+
+    /// Takes a drained node back; false when there is no such node.
+    pub fn undrain(&self, name: &str) -> bool {
+        self.change(|board, now| board.set_drained(name, false, now))
+    }
+
+    /// Now, on the clock of this cluster.
+    pub fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// Changes the board, publishes what came of it and tells the news.
+    fn change<T>(&self, change: impl FnOnce(&mut Board, Moment) -> T) -> T {
+        let now = self.now();
+        let mut board = self.board.lock();
+        let before = *board.verdict();
+        let nodes = board.entries.len();
+        let result = change(&mut board, now);
+        let after = *board.verdict();
+        let configured = nodes != board.entries.len() || !self.is_published(&board);
+        if before != after || configured {
+            self.view.store(Arc::new(board.view()));
+            self.published.send_modify(|n| *n += 1);
+            self.waiters.wake_all();
+        }
+        let news = std::mem::take(&mut board.news);
+        if before != after || configured || !news.is_empty() {
+            self.show(&board);
+        }
+        drop(board);
+        news.into_iter().for_each(|news| self.tell(news));
+        result
+    }
+
+    /// True when the view in force is of the board's nodes and settings.
+    fn is_published(&self, board: &Board) -> bool {
+        let view = self.view.load();
+        view.members.len() == board.entries.len()
+            && Arc::ptr_eq(&view.settings, board.settings())
+            && view.members.iter().zip(&board.entries).all(|(m, e)| Arc::ptr_eq(&m.node, &e.node))
+    }
+
+    fn node_connected(&self, node: &Arc<Node>, identity: Identity) -> Result<(), String> {
+        self.change(|board, _| board.connected(node, identity))
+    }
+
+    fn node_lost(&self, node: &Arc<Node>, error: String) {
+        self.change(|board, now| board.lost(node, error, now));
+    }
+
+    fn node_sighted(&self, node: &Arc<Node>, seen: Sighting) {
+        let freshest = self.change(|board, now| {
+            board.sighted(node, seen, now);
+            if let Some(latest) = board.samples.latest() {
+                self.primary_sampled.raise(latest.start);
+            }
+            self.show_lag(board, node);
+            board.freshest()
+        });
+        self.freshest.set(freshest);
+        self.waiters.wake_through(freshest);
+    }
+
+    /// The pause before the next probe of `node`, whose last one started at `start`.
+    fn pause(&self, node: &Arc<Node>, start: Moment) -> Duration {
+        let view = self.view.load();
+        let intervals = view.settings.intervals();
+        let now = self.now();
+        let demand = Demand {
+            now,
+            wrote: self.marks.latest.get(),
+            awaited: self.waiters.latest_need(),
+            read: self.read.get(),
+        };
+        let is_primary = view.primary().is_some_and(|primary| Arc::ptr_eq(primary, node));
+        let interval = if is_primary {
+            intervals.pause(start, Duration::ZERO, &demand)
+        } else {
+            let (_, lag) = node.progress.lag();
+            intervals.pause(node.progress.fresh_through.get(), lag, &demand)
+        };
+        interval.saturating_sub(now.since(start))
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.view.load().settings.clone()
+    }
+
+    /// Writes acknowledged through us so far.
+    fn writes(&self) -> u64 {
+        self.marks.writes()
+    }
+
+    /// A read asks for a place, now.
+    fn note_read(&self) -> Moment {
+        let now = self.now();
+        // Not stored each time: all cores share it.
+        if now.since(self.read.get()) > Duration::from_millis(10) {
+            self.read.raise(now);
+        }
+        now
+    }
+
+    fn rouse_probers(&self) {
+        self.view.load().members.iter().for_each(|m| m.node.prober.rouse());
+    }
+
+    fn token_after(&self, asked: Moment) -> Option<Token> {
+        let board = self.board.lock();
+        let Sample { start, lsn, .. } = board.samples.latest()?;
+        (start >= asked).then(|| Token { timeline: board.verdict().timeline, lsn })
+    }
+
+    /// The marks of the session's database.
+    fn marks_of<'a>(&self, database: &str, session: &'a SessionFreshness) -> &'a DatabaseMarks {
+        session.marks.get_or_init(|| {
+            if let Some(known) = self.databases.read().get(database) {
+                return known.clone();
+            }
+            let fresh = || Arc::new(DatabaseMarks::new(self.marks.clone()));
+            self.databases.write().entry(database.to_owned()).or_insert_with(fresh).clone()
+        })
+    }
+
+    /// Sets the gauges of all nodes.
+    fn show(&self, board: &Board) {
+        for (i, entry) in board.entries.iter().enumerate() {
+            entry.gauges(&self.metrics.cluster, |gauges| {
+                gauges.up.set(i64::from(entry.facts.up));
+                gauges.is_primary.set(i64::from(board.verdict().primary == Some(i)));
+            });
+        }
+    }
+
+    /// Sets the lag gauges that a sample of `node` has changed.
+    fn show_lag(&self, board: &Board, node: &Arc<Node>) {
+        for entry in board.entries.iter().filter(|e| Arc::ptr_eq(&e.node, node)) {
+            let is_replica = entry.facts.role == Role::Replica && entry.facts.up;
+            let (bytes, time) = if is_replica { entry.node.progress.lag() } else { (0, Duration::ZERO) };
+            entry.gauges(&self.metrics.cluster, |gauges| {
+                gauges.lag_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+                gauges.lag_seconds.set(time.as_secs_f64());
+            });
+        }
+    }
+
+    /// Logs, counts and remembers.
+    fn tell(&self, news: News) {
+        let News { kind, node, text, lost_writes } = news;
+        let metrics = &self.metrics.cluster;
+        metrics.lost_writes_total.inc_by(lost_writes);
+        match kind {
+            "failover" => metrics.failovers_total.inc(),
+            "rival" => metrics.rival_primaries_total.inc(),
+            _ => {}
+        }
+        match kind {
+            "lost_writes" | "rival" => tracing::error!(node, kind, lost_writes, "{text}"),
+            "node_down" | "failover" | "lagging" => tracing::warn!(node, kind, "{text}"),
+            _ => tracing::info!(node, kind, "{text}"),
+        }
+        self.events.push(kind, &node, text);
+    }
 }

@@ -1,1 +1,91 @@
 //! The program's subcommands.
+
+pub mod check;
+pub mod import;
+pub mod reference;
+pub mod run;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A PostgreSQL proxy that sends writes to the primary and fresh reads to the replicas.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pgweir",
+    version,
+    max_term_width = 100,
+    after_help = "\
+A first start:
+  pgweir check --config pgweir.toml && pgweir run --config pgweir.toml
+  psql 'host=127.0.0.1 port=6432 dbname=app user=app'"
+)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve
+    #[command(
+        after_help = "Example:\n  pgweir run --config pgweir.toml\n\nSIGHUP reloads; SIGTERM and SIGINT drain and leave, a second one leaves at once."
+    )]
+    Run(run::RunArgs),
+    /// Look for mistakes in a configuration: all at once, each with file:line:column
+    #[command(
+        after_help = "Example:\n  pgweir check --config pgweir.toml\n\nExit code 1 if there is a mistake; warnings alone leave it at 0."
+    )]
+    Check(check::CheckArgs),
+    /// Print a pgbouncer.ini as a pgweir.toml
+    #[command(
+        after_help = "Example:\n  pgweir import /etc/pgbouncer/pgbouncer.ini > pgweir.toml\n\nWhat has no counterpart is named in comments."
+    )]
+    Import(import::ImportArgs),
+    /// Print what may stand in a configuration: as a page, a commented file, or a JSON schema
+    #[command(after_help = "Example:\n  pgweir reference --form schema > pgweir.schema.json")]
+    Reference(reference::ReferenceArgs),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration file
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        default_value = "/etc/pgweir/pgweir.toml",
+        env = "PGWEIR_CONFIG"
+    )]
+    pub config: PathBuf,
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    match CommandLine::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Reference(args) => reference::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_has_an_example() {
+        let mut command = CommandLine::command();
+        command.build();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands().filter(|s| s.get_name() != "help") {
+            let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{}", sub.get_name());
+        }
+    }
+}

@@ -1,4 +1,17 @@
 //! The configuration in force: validated, every default filled in.
+//!
+//! Two tiers: what is written ([`reader`] over TOML, by the table [`keys`]) and what is valid (the plain
+//! structs here, made by [`valid`]). A file with mistakes gives all of them and no configuration.
+
+pub mod files;
+pub mod keys;
+pub mod reader;
+pub mod reference;
+pub mod reload;
+mod valid;
+pub mod value;
+
+pub use reader::{Mistake, Place, Warning};
 
 use router_rules::Policy;
 use std::net::SocketAddr;
@@ -31,10 +44,12 @@ pub struct Config {
     pub auth: Auth,
     /// `[console]`.
     pub console: Console,
+    /// `[log]`.
+    pub log: Log,
 }
 
 /// Where clients connect.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Listen {
     /// TCP addresses.
     pub addresses: Vec<SocketAddr>,
@@ -47,9 +62,9 @@ pub struct Listen {
 }
 
 /// TLS with clients.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ListenTls {
-    /// `true`: refuse clients that do not ask for TLS.
+    /// `true`: refuse TCP clients that do not ask for TLS.
     pub required: bool,
     /// PEM chain.
     pub certificate: PathBuf,
@@ -60,16 +75,27 @@ pub struct ListenTls {
 }
 
 /// The HTTP address.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Http {
     /// `None`: no HTTP.
     pub address: Option<SocketAddr>,
     /// Bearer token, if one is asked for.
     pub token: Option<Secret>,
+    /// TLS with browsers and scrapers.
+    pub tls: Option<HttpTls>,
+}
+
+/// TLS on the HTTP address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpTls {
+    /// PEM chain.
+    pub certificate: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
 }
 
 /// The Postgres cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
     /// Its nodes; roles are discovered.
     pub nodes: Vec<Node>,
@@ -109,7 +135,7 @@ pub struct Node {
 }
 
 /// How the servers are spoken to.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ServerTls {
     /// As libpq's sslmode.
     pub mode: SslMode,
@@ -138,7 +164,7 @@ pub enum SslMode {
 }
 
 /// Server connections.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pool {
     /// Per node, database and user.
     pub server_connections_max: usize,
@@ -173,14 +199,16 @@ pub enum PoolMode {
 }
 
 /// Threads.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Runtime {
     /// One event loop each.
     pub threads: usize,
+    /// Reload when the file changes.
+    pub watch_config: bool,
 }
 
 /// Routing beyond what the pure policy holds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Routing {
     /// How long a read waits for a fresh enough replica before the primary answers it.
     pub freshness_wait: Duration,
@@ -191,7 +219,7 @@ pub struct Routing {
 }
 
 /// Clients and time-outs; `None`: no limit.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Clients at once.
     pub clients_max: usize,
@@ -214,7 +242,7 @@ pub struct Limits {
 }
 
 /// A configured user.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct User {
     /// Its name, also towards the servers.
     pub name: String,
@@ -227,14 +255,14 @@ pub struct User {
 }
 
 /// How clients authenticate.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Auth {
     /// Rules in order, first match wins; empty: SCRAM (or md5 where the stored secret is md5) for all.
     pub rules: Vec<AuthRule>,
 }
 
 /// One line of HBA-like access control.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AuthRule {
     /// Database names; empty: all.
     pub databases: Vec<String>,
@@ -264,12 +292,39 @@ pub enum AuthMethod {
 }
 
 /// Who may use the console.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Console {
     /// May do everything. Empty: the cluster role (`[cluster] user`).
     pub admin_users: Vec<String>,
     /// May only SHOW.
     pub stats_users: Vec<String>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// One JSON object per line rather than text.
+    pub json: bool,
+    /// Levels: `info,pgweir::pool=debug`.
+    pub filter: String,
+    /// A statement that takes longer is logged.
+    pub slow_statement: Option<Duration>,
+    /// A wait for a server that takes longer is logged.
+    pub slow_lease: Option<Duration>,
+}
+
+impl Config {
+    /// A configuration of these nodes and defaults, for tests: no HTTP, one thread, a free port.
+    pub fn for_tests(nodes: &[&str]) -> Self {
+        let nodes: Vec<_> = nodes.iter().map(|n| format!("\"{n}\"")).collect();
+        let text = format!(
+            "[listen]\naddress = \"127.0.0.1:0\"\n[http]\naddress = \"off\"\n[cluster]\nnodes = [{}]\n\
+             password = \"pgweir\"\n[runtime]\nthreads = 1\nwatch_config = false\n",
+            nodes.join(", ")
+        );
+        let parsed = Self::parse(&text, "test.toml");
+        parsed.unwrap_or_else(|mistakes| panic!("{mistakes:?}")).0
+    }
 }
 
 /// A secret: never printed.

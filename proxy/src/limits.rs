@@ -1,18 +1,42 @@
 //! Every bound that is not configurable, each with its reason.
 
+use std::time::Duration;
+
 /// A start-up packet: what Postgres allows (`MAX_STARTUP_PACKET_LENGTH`).
 pub const STARTUP_BYTES_MAX: usize = 10_000;
 /// A password or SASL message: what Postgres allows (`PG_MAX_AUTH_TOKEN_LENGTH`).
 pub const AUTH_MESSAGE_BYTES_MAX: usize = 65_535;
 /// Any message: what Postgres allows (1 GiB less one, `MaxAllocSize`).
 pub const MESSAGE_BYTES_MAX: usize = 0x3fff_ffff;
-/// A Query or Parse longer than this is not gathered to be classified: it streams to the primary.
-pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
+/// A Query longer than this is not gathered to be classified: it streams to the primary, and the
+/// session stays with its server, since nobody knows what it did. Such a Parse is refused.
+pub const STATEMENT_BYTES_MAX: usize = 16 << 20;
+/// An extended-protocol request is gathered up to this size, then cut; a larger single message streams.
+pub const REQUEST_BYTES_MAX: usize = 256 * 1024;
 /// What one read from a socket may bring.
 pub const READ_BYTES: usize = 16 * 1024;
 /// Bytes waiting for a slow reader before we stop reading for it.
 pub const BACKLOG_BYTES_MAX: usize = 256 * 1024;
-/// A request is kept for a second run elsewhere only up to this size.
-pub const REPLAY_BYTES_MAX: usize = 1 << 20;
+/// A client may send this much ahead of its turn before we stop reading it.
+pub const AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// Cancel requests under way at once: each is a connection to a node.
+pub const CANCELS_MAX: usize = 64;
+/// Remembered welcomes (what a server reports to a user with certain start-up settings).
+pub const WELCOMES_MAX: usize = 1_000;
 /// Prepared statements of one client.
 pub const CLIENT_STATEMENTS_MAX: usize = 10_000;
+/// Users of the cluster whose stored passwords are remembered; more are looked up again.
+pub const ACCOUNTS_MAX: usize = 10_000;
+/// How long a looked-up password counts: so soon is a changed one noticed, and so rarely is the cluster
+/// asked about one user.
+pub const VERIFIER_FRESH: Duration = Duration::from_secs(1);
+/// How long it counts while the cluster does not answer.
+pub const VERIFIER_STALE_MAX: Duration = Duration::from_secs(60);
+/// A look-up that takes longer on one node has failed there.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections per node that look users up: enough for several at once, few for the server.
+pub const LOOKUP_CONNECTIONS_MAX: usize = 4;
+/// How often certificate files are looked at for changes: a stat or three.
+pub const CERTIFICATES_CHECK_EVERY: Duration = Duration::from_secs(10);
+/// How often idle and old server connections are looked for.
+pub const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(1);

@@ -1,1 +1,178 @@
-//! Accepts clients.
+//! Accepts clients and hands each to an event loop.
+//!
+//! One event loop per core, each a thread of its own: a client's task and its sockets stay where
+//! they were put, so that serving a statement needs no wake-up across threads. New clients go to
+//! the loop that has the fewest.
+
+use crate::Weir;
+use crate::net::{Connection, Stream};
+use crate::session::startup;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+/// A client's socket on its way to an event loop.
+enum Arrival {
+    Tcp(std::net::TcpStream, SocketAddr),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// One event loop.
+struct EventLoop {
+    arrivals: UnboundedSender<Arrival>,
+    clients: Arc<AtomicUsize>,
+}
+
+/// The event loops.
+pub struct EventLoops(Vec<EventLoop>);
+
+impl EventLoops {
+    /// Starts `threads` of them.
+    ///
+    /// # Errors
+    /// When a thread or its runtime cannot be made.
+    pub fn start(weir: &Arc<Weir>, threads: usize) -> io::Result<Self> {
+        (0..threads.max(1))
+            .map(|number| EventLoop::start(weir.clone(), number))
+            .collect::<io::Result<_>>()
+            .map(Self)
+    }
+
+    fn hand_over(&self, arrival: Arrival) {
+        let fewest = self.0.iter().min_by_key(|l| l.clients.load(Ordering::Relaxed));
+        if let Some(chosen) = fewest {
+            chosen.clients.fetch_add(1, Ordering::Relaxed);
+            if chosen.arrivals.send(arrival).is_err() {
+                tracing::error!("an event loop is gone");
+            }
+        }
+    }
+}
+
+impl EventLoop {
+    fn start(weir: Arc<Weir>, number: usize) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (sender, mut arrivals) = unbounded_channel();
+        let clients = Arc::new(AtomicUsize::new(0));
+        let count = clients.clone();
+        std::thread::Builder::new().name(format!("clients-{number}")).spawn(move || {
+            runtime.block_on(async move {
+                while let Some(arrival) = arrivals.recv().await {
+                    let (weir, count) = (weir.clone(), Leaves(count.clone()));
+                    tokio::spawn(async move {
+                        serve(weir, arrival).await;
+                        drop(count);
+                    });
+                }
+            });
+        })?;
+        Ok(Self { arrivals: sender, clients })
+    }
+}
+
+/// Counts a client out, however its task ends.
+struct Leaves(Arc<AtomicUsize>);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn serve(weir: Arc<Weir>, arrival: Arrival) {
+    let (stream, peer) = match into_stream(arrival) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "a client's socket cannot be used"),
+    };
+    if weir.config.load().listen.proxy_protocol && peer.is_some() {
+        let mut connection = Connection::new(stream);
+        let header = startup::read_proxy_header(&mut connection);
+        match tokio::time::timeout(Duration::from_secs(5), header).await {
+            Ok(Ok(told)) => startup::serve(weir, connection, told.or(peer)).await,
+            _ => tracing::warn!(?peer, "no PROXY protocol header where listen.proxy_protocol asks for one"),
+        }
+    } else {
+        startup::serve(weir, Connection::new(stream), peer).await;
+    }
+}
+
+fn into_stream(arrival: Arrival) -> io::Result<(Stream, Option<IpAddr>)> {
+    match arrival {
+        Arrival::Tcp(stream, peer) => {
+            stream.set_nodelay(true)?;
+            Ok((Stream::Tcp(tokio::net::TcpStream::from_std(stream)?), Some(peer.ip())))
+        }
+        Arrival::Unix(stream) => Ok((Stream::Unix(tokio::net::UnixStream::from_std(stream)?), None)),
+    }
+}
+
+/// Binds a TCP address so that a new process can bind it too while this one leaves.
+///
+/// # Errors
+/// The socket's.
+pub fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Binds a Unix socket, taking over one that nobody listens on any more.
+///
+/// # Errors
+/// The socket's; when somebody listens on it.
+pub fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if path.exists() {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("{} is in use", path.display())));
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    Ok(listener)
+}
+
+/// Accepts TCP clients; never ends. What fails for one client (or for want of file descriptors)
+/// does not end it for the others.
+pub async fn accept_tcp(listener: TcpListener, loops: Arc<EventLoops>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => match stream.into_std() {
+                Ok(stream) => loops.hand_over(Arrival::Tcp(stream, peer)),
+                Err(error) => tracing::warn!(%error, "a client's socket cannot be used"),
+            },
+            Err(error) => pause_after(&error).await,
+        }
+    }
+}
+
+/// As [`accept_tcp`], for a Unix socket.
+pub async fn accept_unix(listener: UnixListener, loops: Arc<EventLoops>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => match stream.into_std() {
+                Ok(stream) => loops.hand_over(Arrival::Unix(stream)),
+                Err(error) => tracing::warn!(%error, "a client's socket cannot be used"),
+            },
+            Err(error) => pause_after(&error).await,
+        }
+    }
+}
+
+async fn pause_after(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept a client (too few file descriptors?)");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}

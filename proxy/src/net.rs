@@ -6,6 +6,7 @@ use crate::limits::{BACKLOG_BYTES_MAX, READ_BYTES};
 use bytes::{Buf, BytesMut};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -18,7 +19,7 @@ pub enum Stream {
     /// A Unix socket.
     Unix(UnixStream),
     /// TLS, as the server of a client.
-    TlsServer(Box<tokio_rustls::server::TlsStream<Box<Stream>>>),
+    TlsServer(Box<tls::Served>),
     /// TLS, as the client of a server.
     TlsClient(Box<tokio_rustls::client::TlsStream<Box<Stream>>>),
 }
@@ -32,6 +33,30 @@ impl Stream {
     /// True for a Unix socket, under TLS or not.
     pub fn is_unix(&self) -> bool {
         matches!(self, Stream::Unix(_))
+    }
+
+    /// What a client's SCRAM exchange may be bound to: the hash of the certificate that we showed it.
+    pub fn own_end_point(&self) -> Option<Arc<[u8]>> {
+        match self {
+            Stream::TlsServer(tls) => tls.end_point(),
+            _ => None,
+        }
+    }
+
+    /// What our SCRAM exchange may be bound to: the hash of the certificate that the server showed us.
+    pub fn peer_end_point(&self) -> Option<Arc<[u8]>> {
+        match self {
+            Stream::TlsClient(tls) => tls::end_point::hash(tls.get_ref().1.peer_certificates()?.first()?),
+            _ => None,
+        }
+    }
+
+    /// Whom the client's certificate names, if it has shown one.
+    pub fn client_common_name(&self) -> Option<String> {
+        match self {
+            Stream::TlsServer(tls) => tls.client_common_name(),
+            _ => None,
+        }
     }
 
     /// Resolves when there is something to read, without needing a buffer for it.
@@ -50,7 +75,10 @@ macro_rules! each {
         match $self.get_mut() {
             Stream::Tcp($s) => $e,
             Stream::Unix($s) => $e,
-            Stream::TlsServer($s) => $e,
+            Stream::TlsServer(tls) => {
+                let $s = &mut tls.stream;
+                $e
+            }
             Stream::TlsClient($s) => $e,
         }
     };

@@ -1,1 +1,293 @@
 //! One connection to a Postgres node.
+
+use crate::auth::{self, Credentials, LoginError};
+use crate::cluster::Node;
+use crate::limits::MESSAGE_BYTES_MAX;
+use crate::net::{Connection, Stream, tls::Connector};
+use crate::session::prepared::ServerStatements;
+use crate::session::settings::Track;
+use crate::wire::backend::{self, Status, tag};
+use crate::wire::{ErrorFields, frame, frontend};
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpStream, UnixStream};
+
+/// What a server reports of its settings (ParameterStatus): name → value.
+pub type Reported = BTreeMap<String, String>;
+
+/// A connection that has logged in.
+#[derive(Debug)]
+pub struct Server {
+    /// Its socket.
+    pub connection: Connection,
+    /// The node it leads to.
+    pub node: Arc<Node>,
+    /// What the console knows of it.
+    pub card: Arc<crate::pool::Card>,
+    /// How to cancel what it runs.
+    pub cancel: Arc<CancelTarget>,
+    /// The settings that were applied to it by SQL.
+    pub settings: Track,
+    /// What it last reported.
+    pub reported: Reported,
+    /// The statements that it has.
+    pub statements: ServerStatements,
+    /// The transaction status that it last told.
+    pub status: Status,
+    /// When it was opened.
+    pub opened: Instant,
+    /// When it was last given back.
+    pub idle_since: Instant,
+    /// The event loop it belongs to: others may use it, at the cost of a wake-up across threads.
+    pub thread: std::thread::ThreadId,
+}
+
+/// Where and with what a CancelRequest goes.
+#[derive(Debug)]
+pub struct CancelTarget {
+    /// The node's address as configured.
+    pub address: String,
+    /// The server's process id.
+    pub process: i32,
+    /// Its secret.
+    pub secret: Vec<u8>,
+    /// Cancel requests that are on their way. A server is not given to another session meanwhile.
+    pub pending: Mutex<usize>,
+    /// Signalled when one has arrived.
+    pub arrived: tokio::sync::Notify,
+}
+
+/// What connecting needs to know.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The node.
+    pub node: Arc<Node>,
+    /// The database.
+    pub database: String,
+    /// The user.
+    pub user: String,
+    /// `replication=` as the client asked for it.
+    pub replication: Option<String>,
+    /// Settings for the StartupMessage itself (a server that is not shared starts with its client's).
+    pub settings: Vec<(String, String)>,
+}
+
+/// Opens a socket to `address`: `host:port`, or a directory with `:port` for a Unix socket.
+///
+/// # Errors
+/// The socket's.
+pub async fn dial(address: &str) -> io::Result<Stream> {
+    if address.starts_with('/') {
+        let (directory, port) = address.rsplit_once(':').unwrap_or((address, "5432"));
+        return Ok(Stream::Unix(UnixStream::connect(format!("{directory}/.s.PGSQL.{port}")).await?));
+    }
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3);
+    socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    Ok(Stream::Tcp(stream))
+}
+
+/// The host of `host:port`.
+fn host_of(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
+impl Server {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// The server's refusal as it is, ours, or the socket's. The caller bounds the time.
+    pub async fn open(
+        target: &Target,
+        credentials: &Credentials,
+        tls: &Connector,
+    ) -> Result<Self, LoginError> {
+        let stream = dial(&target.node.name).await?;
+        let mut connection = tls.connect(stream, host_of(&target.node.name)).await?;
+        put_startup(&mut connection.output, target);
+        connection.flush().await?;
+        auth::log_in(&mut connection, &target.user, credentials).await?;
+        Self::welcome(connection, target).await
+    }
+
+    /// Reads what follows AuthenticationOk, up to ReadyForQuery.
+    async fn welcome(mut connection: Connection, target: &Target) -> Result<Self, LoginError> {
+        let mut reported = Reported::new();
+        let mut key = (0, Vec::new());
+        loop {
+            let (kind, body) = next_message(&mut connection).await?;
+            match kind {
+                tag::PARAMETER_STATUS => {
+                    if let Some((name, value)) = backend::parameter_status(&body) {
+                        let text = |b| String::from_utf8_lossy(b).into_owned();
+                        reported.insert(text(name), text(value));
+                    }
+                }
+                tag::BACKEND_KEY_DATA => {
+                    if let Some((process, secret)) = body.split_first_chunk::<4>() {
+                        key = (i32::from_be_bytes(*process), secret.to_vec());
+                    }
+                }
+                tag::ERROR => return Err(LoginError::ByServer(body.freeze())),
+                tag::READY_FOR_QUERY => break,
+                _ => {}
+            }
+        }
+        let now = Instant::now();
+        let cancel = CancelTarget {
+            address: target.node.name.clone(),
+            process: key.0,
+            secret: key.1,
+            pending: Mutex::new(0),
+            arrived: tokio::sync::Notify::new(),
+        };
+        Ok(Self {
+            card: Arc::new(crate::pool::Card::new(cancel.process, connection.stream().is_tls())),
+            connection,
+            node: target.node.clone(),
+            cancel: Arc::new(cancel),
+            settings: Track::default(),
+            reported,
+            statements: ServerStatements::default(),
+            status: Status::Idle,
+            opened: now,
+            idle_since: now,
+            thread: std::thread::current().id(),
+        })
+    }
+
+    /// True when nothing has happened on the idle connection: no end of stream, no farewell.
+    /// Costs no system call while nothing has.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut noop = std::task::Context::from_waker(std::task::Waker::noop());
+        if matches!(self.connection.poll_fill(&mut noop), Poll::Pending) {
+            return true;
+        }
+        // A setting reloaded on the server or a notice is no reason to part; the end is.
+        loop {
+            match frame::take(&mut self.connection.input, MESSAGE_BYTES_MAX) {
+                Ok(Some((tag::PARAMETER_STATUS, body))) => {
+                    if let Some((name, value)) = backend::parameter_status(&body) {
+                        let text = |b| String::from_utf8_lossy(b).into_owned();
+                        self.reported.insert(text(name), text(value));
+                    }
+                }
+                Ok(Some((tag::NOTICE, _))) => {}
+                Ok(None) if self.connection.input.is_empty() => {
+                    return matches!(self.connection.poll_fill(&mut noop), Poll::Pending);
+                }
+                _ => return false,
+            }
+        }
+    }
+
+    /// Runs SQL of ours on a server that is idle and owes nothing; returns the rows, text format.
+    ///
+    /// # Errors
+    /// The server's error, or the socket's.
+    pub async fn ask(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, LoginError> {
+        frontend::put_query(&mut self.connection.output, sql.as_bytes());
+        self.connection.flush().await?;
+        let mut rows = vec![];
+        let mut error = None;
+        loop {
+            let (kind, body) = next_message(&mut self.connection).await?;
+            match kind {
+                tag::DATA_ROW => {
+                    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+                    let row = backend::data_row(&body).unwrap_or_default();
+                    rows.push(row.into_iter().map(|v| v.map(text)).collect());
+                }
+                tag::PARAMETER_STATUS => {
+                    if let Some((name, value)) = backend::parameter_status(&body) {
+                        let text = |b| String::from_utf8_lossy(b).into_owned();
+                        self.reported.insert(text(name), text(value));
+                    }
+                }
+                tag::ERROR => {
+                    let fatal = ErrorFields::parse(&body).is_fatal();
+                    error = Some(body.freeze());
+                    if fatal {
+                        break;
+                    }
+                }
+                tag::READY_FOR_QUERY => {
+                    self.status = Status::parse(&body).unwrap_or_default();
+                    break;
+                }
+                _ => {}
+            }
+        }
+        match error {
+            Some(error) => Err(LoginError::ByServer(error)),
+            None => Ok(rows),
+        }
+    }
+}
+
+/// Reads one message whole.
+async fn next_message(connection: &mut Connection) -> io::Result<(u8, BytesMut)> {
+    loop {
+        let taken = frame::take(&mut connection.input, MESSAGE_BYTES_MAX)
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        if let Some(message) = taken {
+            return Ok(message);
+        }
+        if connection.fill().await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+/// <https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-STARTUPMESSAGE>
+fn put_startup(out: &mut BytesMut, target: &Target) {
+    let start = out.len();
+    out.extend_from_slice(&[0, 0, 0, 0, 0, 3, 0, 0]);
+    let mut put = |name: &str, value: &str| {
+        for text in [name, value] {
+            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(&[0]);
+        }
+    };
+    put("user", &target.user);
+    put("database", &target.database);
+    if let Some(replication) = &target.replication {
+        put("replication", replication);
+    }
+    for (name, value) in &target.settings {
+        put(name, value);
+    }
+    out.extend_from_slice(&[0]);
+    let length = (out.len() - start) as u32;
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Sends a CancelRequest and waits until the node has taken it (it closes the connection then).
+///
+/// <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS>
+///
+/// # Errors
+/// The socket's.
+pub async fn cancel(target: &CancelTarget, tls: &Connector) -> io::Result<()> {
+    let stream = dial(&target.address).await?;
+    let mut connection = tls.connect(stream, host_of(&target.address)).await?;
+    let out = &mut connection.output;
+    out.extend_from_slice(&(12 + target.secret.len() as u32).to_be_bytes());
+    out.extend_from_slice(&(1234u32 << 16 | 5678).to_be_bytes());
+    out.extend_from_slice(&target.process.to_be_bytes());
+    out.extend_from_slice(&target.secret);
+    connection.flush().await?;
+    while connection.fill().await? > 0 {
+        connection.input.clear();
+    }
+    Ok(())
+}

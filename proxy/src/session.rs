@@ -1,3 +1,264 @@
 //! One client's session: receive, classify, decide, lease, relay, remember.
+//!
+//! The six steps, a file each:
+//! [`receive`] (what was asked) → [`classify`] (what would it do) → [`decide`] (where may it run)
+//! → [`lease`] (which server runs it) → [`relay`] (carry it there and the answer back, by [`send`]
+//! and the [`ledger`]) → [`remember`] (what do we know now).
+//!
+//! One task owns both sockets. Bad news comes in two types: a [`Refusal`] is answered and the
+//! session lives; a [`Failure`] ends it.
 
+pub mod begin;
+pub mod classify;
+pub mod decide;
+pub mod failure;
+pub mod lease;
+pub mod ledger;
+pub mod memory;
+
+pub mod prepared;
+pub mod receive;
 pub mod registry;
+pub mod relay;
+pub mod remember;
+pub mod replication;
+pub mod reroute;
+pub mod send;
+pub mod settings;
+pub mod startup;
+
+use crate::Weir;
+use crate::auth::Credentials;
+use crate::cluster::Node;
+use crate::net::Connection;
+use crate::observe::metrics::DatabaseMetrics;
+use crate::pool::{Lease, Pool};
+use crate::session::classify::Work;
+use crate::session::failure::Failure;
+use crate::session::ledger::Ledger;
+use crate::session::memory::Memory;
+use crate::session::receive::{End, Kind, Request};
+use crate::session::registry::{Card, Doing};
+use crate::session::relay::{Relayed, Woke};
+use crate::wire::backend::{self, Status};
+use crate::wire::{Refusal, sqlstate};
+use bytes::Bytes;
+use router_rules::{Classified, Decision, Target};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long `SHOW pgweir.lsn` waits for the primary to tell.
+const POSITION_WAIT: Duration = Duration::from_secs(1);
+
+/// Who the client is.
+#[derive(Debug)]
+pub struct Who {
+    /// The user.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// How to log in to servers as that user.
+    pub credentials: Arc<Credentials>,
+    /// Where it comes from; `None` on a Unix socket.
+    pub address: Option<IpAddr>,
+}
+
+/// A logged-in client and all that belongs to it.
+pub struct Session {
+    weir: Arc<Weir>,
+    card: Arc<Card>,
+    counters: Arc<DatabaseMetrics>,
+    who: Who,
+    client: Connection,
+    memory: Memory,
+    /// The server that works for it now, if any.
+    lease: Option<Lease>,
+    /// What kind of node that server is on.
+    on: Target,
+    ledger: Ledger,
+    /// Extended-protocol messages were sent that no Sync has followed yet.
+    unsynced: bool,
+    /// A refusal of ours came in the middle of a batch: skip to its Sync.
+    skipping: bool,
+    /// The server takes COPY data.
+    copy_in: bool,
+    /// Bytes of the server's current message that are still to be passed on.
+    passing: usize,
+    /// From here on the client's output is kept back: nothing of the answer has been seen yet, and
+    /// the request may still run elsewhere.
+    held_from: Option<usize>,
+    /// What is kept back holds part of a result already.
+    held_result: bool,
+    /// Open portals and what their statements do.
+    portals: Vec<(Bytes, Arc<Classified>)>,
+    /// Statements bound in this request, by key.
+    bound: Vec<u64>,
+    /// Pools used before.
+    pools: Vec<(Arc<Node>, Arc<Pool>)>,
+    /// The answer to "is the session clean again?".
+    unpin_answer: Option<Vec<bool>>,
+}
+
+impl Session {
+    /// Serves the client until it leaves or something ends the session.
+    ///
+    /// # Errors
+    /// Why it ended, when it was not the client's farewell. The client has been told what it can be told.
+    pub async fn run(&mut self) -> Result<(), Failure> {
+        let ended = self.serve().await;
+        self.part(&ended).await;
+        ended
+    }
+
+    async fn serve(&mut self) -> Result<(), Failure> {
+        loop {
+            let Some(request) = self.receive().await? else { return Ok(()) };
+            if self.skip(&request) {
+                continue;
+            }
+            self.card.set_doing(Doing::Active);
+            if let Err(refusal) = self.answer(&request).await? {
+                self.refuse(&request, &refusal);
+            }
+            if self.lease.is_none() && matches!(self.memory.status, Status::Idle) {
+                self.card.set_doing(Doing::Idle);
+            }
+        }
+    }
+
+    /// Waits for the next request; passes on meanwhile what a held server says of its own accord.
+    /// `None`: the client says farewell.
+    async fn receive(&mut self) -> Result<Option<Request>, Failure> {
+        loop {
+            match receive::next_request(&mut self.client.input) {
+                Ok(Some(request)) if request.kind == Kind::Terminate => return Ok(None),
+                Ok(Some(request)) => return Ok(Some(request)),
+                Ok(None) => {}
+                Err(violation) => {
+                    let refusal = Refusal::new(sqlstate::PROTOCOL_VIOLATION, violation.to_string());
+                    return Err(Failure::Fatal(refusal));
+                }
+            }
+            match self.woke_in_time().await? {
+                Woke::Client => {}
+                Woke::ClientGone if self.client.input.is_empty() => return Ok(None),
+                Woke::ClientGone => return Err(Failure::Client(std::io::ErrorKind::UnexpectedEof.into())),
+                Woke::Server => {
+                    self.take_replies()?;
+                }
+                Woke::ServerGone(error) => return Err(self.server_failure(error)),
+            }
+        }
+    }
+
+    /// One request, from classification to memory.
+    async fn answer(&mut self, request: &Request) -> Result<Result<(), Refusal>, Failure> {
+        let mut work = match self.classify(request) {
+            Ok(work) => work,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if work.shows.as_deref() == Some("pgweir.lsn") {
+            work.position = self.weir.cluster.token(POSITION_WAIT).await.map(|token| token.to_string());
+        }
+        if self.answer_locally(request, &work) {
+            return Ok(Ok(()));
+        }
+        let mut decision = self.decide(&work);
+        if let Some(message) = decision.refuse.take() {
+            return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
+        }
+        loop {
+            if let Err(refusal) = self.lease(&mut decision, &work).await? {
+                return Ok(Err(refusal));
+            }
+            self.send(request, &work, &decision);
+            match self.relay(request).await? {
+                Relayed::Done => break,
+                Relayed::Refused(cause) => self.reroute(cause, &mut decision, &work).await?,
+            }
+        }
+        self.release(request).await?;
+        Ok(Ok(()))
+    }
+
+    /// In the batch that was refused, everything up to its Sync is skipped, as Postgres does.
+    fn skip(&mut self, request: &Request) -> bool {
+        if !self.skipping {
+            return false;
+        }
+        match request.kind {
+            Kind::Batch(End::Sync) => {
+                self.skipping = false;
+                backend::put_ready(&mut self.client.output, self.memory.status);
+                true
+            }
+            _ => true,
+        }
+    }
+
+    /// Tells the client of a refusal, in the place where Postgres would.
+    fn refuse(&mut self, request: &Request, refusal: &Refusal) {
+        refusal.put(&mut self.client.output, "ERROR");
+        match request.kind {
+            Kind::Batch(End::Flush | End::More) => self.skipping = true,
+            _ => backend::put_ready(&mut self.client.output, self.memory.status),
+        }
+    }
+
+    /// The end: the client is told why, the server goes back to the pool if that can be.
+    async fn part(&mut self, ended: &Result<(), Failure>) {
+        if let Err(failure) = ended {
+            let refusal = match failure {
+                Failure::Fatal(refusal) => Some(refusal.clone()),
+                Failure::Server { .. } => Some(
+                    Refusal::new(
+                        sqlstate::CONNECTION_FAILURE,
+                        "the server closed the connection unexpectedly",
+                    )
+                    .with_hint("What was under way may or may not have been done."),
+                ),
+                Failure::OutOfStep { .. } => {
+                    Some(Refusal::new(sqlstate::PROTOCOL_VIOLATION, "the server broke the protocol"))
+                }
+                Failure::Client(_) | Failure::ServerSaidGoodbye => None,
+            };
+            if let Some(refusal) = refusal {
+                self.held_from = None;
+                refusal.put(&mut self.client.output, "FATAL");
+            }
+            if !matches!(failure, Failure::Client(_)) {
+                // A client that does not read does not keep us.
+                let _ = tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await;
+            }
+        } else if !self.client.output.is_empty() {
+            let _ = tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await;
+        }
+        self.memory_of_writes_in_doubt();
+        self.retire_lease();
+    }
+
+    /// What the work's decision would be for nobody in particular: used by SHOW and trace.
+    fn node_name(&self) -> &str {
+        self.lease.as_ref().map_or("none", |lease| lease.node.name.as_str())
+    }
+
+    /// `SET pgweir.trace = on`: a NOTICE per statement. Also what `SHOW pgweir.last_route` says.
+    fn explain(&mut self, decision: &Decision, waited: Duration, lag: Duration, work: &Work) {
+        if work.shows.is_some() {
+            return;
+        }
+        let line = format!(
+            "pgweir: node={} role={} reason={} waited_ms={:.1} lag_ms={:.1}",
+            self.node_name(),
+            self.on,
+            decision.reason,
+            waited.as_secs_f64() * 1000.0,
+            lag.as_secs_f64() * 1000.0,
+        );
+        if self.memory.wishes.trace {
+            crate::wire::error::put_notice(&mut self.client.output, "00000", &line);
+        }
+        self.memory.last_route = line;
+    }
+}

@@ -3,12 +3,17 @@
 use crate::auth::Directory;
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::observe::Metrics;
+use crate::net::tls::{Acceptor, Connector};
+use crate::observe::picture::{EventRow, NodeRow, State};
+use crate::observe::{Metrics, Picture};
 use crate::pool::Pools;
 use crate::session::registry::Registry;
-use arc_swap::ArcSwap;
+use crate::session::startup::Welcomes;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use router_rules::Classifier;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Semaphore;
 
 /// One running pgweir: passed by reference to everything that needs a part of it.
 pub struct Weir {
@@ -26,4 +31,34 @@ pub struct Weir {
     pub pools: Pools,
     /// The clients that are connected.
     pub registry: Registry,
+    /// What servers report to a user with certain start-up settings.
+    pub welcomes: Welcomes,
+    /// TLS with clients, if configured.
+    pub acceptor: ArcSwapOption<Acceptor>,
+    /// TLS with the nodes.
+    pub connector: Connector,
+    /// Seeds the keys of prepared statements.
+    pub statement_seed: foldhash::quality::RandomState,
+    /// SIGTERM came: no new clients, and those that are there leave between transactions.
+    pub draining: AtomicBool,
+    /// How many cancel requests may be under way at once.
+    pub cancels: Semaphore,
+}
+
+impl Weir {
+    /// All that there is to see, now.
+    pub fn picture(&self) -> Picture {
+        let config = self.config.load();
+        let draining = self.draining.load(Ordering::Relaxed);
+        Picture {
+            state: if draining { State::Draining } else { State::Running },
+            uptime: self.metrics.started.elapsed().unwrap_or_default(),
+            nodes: self.cluster.snapshot().into_iter().map(NodeRow::from).collect(),
+            clients: self.registry.rows(),
+            servers: self.pools.server_rows(),
+            pools: self.pools.rows(&config),
+            totals: self.metrics.totals(),
+            events: self.cluster.events.recent().into_iter().map(EventRow::from).collect(),
+        }
+    }
 }

@@ -41,6 +41,9 @@ pub struct SessionView<'a> {
     pub read_only_transaction: bool,
     /// `default_transaction_isolation` is serializable: nothing may go to a replica.
     pub serializable: bool,
+    /// The text as the client sent it (of a prepared statement: as it was prepared), for rules by
+    /// regular expression.
+    pub sql: &'a [u8],
 }
 
 /// Where a statement may run.
@@ -64,21 +67,41 @@ pub struct Decision {
     pub log: bool,
 }
 
-/// Decides. Rules first, then hints, then the verdict; nothing ever sends a proven write to a replica.
+/// Decides. Rules first, then hints and the session's own wish, then the verdict; nothing ever
+/// sends to a replica what is not proved read-only.
 pub fn decide(classified: &Classified, session: &SessionView<'_>, policy: &Policy) -> Decision {
-    let (target, reason) = match classified.verdict {
-        Ok(_) if session.serializable => (Target::Primary, Reason::Serializable),
-        Ok(reason) => (Target::Replica, reason),
-        Err(reason) => (Target::Primary, reason),
-    };
-    Decision {
+    let hint = classified.hint.as_ref();
+    let (target, reason) = proved(classified, session);
+    let mut decision = Decision {
         target,
         reason,
-        consistency: session.consistency.unwrap_or(policy.consistency),
-        max_lag: session.max_lag.or(policy.max_lag),
+        consistency: hint.and_then(|h| h.consistency).or(session.consistency).unwrap_or(policy.consistency),
+        max_lag: hint.and_then(|h| h.max_lag).or(session.max_lag).or(policy.max_lag),
         max_lag_bytes: policy.max_lag_bytes,
-        group: None,
+        group: hint.and_then(|h| h.group.clone()),
         refuse: None,
         log: false,
+    };
+    // The operator's rules will take their turn here, over `decision`.
+    let wish = hint.and_then(|h| h.target).or(session.route);
+    if wish == Some(Target::Primary) && decision.target == Target::Replica {
+        decision.target = Target::Primary;
+        decision.reason = Reason::Hint;
+    }
+    decision
+}
+
+/// The target by proof alone, whatever anybody wishes.
+fn proved(classified: &Classified, session: &SessionView<'_>) -> (Target, Reason) {
+    if session.serializable {
+        let reason = classified.verdict.err().unwrap_or(Reason::Serializable);
+        return (Target::Primary, reason);
+    }
+    match classified.verdict {
+        _ if session.read_only_transaction && classified.fits_read_only_transaction() => {
+            (Target::Replica, Reason::ReadOnlyTransaction)
+        }
+        Ok(reason) => (Target::Replica, reason),
+        Err(reason) => (Target::Primary, reason),
     }
 }

@@ -176,6 +176,18 @@ pub enum Isolation {
     Serializable,
 }
 
+impl Isolation {
+    /// As `SHOW transaction_isolation` spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Isolation::ReadUncommitted => "read uncommitted",
+            Isolation::ReadCommitted => "read committed",
+            Isolation::RepeatableRead => "repeatable read",
+            Isolation::Serializable => "serializable",
+        }
+    }
+}
+
 /// What a statement leaves behind in the session that ran it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionEffect {

@@ -11,18 +11,8 @@ fn a_cluster_streams_breaks_fails_over_and_heals() -> Result<(), HarnessError> {
     app.sql("CREATE TABLE t (n int); INSERT INTO t VALUES (1) /* marker-one */")?;
     cluster.wait_caught_up()?;
     for replica in cluster.replicas() {
-        assert_eq!(
-            cluster
-                .app(replica)
-                .value("SELECT n FROM t /* marker-read */")?,
-            "1"
-        );
-        assert!(
-            cluster
-                .app(replica)
-                .sql("INSERT INTO t VALUES (2)")
-                .is_err()
-        );
+        assert_eq!(cluster.app(replica).value("SELECT n FROM t /* marker-read */")?, "1");
+        assert!(cluster.app(replica).sql("INSERT INTO t VALUES (2)").is_err());
     }
     assert_eq!(cluster.nodes_that_ran("marker-one"), [0]);
     assert_eq!(cluster.nodes_that_ran("marker-read"), [1, 2]);
@@ -45,11 +35,7 @@ fn a_cluster_streams_breaks_fails_over_and_heals() -> Result<(), HarnessError> {
     cluster.app(1).sql("INSERT INTO t VALUES (3)")?;
     cluster.wait_caught_up()?;
     for node in 0..3 {
-        assert_eq!(
-            cluster.app(node).value("SELECT count(*) FROM t")?,
-            "3",
-            "node{node}"
-        );
+        assert_eq!(cluster.app(node).value("SELECT count(*) FROM t")?, "3", "node{node}");
     }
     Ok(())
 }
@@ -60,13 +46,7 @@ fn a_raw_client_logs_in_and_queries() -> Result<(), HarnessError> {
     let mut client = RawClient::login(&cluster.app(0))?;
     assert!(client.key.is_some());
     assert_eq!(raw::tags(&client.query("SELECT 1 AS one")?), "TDCZ");
-    client.send(
-        &[
-            raw::parse("", "SELECT $1::int"),
-            raw::bind("", "", &[Some("7")]),
-        ]
-        .concat(),
-    )?;
+    client.send(&[raw::parse("", "SELECT $1::int"), raw::bind("", "", &[Some("7")])].concat())?;
     client.send(&[raw::execute("", 0), raw::sync()].concat())?;
     let frames = client.until_ready()?;
     assert_eq!(raw::tags(&frames), "12DCZ");
@@ -78,10 +58,7 @@ fn a_raw_client_logs_in_and_queries() -> Result<(), HarnessError> {
 fn a_door_lets_through_slows_blocks_and_slams() -> Result<(), HarnessError> {
     let cluster = Cluster::builder().replicas(0).doors().start()?;
     let mut login = cluster.app(0);
-    login.port = cluster
-        .address(0)
-        .rsplit_once(':')
-        .map_or(0, |(_, port)| port.parse().unwrap());
+    login.port = cluster.address(0).rsplit_once(':').map_or(0, |(_, port)| port.parse().unwrap());
     let mut client = RawClient::login(&login)?;
     assert_eq!(raw::tags(&client.query("SELECT 1")?), "TDCZ");
     cluster.slow(0, Duration::from_millis(100));

@@ -19,13 +19,11 @@ impl Binaries {
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
         let candidates = std::env::split_paths(&path).chain(distribution_places());
-        let found = candidates
-            .filter(|place| place.join("initdb").is_file())
-            .find_map(|place| {
-                // A link farm such as /usr/bin may hold `initdb` without its neighbours.
-                let real = place.join("initdb").canonicalize().ok()?;
-                Self::at(real.parent()?).ok()
-            });
+        let found = candidates.filter(|place| place.join("initdb").is_file()).find_map(|place| {
+            // A link farm such as /usr/bin may hold `initdb` without its neighbours.
+            let real = place.join("initdb").canonicalize().ok()?;
+            Self::at(real.parent()?).ok()
+        });
         found.ok_or_else(|| {
             HarnessError::failed(
                 "no PostgreSQL server programs found: install them (Debian: postgresql) \
@@ -43,18 +41,10 @@ impl Binaries {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let major = text
             .split_whitespace()
-            .filter_map(|word| {
-                word.split(|c: char| !c.is_ascii_digit())
-                    .next()?
-                    .parse()
-                    .ok()
-            })
+            .filter_map(|word| word.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
             .next()
             .ok_or_else(|| HarnessError::failed(format!("no version in {text:?}")))?;
-        Ok(Binaries {
-            directory: directory.to_owned(),
-            major,
-        })
+        Ok(Binaries { directory: directory.to_owned(), major })
     }
 
     /// The major version, such as 15.
@@ -83,10 +73,7 @@ fn distribution_places() -> Vec<PathBuf> {
         entries
             .filter_map(|entry| {
                 let name = entry.file_name().into_string().ok()?;
-                Some((
-                    name.strip_prefix(prefix)?.parse().ok()?,
-                    entry.path().join("bin"),
-                ))
+                Some((name.strip_prefix(prefix)?.parse().ok()?, entry.path().join("bin")))
             })
             .collect()
     };
@@ -95,9 +82,5 @@ fn distribution_places() -> Vec<PathBuf> {
     places.extend(versioned("/usr/libexec", "postgresql"));
     places.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
     let fixed = ["/usr/local/pgsql/bin", "/usr/libexec/postgresql"].map(PathBuf::from);
-    places
-        .into_iter()
-        .map(|(_, place)| place)
-        .chain(fixed)
-        .collect()
+    places.into_iter().map(|(_, place)| place).chain(fixed).collect()
 }

@@ -80,18 +80,11 @@ impl ClusterBuilder {
         let counts = self.count_statements && binaries.has_module("pg_stat_statements");
         let mut settings = default_settings();
         if counts {
-            settings.push((
-                "shared_preload_libraries".into(),
-                "pg_stat_statements".into(),
-            ));
+            settings.push(("shared_preload_libraries".into(), "pg_stat_statements".into()));
         }
         settings.extend(self.settings);
 
-        let site = Site {
-            binaries,
-            identity: Identity::find()?,
-            directory: scratch::directory()?,
-        };
+        let site = Site { binaries, identity: Identity::find()?, directory: scratch::directory()? };
         site.identity.own(&site.directory)?;
         let primary = Node::create(&site, &settings)?;
         make_roles(&primary, self.log_statements, counts)?;
@@ -103,19 +96,11 @@ impl ClusterBuilder {
             node.start(&site)?;
         }
         let doors = match self.doors {
-            true => nodes
-                .iter()
-                .map(|node| Door::open(node.port()))
-                .collect::<Result<_, _>>(),
+            true => nodes.iter().map(|node| Door::open(node.port())).collect::<Result<_, _>>(),
             false => Ok(Vec::new()),
         };
         let doors = doors.doing(|| "opening a door".into())?;
-        let cluster = Cluster {
-            nodes,
-            doors,
-            primary: AtomicUsize::new(0),
-            site,
-        };
+        let cluster = Cluster { nodes, doors, primary: AtomicUsize::new(0), site };
         cluster.wait_caught_up()?;
         Ok(cluster)
     }
@@ -149,14 +134,10 @@ fn default_settings() -> Vec<(String, String)> {
 
 fn make_roles(primary: &Node, log_statements: bool, counts: bool) -> Result<(), HarnessError> {
     let root = primary.superuser();
-    root.sql(&format!(
-        "CREATE ROLE {REPLICATOR} LOGIN REPLICATION PASSWORD '{REPLICATOR_PASSWORD}'"
-    ))?;
+    root.sql(&format!("CREATE ROLE {REPLICATOR} LOGIN REPLICATION PASSWORD '{REPLICATOR_PASSWORD}'"))?;
     root.sql(ROLE_SQL)?;
     root.sql(&format!("ALTER ROLE {WEIR} PASSWORD '{WEIR_PASSWORD}'"))?;
-    root.sql(&format!(
-        "CREATE ROLE {APP} LOGIN PASSWORD '{APP_PASSWORD}'"
-    ))?;
+    root.sql(&format!("CREATE ROLE {APP} LOGIN PASSWORD '{APP_PASSWORD}'"))?;
     root.sql(&format!("CREATE DATABASE {APP} OWNER {APP}"))?;
     if log_statements {
         root.sql(&format!("ALTER DATABASE {APP} SET log_statement = 'all'"))?;
@@ -206,9 +187,7 @@ impl Cluster {
 
     /// The numbers of the others.
     pub fn replicas(&self) -> Vec<usize> {
-        (0..self.nodes.len())
-            .filter(|index| *index != self.primary())
-            .collect()
+        (0..self.nodes.len()).filter(|index| *index != self.primary()).collect()
     }
 
     pub(crate) fn set_primary(&self, index: usize) {
@@ -236,17 +215,12 @@ impl Cluster {
 
     /// `host:port` of each node as pgweir shall see it, through the doors where there are any.
     pub fn addresses(&self) -> Vec<String> {
-        (0..self.nodes.len())
-            .map(|index| self.address(index))
-            .collect()
+        (0..self.nodes.len()).map(|index| self.address(index)).collect()
     }
 
     /// `host:port` of one node as pgweir shall see it.
     pub fn address(&self, index: usize) -> String {
-        let port = self
-            .doors
-            .get(index)
-            .map_or_else(|| self.nodes[index].port(), Door::port);
+        let port = self.doors.get(index).map_or_else(|| self.nodes[index].port(), Door::port);
         format!("127.0.0.1:{port}")
     }
 
@@ -270,32 +244,22 @@ impl Cluster {
     /// Needs [`ClusterBuilder::log_statements`] and a text that nobody else uses.
     pub fn nodes_that_ran(&self, text: &str) -> Vec<usize> {
         let ran = |node: &Node| count_in_log(node, text) > 0;
-        (0..self.nodes.len())
-            .filter(|index| ran(&self.nodes[*index]))
-            .collect()
+        (0..self.nodes.len()).filter(|index| ran(&self.nodes[*index])).collect()
     }
 
     /// How often each node ran a statement with this text in it.
     pub fn runs(&self, text: &str) -> Vec<usize> {
-        self.nodes
-            .iter()
-            .map(|node| count_in_log(node, text))
-            .collect()
+        self.nodes.iter().map(|node| count_in_log(node, text)).collect()
     }
 
     /// Waits until all running replicas have replayed all that is committed now.
     pub fn wait_caught_up(&self) -> Result<(), HarnessError> {
-        let wanted = self.value(
-            self.primary(),
-            "postgres",
-            "SELECT pg_current_wal_flush_lsn()",
-        )?;
+        let wanted = self.value(self.primary(), "postgres", "SELECT pg_current_wal_flush_lsn()")?;
         let sql = format!("SELECT pg_last_wal_replay_lsn() >= '{wanted}'::pg_lsn");
         for index in self.replicas() {
             if self.nodes[index].is_running() {
                 wait_until(&format!("node{index} has replayed {wanted}"), || {
-                    self.value(index, "postgres", &sql)
-                        .is_ok_and(|value| value == "t")
+                    self.value(index, "postgres", &sql).is_ok_and(|value| value == "t")
                 })?;
             }
         }
@@ -320,9 +284,7 @@ fn count_in_log(node: &Node, text: &str) -> usize {
     let log = std::fs::read(node.log()).unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
     // An error repeats its statement; a statement is not run twice because of that.
-    log.lines()
-        .filter(|line| line.contains(text) && !line.contains("STATEMENT:  "))
-        .count()
+    log.lines().filter(|line| line.contains(text) && !line.contains("STATEMENT:  ")).count()
 }
 
 /// Looks every 20 ms, for a minute at most.
@@ -330,9 +292,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) -> Result<(),
     let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
         if Instant::now() > deadline {
-            return Err(HarnessError::failed(format!(
-                "waited a minute in vain until {what}"
-            )));
+            return Err(HarnessError::failed(format!("waited a minute in vain until {what}")));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -50,11 +50,7 @@ impl Door {
                 }
             }
         });
-        Ok(Door {
-            port,
-            weather,
-            bytes,
-        })
+        Ok(Door { port, weather, bytes })
     }
 
     /// Where to connect instead of the node.
@@ -73,12 +69,7 @@ impl Door {
     }
 }
 
-async fn pass(
-    client: TcpStream,
-    node_port: u16,
-    weather: watch::Receiver<Weather>,
-    bytes: Arc<AtomicU64>,
-) {
+async fn pass(client: TcpStream, node_port: u16, weather: watch::Receiver<Weather>, bytes: Arc<AtomicU64>) {
     if *weather.borrow() == Weather::Closed {
         return;
     }
@@ -110,11 +101,7 @@ async fn one_way(
 ) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if weather
-            .wait_for(|now| *now != Weather::Partitioned)
-            .await
-            .is_err()
-        {
+        if weather.wait_for(|now| *now != Weather::Partitioned).await.is_err() {
             return;
         }
         let now = *weather.borrow();
@@ -127,11 +114,7 @@ async fn one_way(
         bytes.fetch_add(length as u64, Ordering::Relaxed);
     }
     // While partitioned, not even the end of the stream gets through.
-    if weather
-        .wait_for(|now| *now != Weather::Partitioned)
-        .await
-        .is_ok()
-    {
+    if weather.wait_for(|now| *now != Weather::Partitioned).await.is_ok() {
         let _ = to.shutdown().await;
     }
 }

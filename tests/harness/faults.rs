@@ -15,15 +15,13 @@ impl Cluster {
         }
         let state = "SELECT pg_get_wal_replay_pause_state()";
         wait_until(&format!("node{index} has paused replay"), || {
-            self.value(index, "postgres", state)
-                .is_ok_and(|state| state == "paused")
+            self.value(index, "postgres", state).is_ok_and(|state| state == "paused")
         })
     }
 
     /// Replay goes on.
     pub fn resume_replay(&self, index: usize) -> Result<(), HarnessError> {
-        self.sql(index, "postgres", "SELECT pg_wal_replay_resume()")
-            .map(drop)
+        self.sql(index, "postgres", "SELECT pg_wal_replay_resume()").map(drop)
     }
 
     /// Commits become visible on the replica this much later (`recovery_min_apply_delay`).
@@ -35,17 +33,12 @@ impl Cluster {
     /// `ALTER SYSTEM` and a reload, awaited, on one node.
     pub fn set_on(&self, index: usize, name: &str, value: &str) -> Result<(), HarnessError> {
         let value = value.replace('\'', "''");
-        self.sql(
-            index,
-            "postgres",
-            &format!("ALTER SYSTEM SET {name} = '{value}'"),
-        )?;
+        self.sql(index, "postgres", &format!("ALTER SYSTEM SET {name} = '{value}'"))?;
         let loaded = "SELECT pg_conf_load_time()";
         let before = self.value(index, "postgres", loaded)?;
         self.sql(index, "postgres", "SELECT pg_reload_conf()")?;
         wait_until(&format!("node{index} has reloaded"), || {
-            self.value(index, "postgres", loaded)
-                .is_ok_and(|now| now != before)
+            self.value(index, "postgres", loaded).is_ok_and(|now| now != before)
         })
     }
 
@@ -109,8 +102,7 @@ impl Cluster {
             node.name()
         );
         wait_until(&format!("node{index} streams from node{primary}"), || {
-            self.value(primary, "postgres", &connected)
-                .is_ok_and(|count| count == "1")
+            self.value(primary, "postgres", &connected).is_ok_and(|count| count == "1")
         })
     }
 
@@ -135,8 +127,6 @@ impl Cluster {
     }
 
     fn set_weather(&self, index: usize, weather: Weather) {
-        self.door(index)
-            .expect("build the cluster with doors()")
-            .set(weather);
+        self.door(index).expect("build the cluster with doors()").set(weather);
     }
 }

@@ -19,10 +19,7 @@ pub struct Answer {
 impl Answer {
     /// The first header of this (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -41,17 +38,12 @@ pub fn request(
 ) -> Result<Answer, HarnessError> {
     let deed = || format!("{method} http://{address}{path}");
     let mut stream = TcpStream::connect(address).doing(deed)?;
-    stream
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .doing(deed)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).doing(deed)?;
     let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n");
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
-    head += &format!(
-        "Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
+    head += &format!("Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
     stream.write_all(head.as_bytes()).doing(deed)?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).doing(deed)?;
@@ -68,9 +60,5 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
     let body = String::from_utf8_lossy(&bytes[split + 4..]).into_owned();
-    Some(Answer {
-        status,
-        headers,
-        body,
-    })
+    Some(Answer { status, headers, body })
 }

@@ -16,17 +16,12 @@ pub struct Identity(Option<(u32, u32)>);
 impl Identity {
     /// Looks at who we are and, for root, into `/etc/passwd`.
     pub fn find() -> Result<Self, HarnessError> {
-        let me = std::fs::metadata("/proc/self")
-            .doing(|| "reading /proc/self".into())?
-            .uid();
+        let me = std::fs::metadata("/proc/self").doing(|| "reading /proc/self".into())?.uid();
         if me != 0 {
             return Ok(Identity(None));
         }
-        let passwd =
-            std::fs::read_to_string("/etc/passwd").doing(|| "reading /etc/passwd".into())?;
-        let ids = ["postgres", "nobody"]
-            .iter()
-            .find_map(|name| ids_of(&passwd, name));
+        let passwd = std::fs::read_to_string("/etc/passwd").doing(|| "reading /etc/passwd".into())?;
+        let ids = ["postgres", "nobody"].iter().find_map(|name| ids_of(&passwd, name));
         Ok(Identity(Some(ids.unwrap_or((65534, 65534)))))
     }
 
@@ -41,8 +36,9 @@ impl Identity {
     /// Gives a file or directory to this user.
     pub fn own(&self, path: &Path) -> Result<(), HarnessError> {
         match self.0 {
-            Some((uid, gid)) => chown(path, Some(uid), Some(gid))
-                .doing(|| format!("giving {} to user {uid}", path.display())),
+            Some((uid, gid)) => {
+                chown(path, Some(uid), Some(gid)).doing(|| format!("giving {} to user {uid}", path.display()))
+            }
             None => Ok(()),
         }
     }

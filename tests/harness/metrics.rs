@@ -18,12 +18,7 @@ impl Metrics {
     ///
     /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
     pub fn parse(text: &str) -> Metrics {
-        Metrics(
-            text.lines()
-                .filter(|line| !line.starts_with('#'))
-                .filter_map(series)
-                .collect(),
-        )
+        Metrics(text.lines().filter(|line| !line.starts_with('#')).filter_map(series).collect())
     }
 
     /// The sum over all series of `name` that carry these labels; 0 if there is none.
@@ -50,12 +45,9 @@ impl Metrics {
     fn matching(&self, name: &str, labels: &[(&str, &str)]) -> impl Iterator<Item = &Series> {
         self.0.iter().filter(move |series| {
             series.name == name
-                && labels.iter().all(|(label, value)| {
-                    series
-                        .labels
-                        .get(*label)
-                        .is_some_and(|known| known == value)
-                })
+                && labels
+                    .iter()
+                    .all(|(label, value)| series.labels.get(*label).is_some_and(|known| known == value))
         })
     }
 }
@@ -64,17 +56,9 @@ fn series(line: &str) -> Option<Series> {
     let (series, value) = line.rsplit_once(' ')?;
     let value = value.parse().ok()?;
     let Some((name, rest)) = series.split_once('{') else {
-        return Some(Series {
-            name: series.into(),
-            labels: BTreeMap::new(),
-            value,
-        });
+        return Some(Series { name: series.into(), labels: BTreeMap::new(), value });
     };
-    Some(Series {
-        name: name.into(),
-        labels: labels(rest.strip_suffix('}')?),
-        value,
-    })
+    Some(Series { name: name.into(), labels: labels(rest.strip_suffix('}')?), value })
 }
 
 /// `a="x",b="y"`; a value may hold commas and escaped quotes.
@@ -111,8 +95,7 @@ mod tests {
 
     #[test]
     fn a_scrape_is_summed_by_labels() {
-        let text =
-            "# HELP a b\na{t=\"x\",r=\"1,\\\"2\"} 3\na{t=\"x\",r=\"b\"} 4\na{t=\"y\"} 5\nplain 7\n";
+        let text = "# HELP a b\na{t=\"x\",r=\"1,\\\"2\"} 3\na{t=\"x\",r=\"b\"} 4\na{t=\"y\"} 5\nplain 7\n";
         let metrics = Metrics::parse(text);
         assert_eq!(metrics.sum("a", &[("t", "x")]), 7.0);
         assert_eq!(metrics.sum("a", &[("r", "1,\"2")]), 3.0);

@@ -70,10 +70,7 @@ impl Node {
             data: site.directory.join(&name),
             log: site.directory.join(format!("{name}.log")),
             name,
-            running: Mutex::new(Running {
-                port: 0,
-                process: None,
-            }),
+            running: Mutex::new(Running { port: 0, process: None }),
         }
     }
 
@@ -84,8 +81,7 @@ impl Node {
         std::fs::write(&password_file, SUPERUSER_PASSWORD)
             .doing(|| "writing initdb's password file".into())?;
         site.identity.own(&password_file)?;
-        node.init(site, &password_file, "C.UTF-8")
-            .or_else(|_| node.init(site, &password_file, "C"))?;
+        node.init(site, &password_file, "C.UTF-8").or_else(|_| node.init(site, &password_file, "C"))?;
         std::fs::remove_file(&password_file).doing(|| "removing the password file".into())?;
         node.append_settings(settings)?;
         node.start(site)?;
@@ -94,10 +90,7 @@ impl Node {
 
     fn init(&self, site: &Site, password_file: &Path, locale: &str) -> Result<(), HarnessError> {
         let mut initdb = site.command("initdb");
-        initdb
-            .arg("-D")
-            .arg(&self.data)
-            .args(["-U", SUPERUSER, "-E", "UTF8", "--no-sync"]);
+        initdb.arg("-D").arg(&self.data).args(["-U", SUPERUSER, "-E", "UTF8", "--no-sync"]);
         initdb.args(["--auth-local=scram-sha-256", "--auth-host=scram-sha-256"]);
         initdb.arg(format!("--locale={locale}"));
         initdb.arg(format!("--pwfile={}", password_file.display()));
@@ -114,8 +107,7 @@ impl Node {
             .iter()
             .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
             .collect();
-        file.write_all(text.as_bytes())
-            .doing(|| format!("writing {}", path.display()))
+        file.write_all(text.as_bytes()).doing(|| format!("writing {}", path.display()))
     }
 
     /// A copy of `primary` made by `pg_basebackup -R`, not started yet.
@@ -128,15 +120,11 @@ impl Node {
     /// Throws the data away and copies `primary`'s, as a replica of it with a slot of its own.
     pub fn copy_from(&self, site: &Site, primary: &Node) -> Result<(), HarnessError> {
         if self.data.exists() {
-            std::fs::remove_dir_all(&self.data)
-                .doing(|| format!("removing {}", self.data.display()))?;
+            std::fs::remove_dir_all(&self.data).doing(|| format!("removing {}", self.data.display()))?;
         }
         self.make_slot(primary)?;
         let mut backup = site.command("pg_basebackup");
-        backup
-            .arg("-D")
-            .arg(&self.data)
-            .args(["-R", "--checkpoint=fast", "--no-sync"]);
+        backup.arg("-D").arg(&self.data).args(["-R", "--checkpoint=fast", "--no-sync"]);
         backup.args(["-X", "stream", "-S", &self.name]);
         backup.args(["-d", &self.connection_to(primary)]);
         process::run(backup).map(drop)
@@ -178,10 +166,7 @@ impl Node {
 
     /// Is its process there?
     pub fn is_running(&self) -> bool {
-        self.lock()
-            .process
-            .as_mut()
-            .is_some_and(|process| process.ended().is_none())
+        self.lock().process.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
     /// A login as superuser, straight to this node.
@@ -197,11 +182,7 @@ impl Node {
         let attempts = if running.port == 0 { 5 } else { 1 };
         let mut result = Ok(());
         for _ in 0..attempts {
-            let port = if attempts > 1 {
-                free_port()
-            } else {
-                running.port
-            };
+            let port = if attempts > 1 { free_port() } else { running.port };
             result = self.start_at(site, &mut running, port);
             if result.is_ok() {
                 break;
@@ -212,10 +193,7 @@ impl Node {
 
     fn start_at(&self, site: &Site, running: &mut Running, port: u16) -> Result<(), HarnessError> {
         let mut postgres = site.command("postgres");
-        postgres
-            .arg("-D")
-            .arg(&self.data)
-            .args(["-p", &port.to_string()]);
+        postgres.arg("-D").arg(&self.data).args(["-p", &port.to_string()]);
         postgres.arg("-k").arg(&site.directory);
         let mut process = Process::spawn(postgres, &self.log, "QUIT")?;
         let login = Login::local(port, SUPERUSER, SUPERUSER_PASSWORD, "postgres");
@@ -225,10 +203,7 @@ impl Node {
                 return Err(self.not_started(&format!("ended with {status}")));
             }
             if self.is_ready() && login.sql("SELECT 1").is_ok() {
-                *running = Running {
-                    port,
-                    process: Some(process),
-                };
+                *running = Running { port, process: Some(process) };
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -240,22 +215,15 @@ impl Node {
 
     /// The status line of `postmaster.pid`: whoever else listens on our port does not count.
     fn is_ready(&self) -> bool {
-        std::fs::read_to_string(self.data.join("postmaster.pid")).is_ok_and(|text| {
-            text.lines()
-                .nth(7)
-                .is_some_and(|line| line.trim() == "ready")
-        })
+        std::fs::read_to_string(self.data.join("postmaster.pid"))
+            .is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
     }
 
     fn not_started(&self, why: &str) -> HarnessError {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let tail: Vec<&str> = log.lines().rev().take(15).collect();
         let tail: Vec<&str> = tail.into_iter().rev().collect();
-        HarnessError::failed(format!(
-            "{} {why}; its log ends:\n{}",
-            self.name,
-            tail.join("\n")
-        ))
+        HarnessError::failed(format!("{} {why}; its log ends:\n{}", self.name, tail.join("\n")))
     }
 
     /// Ends the server: `INT` is a fast shutdown, `QUIT` an immediate one.
@@ -290,8 +258,6 @@ impl Node {
     }
 
     fn lock(&self) -> MutexGuard<'_, Running> {
-        self.running
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

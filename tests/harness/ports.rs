@@ -15,9 +15,7 @@ const COUNT: u32 = 9_000;
 /// check and the server's own `bind` asks again.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let clock = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |now| now.subsec_nanos());
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
     // Only the first call's seed counts: afterwards the walk goes on from there.
     let seed = (clock ^ std::process::id().wrapping_mul(2_654_435_761)) | 1;
     let _ = NEXT.compare_exchange(0, seed, Ordering::Relaxed, Ordering::Relaxed);

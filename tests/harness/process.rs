@@ -18,25 +18,15 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` with both outputs appended to the file `log`.
-    pub fn spawn(
-        mut command: Command,
-        log: &Path,
-        end_signal: &'static str,
-    ) -> Result<Self, HarnessError> {
+    pub fn spawn(mut command: Command, log: &Path, end_signal: &'static str) -> Result<Self, HarnessError> {
         let out = File::options()
             .create(true)
             .append(true)
             .open(log)
             .doing(|| format!("opening {}", log.display()))?;
         let err = out.try_clone().doing(|| "duplicating a log file".into())?;
-        command
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .process_group(0);
-        let child = command
-            .spawn()
-            .doing(|| format!("starting {:?}", command.get_program()))?;
+        command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+        let child = command.spawn().doing(|| format!("starting {:?}", command.get_program()))?;
         reaper::watch(child.id(), end_signal);
         Ok(Process { child, end_signal })
     }
@@ -93,22 +83,14 @@ impl Drop for Process {
 pub fn signal(pid: u32, name: &str) {
     // The shell's built-in: a system without procps has no /bin/kill, and `unsafe` has no place here.
     let _ = Command::new("/bin/sh")
-        .args([
-            "-c",
-            "kill -\"$0\" \"$1\" 2>/dev/null",
-            name,
-            &pid.to_string(),
-        ])
+        .args(["-c", "kill -\"$0\" \"$1\" 2>/dev/null", name, &pid.to_string()])
         .status();
 }
 
 /// Runs a program to its end and returns its standard output; its words if it fails.
 pub fn run(mut command: Command) -> Result<String, HarnessError> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .doing(|| format!("running {name}"))?;
+    let output = command.stdin(Stdio::null()).output().doing(|| format!("running {name}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -2,14 +2,18 @@
 //!
 //! Frames are `tag, length, body`; <https://www.postgresql.org/docs/current/protocol-message-formats.html>.
 
+mod messages;
+
 use crate::error::{Doing, HarnessError};
-use crate::sql::Login;
+use crate::sql::{Login, Rows};
 use bytes::{BufMut, BytesMut};
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::message::frontend;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
+
+pub use messages::*;
 
 /// Protocol 3.0.
 pub const PROTOCOL_3_0: i32 = 3 << 16;
@@ -53,11 +57,7 @@ impl Frame {
 
     /// The body as text up to its first zero byte, as in CommandComplete.
     pub fn text(&self) -> String {
-        let end = self
-            .body
-            .iter()
-            .position(|byte| *byte == 0)
-            .unwrap_or(self.body.len());
+        let end = self.body.iter().position(|byte| *byte == 0).unwrap_or(self.body.len());
         String::from_utf8_lossy(&self.body[..end]).into_owned()
     }
 }
@@ -76,17 +76,9 @@ impl RawClient {
     /// A TCP connection; nothing is sent.
     pub fn connect(port: u16) -> Result<Self, HarnessError> {
         let stream = TcpStream::connect(("127.0.0.1", port)).doing(|| "connecting".into())?;
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .doing(|| "setting a time-out".into())?;
-        stream
-            .set_nodelay(true)
-            .doing(|| "setting nodelay".into())?;
-        Ok(RawClient {
-            stream,
-            parameters: Vec::new(),
-            key: None,
-        })
+        stream.set_read_timeout(Some(PATIENCE)).doing(|| "setting a time-out".into())?;
+        stream.set_nodelay(true).doing(|| "setting nodelay".into())?;
+        Ok(RawClient { stream, parameters: Vec::new(), key: None })
     }
 
     /// A whole log-in, up to the first ReadyForQuery.
@@ -101,10 +93,7 @@ impl RawClient {
         parameters: &[(&str, &str)],
     ) -> Result<Self, HarnessError> {
         let mut client = Self::connect(login.port)?;
-        let mut all = vec![
-            ("user", login.user.as_str()),
-            ("database", login.database.as_str()),
-        ];
+        let mut all = vec![("user", login.user.as_str()), ("database", login.database.as_str())];
         all.extend(parameters);
         client.startup(version, &all)?;
         let answers = client.authenticate(&login.password)?;
@@ -130,11 +119,7 @@ impl RawClient {
     }
 
     /// Sends a start-up packet.
-    pub fn startup(
-        &mut self,
-        version: i32,
-        parameters: &[(&str, &str)],
-    ) -> Result<(), HarnessError> {
+    pub fn startup(&mut self, version: i32, parameters: &[(&str, &str)]) -> Result<(), HarnessError> {
         let mut body = version.to_be_bytes().to_vec();
         for (name, value) in parameters {
             body.extend_from_slice(format!("{name}\0{value}\0").as_bytes());
@@ -175,19 +160,15 @@ impl RawClient {
         scram: &mut Option<ScramSha256>,
     ) -> Result<(), HarnessError> {
         let Some((kind, data)) = body.split_first_chunk::<4>() else {
-            return Err(HarnessError::failed(
-                "an authentication request without a kind",
-            ));
+            return Err(HarnessError::failed("an authentication request without a kind"));
         };
         let mut out = BytesMut::new();
         let sent = match (i32::from_be_bytes(*kind), scram) {
             (0, _) => Ok(()),
             (3, _) => frontend::password_message(password.as_bytes(), &mut out),
             (10, scram) => {
-                let scram = scram.insert(ScramSha256::new(
-                    password.as_bytes(),
-                    ChannelBinding::unsupported(),
-                ));
+                let scram =
+                    scram.insert(ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported()));
                 frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut out)
             }
             (11, Some(scram)) => {
@@ -196,9 +177,7 @@ impl RawClient {
             }
             (12, Some(scram)) => scram.finish(data),
             (other, _) => {
-                return Err(HarnessError::failed(format!(
-                    "authentication request {other}"
-                )));
+                return Err(HarnessError::failed(format!("authentication request {other}")));
             }
         };
         sent.doing(|| "answering an authentication request".into())?;
@@ -208,16 +187,12 @@ impl RawClient {
     /// The next frame; parameters and the cancel key are noted on the way.
     pub fn frame(&mut self) -> Result<Frame, HarnessError> {
         let mut head = [0; 5];
-        self.stream
-            .read_exact(&mut head)
-            .doing(|| "waiting for a frame".into())?;
+        self.stream.read_exact(&mut head).doing(|| "waiting for a frame".into())?;
         let length = i32::from_be_bytes([head[1], head[2], head[3], head[4]]);
         let length = usize::try_from(length - 4)
             .map_err(|_| HarnessError::failed(format!("a frame of length {length}")))?;
         let mut body = vec![0; length];
-        self.stream
-            .read_exact(&mut body)
-            .doing(|| "reading a frame".into())?;
+        self.stream.read_exact(&mut body).doing(|| "reading a frame".into())?;
         let frame = Frame { tag: head[0], body };
         self.note(&frame);
         Ok(frame)
@@ -227,8 +202,7 @@ impl RawClient {
         match frame.tag {
             b'S' => {
                 let mut parts = frame.body.split(|byte| *byte == 0);
-                let mut part =
-                    || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+                let mut part = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
                 self.parameters.push((part(), part()));
             }
             b'K' => {
@@ -264,12 +238,41 @@ impl RawClient {
         self.until_ready()
     }
 
+    /// Runs SQL by the simple protocol: the rows of all its statements; an error if there is one.
+    pub fn run(&mut self, sql: &str) -> Result<Rows, HarnessError> {
+        let frames = self.query(sql)?;
+        rows_or_error(&frames).map_err(|error| HarnessError::failed(format!("{sql:?}: {error}")))
+    }
+
+    /// The first value that the SQL returns; empty if there is none.
+    pub fn value(&mut self, sql: &str) -> Result<String, HarnessError> {
+        Ok(self.run(sql)?.into_iter().flatten().flatten().next().unwrap_or_default())
+    }
+
+    /// SQLSTATE and message of the error that the SQL must end with.
+    pub fn refusal(&mut self, sql: &str) -> Result<(String, String), HarnessError> {
+        let frames = self.query(sql)?;
+        let error = frames.iter().find(|frame| frame.tag == b'E');
+        let error = error.ok_or_else(|| HarnessError::failed(format!("{sql:?} succeeded")))?;
+        Ok((error.field(b'C').unwrap_or_default(), error.field(b'M').unwrap_or_default()))
+    }
+
+    /// Parses a statement under a name (or the empty one).
+    pub fn prepare(&mut self, name: &str, sql: &str) -> Result<(), HarnessError> {
+        self.send(&[parse(name, sql), sync()].concat())?;
+        rows_or_error(&self.until_ready()?).map(drop)
+    }
+
+    /// Binds and executes a prepared statement: its rows.
+    pub fn execute(&mut self, name: &str, values: &[Option<&str>]) -> Result<Rows, HarnessError> {
+        self.send(&[bind("", name, values), execute("", 0), sync()].concat())?;
+        rows_or_error(&self.until_ready()?)
+    }
+
     /// Does the server close the connection within this time, saying nothing more than these
     /// frames? An error if it keeps it open.
     pub fn until_closed(&mut self, at_most: Duration) -> Result<Vec<u8>, HarnessError> {
-        self.stream
-            .set_read_timeout(Some(at_most))
-            .doing(|| "setting a time-out".into())?;
+        self.stream.set_read_timeout(Some(at_most)).doing(|| "setting a time-out".into())?;
         let mut bytes = Vec::new();
         let result = self.stream.read_to_end(&mut bytes);
         let _ = self.stream.set_read_timeout(Some(PATIENCE));
@@ -282,16 +285,12 @@ impl RawClient {
 
     /// Whether anything arrives within this time; nothing is consumed.
     pub fn is_silent_for(&mut self, time: Duration) -> Result<bool, HarnessError> {
-        self.stream
-            .set_read_timeout(Some(time))
-            .doing(|| "setting a time-out".into())?;
+        self.stream.set_read_timeout(Some(time)).doing(|| "setting a time-out".into())?;
         let peeked = self.stream.peek(&mut [0]);
         let _ = self.stream.set_read_timeout(Some(PATIENCE));
         match peeked {
             Ok(_) => Ok(false),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                Ok(true)
-            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(true),
             Err(error) => Err(HarnessError::Io("peeking".into(), error)),
         }
     }
@@ -303,15 +302,8 @@ impl RawClient {
 
     /// Sends a CancelRequest for the key that this connection got, on a connection of its own.
     pub fn cancel(&self) -> Result<(), HarnessError> {
-        let (pid, secret) = self
-            .key
-            .as_ref()
-            .ok_or_else(|| HarnessError::failed("no cancel key"))?;
-        let port = self
-            .stream
-            .peer_addr()
-            .doing(|| "asking for the peer".into())?
-            .port();
+        let (pid, secret) = self.key.as_ref().ok_or_else(|| HarnessError::failed("no cancel key"))?;
+        let port = self.stream.peer_addr().doing(|| "asking for the peer".into())?.port();
         cancel(port, *pid, secret)
     }
 }
@@ -326,76 +318,13 @@ pub fn cancel(port: u16, pid: i32, secret: &[u8]) -> Result<(), HarnessError> {
     client.until_closed(PATIENCE).map(drop)
 }
 
-/// A frame's bytes.
-pub fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![tag];
-    bytes.put_i32(body.len() as i32 + 4);
-    bytes.extend_from_slice(body);
-    bytes
-}
-
-/// A simple Query.
-pub fn query(sql: &str) -> Vec<u8> {
-    frame(b'Q', format!("{sql}\0").as_bytes())
-}
-
-/// A Parse with no parameter types given.
-pub fn parse(name: &str, sql: &str) -> Vec<u8> {
-    frame(b'P', format!("{name}\0{sql}\0\0\0").as_bytes())
-}
-
-/// A Bind of text parameters, text results.
-pub fn bind(portal: &str, statement: &str, values: &[Option<&str>]) -> Vec<u8> {
-    let mut body = format!("{portal}\0{statement}\0\0\0").into_bytes();
-    body.put_i16(values.len() as i16);
-    for value in values {
-        match value {
-            None => body.put_i32(-1),
-            Some(text) => {
-                body.put_i32(text.len() as i32);
-                body.extend_from_slice(text.as_bytes());
-            }
+/// The rows among frames, or their first error.
+fn rows_or_error(frames: &[Frame]) -> Result<Rows, HarnessError> {
+    match frames.iter().find(|frame| frame.tag == b'E') {
+        Some(error) => {
+            let field = |code| error.field(code).unwrap_or_default();
+            Err(HarnessError::failed(format!("{} {}", field(b'C'), field(b'M'))))
         }
+        None => Ok(frames.iter().filter(|f| f.tag == b'D').map(Frame::columns).collect()),
     }
-    body.put_i16(0);
-    frame(b'B', &body)
-}
-
-/// A Describe of a statement (`S`) or portal (`P`).
-pub fn describe(kind: u8, name: &str) -> Vec<u8> {
-    named(b'D', kind, name)
-}
-
-/// A Close of a statement (`S`) or portal (`P`).
-pub fn close(kind: u8, name: &str) -> Vec<u8> {
-    named(b'C', kind, name)
-}
-
-fn named(tag: u8, kind: u8, name: &str) -> Vec<u8> {
-    let mut body = vec![kind];
-    body.extend_from_slice(name.as_bytes());
-    body.push(0);
-    frame(tag, &body)
-}
-
-/// An Execute; 0 rows means all.
-pub fn execute(portal: &str, rows_max: i32) -> Vec<u8> {
-    let mut body = format!("{portal}\0").into_bytes();
-    body.put_i32(rows_max);
-    frame(b'E', &body)
-}
-
-/// A Sync.
-pub fn sync() -> Vec<u8> {
-    frame(b'S', b"")
-}
-
-/// A Flush.
-pub fn flush() -> Vec<u8> {
-    frame(b'H', b"")
-}
-
-/// The tags of frames as text, such as `TDDCZ`.
-pub fn tags(frames: &[Frame]) -> String {
-    frames.iter().map(|frame| char::from(frame.tag)).collect()
 }

@@ -58,9 +58,7 @@ fn reaper() -> &'static Mutex<Reaper> {
 }
 
 fn say(line: &str) {
-    let mut reaper = reaper()
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut reaper = reaper().lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some(pipe) = &mut reaper.pipe {
         // If the shell is gone there is nobody to tell; the harness still cleans up by itself.
         let _ = writeln!(pipe, "{line}");
@@ -84,9 +82,7 @@ pub fn remove_at_end(directory: &Path) {
 
 /// Cleans up now and waits until everything is gone; nothing may be started afterwards.
 pub fn finish() {
-    let mut reaper = reaper()
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut reaper = reaper().lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     drop(reaper.pipe.take());
     let _ = reaper.shell.wait();
 }

@@ -30,7 +30,5 @@ pub fn block_on<T: Send + 'static>(future: impl Future<Output = T> + Send + 'sta
         // The receiver is gone only if the caller's thread is.
         let _ = done.send(future.await);
     });
-    result
-        .recv()
-        .expect("the future panicked; its message is above")
+    result.recv().expect("the future panicked; its message is above")
 }

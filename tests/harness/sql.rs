@@ -37,19 +37,12 @@ impl Login {
 
     /// The same for another database.
     pub fn database(&self, database: &str) -> Self {
-        Login {
-            database: database.into(),
-            ..self.clone()
-        }
+        Login { database: database.into(), ..self.clone() }
     }
 
     /// The same as another user.
     pub fn user(&self, user: &str, password: &str) -> Self {
-        Login {
-            user: user.into(),
-            password: password.into(),
-            ..self.clone()
-        }
+        Login { user: user.into(), password: password.into(), ..self.clone() }
     }
 
     /// As tokio-postgres wants it; connecting may take ten seconds.
@@ -67,10 +60,7 @@ impl Login {
 
     /// As libpq's URI, password included.
     pub fn uri(&self) -> String {
-        format!(
-            "postgresql://{}:{}@{}:{}/{}",
-            self.user, self.password, self.host, self.port, self.database
-        )
+        format!("postgresql://{}:{}@{}:{}/{}", self.user, self.password, self.host, self.port, self.database)
     }
 
     /// As the environment that libpq and its children read.
@@ -102,20 +92,13 @@ impl Login {
             let client = login.connect().await?;
             client.simple_query(&text).await
         });
-        Ok(rows(&messages.doing(|| {
-            format!("running {sql:?} on port {}", self.port)
-        })?))
+        Ok(rows(&messages.doing(|| format!("running {sql:?} on port {}", self.port))?))
     }
 
     /// The first cell of [`Login::sql`]; an empty text if there is none.
     pub fn value(&self, sql: &str) -> Result<String, HarnessError> {
         let rows = self.sql(sql)?;
-        Ok(rows
-            .into_iter()
-            .flatten()
-            .flatten()
-            .next()
-            .unwrap_or_default())
+        Ok(rows.into_iter().flatten().flatten().next().unwrap_or_default())
     }
 }
 
@@ -126,11 +109,7 @@ pub fn rows(messages: &[SimpleQueryMessage]) -> Rows {
         match message {
             SimpleQueryMessage::RowDescription(_) => rows.clear(),
             SimpleQueryMessage::Row(row) => {
-                rows.push(
-                    (0..row.len())
-                        .map(|i| row.get(i).map(str::to_owned))
-                        .collect(),
-                );
+                rows.push((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect());
             }
             _ => {}
         }

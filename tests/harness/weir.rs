@@ -79,11 +79,7 @@ impl WeirBuilder {
         for _ in 0..5 {
             result = self.start_once(&directory);
             match &result {
-                Err(error)
-                    if error
-                        .to_string()
-                        .to_lowercase()
-                        .contains("address already in use") => {}
+                Err(error) if error.to_string().to_lowercase().contains("address already in use") => {}
                 _ => break,
             }
         }
@@ -93,16 +89,8 @@ impl WeirBuilder {
     fn start_once(&self, directory: &Path) -> Result<Weir, HarnessError> {
         let (port, http_port) = (free_port(), free_port());
         let mut config = self.config.clone();
-        set(
-            &mut config,
-            "listen.address",
-            format!("127.0.0.1:{port}").into(),
-        );
-        set(
-            &mut config,
-            "http.address",
-            format!("127.0.0.1:{http_port}").into(),
-        );
+        set(&mut config, "listen.address", format!("127.0.0.1:{port}").into());
+        set(&mut config, "http.address", format!("127.0.0.1:{http_port}").into());
         let file = directory.join("pgweir.toml");
         write_config(&file, &config)?;
         let log = directory.join("pgweir.log");
@@ -148,21 +136,13 @@ impl Weir {
     /// The minimal configuration for these nodes.
     pub fn builder_for(nodes: &[String]) -> WeirBuilder {
         let mut config = Table::new();
-        let nodes: Vec<Value> = nodes
-            .iter()
-            .map(|node| Value::from(node.as_str()))
-            .collect();
+        let nodes: Vec<Value> = nodes.iter().map(|node| Value::from(node.as_str())).collect();
         set(&mut config, "cluster.nodes", Value::Array(nodes));
         set(&mut config, "cluster.user", WEIR.into());
         set(&mut config, "cluster.password", WEIR_PASSWORD.into());
         set(&mut config, "pool.server_connections_max", 20.into());
         set(&mut config, "runtime.threads", 2.into());
-        WeirBuilder {
-            config,
-            program: None,
-            environment: Vec::new(),
-            wait_ready: true,
-        }
+        WeirBuilder { config, program: None, environment: Vec::new(), wait_ready: true }
     }
 
     /// Where clients connect.
@@ -234,10 +214,7 @@ impl Weir {
 
     /// Changes the configuration file; nothing is told to the process yet.
     pub fn edit(&self, change: impl FnOnce(&mut Table)) -> Result<(), HarnessError> {
-        let mut config = self
-            .config
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut config = self.config.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         change(&mut config);
         write_config(&self.config_file(), &config)
     }
@@ -251,8 +228,7 @@ impl Weir {
     pub fn reload(&self, result: &str) -> Result<(), HarnessError> {
         let count = |weir: &Weir| {
             let labels = [("result", result)];
-            weir.metrics()
-                .map(|metrics| metrics.sum("pgweir_config_reloads_total", &labels))
+            weir.metrics().map(|metrics| metrics.sum("pgweir_config_reloads_total", &labels))
         };
         let before = count(self)?;
         self.signal("HUP");
@@ -262,10 +238,7 @@ impl Weir {
     }
 
     /// Runs the same program with other arguments: exit status, standard output and error.
-    pub fn command(
-        &self,
-        arguments: &[&str],
-    ) -> Result<(ExitStatus, String, String), HarnessError> {
+    pub fn command(&self, arguments: &[&str]) -> Result<(ExitStatus, String, String), HarnessError> {
         let output = Command::new(&self.program)
             .args(arguments)
             .output()
@@ -278,11 +251,7 @@ impl Weir {
     pub fn assert_sound(&self) {
         let log = self.log();
         let panic = log.lines().find(|line| line.contains("panicked at"));
-        assert!(
-            panic.is_none(),
-            "pgweir panicked: {}",
-            panic.unwrap_or_default()
-        );
+        assert!(panic.is_none(), "pgweir panicked: {}", panic.unwrap_or_default());
     }
 
     fn wait_started(&self, ready: bool) -> Result<(), HarnessError> {
@@ -290,9 +259,7 @@ impl Weir {
         loop {
             if let Some(status) = self.process().ended() {
                 let log = self.log();
-                return Err(HarnessError::failed(format!(
-                    "pgweir ended with {status}:\n{log}"
-                )));
+                return Err(HarnessError::failed(format!("pgweir ended with {status}:\n{log}")));
             }
             let listening = TcpStream::connect(self.address()).is_ok();
             let answer = self.get("/readyz").map_or(0, |answer| answer.status);
@@ -301,18 +268,14 @@ impl Weir {
             }
             if Instant::now() > deadline {
                 let log = self.log();
-                return Err(HarnessError::failed(format!(
-                    "pgweir is not ready (/readyz: {answer}):\n{log}"
-                )));
+                return Err(HarnessError::failed(format!("pgweir is not ready (/readyz: {answer}):\n{log}")));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {
-        self.process
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.process.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -336,17 +299,10 @@ pub fn program() -> Result<PathBuf, HarnessError> {
     }
     let me = std::env::current_exe().doing(|| "finding this program".into())?;
     // Tests run in target/<profile>/deps, programs in target/<profile>.
-    let found = me
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|place| place.join("pgweir"));
-    found
-        .into_iter()
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            HarnessError::failed("no pgweir binary: run `cargo build -p pgweir`, or set PGWEIR_BIN")
-        })
+    let found = me.ancestors().skip(1).take(2).map(|place| place.join("pgweir"));
+    found.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+        HarnessError::failed("no pgweir binary: run `cargo build -p pgweir`, or set PGWEIR_BIN")
+    })
 }
 
 fn write_config(file: &Path, config: &Table) -> Result<(), HarnessError> {
@@ -363,9 +319,7 @@ pub fn set(table: &mut Table, path: &str, value: Value) {
             table.insert(path.to_owned(), value);
         }
         Some((first, rest)) => {
-            let inner = table
-                .entry(first)
-                .or_insert_with(|| Value::Table(Table::new()));
+            let inner = table.entry(first).or_insert_with(|| Value::Table(Table::new()));
             if let Value::Table(inner) = inner {
                 set(inner, rest, value);
             }

@@ -1,5 +1,317 @@
-//! When was what written, and which replica has it.
+//! When was what written, and since when does a session depend on it.
+//!
+//! A write stamps *watermarks*: the moment of its acknowledgement, for each table that it may have
+//! touched, for its database, for the proxy and for its session. A replica that is fresh through
+//! that moment (see [`super::samples`]) has the write. No position in the log is involved, so
+//! nothing has to be asked on the write's way, and nothing has to be converted after a promotion.
+
+use super::lsn::Token;
+use super::moment::Moment;
+use router_rules::statement::Footprint;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// A moment that several threads raise and read.
+#[derive(Debug, Default)]
+pub struct Mark(AtomicU64);
+
+impl Mark {
+    /// The latest moment it was raised to.
+    pub fn get(&self) -> Moment {
+        Moment(self.0.load(Ordering::Acquire))
+    }
+
+    /// Raises it; never lowers it.
+    pub fn raise(&self, to: Moment) {
+        self.0.fetch_max(to.0, Ordering::SeqCst);
+    }
+
+    /// Sets it to whatever.
+    pub fn set(&self, to: Moment) {
+        self.0.store(to.0, Ordering::SeqCst);
+    }
+}
+
+/// Watermarks kept per database for tables: 4096 × 8 bytes for each database in use. Tables share a
+/// mark when their OIDs are equal modulo this, which makes a read wait that need not, never the
+/// contrary; OIDs are given out in sequence, so the tables of one application rarely do.
+const TABLE_MARKS: usize = 4096;
+
+/// OIDs below this belong to Postgres's own catalogs (`FirstNormalObjectId`), some of which all
+/// databases share.
+const FIRST_NORMAL_OID: u32 = 16384;
+
+/// When the tables of one database were last written through us.
+#[derive(Debug)]
+pub struct DatabaseMarks {
+    latest: Mark,
+    everything: Mark,
+    tables: Box<[Mark]>,
+    shared: Arc<SharedMarks>,
+}
+
+/// When anything at all was last written through us, in any database.
+#[derive(Debug, Default)]
+pub struct SharedMarks {
+    /// Any write.
+    pub latest: Mark,
+    /// Any write whose footprint is not known: it may have touched the shared catalogs.
+    everything: Mark,
+    /// How many writes there were.
+    writes: AtomicU64,
+}
+
+impl SharedMarks {
+    /// How many writes were acknowledged so far.
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::SeqCst)
+    }
+}
+
+impl DatabaseMarks {
+    /// Of a database that nobody has written to yet.
+    pub fn new(shared: Arc<SharedMarks>) -> Self {
+        let tables = (0..TABLE_MARKS).map(|_| Mark::default()).collect();
+        Self { latest: Mark::default(), everything: Mark::default(), tables, shared }
+    }
+
+    /// `footprint` was written, acknowledged at `now`.
+    pub fn wrote(&self, footprint: &Footprint, now: Moment) {
+        self.shared.writes.fetch_add(1, Ordering::SeqCst);
+        match footprint {
+            Footprint::Relations(oids) => {
+                for &oid in oids.iter() {
+                    self.tables[slot(oid)].raise(now);
+                    if oid < FIRST_NORMAL_OID {
+                        self.shared.everything.raise(now);
+                    }
+                }
+            }
+            Footprint::Everything => {
+                self.everything.raise(now);
+                self.shared.everything.raise(now);
+            }
+        }
+        self.latest.raise(now);
+        self.shared.latest.raise(now);
+    }
+
+    /// Through when a replica must be fresh to have all that was written to what `reads` touches.
+    pub fn needed_for(&self, reads: &Footprint) -> Moment {
+        match reads {
+            Footprint::Relations(oids) => {
+                let tables = oids.iter().map(|&oid| self.tables[slot(oid)].get()).max();
+                let shared = oids.first().is_some_and(|&oid| oid < FIRST_NORMAL_OID);
+                let catalogs = if shared { self.shared.everything.get() } else { Moment::NEVER };
+                tables.unwrap_or_default().max(self.everything.get()).max(catalogs)
+            }
+            Footprint::Everything => self.latest.get().max(self.shared.everything.get()),
+        }
+    }
+}
+
+fn slot(oid: u32) -> usize {
+    oid as usize % TABLE_MARKS
+}
+
+/// Tables of which one session remembers when it wrote them; more, and it counts as everything.
+const SESSION_TABLES_MAX: usize = 16;
 
 /// What one session wrote and read, for read-your-writes and monotonic reads.
-#[derive(Debug, Clone, Default)]
-pub struct SessionFreshness {}
+#[derive(Debug, Default)]
+pub struct SessionFreshness {
+    /// The marks of the session's database, looked up once.
+    pub(super) marks: OnceLock<Arc<DatabaseMarks>>,
+    wrote_tables: Vec<(u32, Moment)>,
+    wrote_everything: Moment,
+    /// The last read on the primary: replicas must have all that it could show.
+    pub(super) saw_primary: Moment,
+    /// The last read on a replica: when, and during which incarnation of which replica.
+    pub(super) saw_replica: Moment,
+    pub(super) saw_incarnation: u64,
+    /// The incarnation of the replica on which the session's last read was placed.
+    pub(super) placed: AtomicU64,
+    /// `pgweir.min_lsn`.
+    pub(super) min_lsn: Option<Token>,
+}
+
+impl Clone for SessionFreshness {
+    fn clone(&self) -> Self {
+        Self {
+            marks: self.marks.clone(),
+            wrote_tables: self.wrote_tables.clone(),
+            wrote_everything: self.wrote_everything,
+            saw_primary: self.saw_primary,
+            saw_replica: self.saw_replica,
+            saw_incarnation: self.saw_incarnation,
+            placed: AtomicU64::new(self.placed.load(Ordering::Relaxed)),
+            min_lsn: self.min_lsn,
+        }
+    }
+}
+
+impl SessionFreshness {
+    /// `SET pgweir.min_lsn`: reads must be at least as fresh as this position (see
+    /// [`super::Cluster::token`]); an empty text demands nothing.
+    ///
+    /// # Errors
+    /// A sentence for the client when `text` is no token. Whether the cluster can ever serve it,
+    /// [`super::Cluster::check_min_lsn`] knows.
+    pub fn set_min_lsn(&mut self, text: &str) -> Result<(), String> {
+        self.min_lsn = if text.trim().is_empty() { None } else { Some(text.parse()?) };
+        Ok(())
+    }
+
+    /// The position demanded, as set.
+    pub fn min_lsn(&self) -> Option<Token> {
+        self.min_lsn
+    }
+
+    /// The session wrote `footprint`, acknowledged at `now`.
+    pub(super) fn wrote(&mut self, footprint: &Footprint, now: Moment) {
+        let Footprint::Relations(oids) = footprint else {
+            self.wrote_tables.clear();
+            self.wrote_everything = now;
+            return;
+        };
+        for &oid in oids.iter() {
+            match self.wrote_tables.iter_mut().find(|(known, _)| *known == oid) {
+                Some((_, at)) => *at = now,
+                None => self.wrote_tables.push((oid, now)),
+            }
+        }
+        if self.wrote_tables.len() > SESSION_TABLES_MAX {
+            self.wrote_tables = Vec::new();
+            self.wrote_everything = now;
+        }
+    }
+
+    /// A read ended at `now` on a node; `incarnation` is `None` on the primary.
+    pub(super) fn read(&mut self, incarnation: Option<u64>, now: Moment) {
+        match incarnation {
+            None => {
+                self.saw_primary = now;
+                // The primary had all that the replica had shown before.
+                self.saw_incarnation = 0;
+            }
+            Some(incarnation) => {
+                self.saw_replica = now;
+                self.saw_incarnation = incarnation;
+            }
+        }
+    }
+
+    /// Through when a replica must be fresh to have what this session wrote to what `reads` touches.
+    pub(super) fn needed_for(&self, reads: &Footprint) -> Moment {
+        let tables = self.wrote_tables.iter().filter(|(oid, _)| match reads {
+            Footprint::Relations(oids) => oids.contains(oid),
+            Footprint::Everything => true,
+        });
+        tables.map(|(_, at)| *at).max().unwrap_or_default().max(self.wrote_everything)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    fn of(oids: &[u32]) -> Footprint {
+        Footprint::Relations(oids.into())
+    }
+
+    fn marks() -> DatabaseMarks {
+        DatabaseMarks::new(Arc::default())
+    }
+
+    #[test]
+    fn a_read_of_another_table_does_not_wait_for_a_write() {
+        let marks = marks();
+        marks.wrote(&of(&[20_001]), Moment(5));
+        assert_eq!(marks.needed_for(&of(&[20_001])), Moment(5));
+        assert_eq!(marks.needed_for(&of(&[20_002])), Moment::NEVER);
+        assert_eq!(marks.needed_for(&of(&[20_001, 20_002])), Moment(5));
+        assert_eq!(marks.needed_for(&Footprint::none()), Moment::NEVER);
+    }
+
+    #[test]
+    fn a_write_of_everything_counts_for_every_table() {
+        let marks = marks();
+        marks.wrote(&Footprint::Everything, Moment(5));
+        assert_eq!(marks.needed_for(&of(&[20_001])), Moment(5));
+        assert_eq!(marks.needed_for(&Footprint::none()), Moment(5));
+    }
+
+    #[test]
+    fn a_read_of_everything_waits_for_every_write() {
+        let marks = marks();
+        marks.wrote(&of(&[20_001]), Moment(5));
+        assert_eq!(marks.needed_for(&Footprint::Everything), Moment(5));
+    }
+
+    #[test]
+    fn a_write_of_unknown_footprint_reaches_the_catalogs_that_databases_share() {
+        let shared = Arc::new(SharedMarks::default());
+        let (here, there) = (DatabaseMarks::new(shared.clone()), DatabaseMarks::new(shared));
+        here.wrote(&Footprint::Everything, Moment(5));
+        assert_eq!(there.needed_for(&of(&[1260])), Moment(5), "pg_authid");
+        assert_eq!(there.needed_for(&of(&[20_001])), Moment::NEVER, "a table of its own");
+        assert_eq!(there.needed_for(&Footprint::Everything), Moment(5));
+    }
+
+    #[test]
+    fn a_session_that_writes_many_tables_remembers_that_it_wrote_everything() {
+        let mut session = SessionFreshness::default();
+        for i in 0..=SESSION_TABLES_MAX as u32 {
+            session.wrote(&of(&[20_000 + i]), Moment(u64::from(i) + 1));
+        }
+        assert!(session.wrote_tables.is_empty());
+        assert_eq!(session.needed_for(&of(&[1])), Moment(SESSION_TABLES_MAX as u64 + 1));
+    }
+
+    #[test]
+    fn a_position_is_demanded_and_given_up() {
+        let mut session = SessionFreshness::default();
+        session.set_min_lsn("1/0-16B3748").unwrap();
+        assert_eq!(session.min_lsn().unwrap().to_string(), "1/0-16B3748");
+        session.set_min_lsn("").unwrap();
+        assert_eq!(session.min_lsn(), None);
+        assert!(session.set_min_lsn("soon").is_err());
+    }
+
+    fn footprint() -> impl Strategy<Value = Footprint> {
+        prop_oneof![
+            8 => prop::collection::btree_set(1u32..40_000, 0..4)
+                .prop_map(|oids| Footprint::Relations(oids.into_iter().collect())),
+            1 => Just(Footprint::Everything),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is written, no mark is ever lower than the last write of what it stands for.
+        #[test]
+        fn no_write_is_forgotten(writes in prop::collection::vec(footprint(), 1..60), read in footprint()) {
+            let marks = marks();
+            let mut session = SessionFreshness::default();
+            let mut last: HashMap<u32, u64> = HashMap::new();
+            let mut everything = 0;
+            for (i, write) in writes.iter().enumerate() {
+                let now = i as u64 + 1;
+                marks.wrote(write, Moment(now));
+                session.wrote(write, Moment(now));
+                match write {
+                    Footprint::Relations(oids) => last.extend(oids.iter().map(|&oid| (oid, now))),
+                    Footprint::Everything => everything = now,
+                }
+            }
+            let truth = match &read {
+                Footprint::Relations(oids) => oids.iter().filter_map(|oid| last.get(oid)).max().copied(),
+                Footprint::Everything => last.values().max().copied(),
+            };
+            let truth = Moment(truth.unwrap_or(0).max(everything));
+            prop_assert!(marks.needed_for(&read) >= truth);
+            prop_assert!(session.needed_for(&read) >= truth);
+        }
+    }
+}

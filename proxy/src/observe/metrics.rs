@@ -1,21 +1,145 @@
 //! Every metric, each a kept handle.
+//!
+//! The hot path never looks a label up and never takes a lock: a session keeps its
+//! [`DatabaseMetrics`]. What is a state rather than an event (clients, servers, pins) is counted when
+//! somebody scrapes, from [`Gauges`]. Labels are bounded: targets, reasons, causes and states are our
+//! words, nodes are configured, and databases beyond [`DATABASES_MAX`] share the label `other`.
 
-use parking_lot::RwLock;
-use prometheus::{Histogram, IntCounter, IntCounterVec, Registry};
+use crate::cluster::metrics::ClusterMetrics;
+use parking_lot::{Mutex, RwLock};
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry, histogram_opts, opts,
+};
 use router_rules::{Reason, Target};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+/// Databases with a label of their own: names come from clients, though only existing ones get this far.
+pub const DATABASES_MAX: usize = 100;
+
+/// What a statement takes, from a key look-up to a report.
+const STATEMENT_BUCKETS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0, 60.0,
+];
+/// What pgweir adds: microseconds, while all is well.
+const PROXY_BUCKETS: &[f64] =
+    &[0.000005, 0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1];
+/// A wait for a server: none, or a moment, or as long as `pool.lease_wait`.
+const LEASE_BUCKETS: &[f64] =
+    &[0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Counters of one database, looked up once per session.
 pub struct DatabaseMetrics {
-    statements: Vec<IntCounter>,
+    name: String,
+    statements_total: IntCounterVec,
+    /// One per target and reason, made when it first happens: most never do.
+    statements: Vec<OnceLock<IntCounter>>,
+    transactions_total: IntCounter,
+    received_bytes_total: IntCounter,
+    sent_bytes_total: IntCounter,
+    statement_micros: AtomicU64,
+    transaction_micros: AtomicU64,
+    wait_micros: AtomicU64,
 }
 
 impl DatabaseMetrics {
     /// One more statement ran on `target` because of `reason`.
     pub fn statement(&self, target: Target, reason: Reason) {
-        self.statements[target as usize * Reason::ALL.len() + reason as usize].inc();
+        let counter = &self.statements[target as usize * Reason::ALL.len() + reason as usize];
+        let make =
+            || self.statements_total.with_label_values(&[&self.name, target.as_str(), reason.as_str()]);
+        counter.get_or_init(make).inc();
     }
+
+    /// The servers worked for so long on a statement.
+    pub fn statement_took(&self, time: Duration) {
+        self.statement_micros.fetch_add(micros(time), Ordering::Relaxed);
+    }
+
+    /// One more transaction (explicit or not) ended; it took so long.
+    pub fn transaction(&self, time: Duration) {
+        self.transactions_total.inc();
+        self.transaction_micros.fetch_add(micros(time), Ordering::Relaxed);
+    }
+
+    /// A client waited so long for a server.
+    pub fn waited(&self, time: Duration) {
+        self.wait_micros.fetch_add(micros(time), Ordering::Relaxed);
+    }
+
+    /// So many bytes came from clients.
+    pub fn received(&self, bytes: u64) {
+        self.received_bytes_total.inc_by(bytes);
+    }
+
+    /// So many bytes went to clients.
+    pub fn sent(&self, bytes: u64) {
+        self.sent_bytes_total.inc_by(bytes);
+    }
+
+    /// All of it, for SHOW STATS.
+    pub fn totals(&self) -> Totals {
+        let counts = |target: Target| {
+            let first = target as usize * Reason::ALL.len();
+            let each = self.statements[first..first + Reason::ALL.len()].iter().enumerate();
+            let count = |c: &OnceLock<IntCounter>| c.get().map_or(0, |c| c.get());
+            each.map(move |(i, c)| (target, Reason::ALL[i], count(c))).filter(|(_, _, n)| *n > 0)
+        };
+        let by_reason: Vec<_> = Target::ALL.iter().copied().flat_map(counts).collect();
+        Totals {
+            database: self.name.clone(),
+            statements: by_reason.iter().map(|(_, _, n)| n).sum(),
+            by_reason,
+            transactions: self.transactions_total.get(),
+            received_bytes: self.received_bytes_total.get(),
+            sent_bytes: self.sent_bytes_total.get(),
+            statement_micros: self.statement_micros.load(Ordering::Relaxed),
+            transaction_micros: self.transaction_micros.load(Ordering::Relaxed),
+            wait_micros: self.wait_micros.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The counters of one database at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// Its name, or `other`.
+    pub database: String,
+    /// Statements.
+    pub statements: u64,
+    /// Those that happened, by where and why.
+    pub by_reason: Vec<(Target, Reason, u64)>,
+    /// Transactions.
+    pub transactions: u64,
+    /// From clients.
+    pub received_bytes: u64,
+    /// To clients.
+    pub sent_bytes: u64,
+    /// Time of servers on statements, in microseconds.
+    pub statement_micros: u64,
+    /// Time in transactions, in microseconds.
+    pub transaction_micros: u64,
+    /// Time of clients waiting for servers, in microseconds.
+    pub wait_micros: u64,
+}
+
+/// What is counted when somebody scrapes: label values and numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Gauges {
+    /// Clients by state.
+    pub clients: Vec<(&'static str, i64)>,
+    /// Server connections by node and state.
+    pub servers: Vec<(String, &'static str, i64)>,
+    /// Sessions pinned to a server, by reason.
+    pub pinned: Vec<(&'static str, i64)>,
 }
 
 /// All metrics of one pgweir.
@@ -23,11 +147,28 @@ pub struct Metrics {
     /// What `/metrics` prints.
     pub registry: Registry,
     statements_total: IntCounterVec,
+    transactions_total: IntCounterVec,
+    received_bytes_total: IntCounterVec,
+    sent_bytes_total: IntCounterVec,
     databases: RwLock<HashMap<String, Arc<DatabaseMetrics>>>,
-    /// Time a client waited for a server.
+    statement_seconds: Vec<Histogram>,
+    /// Time that a statement spent in pgweir itself.
+    pub proxy_seconds: Histogram,
+    /// Time a client waited for a server; 0 where one was idle.
     pub lease_wait_seconds: Histogram,
     /// Statements run again on the primary after a replica's refusal, by cause.
     pub reroutes_total: IntCounterVec,
+    /// Connections refused or ended by a limit, by the limit's name.
+    pub refused_total: IntCounterVec,
+    /// Nodes, lag and freshness.
+    pub cluster: ClusterMetrics,
+    config_reloads_total: IntCounterVec,
+    clients: IntGaugeVec,
+    server_connections: IntGaugeVec,
+    pinned_sessions: IntGaugeVec,
+    scrape: Mutex<()>,
+    /// When this pgweir started.
+    pub started: SystemTime,
 }
 
 impl Metrics {
@@ -36,42 +177,246 @@ impl Metrics {
     /// # Errors
     /// When a name is registered twice: a mistake in this file.
     pub fn new() -> prometheus::Result<Self> {
-        let registry = Registry::new_custom(Some("pgweir".into()), None)?;
-        let statements_total = IntCounterVec::new(
-            prometheus::opts!("statements_total", "Statements by where they ran and why"),
-            &["database", "target", "reason"],
+        let made = Register(Registry::new_custom(Some("pgweir".into()), None)?);
+        let statement_seconds = HistogramVec::new(
+            histogram_opts!("statement_seconds", "Time from a statement's arrival to the end of its answer")
+                .buckets(STATEMENT_BUCKETS.to_vec()),
+            &["target"],
         )?;
-        let lease_wait_seconds = Histogram::with_opts(prometheus::histogram_opts!(
-            "lease_wait_seconds",
-            "Time a client waited for a server connection"
-        ))?;
-        let reroutes_total = IntCounterVec::new(
-            prometheus::opts!("reroutes_total", "Statements run again on the primary, by cause"),
-            &["cause"],
-        )?;
-        registry.register(Box::new(statements_total.clone()))?;
-        registry.register(Box::new(lease_wait_seconds.clone()))?;
-        registry.register(Box::new(reroutes_total.clone()))?;
-        Ok(Self {
-            registry,
-            statements_total,
+        made.0.register(Box::new(statement_seconds.clone()))?;
+        let by_database = &["database"];
+        let metrics = Self {
+            statements_total: made.counters(
+                "statements_total",
+                "Statements by where they ran and why",
+                &["database", "target", "reason"],
+            )?,
+            transactions_total: made.counters(
+                "transactions_total",
+                "Transactions, explicit or not",
+                by_database,
+            )?,
+            received_bytes_total: made.counters("received_bytes_total", "Bytes from clients", by_database)?,
+            sent_bytes_total: made.counters("sent_bytes_total", "Bytes to clients", by_database)?,
             databases: RwLock::default(),
-            lease_wait_seconds,
-            reroutes_total,
-        })
+            statement_seconds: Target::ALL
+                .iter()
+                .map(|t| statement_seconds.with_label_values(&[t.as_str()]))
+                .collect(),
+            proxy_seconds: made.histogram(
+                "proxy_seconds",
+                "Time that a statement spent in pgweir itself",
+                PROXY_BUCKETS,
+            )?,
+            lease_wait_seconds: made.histogram(
+                "lease_wait_seconds",
+                "Time a client waited for a server connection",
+                LEASE_BUCKETS,
+            )?,
+            reroutes_total: made.counters(
+                "reroutes_total",
+                "Statements run again on the primary, by cause",
+                &["cause"],
+            )?,
+            refused_total: made.counters(
+                "refused_total",
+                "Clients refused or ended by a limit",
+                &["limit"],
+            )?,
+            cluster: ClusterMetrics::register(&made.0)?,
+            config_reloads_total: made.counters(
+                "config_reloads_total",
+                "Reloads of the configuration, by result",
+                &["result"],
+            )?,
+            clients: made.gauges("clients", "Clients by what they do", &["state"])?,
+            server_connections: made.gauges(
+                "server_connections",
+                "Server connections by node and state",
+                &["node", "state"],
+            )?,
+            pinned_sessions: made.gauges(
+                "pinned_sessions",
+                "Sessions that keep their server, by why",
+                &["reason"],
+            )?,
+            scrape: Mutex::new(()),
+            started: SystemTime::now(),
+            registry: made.0.clone(),
+        };
+        made.constants(metrics.started)?;
+        for result in ["applied", "unchanged", "refused"] {
+            metrics.config_reloads_total.with_label_values(&[result]);
+        }
+        Ok(metrics)
     }
 
-    /// The handles of one database (which exists on the cluster: the label is bounded by it).
+    /// The handles of one database.
     pub fn database(&self, name: &str) -> Arc<DatabaseMetrics> {
         if let Some(known) = self.databases.read().get(name) {
             return known.clone();
         }
-        let statements = Target::ALL
-            .iter()
-            .flat_map(|t| Reason::ALL.iter().map(move |r| (t, r)))
-            .map(|(t, r)| self.statements_total.with_label_values(&[name, t.as_str(), r.as_str()]))
-            .collect();
-        let made = Arc::new(DatabaseMetrics { statements });
-        self.databases.write().entry(name.to_owned()).or_insert(made).clone()
+        let mut databases = self.databases.write();
+        let name = if databases.len() < DATABASES_MAX { name } else { "other" };
+        let make = || {
+            Arc::new(DatabaseMetrics {
+                name: name.to_owned(),
+                statements_total: self.statements_total.clone(),
+                statements: (0..Target::ALL.len() * Reason::ALL.len()).map(|_| OnceLock::new()).collect(),
+                transactions_total: self.transactions_total.with_label_values(&[name]),
+                received_bytes_total: self.received_bytes_total.with_label_values(&[name]),
+                sent_bytes_total: self.sent_bytes_total.with_label_values(&[name]),
+                statement_micros: AtomicU64::new(0),
+                transaction_micros: AtomicU64::new(0),
+                wait_micros: AtomicU64::new(0),
+            })
+        };
+        databases.entry(name.to_owned()).or_insert_with(make).clone()
+    }
+
+    /// Time from a statement's arrival to the end of its answer, by where it ran.
+    pub fn statement_seconds(&self, target: Target) -> &Histogram {
+        &self.statement_seconds[target as usize]
+    }
+
+    /// A reload was `applied`, `unchanged` or `refused`.
+    pub fn reloaded(&self, result: &'static str) {
+        self.config_reloads_total.with_label_values(&[result]).inc();
+    }
+
+    /// A client was refused or ended by the limit of this name.
+    pub fn refused(&self, limit: &'static str) {
+        self.refused_total.with_label_values(&[limit]).inc();
+    }
+
+    /// The counters of every database, by name.
+    pub fn totals(&self) -> Vec<Totals> {
+        let mut totals: Vec<_> = self.databases.read().values().map(|d| d.totals()).collect();
+        totals.sort_by(|a, b| a.database.cmp(&b.database));
+        totals
+    }
+
+    /// Everything, with these states.
+    pub fn gather(&self, now: &Gauges) -> Vec<MetricFamily> {
+        // Two scrapes at once must not see each other's half-set gauges.
+        let _scrape = self.scrape.lock();
+        self.clients.reset();
+        self.server_connections.reset();
+        self.pinned_sessions.reset();
+        for (state, count) in &now.clients {
+            self.clients.with_label_values(&[state]).add(*count);
+        }
+        for (node, state, count) in &now.servers {
+            self.server_connections.with_label_values(&[node.as_str(), state]).add(*count);
+        }
+        for (reason, count) in &now.pinned {
+            self.pinned_sessions.with_label_values(&[reason]).add(*count);
+        }
+        self.registry.gather()
+    }
+}
+
+/// Makes and registers.
+struct Register(Registry);
+
+impl Register {
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        let made = IntCounterVec::new(opts!(name, help), labels)?;
+        self.0.register(Box::new(made.clone()))?;
+        Ok(made)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        let made = IntGaugeVec::new(opts!(name, help), labels)?;
+        self.0.register(Box::new(made.clone()))?;
+        Ok(made)
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
+        let made = Histogram::with_opts(histogram_opts!(name, help).buckets(buckets.to_vec()))?;
+        self.0.register(Box::new(made.clone()))?;
+        Ok(made)
+    }
+
+    /// What never changes while pgweir runs.
+    fn constants(&self, started: SystemTime) -> prometheus::Result<()> {
+        let build = self.gauges("build_info", "1; its version as a label", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let start = Gauge::new("start_time_seconds", "When this process started, in seconds since 1970")?;
+        start.set(started.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64()));
+        self.0.register(Box::new(start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus::TextEncoder;
+
+    fn text(metrics: &Metrics, now: &Gauges) -> String {
+        TextEncoder::new().encode_to_string(&metrics.gather(now)).unwrap()
+    }
+
+    #[test]
+    fn a_statement_is_counted_under_its_target_and_reason() {
+        let metrics = Metrics::new().unwrap();
+        let shop = metrics.database("shop");
+        shop.statement(Target::Replica, Reason::ReadOnly);
+        shop.statement(Target::Replica, Reason::ReadOnly);
+        shop.statement(Target::Primary, Reason::Write);
+        let text = text(&metrics, &Gauges::default());
+        let line = |target: &str, reason: &str, n: u32| {
+            format!(
+                "pgweir_statements_total{{database=\"shop\",reason=\"{reason}\",target=\"{target}\"}} {n}\n"
+            )
+        };
+        assert!(text.contains(&line("replica", "read_only", 2)), "{text}");
+        assert!(text.contains(&line("primary", "write", 1)));
+        assert_eq!(text.matches("pgweir_statements_total{").count(), 2, "what never happened has no line");
+        let totals = &metrics.totals()[0];
+        assert_eq!((totals.statements, totals.by_reason.len()), (3, 2));
+    }
+
+    #[test]
+    fn a_thousand_databases_do_not_make_a_thousand_labels() {
+        let metrics = Metrics::new().unwrap();
+        for i in 0..1000 {
+            metrics.database(&format!("db{i}")).statement(Target::Primary, Reason::Write);
+        }
+        assert_eq!(metrics.totals().len(), DATABASES_MAX + 1);
+        let other = metrics.database("yet another").totals();
+        assert_eq!((other.database.as_str(), other.statements), ("other", 900));
+    }
+
+    #[test]
+    fn states_are_what_they_are_at_the_scrape() {
+        let metrics = Metrics::new().unwrap();
+        let gauges = |nodes: &[&str]| Gauges {
+            clients: vec![("idle", 3), ("active", 1)],
+            servers: nodes.iter().map(|n| ((*n).to_owned(), "idle", 2)).collect(),
+            pinned: vec![("listen", 1)],
+        };
+        assert!(
+            text(&metrics, &gauges(&["a:1", "b:2"]))
+                .contains("server_connections{node=\"b:2\",state=\"idle\"} 2")
+        );
+        let after = text(&metrics, &gauges(&["a:1"]));
+        assert!(!after.contains("b:2"), "a node that is gone leaves no line");
+        assert!(after.contains("pgweir_clients{state=\"idle\"} 3\n"));
+        assert!(after.contains("pgweir_pinned_sessions{reason=\"listen\"} 1\n"));
+    }
+
+    #[test]
+    fn what_is_always_there_is_there_before_anything_happened() {
+        let text = text(&Metrics::new().unwrap(), &Gauges::default());
+        for part in [
+            "pgweir_build_info{version=\"",
+            "pgweir_config_reloads_total{result=\"refused\"} 0",
+            "pgweir_lease_wait_seconds_bucket{le=\"0.001\"} 0",
+            "pgweir_statement_seconds_count{target=\"replica\"} 0",
+            "pgweir_proxy_seconds_sum 0",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
     }
 }

@@ -1,5 +1,245 @@
 //! The clients that are connected: for the console, for cancel requests, for limits.
 
+use crate::config::Config;
+use crate::observe::picture::ClientRow;
+use crate::server::CancelTarget;
+use crate::wire::{Refusal, sqlstate};
+use parking_lot::Mutex;
+use router_rules::PinReason;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::SystemTime;
+use subtle::ConstantTimeEq;
+use tokio::sync::Notify;
+
+/// What a client is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Doing {
+    /// Authenticating.
+    LoggingIn,
+    /// Between statements, outside a transaction.
+    Idle,
+    /// A statement is under way, or a transaction open.
+    Active,
+    /// Waiting for a server or for a fresh enough replica.
+    Waiting,
+}
+
+impl Doing {
+    /// The word in metrics and console.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Doing::LoggingIn => "logging_in",
+            Doing::Idle => "idle",
+            Doing::Active => "active",
+            Doing::Waiting => "waiting",
+        }
+    }
+}
+
+/// What others may know of one client, and how they reach it.
+#[derive(Debug)]
+pub struct Card {
+    /// The process id that we handed out.
+    pub process: i32,
+    /// The secret that we handed out; longer with protocol 3.2.
+    pub secret: Vec<u8>,
+    /// The user.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// Where it comes from, as text.
+    pub address: String,
+    /// It speaks TLS.
+    pub tls: bool,
+    /// When it connected.
+    pub connected: SystemTime,
+    /// `application_name`.
+    pub application_name: Mutex<String>,
+    /// The server that runs its statement now.
+    running_on: Mutex<Option<Arc<CancelTarget>>>,
+    doing: AtomicU8,
+    pin: AtomicU8,
+    /// Statements so far.
+    pub statements: AtomicU64,
+    /// KILL, or the limit on drain: end it.
+    pub kill: Notify,
+    /// It was told to end.
+    pub killed: AtomicBool,
+    /// A cancel request came while it waited for a server.
+    pub cancel_wait: Notify,
+}
+
+impl Card {
+    /// What it is doing.
+    pub fn doing(&self) -> Doing {
+        match self.doing.load(Ordering::Relaxed) {
+            0 => Doing::LoggingIn,
+            1 => Doing::Idle,
+            2 => Doing::Active,
+            _ => Doing::Waiting,
+        }
+    }
+
+    /// It does something else now.
+    pub fn set_doing(&self, doing: Doing) {
+        self.doing.store(doing as u8, Ordering::Relaxed);
+    }
+
+    /// Why it keeps its server, if it does.
+    pub fn pin(&self) -> Option<PinReason> {
+        let word = self.pin.load(Ordering::Relaxed);
+        PinReason::ALL.get(usize::from(word).checked_sub(1)?).copied()
+    }
+
+    /// It is pinned, or not any longer.
+    pub fn set_pin(&self, reason: Option<PinReason>) {
+        self.pin.store(reason.map_or(0, |r| r as u8 + 1), Ordering::Relaxed);
+    }
+
+    /// It has got a server, or given it back.
+    pub fn set_running_on(&self, target: Option<Arc<CancelTarget>>) {
+        *self.running_on.lock() = target;
+    }
+
+    fn row(&self) -> ClientRow {
+        let server = self.running_on.lock().as_ref().map(|t| (t.process, t.address.clone()));
+        ClientRow {
+            process: self.process,
+            user: self.user.clone(),
+            database: self.database.clone(),
+            application_name: self.application_name.lock().clone(),
+            address: self.address.clone(),
+            state: self.doing().as_str(),
+            connected: self.connected,
+            requested: self.connected,
+            waiting: std::time::Duration::ZERO,
+            statements: self.statements.load(Ordering::Relaxed),
+            pin: self.pin(),
+            server,
+            tls: self.tls,
+        }
+    }
+
+    /// The server that runs its statement; the cancel on its way is counted there
+    /// *before* the session could give the server back.
+    pub fn start_cancel(&self) -> Option<Arc<CancelTarget>> {
+        let running_on = self.running_on.lock();
+        let target = running_on.clone()?;
+        *target.pending.lock() += 1;
+        Some(target)
+    }
+}
+
 /// Every client.
 #[derive(Debug, Default)]
-pub struct Registry {}
+pub struct Registry {
+    by_process: Mutex<HashMap<i32, Arc<Card>, foldhash::fast::RandomState>>,
+    next_process: AtomicI32,
+    /// Connections that have not logged in yet.
+    pub logging_in: AtomicUsize,
+}
+
+/// A client's entry; ends with it.
+#[derive(Debug)]
+pub struct Registered<'a> {
+    registry: &'a Registry,
+    /// The card.
+    pub card: Arc<Card>,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.registry.by_process.lock().remove(&self.card.process);
+    }
+}
+
+impl Registry {
+    /// A new client, if the limits allow it.
+    ///
+    /// # Errors
+    /// 53300 with the name of the limit.
+    pub fn register(
+        &self,
+        user: &str,
+        database: &str,
+        (address, tls): (String, bool),
+        secret: Vec<u8>,
+        config: &Config,
+    ) -> Result<Registered<'_>, Refusal> {
+        let mut all = self.by_process.lock();
+        let full = |limit: &str, max: usize| {
+            tracing::warn!(limit, max, user, database, "client refused");
+            Refusal::new(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
+                .with_hint(format!("limits.{limit} of pgweir is {max}."))
+        };
+        if all.len() >= config.limits.clients_max {
+            return Err(full("clients_max", config.limits.clients_max));
+        }
+        if let Some(max) = config.limits.user_clients_max
+            && all.values().filter(|c| c.user == user).count() >= max
+        {
+            return Err(full("user_clients_max", max));
+        }
+        if let Some(max) = config.limits.database_clients_max
+            && all.values().filter(|c| c.database == database).count() >= max
+        {
+            return Err(full("database_clients_max", max));
+        }
+        let process = loop {
+            let process = self.next_process.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff;
+            if process != 0 && !all.contains_key(&process) {
+                break process;
+            }
+        };
+        let card = Arc::new(Card {
+            process,
+            secret,
+            user: user.to_owned(),
+            database: database.to_owned(),
+            address,
+            tls,
+            connected: SystemTime::now(),
+            application_name: Mutex::default(),
+            running_on: Mutex::default(),
+            doing: AtomicU8::new(Doing::Idle as u8),
+            pin: AtomicU8::new(0),
+            statements: AtomicU64::new(0),
+            kill: Notify::new(),
+            killed: AtomicBool::new(false),
+            cancel_wait: Notify::new(),
+        });
+        all.insert(process, card.clone());
+        Ok(Registered { registry: self, card })
+    }
+
+    /// The client with this key; `None` for a wrong key.
+    pub fn find(&self, process: i32, secret: &[u8]) -> Option<Arc<Card>> {
+        let card = self.by_process.lock().get(&process)?.clone();
+        bool::from(card.secret.ct_eq(secret)).then_some(card)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<Card>> {
+        self.by_process.lock().values().cloned().collect()
+    }
+
+    /// What the console and the status page show of them, by process id.
+    pub fn rows(&self) -> Vec<ClientRow> {
+        let mut rows: Vec<_> = self.all().iter().map(|card| card.row()).collect();
+        rows.sort_by_key(|row| row.process);
+        rows
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.by_process.lock().len()
+    }
+
+    /// None.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

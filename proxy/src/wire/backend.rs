@@ -1,1 +1,171 @@
-//! What servers send.
+//! What servers send, as far as we look into it or say it ourselves.
+
+use super::frame::{self, cstr};
+use bytes::BytesMut;
+
+/// Message tags of servers.
+pub mod tag {
+    #![allow(missing_docs)]
+    pub const AUTHENTICATION: u8 = b'R';
+    pub const BACKEND_KEY_DATA: u8 = b'K';
+    pub const BIND_COMPLETE: u8 = b'2';
+    pub const CLOSE_COMPLETE: u8 = b'3';
+    pub const COMMAND_COMPLETE: u8 = b'C';
+    pub const COPY_BOTH: u8 = b'W';
+    pub const COPY_DATA: u8 = b'd';
+    pub const COPY_DONE: u8 = b'c';
+    pub const COPY_IN: u8 = b'G';
+    pub const COPY_OUT: u8 = b'H';
+    pub const DATA_ROW: u8 = b'D';
+    pub const EMPTY_QUERY: u8 = b'I';
+    pub const ERROR: u8 = b'E';
+    pub const FUNCTION_CALL: u8 = b'V';
+    pub const NEGOTIATE_PROTOCOL: u8 = b'v';
+    pub const NO_DATA: u8 = b'n';
+    pub const NOTICE: u8 = b'N';
+    pub const NOTIFICATION: u8 = b'A';
+    pub const PARAMETER_DESCRIPTION: u8 = b't';
+    pub const PARAMETER_STATUS: u8 = b'S';
+    pub const PARSE_COMPLETE: u8 = b'1';
+    pub const PORTAL_SUSPENDED: u8 = b's';
+    pub const READY_FOR_QUERY: u8 = b'Z';
+    pub const ROW_DESCRIPTION: u8 = b'T';
+}
+
+/// ParseComplete, whole.
+pub const PARSE_COMPLETE: [u8; 5] = [tag::PARSE_COMPLETE, 0, 0, 0, 4];
+/// BindComplete, whole.
+pub const BIND_COMPLETE: [u8; 5] = [tag::BIND_COMPLETE, 0, 0, 0, 4];
+/// CloseComplete, whole.
+pub const CLOSE_COMPLETE: [u8; 5] = [tag::CLOSE_COMPLETE, 0, 0, 0, 4];
+/// NoData, whole.
+pub const NO_DATA: [u8; 5] = [tag::NO_DATA, 0, 0, 0, 4];
+
+/// What ReadyForQuery says of the transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Status {
+    /// Outside a transaction (`I`).
+    #[default]
+    Idle,
+    /// Inside one (`T`).
+    Transaction,
+    /// Inside a failed one (`E`).
+    Failed,
+}
+
+impl Status {
+    /// From the first byte of ReadyForQuery's body; longer bodies are tolerated.
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        match body.first()? {
+            b'I' => Some(Status::Idle),
+            b'T' => Some(Status::Transaction),
+            b'E' => Some(Status::Failed),
+            _ => None,
+        }
+    }
+
+    /// The byte on the wire.
+    pub const fn byte(self) -> u8 {
+        match self {
+            Status::Idle => b'I',
+            Status::Transaction => b'T',
+            Status::Failed => b'E',
+        }
+    }
+}
+
+/// Reads a ParameterStatus.
+pub fn parameter_status(mut body: &[u8]) -> Option<(&[u8], &[u8])> {
+    Some((cstr(&mut body)?, cstr(&mut body)?))
+}
+
+/// Reads the tag of a CommandComplete.
+pub fn command_tag(mut body: &[u8]) -> Option<&[u8]> {
+    cstr(&mut body)
+}
+
+/// The text-format columns of a DataRow.
+pub fn data_row(body: &[u8]) -> Option<Vec<Option<&[u8]>>> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
+    (0..u16::from_be_bytes(*count))
+        .map(|_| {
+            let (length, tail) = rest.split_first_chunk::<4>()?;
+            let length = i32::from_be_bytes(*length);
+            rest = tail;
+            if length < 0 {
+                return Some(None);
+            }
+            let (value, tail) = rest.split_at_checked(length as usize)?;
+            rest = tail;
+            Some(Some(value))
+        })
+        .collect()
+}
+
+/// Appends a ReadyForQuery.
+pub fn put_ready(out: &mut BytesMut, status: Status) {
+    out.extend_from_slice(&[tag::READY_FOR_QUERY, 0, 0, 0, 5, status.byte()]);
+}
+
+/// Appends a CommandComplete.
+pub fn put_command_complete(out: &mut BytesMut, command: &str) {
+    frame::put(out, tag::COMMAND_COMPLETE, |out| {
+        out.extend_from_slice(command.as_bytes());
+        out.extend_from_slice(&[0]);
+    });
+}
+
+/// Appends a ParameterStatus.
+pub fn put_parameter_status(out: &mut BytesMut, name: &str, value: &str) {
+    frame::put(out, tag::PARAMETER_STATUS, |out| {
+        for text in [name, value] {
+            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(&[0]);
+        }
+    });
+}
+
+/// Appends an AuthenticationOk.
+pub fn put_authentication_ok(out: &mut BytesMut) {
+    frame::put(out, tag::AUTHENTICATION, |out| out.extend_from_slice(&[0; 4]));
+}
+
+/// Appends a BackendKeyData.
+pub fn put_backend_key_data(out: &mut BytesMut, process: i32, secret: &[u8]) {
+    frame::put(out, tag::BACKEND_KEY_DATA, |out| {
+        out.extend_from_slice(&process.to_be_bytes());
+        out.extend_from_slice(secret);
+    });
+}
+
+/// Appends a NegotiateProtocolVersion: the newest minor version that we speak, and the options we don't know.
+///
+/// <https://www.postgresql.org/docs/current/protocol-message-formats.html>
+pub fn put_negotiate(out: &mut BytesMut, minor: u16, unknown_options: &[String]) {
+    frame::put(out, tag::NEGOTIATE_PROTOCOL, |out| {
+        out.extend_from_slice(&(3u32 << 16 | u32::from(minor)).to_be_bytes());
+        out.extend_from_slice(&(unknown_options.len() as u32).to_be_bytes());
+        for option in unknown_options {
+            out.extend_from_slice(option.as_bytes());
+            out.extend_from_slice(&[0]);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ready_for_query_with_more_than_a_status_is_understood() {
+        assert_eq!(Status::parse(b"Tlsn"), Some(Status::Transaction));
+        assert_eq!(Status::parse(b""), None);
+    }
+
+    #[test]
+    fn a_torn_row_is_no_row() {
+        assert_eq!(data_row(&[0, 1, 0, 0, 0, 1, b't']), Some(vec![Some(&b"t"[..])]));
+        assert_eq!(data_row(&[0, 1, 0, 0, 0, 2, b't']), None);
+        assert_eq!(data_row(&[0, 1, 0xff, 0xff, 0xff, 0xff]), Some(vec![None]));
+    }
+}

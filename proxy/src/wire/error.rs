@@ -11,7 +11,7 @@ use std::borrow::Cow;
 #[error("{sqlstate}: {message}")]
 pub struct Refusal {
     /// Five characters; see [`super::sqlstate`].
-    pub sqlstate: &'static str,
+    pub sqlstate: Cow<'static, str>,
     /// What is wrong. Safe to show: no secrets, no SQL values.
     pub message: Cow<'static, str>,
     /// What to do about it.
@@ -21,7 +21,7 @@ pub struct Refusal {
 impl Refusal {
     /// Without a hint.
     pub fn new(sqlstate: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { sqlstate, message: message.into(), hint: None }
+        Self { sqlstate: Cow::Borrowed(sqlstate), message: message.into(), hint: None }
     }
 
     /// With what to do about it.
@@ -32,7 +32,7 @@ impl Refusal {
 
     /// Appends it as an ErrorResponse of this severity (`ERROR`, `FATAL`).
     pub fn put(&self, out: &mut BytesMut, severity: &str) {
-        put_fields(out, b'E', severity, self.sqlstate, &self.message, self.hint.as_deref());
+        put_fields(out, b'E', severity, &self.sqlstate, &self.message, self.hint.as_deref());
     }
 }
 

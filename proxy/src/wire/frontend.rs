@@ -1,1 +1,197 @@
-//! What clients send.
+//! What clients send, as far as we look into it.
+//!
+//! Bodies are borrowed and never decoded further than needed: SQL and values pass as the bytes
+//! that they are, whatever the client's encoding.
+
+use super::frame::{self, cstr};
+use bytes::BytesMut;
+
+/// Message tags of clients.
+pub mod tag {
+    #![allow(missing_docs)]
+    pub const BIND: u8 = b'B';
+    pub const CLOSE: u8 = b'C';
+    pub const COPY_DATA: u8 = b'd';
+    pub const COPY_DONE: u8 = b'c';
+    pub const COPY_FAIL: u8 = b'f';
+    pub const DESCRIBE: u8 = b'D';
+    pub const EXECUTE: u8 = b'E';
+    pub const FLUSH: u8 = b'H';
+    pub const FUNCTION_CALL: u8 = b'F';
+    pub const PARSE: u8 = b'P';
+    pub const PASSWORD: u8 = b'p';
+    pub const QUERY: u8 = b'Q';
+    pub const SYNC: u8 = b'S';
+    pub const TERMINATE: u8 = b'X';
+}
+
+/// The SQL of a Query.
+pub fn query(mut body: &[u8]) -> Option<&[u8]> {
+    let sql = cstr(&mut body)?;
+    body.is_empty().then_some(sql)
+}
+
+/// A Parse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parse<'a> {
+    /// The statement's name; empty for the unnamed one.
+    pub name: &'a [u8],
+    /// The SQL.
+    pub sql: &'a [u8],
+    /// The number of parameter types and the types, as they stand in the message.
+    pub types: &'a [u8],
+}
+
+/// Reads a Parse.
+pub fn parse(mut body: &[u8]) -> Option<Parse<'_>> {
+    let name = cstr(&mut body)?;
+    let sql = cstr(&mut body)?;
+    let (count, oids) = body.split_first_chunk::<2>()?;
+    (usize::from(u16::from_be_bytes(*count)) * 4 == oids.len()).then_some(Parse { name, sql, types: body })
+}
+
+/// A Bind's names; what follows them is passed as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bind<'a> {
+    /// The portal's name.
+    pub portal: &'a [u8],
+    /// The statement's name.
+    pub statement: &'a [u8],
+    /// Formats and values.
+    pub rest: &'a [u8],
+}
+
+/// Reads the names of a Bind (which may be incomplete behind them).
+pub fn bind(mut body: &[u8]) -> Option<Bind<'_>> {
+    let portal = cstr(&mut body)?;
+    let statement = cstr(&mut body)?;
+    Some(Bind { portal, statement, rest: body })
+}
+
+/// The text-format parameters of a complete Bind, `None` for NULL or binary ones.
+pub fn bind_parameters(rest: &[u8]) -> Option<Vec<Option<&[u8]>>> {
+    fn u16_of(bytes: &mut &[u8]) -> Option<usize> {
+        let (head, tail) = bytes.split_first_chunk::<2>()?;
+        *bytes = tail;
+        Some(usize::from(u16::from_be_bytes(*head)))
+    }
+    let mut rest = rest;
+    let formats: Vec<usize> = (0..u16_of(&mut rest)?).map(|_| u16_of(&mut rest)).collect::<Option<_>>()?;
+    (0..u16_of(&mut rest)?)
+        .map(|i| {
+            let format = formats.get(i).or(if formats.len() == 1 { formats.first() } else { None });
+            let (length, tail) = rest.split_first_chunk::<4>()?;
+            let length = i32::from_be_bytes(*length);
+            rest = tail;
+            if length < 0 {
+                return Some(None);
+            }
+            let (value, tail) = rest.split_at_checked(length as usize)?;
+            rest = tail;
+            Some((format.copied().unwrap_or(0) == 0).then_some(value))
+        })
+        .collect()
+}
+
+/// What a Describe or Close names: `S`tatement or `P`ortal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named<'a> {
+    /// `b'S'` or `b'P'`.
+    pub kind: u8,
+    /// Its name.
+    pub name: &'a [u8],
+}
+
+/// Reads a Describe or a Close.
+pub fn named(body: &[u8]) -> Option<Named<'_>> {
+    let (kind, mut body) = body.split_first()?;
+    let name = cstr(&mut body)?;
+    (body.is_empty() && matches!(kind, b'S' | b'P')).then_some(Named { kind: *kind, name })
+}
+
+/// Reads the portal of an Execute.
+pub fn execute(mut body: &[u8]) -> Option<&[u8]> {
+    let portal = cstr(&mut body)?;
+    (body.len() == 4).then_some(portal)
+}
+
+/// Appends a Query.
+pub fn put_query(out: &mut BytesMut, sql: &[u8]) {
+    frame::put(out, tag::QUERY, |out| {
+        out.extend_from_slice(sql);
+        out.extend_from_slice(&[0]);
+    });
+}
+
+/// Appends a Parse.
+pub fn put_parse(out: &mut BytesMut, name: &[u8], sql: &[u8], types: &[u8]) {
+    frame::put(out, tag::PARSE, |out| {
+        for text in [name, sql] {
+            out.extend_from_slice(text);
+            out.extend_from_slice(&[0]);
+        }
+        out.extend_from_slice(types);
+    });
+}
+
+/// Appends a Bind whose statement's name is another.
+pub fn put_bind(out: &mut BytesMut, portal: &[u8], statement: &[u8], rest: &[u8]) {
+    frame::put(out, tag::BIND, |out| {
+        for text in [portal, statement] {
+            out.extend_from_slice(text);
+            out.extend_from_slice(&[0]);
+        }
+        out.extend_from_slice(rest);
+    });
+}
+
+/// Appends a Describe or Close (by `tag`) of a statement.
+pub fn put_named(out: &mut BytesMut, tag: u8, kind: u8, name: &[u8]) {
+    frame::put(out, tag, |out| {
+        out.extend_from_slice(&[kind]);
+        out.extend_from_slice(name);
+        out.extend_from_slice(&[0]);
+    });
+}
+
+/// Appends a message without a body.
+pub fn put_empty(out: &mut BytesMut, tag: u8) {
+    frame::put(out, tag, |_| {});
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn body(put: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        put(&mut out);
+        out[frame::HEADER_BYTES..].to_vec()
+    }
+
+    #[test]
+    fn a_parse_whose_type_count_lies_is_no_parse() {
+        let good = body(|out| put_parse(out, b"s", b"SELECT $1", &[0, 1, 0, 0, 0, 23]));
+        assert_eq!(parse(&good), Some(Parse { name: b"s", sql: b"SELECT $1", types: &[0, 1, 0, 0, 0, 23] }));
+        let lying = body(|out| put_parse(out, b"s", b"SELECT $1", &[0, 3, 0, 0, 0, 23]));
+        assert_eq!(parse(&lying), None);
+    }
+
+    #[test]
+    fn text_parameters_are_read_and_binary_ones_left_alone() {
+        // Two formats (text, binary), three would be wrong; values "a", NULL.
+        let rest = [0, 0, 0, 2, 0, 0, 0, 1, b'a', 0xff, 0xff, 0xff, 0xff, 0, 0];
+        assert_eq!(bind_parameters(&rest), Some(vec![Some(&b"a"[..]), None]));
+        let binary = [0, 1, 0, 1, 0, 1, 0, 0, 0, 1, b'a', 0, 0];
+        assert_eq!(bind_parameters(&binary), Some(vec![None]));
+        assert_eq!(bind_parameters(&[0, 0, 0, 1, 0, 0, 0, 9, b'a']), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_a_reader_panic(body in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = (query(&body), parse(&body), bind(&body), named(&body), execute(&body), bind_parameters(&body));
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Who may log in: the users of the configuration, or those of the cluster.
+//!
+//! With users in the configuration, these are the ones, each by the password given there; a user
+//! listed without a password is looked up in the cluster. Without any (or with an `auth_query` besides),
+//! everybody whom the cluster knows may log in, by the verifier that the cluster keeps.
+//!
+//! An account that was looked up is good for [`VERIFIER_FRESH`]: a changed password counts that soon, and
+//! a storm of log-ins costs one look-up per user in that time. While the cluster does not answer, it is
+//! good for [`VERIFIER_STALE_MAX`]. Users that do not exist have an account too, which no password fits,
+//! so that nobody can tell by looking at the exchange.
+
+use super::lookup::{Found, Lookup, LookupError};
+use super::scram::{self, DEFAULT_ITERATIONS, Keys, SALT_BYTES, Verifier};
+use super::{Credentials, md5};
+use crate::cluster::Cluster;
+use crate::config::{Config, Secret};
+use crate::limits::{ACCOUNTS_MAX, VERIFIER_FRESH, VERIFIER_STALE_MAX};
+use crate::wire::{Refusal, sqlstate};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::{Instant, SystemTime};
+
+/// Who may log in.
+pub struct Directory {
+    configured: ArcSwap<Configured>,
+    lookup: ArcSwap<Lookup>,
+    found: quick_cache::sync::Cache<String, Arc<Slot>>,
+    /// Makes the salts of users that do not exist, always the same for one name.
+    mock_secret: scram::Key,
+    /// As in the first real verifier that was seen.
+    mock_iterations: OnceLock<u32>,
+}
+
+/// The configuration's users.
+struct Configured {
+    accounts: HashMap<String, Arc<Account>>,
+    /// Users that are not in `accounts` are looked up.
+    is_open: bool,
+    /// Users without a password in the configuration: these are looked up, too.
+    looked_up: Vec<String>,
+}
+
+/// What is known of one user.
+pub struct Account {
+    /// For SCRAM (and to check a clear-text password).
+    pub verifier: Option<Verifier>,
+    /// For md5: `md5` and 32 digits.
+    pub md5: Option<Secret>,
+    /// The password stops to count at this time.
+    valid_until: Option<SystemTime>,
+    /// Why nobody can log in, though it looks as if.
+    absent: Option<&'static str>,
+    /// For log-ins to servers: what was configured, or learnt from the last log-in of a client.
+    credentials: Mutex<Arc<Credentials>>,
+}
+
+impl Account {
+    fn new(verifier: Option<Verifier>, md5: Option<Secret>, credentials: Credentials) -> Self {
+        let credentials = Mutex::new(Arc::new(credentials));
+        Self { verifier, md5, valid_until: None, absent: None, credentials }
+    }
+
+    /// What servers can be shown.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.lock().clone()
+    }
+
+    /// A client has proved itself by this. Gives what servers are to be shown from now on.
+    pub fn learn(&self, learned: Credentials) -> Arc<Credentials> {
+        let mut known = self.credentials.lock();
+        let keep = match (&**known, &learned) {
+            // Good for everything.
+            (Credentials::Password(_), _) => true,
+            (Credentials::Scram(known), Credentials::Scram(learned)) => known == learned,
+            (Credentials::Md5(known), Credentials::Md5(learned)) => known == learned,
+            _ => false,
+        };
+        if !keep {
+            *known = Arc::new(learned);
+        }
+        known.clone()
+    }
+
+    /// Why this account lets nobody in, if it does not. For the log only.
+    pub fn refusal_reason(&self) -> Option<&'static str> {
+        match self.valid_until {
+            Some(end) if end <= SystemTime::now() => Some("the password has expired"),
+            _ => self.absent,
+        }
+    }
+
+    /// The same secret as before?
+    fn is_like(&self, other: &Account) -> bool {
+        (&self.verifier, &self.md5, self.valid_until, self.absent)
+            == (&other.verifier, &other.md5, other.valid_until, other.absent)
+    }
+}
+
+/// One user's place in the cache. Its lock makes all that ask at once wait for one look-up.
+#[derive(Default)]
+struct Slot {
+    read: tokio::sync::Mutex<Read>,
+}
+
+/// What the last look-up gave.
+#[derive(Default)]
+struct Read {
+    account: Option<(Arc<Account>, Instant)>,
+    failure: Option<(Refusal, Instant)>,
+}
+
+impl Directory {
+    /// Derives every configured user's verifier and keys, once.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            configured: ArcSwap::from_pointee(Configured::new(config)),
+            lookup: ArcSwap::from_pointee(Lookup::new(config)),
+            found: quick_cache::sync::Cache::new(ACCOUNTS_MAX),
+            mock_secret: scram::random(),
+            mock_iterations: OnceLock::new(),
+        }
+    }
+
+    /// A reload.
+    pub fn apply(&self, config: &Config) {
+        self.configured.store(Arc::new(Configured::new(config)));
+        self.lookup.store(Arc::new(Lookup::new(config)));
+        self.found.clear();
+    }
+
+    /// A server refused these credentials: forget them, so that the next log-in asks again.
+    pub fn forget(&self, user: &str) {
+        self.found.remove(user);
+    }
+
+    /// What is known of this user may be out of date: read it again when it is asked for next.
+    pub fn expire(&self, user: &str) {
+        // Somebody who holds the lock is reading it right now.
+        if let Some(slot) = self.found.get(user)
+            && let Ok(mut read) = slot.read.try_lock()
+            && let Some((account, _)) = read.account.take()
+        {
+            let long_ago = Instant::now().checked_sub(VERIFIER_FRESH).unwrap_or_else(Instant::now);
+            read.account = Some((account, long_ago));
+        }
+    }
+
+    /// What is known of this user. One that does not exist has an account that no password fits.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub async fn account(
+        &self,
+        user: &str,
+        cluster: &Cluster,
+        config: &Config,
+    ) -> Result<Arc<Account>, Refusal> {
+        let configured = self.configured.load_full();
+        if let Some(account) = configured.accounts.get(user) {
+            return Ok(account.clone());
+        }
+        if !configured.is_open && !configured.looked_up.iter().any(|name| name == user) {
+            return Ok(Arc::new(self.absent(user, "not a configured user", true)));
+        }
+        let slot = self.found.get_or_insert_with(user, || Ok::<_, std::convert::Infallible>(Arc::default()));
+        let Ok(slot) = slot;
+        self.read(&slot, user, cluster, config).await
+    }
+
+    async fn read(
+        &self,
+        slot: &Slot,
+        user: &str,
+        cluster: &Cluster,
+        config: &Config,
+    ) -> Result<Arc<Account>, Refusal> {
+        let mut read = slot.read.lock().await;
+        if let Some((account, at)) = &read.account
+            && at.elapsed() < VERIFIER_FRESH
+        {
+            return Ok(account.clone());
+        }
+        let stale = match read.account.take() {
+            Some((account, at)) if at.elapsed() < VERIFIER_STALE_MAX => Some((account, at)),
+            _ => None,
+        };
+        if let Some((refusal, at)) = &read.failure
+            && at.elapsed() < VERIFIER_FRESH
+        {
+            let answer = stale.as_ref().map(|(account, _)| account.clone()).ok_or_else(|| refusal.clone());
+            read.account = stale;
+            return answer;
+        }
+        let started = Instant::now();
+        match self.lookup.load_full().find(user, cluster, config).await {
+            Ok(found) => {
+                let fresh = self.account_of(user, found);
+                let account = match stale {
+                    Some((known, _)) if known.is_like(&fresh) => known,
+                    _ => Arc::new(fresh),
+                };
+                *read = Read { account: Some((account.clone(), started)), failure: None };
+                Ok(account)
+            }
+            Err(error) => {
+                tracing::warn!(user, %error, "cannot look a user's password up");
+                let refusal = refusal(&error);
+                read.failure = Some((refusal.clone(), Instant::now()));
+                let answer = stale.as_ref().map(|(account, _)| account.clone()).ok_or(refusal);
+                read.account = stale;
+                answer
+            }
+        }
+    }
+
+    fn account_of(&self, user: &str, found: Option<Found>) -> Account {
+        let Some(Found { secret, valid_until }) = found else {
+            return self.absent(user, "the role does not exist", false);
+        };
+        let mut account = match secret {
+            None => self.absent(user, "the role has no password", false),
+            Some(secret) => match stored(secret) {
+                Some(account) => account,
+                None => self.absent(user, "the stored password is of no known form", false),
+            },
+        };
+        if account.absent.is_none()
+            && let Some(verifier) = &account.verifier
+        {
+            let _ = self.mock_iterations.set(verifier.iterations);
+        }
+        account.valid_until = valid_until;
+        account
+    }
+
+    fn absent(&self, user: &str, reason: &'static str, with_md5: bool) -> Account {
+        let md5 = with_md5.then(|| Secret(md5::stored(&scram::nonce(), user)));
+        let account = Account::new(Some(self.mock(user)), md5, Credentials::None);
+        Account { absent: Some(reason), ..account }
+    }
+
+    /// A verifier for a user that has none: always the same salt, and no password fits.
+    pub fn mock(&self, user: &str) -> Verifier {
+        let salt = scram::hmac(&self.mock_secret, user.as_bytes())[..SALT_BYTES].to_vec();
+        let iterations = self.mock_iterations.get().copied().unwrap_or(DEFAULT_ITERATIONS);
+        Verifier::that_never_fits(salt, iterations)
+    }
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Directory({} configured)", self.configured.load().accounts.len())
+    }
+}
+
+impl Configured {
+    fn new(config: &Config) -> Self {
+        let mut accounts = HashMap::new();
+        let mut looked_up = vec![];
+        if let Some(password) = &config.cluster.password {
+            accounts.insert(config.cluster.user.clone(), configured(&config.cluster.user, password));
+        }
+        for user in &config.users {
+            match &user.password {
+                Some(password) => {
+                    accounts.insert(user.name.clone(), configured(&user.name, password));
+                }
+                None => looked_up.push(user.name.clone()),
+            }
+        }
+        let is_open = config.users.is_empty() || config.cluster.auth_query.is_some();
+        Self { accounts, is_open, looked_up }
+    }
+}
+
+/// A secret in one of the forms in which Postgres stores it.
+fn stored(secret: Secret) -> Option<Account> {
+    if let Some(verifier) = Verifier::parse(&secret.0) {
+        Some(Account::new(Some(verifier), None, Credentials::None))
+    } else if md5::is_stored(&secret.0) {
+        Some(Account::new(None, Some(secret.clone()), Credentials::Md5(secret)))
+    } else {
+        None
+    }
+}
+
+/// A password in the configuration, or one of the stored forms.
+fn configured(user: &str, password: &Secret) -> Arc<Account> {
+    Arc::new(stored(password.clone()).unwrap_or_else(|| {
+        let salt: [u8; SALT_BYTES] = scram::random();
+        let verifier = Keys::derive(&password.0, &salt, DEFAULT_ITERATIONS).verifier();
+        let md5 = Secret(md5::stored(&password.0, user));
+        Account::new(Some(verifier), Some(md5), Credentials::password(password.clone()))
+    }))
+}
+
+fn refusal(error: &LookupError) -> Refusal {
+    match error {
+        LookupError::Unreachable(_) => {
+            Refusal::new(sqlstate::CANNOT_CONNECT_NOW, "pgweir cannot reach any node of the cluster")
+        }
+        LookupError::NotAllowed => Refusal::new(
+            sqlstate::INVALID_AUTHORIZATION,
+            "pgweir may not read the users' passwords from the cluster",
+        )
+        .with_hint(
+            "Create the function pgweir.user_lookup and grant it to pgweir's role, \
+             or list users with their passwords in [[user]] sections of pgweir.toml.",
+        ),
+        LookupError::Query(_) => Refusal::new(
+            sqlstate::INVALID_AUTHORIZATION,
+            "pgweir cannot read the users' passwords from the cluster",
+        )
+        .with_hint("The log of pgweir says why."),
+    }
+}

@@ -1,0 +1,282 @@
+//! How a user's stored password is read from the cluster.
+//!
+//! By a parameterised query over a connection of pgweir's own role, with an empty `search_path` (nothing
+//! that a user could create is ever found by it) and a time-out on every step. By default that is
+//! `pgweir.user_lookup($1)`, a `SECURITY DEFINER` function which the role may execute, or else the catalog
+//! `pg_authid` itself, which superusers may read. Which of the two is there is asked, not tried: a try
+//! would leave an error in the server's log each time.
+
+use crate::cluster::Cluster;
+use crate::config::{self, Config, Secret, SslMode};
+use crate::limits::{LOOKUP_CONNECTIONS_MAX, LOOKUP_TIMEOUT};
+use crate::net::tls::Connector;
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::{Row, error::SqlState};
+
+/// Postgres cuts names to this (`NAMEDATALEN` - 1), and so do we before we look for one.
+const NAME_BYTES_MAX: usize = 63;
+
+const BY_FUNCTION: &str = "SELECT rolname, rolpassword, rolvaliduntil FROM pgweir.user_lookup($1)";
+const BY_CATALOG: &str =
+    "SELECT rolname, rolpassword, rolvaliduntil FROM pg_catalog.pg_authid WHERE rolname = $1";
+/// May we call the function? May we read the catalog? The function counts only if its owner may read the
+/// catalog himself: else anybody who may create a schema could hand us verifiers of his own making.
+const WHICH: &str = "SELECT \
+     EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+             WHERE n.nspname = 'pgweir' AND p.proname = 'user_lookup' AND p.prosecdef \
+               AND pg_catalog.has_column_privilege(p.proowner, 'pg_catalog.pg_authid', 'rolpassword', 'SELECT') \
+               AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
+               AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')), \
+     pg_catalog.has_column_privilege('pg_catalog.pg_authid', 'rolpassword', 'SELECT')";
+
+/// A role that exists.
+pub struct Found {
+    /// In the form in which Postgres stores it.
+    pub secret: Option<Secret>,
+    /// `None`: for ever.
+    pub valid_until: Option<SystemTime>,
+}
+
+/// Why nothing could be found out. For the log: what a client is told is said elsewhere.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// No node answered.
+    #[error("no node answers: {0}")]
+    Unreachable(String),
+    /// Our role may neither call the function nor read the catalog.
+    #[error("neither pgweir.user_lookup nor pg_authid may be read")]
+    NotAllowed,
+    /// The query failed, or its answer has no sense.
+    #[error("{0}")]
+    Query(String),
+}
+
+/// The connections that look users up, one small pool per node that was ever asked.
+pub struct Lookup {
+    connector: Result<Connector, String>,
+    sources: Mutex<HashMap<String, Arc<Source>>>,
+}
+
+/// One node.
+struct Source {
+    pool: Pool,
+    /// Which query works here, once that is known.
+    query: Mutex<Option<Arc<str>>>,
+}
+
+impl Lookup {
+    /// Opens nothing yet.
+    pub fn new(config: &Config) -> Self {
+        let connector = Connector::new(&config.cluster.tls).map_err(|error| error.to_string());
+        Self { connector, sources: Mutex::default() }
+    }
+
+    /// Reads one role; `None`: there is no such role.
+    ///
+    /// # Errors
+    /// When no node gives an answer.
+    pub async fn find(
+        &self,
+        user: &str,
+        cluster: &Cluster,
+        config: &Config,
+    ) -> Result<Option<Found>, LookupError> {
+        let user = truncated(user);
+        let mut last = LookupError::Unreachable("none is configured".into());
+        for address in candidates(cluster, config) {
+            let source = self.source(&address, config)?;
+            let outcome = tokio::time::timeout(LOOKUP_TIMEOUT, source.find(user, config)).await;
+            match outcome.unwrap_or_else(|_| Err(LookupError::Unreachable(format!("{address}: time-out")))) {
+                Err(error @ LookupError::Unreachable(_)) => last = error,
+                answer => return answer,
+            }
+        }
+        Err(last)
+    }
+
+    fn source(&self, address: &str, config: &Config) -> Result<Arc<Source>, LookupError> {
+        let connector = self.connector.as_ref().map_err(|error| LookupError::Query(error.clone()))?;
+        let mut sources = self.sources.lock();
+        if let Some(source) = sources.get(address) {
+            return Ok(source.clone());
+        }
+        let source = Arc::new(Source::new(address, &config.cluster, connector)?);
+        sources.insert(address.to_owned(), source.clone());
+        Ok(source)
+    }
+}
+
+/// The primary first, since replicas may lag behind a change; then whoever is up; then, as long as
+/// nobody knows who is up, everybody.
+fn candidates(cluster: &Cluster, config: &Config) -> Vec<String> {
+    let known = cluster.primary().into_iter().chain(cluster.any_node()).map(|node| node.name.clone());
+    let mut addresses: Vec<String> = known.collect();
+    if addresses.is_empty() {
+        addresses.extend(config.cluster.nodes.iter().map(|node| node.address.clone()));
+    }
+    addresses.dedup();
+    addresses
+}
+
+impl Source {
+    fn new(address: &str, cluster: &config::Cluster, connector: &Connector) -> Result<Self, LookupError> {
+        let config = own_connection(address, cluster)
+            .ok_or_else(|| LookupError::Query(format!("{address}: not an address")))?;
+        let how = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let pool = Pool::builder(Manager::from_config(config, connector.for_own_connections(), how))
+            .max_size(LOOKUP_CONNECTIONS_MAX)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(LOOKUP_TIMEOUT))
+            .create_timeout(Some(LOOKUP_TIMEOUT))
+            .build()
+            .map_err(|error| LookupError::Query(error.to_string()))?;
+        Ok(Self { pool, query: Mutex::new(None) })
+    }
+
+    async fn find(&self, user: &str, config: &Config) -> Result<Option<Found>, LookupError> {
+        let unreachable = |error: deadpool_postgres::PoolError| LookupError::Unreachable(describe(&error));
+        let server = self.pool.get().await.map_err(unreachable)?;
+        // A connection that is dropped in the middle of a query must not go back to the pool.
+        let mut lent = Lent(Some(server));
+        let Some(server) = &lent.0 else { return Err(LookupError::Query("no connection".into())) };
+        let answer = self.ask(server, user, config).await;
+        if let Err(error) = &answer {
+            tracing::debug!(error = describe(error), "look-up failed");
+            *self.query.lock() = None;
+        }
+        let answer = answer?;
+        // Complete: it may be used again.
+        drop(lent.0.take());
+        answer.map(|row| found(&row)).transpose()
+    }
+
+    async fn ask(&self, server: &Object, user: &str, config: &Config) -> Result<Option<Row>, LookupError> {
+        let query = self.query(server, config).await?;
+        let statement = server.prepare_cached(&query).await.map_err(failed)?;
+        let mut rows = server.query(&statement, &[&user]).await.map_err(failed)?;
+        Ok(if rows.is_empty() { None } else { Some(rows.swap_remove(0)) })
+    }
+
+    async fn query(&self, server: &Object, config: &Config) -> Result<Arc<str>, LookupError> {
+        if let Some(query) = &config.cluster.auth_query {
+            return Ok(query.as_str().into());
+        }
+        if let Some(query) = &*self.query.lock() {
+            return Ok(query.clone());
+        }
+        let row = server.query_one(WHICH, &[]).await.map_err(failed)?;
+        let flag = |i| row.try_get::<_, bool>(i).unwrap_or(false);
+        let query: Arc<str> = match (flag(0), flag(1)) {
+            (true, _) => BY_FUNCTION.into(),
+            (false, true) => BY_CATALOG.into(),
+            (false, false) => return Err(LookupError::NotAllowed),
+        };
+        *self.query.lock() = Some(query.clone());
+        Ok(query)
+    }
+}
+
+/// A connection on loan: closed, not returned, unless somebody takes it out.
+struct Lent(Option<Object>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(server) = self.0.take() {
+            drop(Object::take(server));
+        }
+    }
+}
+
+/// How pgweir's own role connects to a node.
+fn own_connection(address: &str, cluster: &config::Cluster) -> Option<tokio_postgres::Config> {
+    let (host, port) = address.rsplit_once(':')?;
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host(host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host))
+        .port(port.parse().ok()?)
+        .user(&cluster.user)
+        .dbname(&cluster.database)
+        .application_name("pgweir auth_query")
+        .options(format!("-c search_path= -c statement_timeout={}", LOOKUP_TIMEOUT.as_millis()))
+        .connect_timeout(LOOKUP_TIMEOUT)
+        .ssl_mode(match cluster.tls.mode {
+            SslMode::Disable => tokio_postgres::config::SslMode::Disable,
+            SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+                tokio_postgres::config::SslMode::Require
+            }
+        });
+    if let Some(password) = &cluster.password {
+        config.password(&password.0);
+    }
+    Some(config)
+}
+
+/// A name as Postgres would know it.
+fn truncated(user: &str) -> &str {
+    &user[..user.floor_char_boundary(NAME_BYTES_MAX)]
+}
+
+/// A row of (name, stored password, valid until), or without the first or the last.
+fn found(row: &Row) -> Result<Found, LookupError> {
+    let bad = |error: tokio_postgres::Error| LookupError::Query(format!("auth_query: {}", describe(&error)));
+    let secret = if row.len() < 2 { 0 } else { 1 };
+    let secret: Option<String> = row.try_get(secret).map_err(bad)?;
+    let valid_until = match row.len() {
+        0..=2 => None,
+        _ => row.try_get::<_, Option<Timestamp>>(2).map_err(bad)?.and_then(|t| t.0),
+    };
+    Ok(Found { secret: secret.map(Secret), valid_until })
+}
+
+/// A point in time; `None`: infinity.
+struct Timestamp(Option<SystemTime>);
+
+impl<'a> FromSql<'a> for Timestamp {
+    /// Microseconds since 2000-01-01 UTC; the largest and the smallest stand for the infinities.
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        let micros = i64::from_be_bytes(raw.try_into()?);
+        let epoch = UNIX_EPOCH + Duration::from_secs(946_684_800);
+        Ok(Self(match micros {
+            i64::MAX => None,
+            0.. => epoch.checked_add(Duration::from_micros(micros.unsigned_abs())),
+            // -infinity included.
+            _ => Some(epoch.checked_sub(Duration::from_micros(micros.unsigned_abs())).unwrap_or(UNIX_EPOCH)),
+        }))
+    }
+
+    fn accepts(of: &Type) -> bool {
+        *of == Type::TIMESTAMPTZ
+    }
+}
+
+/// A query's failure: the server's fault, or the connection's.
+fn failed(error: tokio_postgres::Error) -> LookupError {
+    match error.code() {
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => LookupError::NotAllowed,
+        // The server is going down, starting up, or standing by without being hot.
+        Some(code) if code.code().starts_with("57P") => LookupError::Unreachable(describe(&error)),
+        Some(_) => LookupError::Query(describe(&error)),
+        None => LookupError::Unreachable(describe(&error)),
+    }
+}
+
+/// An error with its causes.
+fn describe(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,422 @@
+//! What the probers have found out: changed under one lock, published as a [`View`].
+
+use super::lsn::{Lsn, WalLayout};
+use super::metrics::{ClusterMetrics, NodeMetrics};
+use super::moment::Moment;
+use super::node::Node;
+use super::samples::{Sample, Samples, lag};
+use super::verdict::{Facts, Role, Verdict, is_lagging, judge};
+use super::view::{Member, Settings, View};
+use crate::config;
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
+use tokio::task::JoinHandle;
+
+/// What one probe saw.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting {
+    /// When the probe was sent.
+    pub start: Moment,
+    /// What the node is.
+    pub role: Role,
+    /// The timeline that it writes or follows; `None`: it could not be learnt this time.
+    pub timeline: Option<u32>,
+    /// A primary's insert position, a replica's replay position; `None` where there is none.
+    pub lsn: Option<Lsn>,
+    /// Writes acknowledged through us when the probe was sent.
+    pub writes: u64,
+}
+
+/// What a node told of itself when a prober connected.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// `system_identifier`: the same on all nodes of a cluster.
+    pub system: u64,
+    /// How its log is laid out.
+    pub layout: WalLayout,
+}
+
+/// Something that people should know.
+#[derive(Debug)]
+pub struct News {
+    /// One word, see [`super::status::Event`].
+    pub kind: &'static str,
+    /// The node.
+    pub node: String,
+    /// A sentence.
+    pub text: String,
+    /// Writes that may be lost.
+    pub lost_writes: u64,
+}
+
+/// All that is known of one node.
+#[derive(Debug)]
+pub struct Entry {
+    /// The node.
+    pub node: Arc<Node>,
+    /// As configured.
+    pub config: config::Node,
+    /// For the verdict.
+    pub facts: Facts,
+    /// Since when it is up, or down.
+    pub since: Moment,
+    /// What went wrong last.
+    pub error: Option<String>,
+    /// Its last position.
+    pub lsn: Lsn,
+    /// The last primary sample that it has replayed, also from before it lost its connection:
+    /// a replica has what it once replayed on its disk.
+    proven: Option<Sample>,
+    /// It has been up before.
+    was_up: bool,
+    /// Good probes in a row while it is down.
+    good_probes: u32,
+    layout: WalLayout,
+    gauges: OnceLock<NodeMetrics>,
+    /// Its prober.
+    pub task: Option<JoinHandle<()>>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// A replica that was up and went away serves again after this many good probes.
+const RETURN_PROBES: u32 = 3;
+
+/// What the probers have found out.
+#[derive(Debug)]
+pub struct Board {
+    /// The nodes, in the order of the configuration.
+    pub entries: Vec<Entry>,
+    /// The primary's past positions.
+    pub samples: Samples,
+    verdict: Verdict,
+    settings: Arc<Settings>,
+    /// `system_identifier` of this cluster, once known.
+    system: Option<u64>,
+    incarnations: u64,
+    /// Names of drained nodes, so that a reload keeps them drained.
+    drained: HashSet<String>,
+    /// The last primary, also while there is none.
+    last_primary: Option<Arc<Node>>,
+    /// The timeline that `samples` are of.
+    sampled_timeline: u32,
+    /// Not told yet.
+    pub news: Vec<News>,
+}
+
+impl Board {
+    /// Without nodes.
+    pub fn new(settings: Arc<Settings>) -> Self {
+        Self {
+            entries: Vec::new(),
+            samples: Samples::default(),
+            verdict: Verdict::default(),
+            settings,
+            system: None,
+            incarnations: 0,
+            drained: HashSet::new(),
+            last_primary: None,
+            sampled_timeline: 0,
+            news: Vec::new(),
+        }
+    }
+
+    /// The picture of now.
+    pub fn view(&self) -> View {
+        let zone = self.settings.cluster.zone.as_deref();
+        let member = |e: &Entry| Member {
+            node: e.node.clone(),
+            near: zone.is_none() || e.config.zone.as_deref() == zone,
+            config: e.config.clone(),
+        };
+        View::new(self.entries.iter().map(member).collect(), self.verdict, self.settings.clone())
+    }
+
+    /// A reload: keeps what is known of nodes that stay. Gives the nodes that need a prober.
+    pub fn configure(&mut self, settings: Arc<Settings>, now: Moment) -> Vec<Arc<Node>> {
+        self.settings = settings;
+        let primary = self.primary().map(|e| e.node.name.clone());
+        let mut old = std::mem::take(&mut self.entries);
+        let mut fresh = Vec::new();
+        for config in &self.settings.cluster.nodes {
+            let known = old.iter().position(|e| e.config.address == config.address);
+            let mut entry = known.map(|i| old.swap_remove(i)).unwrap_or_else(|| {
+                let node = Node::new(&config.address);
+                fresh.push(node.clone());
+                Entry::new(node, config.clone(), now)
+            });
+            entry.config = config.clone();
+            entry.facts.weight = config.weight;
+            entry.facts.drained = self.drained.contains(&config.address);
+            self.entries.push(entry);
+        }
+        // Indexes have moved: the verdict in force is about names.
+        self.verdict.primary = primary.and_then(|name| self.position(&name));
+        self.judge(now);
+        fresh
+    }
+
+    /// Takes a node out of the choice for reads, or back.
+    pub fn set_drained(&mut self, name: &str, drained: bool, now: Moment) -> bool {
+        let Some(i) = self.position(name) else { return false };
+        self.entries[i].facts.drained = drained;
+        if drained {
+            self.drained.insert(name.to_owned())
+        } else {
+            self.drained.remove(name)
+        };
+        self.judge(now);
+        true
+    }
+
+    /// A prober has connected: its node starts an incarnation.
+    ///
+    /// # Errors
+    /// When the node belongs to another cluster.
+    pub fn connected(&mut self, node: &Arc<Node>, identity: Identity) -> Result<(), String> {
+        let Some(i) = self.find(node) else { return Err("no longer configured".into()) };
+        match self.system {
+            Some(known) if known != identity.system => {
+                return Err(format!(
+                    "it belongs to another cluster: its system identifier is {}, not {known}",
+                    identity.system
+                ));
+            }
+            _ => self.system = Some(identity.system),
+        }
+        self.incarnations += 1;
+        let entry = &mut self.entries[i];
+        entry.layout = identity.layout;
+        entry.facts.timeline = 0;
+        entry.lsn = Lsn::default();
+        entry.node.progress.reset(self.incarnations);
+        Ok(())
+    }
+
+    /// A prober has lost its node, or cannot reach it.
+    pub fn lost(&mut self, node: &Arc<Node>, error: String, now: Moment) {
+        let Some(i) = self.find(node) else { return };
+        let entry = &mut self.entries[i];
+        entry.node.progress.reset(0);
+        entry.lsn = Lsn::default();
+        entry.good_probes = 0;
+        if entry.facts.up || entry.error.as_deref() != Some(&error) {
+            let text = format!("{} does not answer: {error}", node.name);
+            self.news.push(News::of("node_down", node, text));
+        }
+        if entry.facts.up {
+            entry.facts.up = false;
+            entry.since = now;
+        }
+        entry.error = Some(error);
+        self.judge(now);
+    }
+
+    /// A probe was answered.
+    pub fn sighted(&mut self, node: &Arc<Node>, seen: Sighting, now: Moment) {
+        let Some(i) = self.find(node) else { return };
+        let entry = &mut self.entries[i];
+        let before = entry.facts;
+        entry.facts.role = seen.role;
+        entry.facts.timeline = entry.facts.timeline.max(seen.timeline.unwrap_or(0));
+        if !entry.facts.up {
+            entry.good_probes += 1;
+            if !entry.was_up || seen.role == Role::Primary || entry.good_probes >= RETURN_PROBES {
+                entry.facts.up = true;
+                entry.was_up = true;
+                entry.since = now;
+                entry.error = None;
+                let text = format!("{} answers: it is a {}", node.name, seen.role.as_str());
+                self.news.push(News::of("node_up", node, text));
+            }
+        }
+        if before != self.entries[i].facts {
+            self.judge(now);
+        }
+        match (seen.role, seen.lsn) {
+            (Role::Primary, Some(lsn)) => self.primary_at(i, lsn, seen, now),
+            (Role::Replica, Some(lsn)) => self.replica_at(i, lsn, seen, now),
+            _ => {}
+        }
+    }
+
+    /// The moment through which the freshest serving replica is fresh.
+    pub fn freshest(&self) -> Moment {
+        let serving = self.serving().map(|e| e.node.progress.fresh_through.get());
+        serving.max().unwrap_or_default()
+    }
+
+    /// What is configured.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// The verdict in force.
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    fn primary_at(&mut self, i: usize, insert: Lsn, seen: Sighting, now: Moment) {
+        let lsn = self.entries[i].layout.end_of_records(insert);
+        self.entries[i].lsn = lsn;
+        if self.verdict.primary != Some(i) {
+            return;
+        }
+        let node = self.entries[i].node.clone();
+        let moved = self.last_primary.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &node));
+        if moved || self.sampled_timeline != self.verdict.timeline {
+            self.primary_changed(i, seen.writes);
+            self.samples.clear();
+            self.sampled_timeline = self.verdict.timeline;
+            self.last_primary = Some(node.clone());
+        }
+        let sample = Sample { start: seen.start, lsn, writes: seen.writes };
+        if !self.samples.push(sample) {
+            let kept = self.samples.fresh_through(lsn).map_or(seen.writes, |s| s.writes);
+            let text = format!("{}'s log went back to {lsn}: it lost what it had not flushed", node.name);
+            self.news.push(News { lost_writes: seen.writes - kept, ..News::of("lost_writes", &node, text) });
+            self.samples.clear();
+            self.samples.push(sample);
+        }
+        for replica in 0..self.entries.len() {
+            self.measure(replica, now);
+        }
+        if let Some(all) = self.serving().map(|e| e.lsn).min() {
+            self.samples.forget_before(all);
+        }
+    }
+
+    /// The cluster has another primary, or its primary another timeline: tells what may be lost.
+    fn primary_changed(&mut self, i: usize, writes: u64) {
+        let entry = &self.entries[i];
+        let name = &entry.node.name;
+        let Some(last) = &self.last_primary else {
+            let text = format!("{name} is the primary, on timeline {}", self.verdict.timeline);
+            self.news.push(News::of("primary", &entry.node, text));
+            return;
+        };
+        let from = format!("{} (timeline {})", last.name, self.sampled_timeline);
+        let text = format!("{name} is the primary now, on timeline {}; it was {from}", self.verdict.timeline);
+        self.news.push(News::of("failover", &entry.node, text));
+        let lost = match entry.proven {
+            // It goes on from its own log.
+            _ if Arc::ptr_eq(last, &entry.node) => 0,
+            Some(sample) => writes.saturating_sub(sample.writes),
+            None => writes,
+        };
+        if lost > 0 {
+            let known = self.samples.latest().map_or(Lsn::default(), |s| s.lsn);
+            let proven = entry.proven.map_or(Lsn::default(), |s| s.lsn);
+            let text = format!(
+                "{lost} acknowledged writes may be lost: {name} is known to have had the log until {proven}, \
+                 the former primary was at {known} or beyond"
+            );
+            self.news.push(News { lost_writes: lost, ..News::of("lost_writes", &entry.node, text) });
+        }
+    }
+
+    fn replica_at(&mut self, i: usize, lsn: Lsn, seen: Sighting, now: Moment) {
+        let entry = &mut self.entries[i];
+        entry.lsn = lsn;
+        entry.node.progress.sample(seen.start, lsn);
+        self.measure(i, now);
+    }
+
+    /// Where a replica stands, by the samples known now. Positions of another timeline prove nothing.
+    fn measure(&mut self, i: usize, now: Moment) {
+        let entry = &mut self.entries[i];
+        let progress = &entry.node.progress;
+        if entry.facts.role != Role::Replica || entry.facts.timeline != self.sampled_timeline {
+            return;
+        }
+        let lag = lag(&self.samples, entry.lsn, now);
+        progress.set_lag(lag);
+        if let Some(sample) = self.samples.fresh_through(entry.lsn) {
+            entry.proven = Some(sample);
+            progress.fresh_through.raise(sample.start);
+        }
+        let lagging =
+            is_lagging(entry.facts.lagging, lag, self.settings.max_lag_bytes, self.settings.max_lag);
+        if lagging != entry.facts.lagging {
+            entry.facts.lagging = lagging;
+            let (kind, what) =
+                if lagging { ("lagging", "is over max_lag") } else { ("caught_up", "has caught up") };
+            let text = format!("{} {what}: {} bytes, {:?} behind", entry.node.name, lag.0, lag.1);
+            let news = News::of(kind, &entry.node, text);
+            self.news.push(news);
+            self.judge(now);
+        }
+    }
+
+    fn judge(&mut self, now: Moment) {
+        let facts: Vec<Facts> = self.entries.iter().map(|e| e.facts).collect();
+        let verdict = judge(&facts, &self.verdict);
+        for (i, entry) in self.entries.iter().enumerate() {
+            let bit = 1 << i;
+            if verdict.replicas & !self.verdict.replicas & bit != 0 {
+                entry.node.progress.serving_since.set(now);
+            }
+            if verdict.rivals & !self.verdict.rivals & bit != 0 {
+                let text = format!(
+                    "{} says that it is a primary, on timeline {}; the cluster's is {}: it is left out",
+                    entry.node.name, entry.facts.timeline, verdict.timeline
+                );
+                self.news.push(News::of("rival", &entry.node, text));
+            }
+        }
+        self.verdict = verdict;
+    }
+
+    fn primary(&self) -> Option<&Entry> {
+        self.verdict.primary.map(|i| &self.entries[i])
+    }
+
+    fn serving(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().enumerate().filter(|(i, _)| self.verdict.replicas >> i & 1 == 1).map(|(_, e)| e)
+    }
+
+    fn find(&self, node: &Arc<Node>) -> Option<usize> {
+        self.entries.iter().position(|e| Arc::ptr_eq(&e.node, node))
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.entries.iter().position(|e| e.node.name == name)
+    }
+}
+
+impl Entry {
+    fn new(node: Arc<Node>, config: config::Node, now: Moment) -> Self {
+        let facts = Facts { weight: config.weight, ..Facts::default() };
+        Self {
+            node,
+            config,
+            facts,
+            since: now,
+            error: None,
+            lsn: Lsn::default(),
+            proven: None,
+            was_up: false,
+            good_probes: 0,
+            layout: WalLayout::default(),
+            gauges: OnceLock::new(),
+            task: None,
+        }
+    }
+
+    /// Its gauges, looked up once.
+    pub fn gauges(&self, metrics: &ClusterMetrics, set: impl FnOnce(&NodeMetrics)) {
+        set(self.gauges.get_or_init(|| metrics.node(&self.node.name)));
+    }
+}
+
+impl News {
+    fn of(kind: &'static str, node: &Arc<Node>, text: String) -> Self {
+        Self { kind, node: node.name.clone(), text, lost_writes: 0 }
+    }
+}

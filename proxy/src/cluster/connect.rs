@@ -1,0 +1,120 @@
+//! The connections that pgweir opens for itself: to probe, and to read catalogs.
+
+use crate::config;
+use std::path::Path;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Config, NoTls};
+
+/// A connection and the task that moves its bytes; both end when this is dropped.
+#[derive(Debug)]
+pub struct Link {
+    /// To ask with.
+    pub client: Client,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Link {
+    /// Connects to `database` on the node at `address`, as the cluster's own role, within `limit`.
+    /// `ended` is called when the connection ends by itself.
+    ///
+    /// # Errors
+    /// A sentence for people.
+    pub async fn open(
+        cluster: &config::Cluster,
+        address: &str,
+        database: &str,
+        limit: Duration,
+        ended: impl FnOnce(String) + Send + 'static,
+    ) -> Result<Self, String> {
+        if !matches!(cluster.tls.mode, config::SslMode::Disable | config::SslMode::Prefer) {
+            return Err("TLS for probing is not available".into());
+        }
+        let settings = settings(cluster, address, database, limit)?;
+        let connecting = settings.connect(NoTls);
+        let (client, connection) = match tokio::time::timeout(limit, connecting).await {
+            Ok(connected) => connected.map_err(|e| explain(&e))?,
+            Err(_) => return Err(format!("no connection within {limit:?}")),
+        };
+        let task = tokio::spawn(async move {
+            ended(match connection.await {
+                Ok(()) => "the connection was closed".to_string(),
+                Err(error) => explain(&error),
+            });
+        });
+        Ok(Self { client, task })
+    }
+}
+
+fn settings(
+    cluster: &config::Cluster,
+    address: &str,
+    database: &str,
+    limit: Duration,
+) -> Result<Config, String> {
+    let (host, port) = split_address(address)?;
+    let mut settings = Config::new();
+    settings
+        .user(&cluster.user)
+        .dbname(database)
+        .port(port)
+        .application_name("pgweir")
+        .connect_timeout(limit)
+        .tcp_user_timeout(limit)
+        // Nothing that a role or database is configured with may change what our queries mean.
+        .options(format!("-c search_path=pg_catalog -c statement_timeout={}", limit.as_millis().max(1) * 10));
+    if host.starts_with('/') {
+        settings.host_path(Path::new(host))
+    } else {
+        settings.host(host)
+    };
+    if let Some(password) = &cluster.password {
+        settings.password(&password.0);
+    }
+    Ok(settings)
+}
+
+/// `host:port`, `[v6]:port` or `/directory:port`.
+fn split_address(address: &str) -> Result<(&str, u16), String> {
+    let wrong = || format!("{address:?} is not host:port");
+    let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    Ok((host, port.parse().map_err(|_| wrong())?))
+}
+
+/// An error with its causes: tokio-postgres's own text says only "db error".
+pub fn explain(error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        return format!("{} ({})", db.message(), db.code().code());
+    }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_split_at_the_last_colon() {
+        assert_eq!(split_address("db1:5432"), Ok(("db1", 5432)));
+        assert_eq!(split_address("[::1]:5433"), Ok(("::1", 5433)));
+        assert_eq!(split_address("/var/run/postgresql:5434"), Ok(("/var/run/postgresql", 5434)));
+        assert!(split_address("db1").is_err());
+        assert!(split_address("db1:x").is_err());
+    }
+}

@@ -1,0 +1,133 @@
+//! The cluster's metrics, each a kept handle.
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, histogram_opts,
+    opts,
+};
+
+/// Of the cluster.
+#[derive(Debug)]
+pub struct ClusterMetrics {
+    node_up: IntGaugeVec,
+    node_is_primary: IntGaugeVec,
+    replica_lag_bytes: IntGaugeVec,
+    replica_lag_seconds: GaugeVec,
+    /// Another node, or another timeline, became the primary.
+    pub failovers_total: IntCounter,
+    /// Writes acknowledged by a former primary and not proved to be on its successor.
+    pub lost_writes_total: IntCounter,
+    /// Nodes that said they were primary beside the one in force.
+    pub rival_primaries_total: IntCounter,
+    /// Reads that found no fresh replica at once.
+    pub waits: Waits,
+}
+
+/// Reads that found no fresh replica at once.
+#[derive(Debug)]
+pub struct Waits {
+    /// A replica caught up in time.
+    pub caught_up: IntCounter,
+    /// None did.
+    pub timed_out: IntCounter,
+    /// While it waited, it turned out that none would.
+    pub given_up: IntCounter,
+    /// Not waited: going by its lag, no replica would have caught up in time.
+    pub hopeless: IntCounter,
+    /// How long they waited.
+    pub seconds: Histogram,
+}
+
+/// One node's gauges.
+#[derive(Debug, Clone)]
+pub struct NodeMetrics {
+    /// 1: it answers.
+    pub up: IntGauge,
+    /// 1: it is the primary in force.
+    pub is_primary: IntGauge,
+    /// How far it is behind.
+    pub lag_bytes: IntGauge,
+    /// How long something has been missing on it.
+    pub lag_seconds: Gauge,
+}
+
+/// Half a millisecond to ten seconds: what a read may wait.
+const WAIT_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+impl ClusterMetrics {
+    /// Registers all of them.
+    ///
+    /// # Errors
+    /// When a name is registered twice.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let node_up = IntGaugeVec::new(opts!("node_up", "1 when the node answers probes"), &["node"])?;
+        let node_is_primary =
+            IntGaugeVec::new(opts!("node_is_primary", "1 for the primary in force"), &["node"])?;
+        let replica_lag_bytes =
+            IntGaugeVec::new(opts!("replica_lag_bytes", "Bytes of log not replayed yet"), &["node"])?;
+        let replica_lag_seconds = GaugeVec::new(
+            opts!("replica_lag_seconds", "How long something has been missing on the replica"),
+            &["node"],
+        )?;
+        let failovers_total = IntCounter::new("failovers_total", "Changes of the primary")?;
+        let lost_writes_total = IntCounter::new(
+            "lost_writes_total",
+            "Acknowledged writes not proved to have survived a change of the primary",
+        )?;
+        let rival_primaries_total =
+            IntCounter::new("rival_primaries_total", "Nodes that claimed to be primary and were left out")?;
+        let waits = IntCounterVec::new(
+            opts!("freshness_waits_total", "Reads that found no fresh replica at once"),
+            &["outcome"],
+        )?;
+        let seconds = Histogram::with_opts(
+            histogram_opts!("freshness_wait_seconds", "Time that reads waited for a fresh replica")
+                .buckets(WAIT_BUCKETS.to_vec()),
+        )?;
+        registry.register(Box::new(node_up.clone()))?;
+        registry.register(Box::new(node_is_primary.clone()))?;
+        registry.register(Box::new(replica_lag_bytes.clone()))?;
+        registry.register(Box::new(replica_lag_seconds.clone()))?;
+        registry.register(Box::new(failovers_total.clone()))?;
+        registry.register(Box::new(lost_writes_total.clone()))?;
+        registry.register(Box::new(rival_primaries_total.clone()))?;
+        registry.register(Box::new(waits.clone()))?;
+        registry.register(Box::new(seconds.clone()))?;
+        let waits = Waits {
+            caught_up: waits.with_label_values(&["caught_up"]),
+            timed_out: waits.with_label_values(&["timed_out"]),
+            given_up: waits.with_label_values(&["given_up"]),
+            hopeless: waits.with_label_values(&["hopeless"]),
+            seconds,
+        };
+        Ok(Self {
+            node_up,
+            node_is_primary,
+            replica_lag_bytes,
+            replica_lag_seconds,
+            failovers_total,
+            lost_writes_total,
+            rival_primaries_total,
+            waits,
+        })
+    }
+
+    /// The gauges of a node.
+    pub fn node(&self, name: &str) -> NodeMetrics {
+        NodeMetrics {
+            up: self.node_up.with_label_values(&[name]),
+            is_primary: self.node_is_primary.with_label_values(&[name]),
+            lag_bytes: self.replica_lag_bytes.with_label_values(&[name]),
+            lag_seconds: self.replica_lag_seconds.with_label_values(&[name]),
+        }
+    }
+
+    /// A node is no longer configured.
+    pub fn forget(&self, name: &str) {
+        // An error says that it was not there.
+        let _ = self.node_up.remove_label_values(&[name]);
+        let _ = self.node_is_primary.remove_label_values(&[name]);
+        let _ = self.replica_lag_bytes.remove_label_values(&[name]);
+        let _ = self.replica_lag_seconds.remove_label_values(&[name]);
+    }
+}

@@ -1,0 +1,189 @@
+//! One node, and how far it is known to have come.
+
+use super::lsn::Lsn;
+use super::moment::Moment;
+use super::watermark::Mark;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// One node, for as long as it is in the configuration.
+#[derive(Debug)]
+pub struct Node {
+    /// `host:port` as configured: its name in config, metrics, logs and console.
+    pub name: String,
+    outstanding: AtomicUsize,
+    pub(super) progress: Progress,
+    pub(super) prober: Prober,
+}
+
+impl Node {
+    pub(super) fn new(name: &str) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.to_owned(),
+            outstanding: AtomicUsize::new(0),
+            progress: Progress::default(),
+            prober: Prober::default(),
+        })
+    }
+
+    /// Statements (or transactions) that it is working on for us.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more until the guard is dropped.
+    pub fn begin(self: &Arc<Self>) -> Outstanding {
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+        Outstanding(self.clone())
+    }
+}
+
+/// One piece of work that a node is doing.
+#[derive(Debug)]
+pub struct Outstanding(Arc<Node>);
+
+impl Drop for Outstanding {
+    fn drop(&mut self) {
+        self.0.outstanding.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How far a replica has come, written by its prober and read by every session.
+///
+/// Within one *incarnation* (from connecting until the connection is lost) all of it only moves
+/// forward. A replica that crashes may come back with less than it had shown before: so another
+/// incarnation starts from nothing.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Everything acknowledged before this moment is on the replica.
+    pub fresh_through: Mark,
+    /// Until here it has replayed, sampled by a probe started at `sampled`.
+    replayed: AtomicU64,
+    sampled: Mark,
+    /// Unique in this process; 0 while there is none.
+    incarnation: AtomicU64,
+    /// How far it is behind the primary, as far as known.
+    lag_bytes: AtomicU64,
+    lag_nanos: AtomicU64,
+    /// Since when it serves, for slow start.
+    pub serving_since: Mark,
+}
+
+impl Progress {
+    /// The incarnation; 0: none.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation.load(Ordering::Acquire)
+    }
+
+    /// Another incarnation, or (0) none.
+    pub fn reset(&self, incarnation: u64) {
+        self.incarnation.store(0, Ordering::SeqCst);
+        self.fresh_through.set(Moment::NEVER);
+        self.sampled.set(Moment::NEVER);
+        self.replayed.store(0, Ordering::SeqCst);
+        self.incarnation.store(incarnation, Ordering::SeqCst);
+    }
+
+    /// A probe started at `start` said that the replica has replayed until `lsn`.
+    pub fn sample(&self, start: Moment, lsn: Lsn) {
+        // In this order: who sees the moment sees that position, or a later one.
+        self.replayed.store(lsn.0, Ordering::SeqCst);
+        self.sampled.set(start);
+    }
+
+    /// Until where it has replayed, at least.
+    pub fn replayed(&self) -> Lsn {
+        Lsn(self.replayed.load(Ordering::Acquire))
+    }
+
+    /// A position that this incarnation had reached at some time after `moment`: no read that ended
+    /// before `moment` has seen more than a replica at that position shows.
+    pub fn replayed_after(&self, moment: Moment, incarnation: u64) -> Option<Lsn> {
+        let sampled = self.sampled.get();
+        let lsn = self.replayed();
+        // Asked last: if it is still the same one, the position was not that of a reset.
+        (sampled > moment && self.incarnation() == incarnation).then_some(lsn)
+    }
+
+    /// How far it is behind.
+    pub fn lag(&self) -> (u64, Duration) {
+        (self.lag_bytes(), Duration::from_nanos(self.lag_nanos.load(Ordering::Relaxed)))
+    }
+
+    /// How far it is behind, in bytes.
+    pub fn lag_bytes(&self) -> u64 {
+        self.lag_bytes.load(Ordering::Relaxed)
+    }
+
+    /// It is that far behind.
+    pub fn set_lag(&self, (bytes, time): (u64, Duration)) {
+        self.lag_bytes.store(bytes, Ordering::Relaxed);
+        self.lag_nanos.store(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// How to rouse the task that probes a node.
+#[derive(Debug, Default)]
+pub struct Prober {
+    wake: Notify,
+    dozing: AtomicBool,
+}
+
+impl Prober {
+    /// Ends its pause, if it is in one.
+    pub fn rouse(&self) {
+        if self.dozing.load(Ordering::SeqCst) && self.dozing.swap(false, Ordering::SeqCst) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// A pause, as long as `pause` says, unless roused. `pause` is asked after roused pauses count,
+    /// so that no demand falls in between.
+    pub async fn doze(&self, pause: impl FnOnce() -> Duration) {
+        self.dozing.store(true, Ordering::SeqCst);
+        let pause = pause();
+        if !pause.is_zero() {
+            let _ = tokio::time::timeout(pause, self.wake.notified()).await;
+        }
+        self.dozing.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outstanding_work_is_counted_until_it_ends() {
+        let node = Node::new("a:1");
+        let work = [node.begin(), node.begin()];
+        assert_eq!(node.outstanding(), 2);
+        drop(work);
+        assert_eq!(node.outstanding(), 0);
+    }
+
+    #[test]
+    fn a_position_counts_for_a_moment_only_when_sampled_after_it() {
+        let progress = Progress::default();
+        progress.reset(1);
+        progress.sample(Moment(10), Lsn(100));
+        assert_eq!(progress.replayed_after(Moment(10), 1), None);
+        assert_eq!(progress.replayed_after(Moment(9), 1), Some(Lsn(100)));
+        progress.reset(0);
+        assert_eq!(progress.replayed_after(Moment(9), 1), None);
+    }
+
+    #[tokio::test]
+    async fn a_roused_prober_ends_its_pause() {
+        let node = Node::new("a:1");
+        let before = std::time::Instant::now();
+        let dozing = node.clone();
+        let task = tokio::spawn(async move { dozing.prober.doze(|| Duration::from_secs(60)).await });
+        tokio::task::yield_now().await;
+        node.prober.rouse();
+        task.await.unwrap();
+        assert!(before.elapsed() < Duration::from_secs(30));
+    }
+}

@@ -1,0 +1,209 @@
+//! Where a read may run: the promise of its consistency level, kept.
+//!
+//! Every promise comes down to one moment through which the replica must be fresh:
+//!
+//! * `max_lag`: now less `max_lag`;
+//! * `session`: when this session last wrote what it reads now, or last read on the primary;
+//! * `proxy`: when anybody here last wrote what it reads now;
+//! * `global`: when the read arrived;
+//!
+//! and, from `session` upward, to not showing less than the replica that the session read from last
+//! (see [`not_older`]). Without a primary, nothing new can be acknowledged, and no sample can be
+//! taken: age then counts up to the last sample, so that reads go on; what was written after that
+//! sample is on no replica for certain, so reads that need it find no place until there is a primary.
+
+use super::choose::{Load, bits, choose, filter};
+use super::moment::Moment;
+use super::node::Progress;
+use super::view::View;
+use super::watermark::SessionFreshness;
+use super::{Cluster, Placement, Wish};
+use router_rules::hint::Consistency;
+use router_rules::{Reason, Target};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// One try to find a place.
+enum Attempt {
+    /// Found.
+    Placed(Placement),
+    /// No replica is fresh through this moment yet (or shows as much as the session has seen).
+    Wait(Moment),
+    /// No replica will be in time: the primary, if there is one.
+    Primary(Reason),
+}
+
+impl Cluster {
+    /// Where a read may run, when that can be said without waiting. `None`: call [`Cluster::place`].
+    pub fn try_place(&self, wish: &Wish<'_>) -> Option<Placement> {
+        let now = self.note_read();
+        let view = self.view.load();
+        match self.attempt(&view, wish, now, now) {
+            Attempt::Placed(placement) => Some(placement),
+            Attempt::Primary(reason) => on_primary(&view, reason, Duration::ZERO),
+            Attempt::Wait(_) => None,
+        }
+    }
+
+    /// Where a read may run; waits at most `freshness_wait` for a replica, then it is the primary.
+    /// `None`: nothing can keep the promise now, and there is no primary; what then holds for
+    /// writes ([`Cluster::wait_for_primary`], 57P03) holds for this read.
+    ///
+    /// Holds nothing while it waits, and may be dropped at any time.
+    pub async fn place(&self, wish: &Wish<'_>) -> Option<Placement> {
+        let arrival = self.note_read();
+        let limit = self.view.load().settings.freshness_wait;
+        let mut waited = false;
+        let outcome = tokio::time::timeout(limit, self.wait_for_place(wish, arrival, &mut waited)).await;
+        let spent = self.now().since(arrival);
+        let view = self.view.load();
+        let waits = &self.metrics.cluster.waits;
+        let (placement, count) = match outcome {
+            Ok(Attempt::Placed(placement)) => {
+                (Some(Placement { waited: spent, ..placement }), &waits.caught_up)
+            }
+            Ok(Attempt::Primary(reason)) => (on_primary(&view, reason, spent), &waits.given_up),
+            Ok(Attempt::Wait(_)) | Err(_) => {
+                (on_primary(&view, Reason::FreshnessTimeout, spent), &waits.timed_out)
+            }
+        };
+        if waited {
+            count.inc();
+            waits.seconds.observe(spent.as_secs_f64());
+        }
+        placement
+    }
+
+    async fn wait_for_place(&self, wish: &Wish<'_>, arrival: Moment, waited: &mut bool) -> Attempt {
+        loop {
+            let attempt = self.attempt(&self.view.load(), wish, self.now(), arrival);
+            let Attempt::Wait(need) = attempt else { return attempt };
+            let mut waiter = self.waiters.wait_for(self.next_progress(need));
+            // A sample may have come between the attempt and joining the queue.
+            let attempt = self.attempt(&self.view.load(), wish, self.now(), arrival);
+            let Attempt::Wait(_) = attempt else { return attempt };
+            *waited = true;
+            self.rouse_probers();
+            waiter.woken().await;
+        }
+    }
+
+    /// `need`, or, when a replica has that already and something else is missing, more than now.
+    fn next_progress(&self, need: Moment) -> Moment {
+        let freshest = self.freshest.get();
+        if freshest >= need { Moment(freshest.0 + 1) } else { need }
+    }
+
+    fn attempt(&self, view: &View, wish: &Wish<'_>, now: Moment, arrival: Moment) -> Attempt {
+        let decision = wish.decision;
+        if decision.target == Target::Primary {
+            return Attempt::Primary(decision.reason);
+        }
+        let all = view.replicas(decision.group.as_deref());
+        if all == 0 {
+            return Attempt::Primary(Reason::NoReplica);
+        }
+        let candidates =
+            if self.is_wider_than_configured(view, wish) { all } else { all & !view.verdict.lagging };
+        if candidates == 0 {
+            return Attempt::Primary(Reason::LagTooLarge);
+        }
+        let need = self.needed(view, wish, now, arrival);
+        let qualified = filter(candidates, |i| {
+            let progress = &view.members[i].node.progress;
+            progress.fresh_through.get() >= need
+                && decision.max_lag_bytes.is_none_or(|max| progress.lag_bytes() <= max)
+                && (decision.consistency == Consistency::Eventual || not_older(view, progress, wish.session))
+                && wish.session.min_lsn.is_none_or(|token| {
+                    token.timeline <= view.verdict.timeline && progress.replayed() >= token.lsn
+                })
+        });
+        if let Some(chosen) = self.pick(view, qualified, now) {
+            return self.placed(view, chosen, wish, now);
+        }
+        if view.verdict.primary.is_some() && self.is_hopeless(view, candidates, need, now, arrival) {
+            self.metrics.cluster.waits.hopeless.inc();
+            return Attempt::Primary(Reason::FreshnessTimeout);
+        }
+        Attempt::Wait(need)
+    }
+
+    fn pick(&self, view: &View, qualified: u64, now: Moment) -> Option<usize> {
+        let load = |i: usize| {
+            let member = &view.members[i];
+            Load {
+                weight: member.config.weight,
+                near: member.near,
+                outstanding: member.node.outstanding(),
+                serving: now.since(member.node.progress.serving_since.get()),
+            }
+        };
+        match qualified {
+            0 => None,
+            one if one.is_power_of_two() => Some(one.trailing_zeros() as usize),
+            several => choose(several, load, rand::random()),
+        }
+    }
+
+    fn placed(&self, view: &View, chosen: usize, wish: &Wish<'_>, now: Moment) -> Attempt {
+        let node = view.members[chosen].node.clone();
+        wish.session.placed.store(node.progress.incarnation(), Ordering::Relaxed);
+        let lag = now.since(node.progress.fresh_through.get());
+        Attempt::Placed(Placement { node, reason: wish.decision.reason, waited: Duration::ZERO, lag })
+    }
+
+    /// The moment through which a replica must be fresh.
+    fn needed(&self, view: &View, wish: &Wish<'_>, now: Moment, arrival: Moment) -> Moment {
+        let present = if view.verdict.primary.is_some() { now } else { self.primary_sampled.get() };
+        let bound = wish.decision.max_lag.map_or(Moment::NEVER, |max| present.minus(max));
+        let promise = match wish.decision.consistency {
+            Consistency::Eventual => return bound,
+            Consistency::Session => wish.session.needed_for(wish.reads),
+            Consistency::Proxy => self.marks_of(wish.database, wish.session).needed_for(wish.reads),
+            Consistency::Global => arrival,
+        };
+        bound.max(promise).max(wish.session.saw_primary)
+    }
+
+    /// A read that allows more lag than the configuration may use replicas that are over the latter.
+    fn is_wider_than_configured(&self, view: &View, wish: &Wish<'_>) -> bool {
+        let wider = |asked: Option<u128>, configured: Option<u128>| match (asked, configured) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(asked), Some(configured)) => asked > configured,
+        };
+        let time = |d: Option<Duration>| d.map(|d| d.as_nanos());
+        wider(time(wish.decision.max_lag), time(view.settings.max_lag))
+            || wider(wish.decision.max_lag_bytes.map(u128::from), view.settings.max_lag_bytes.map(u128::from))
+    }
+
+    /// True when, going by their lag, all replicas will be too late for `freshness_wait`.
+    fn is_hopeless(&self, view: &View, candidates: u64, need: Moment, now: Moment, arrival: Moment) -> bool {
+        let deadline = arrival.plus(view.settings.freshness_wait);
+        now < deadline
+            && bits(candidates).all(|i| {
+                let (_, lag) = view.members[i].node.progress.lag();
+                need.plus(lag) > deadline
+            })
+    }
+}
+
+/// Monotonic reads: true when this replica shows at least what the session's last replica showed.
+///
+/// Within one incarnation a replica never goes back. Another replica qualifies when it is fresh
+/// through that last read, or when it has replayed what the last one had replayed in a sample taken
+/// after that read. A replica that restarted may show less than before and has to qualify anew.
+fn not_older(view: &View, replica: &Progress, session: &SessionFreshness) -> bool {
+    let last = session.saw_incarnation;
+    if last == 0 || replica.incarnation() == last || replica.fresh_through.get() >= session.saw_replica {
+        return true;
+    }
+    let mut others = view.members.iter().map(|m| &m.node.progress);
+    let shown = others.find_map(|p| p.replayed_after(session.saw_replica, last));
+    shown.is_some_and(|lsn| replica.replayed() >= lsn)
+}
+
+fn on_primary(view: &View, reason: Reason, waited: Duration) -> Option<Placement> {
+    let node = view.primary()?.clone();
+    Some(Placement { node, reason, waited, lag: Duration::ZERO })
+}

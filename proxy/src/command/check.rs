@@ -1,0 +1,111 @@
+//! `pgweir check`: every mistake in a configuration, and what the machine says to the rest.
+
+use super::ConfigArgs;
+use crate::config::Config;
+use std::collections::HashMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Arguments of `pgweir check`.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Do not look up the nodes' names
+    #[arg(long)]
+    offline: bool,
+}
+
+/// How long all nodes together may take to be looked up.
+const RESOLVE_WAIT: Duration = Duration::from_secs(5);
+
+/// Prints mistakes and warnings; fails if there is a mistake.
+pub fn run(args: &CheckArgs) -> ExitCode {
+    let path = &args.config.config;
+    match Config::load(path) {
+        Err(mistakes) => {
+            for mistake in &mistakes {
+                eprintln!("{mistake}");
+            }
+            let s = if mistakes.len() == 1 { "" } else { "s" };
+            eprintln!("{}: {} mistake{s}", path.display(), mistakes.len());
+            ExitCode::FAILURE
+        }
+        Ok((config, warnings)) => {
+            for warning in &warnings {
+                eprintln!("{warning}");
+            }
+            let nodes: Vec<_> = config.cluster.nodes.iter().map(|n| n.address.clone()).collect();
+            if !args.offline {
+                for warning in look_up(&nodes) {
+                    eprintln!("{}: warning: {warning}", path.display());
+                }
+            }
+            let rules = config.policy.rules.iter().count();
+            println!("{}: good: {} nodes, {rules} rules", path.display(), nodes.len());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// What is odd about where the nodes' names lead.
+fn look_up(nodes: &[String]) -> Vec<String> {
+    let (found, answers) = mpsc::channel();
+    for node in nodes.iter().filter(|n| !n.starts_with('/')).cloned() {
+        let found = found.clone();
+        // A look-up cannot be given up: the thread ends with the program.
+        std::thread::spawn(move || {
+            let addresses = node.to_socket_addrs().map(Vec::from_iter);
+            let _ = found.send((node, addresses));
+        });
+    }
+    drop(found);
+    let deadline = Instant::now() + RESOLVE_WAIT;
+    let mut places: HashMap<SocketAddr, String> = HashMap::new();
+    let mut warnings = vec![];
+    let mut answered = vec![];
+    while let Ok((node, addresses)) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+    {
+        match addresses {
+            Err(_) => warnings.push(format!("node \"{node}\" does not resolve")),
+            Ok(addresses) => {
+                for address in addresses {
+                    match places.insert(address, node.clone()) {
+                        Some(other) if other != node => {
+                            warnings.push(format!(
+                                "\"{other}\" and \"{node}\" are both {address}: one node must be there once"
+                            ));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        answered.push(node);
+    }
+    let silent = nodes.iter().filter(|n| !n.starts_with('/') && !answered.contains(n));
+    warnings.extend(
+        silent.map(|n| format!("node \"{n}\" could not be looked up within {} s", RESOLVE_WAIT.as_secs())),
+    );
+    warnings.sort();
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_names_of_one_node_are_noticed() {
+        let warnings = look_up(&["127.0.0.1:5432".into(), "localhost:5432".into(), "/tmp:5432".into()]);
+        assert!(warnings.iter().any(|w| w.contains("are both 127.0.0.1:5432")), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_noticed() {
+        let warnings = look_up(&["no-such-host.invalid:5432".into()]);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+    }
+}

@@ -1,0 +1,137 @@
+//! The configuration file as a file: bounded, UTF-8, with its secrets beside it.
+
+use super::Config;
+use super::keys::CONFIG_BYTES_MAX;
+use super::reader::{Mistake, Place, Reader, Section, Warning};
+use super::valid::{self, Surroundings};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use toml::de::DeTable;
+
+/// A password file, a token file.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
+
+impl Config {
+    /// Reads the file at `path`, and the files and environment variables that it names.
+    ///
+    /// # Errors
+    /// Every mistake in it, each with its place.
+    pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), Vec<Mistake>> {
+        let file = path.display().to_string();
+        let text = read_text(path).map_err(|(line, column, message)| {
+            vec![Mistake { place: Place { file: file.clone(), line, column }, message }]
+        })?;
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let environment = |name: &str| std::env::var(name).ok();
+        let around = Surroundings { directory, environment: &environment };
+        let (config, mut warnings) = parse(&text, &file, &around)?;
+        warnings.extend(readable_by_others(path, &text, &file));
+        Ok((config, warnings))
+    }
+
+    /// Reads a text; relative paths in it start in the current directory, and the environment is not asked.
+    ///
+    /// # Errors
+    /// Every mistake in it, each with its place.
+    pub fn parse(text: &str, file_name: &str) -> Result<(Config, Vec<Warning>), Vec<Mistake>> {
+        parse(text, file_name, &Surroundings { directory: Path::new("."), environment: &|_| None })
+    }
+}
+
+fn parse(text: &str, file: &str, around: &Surroundings<'_>) -> Result<(Config, Vec<Warning>), Vec<Mistake>> {
+    let reader = Reader::new(text, file);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        reader.mistake(error.span().unwrap_or_default(), error.message().to_owned());
+    }
+    if !errors.is_empty() {
+        // What comes after a syntax error is guesswork: further complaints would mislead.
+        return Err(reader.finish().0);
+    }
+    let config = valid::config(&Section::top(&reader, table.get_ref()), &reader, around);
+    match reader.finish() {
+        (mistakes, warnings) if mistakes.is_empty() => Ok((config, warnings)),
+        (mistakes, _) => Err(mistakes),
+    }
+}
+
+/// The text, or line, column and message of what is wrong with it as a file.
+fn read_text(path: &Path) -> Result<String, (usize, usize, String)> {
+    let bytes = read_bounded(path, CONFIG_BYTES_MAX).map_err(|message| (1, 1, message))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|b| **b == b'\n').count() + 1;
+        let column = good.iter().rev().take_while(|b| **b != b'\n').count() + 1;
+        (line, column, "not UTF-8".to_owned())
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// The content of a regular file (or pipe) of at most `max` bytes.
+fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, String> {
+    let file = std::fs::File::open(path).map_err(|e| plain(&e))?;
+    if file.metadata().is_ok_and(|m| m.is_dir()) {
+        return Err("is a directory".into());
+    }
+    let mut bytes = vec![];
+    file.take(max + 1).read_to_end(&mut bytes).map_err(|e| plain(&e))?;
+    if bytes.len() as u64 > max {
+        return Err(format!("longer than {}", super::value::put_size(max)));
+    }
+    Ok(bytes)
+}
+
+/// An error without the operating system's number.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    format!("cannot be read: {}", text.to_lowercase())
+}
+
+/// The content of a secret's file, without the line end that editors leave.
+pub(super) fn read_secret(path: &Path) -> Result<String, String> {
+    let bytes = read_bounded(path, SECRET_BYTES_MAX)?;
+    let text = String::from_utf8(bytes).map_err(|_| "not UTF-8")?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        return Err("is empty".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// Whether the file holds what its key says.
+pub(super) fn check_pem(path: &Path, is_key: bool) -> Result<(), String> {
+    let bytes = read_bounded(path, CONFIG_BYTES_MAX)?;
+    if is_key {
+        return PrivateKeyDer::from_pem_slice(&bytes)
+            .map(drop)
+            .map_err(|_| "holds no private key in PEM form".into());
+    }
+    match CertificateDer::pem_slice_iter(&bytes).next() {
+        Some(Ok(_)) => Ok(()),
+        _ => Err("holds no certificate in PEM form".into()),
+    }
+}
+
+/// A password in a file that every user of the machine may read.
+fn readable_by_others(path: &Path, text: &str, file: &str) -> Option<Warning> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    let starts = |line: &str| {
+        line.trim_start().starts_with("password =") || line.trim_start().starts_with("password=")
+    };
+    let line = text.lines().position(starts)? + 1;
+    (mode & 0o004 != 0).then(|| Warning {
+        place: Place { file: file.to_owned(), line, column: 1 },
+        message:
+            "a password in a file that every user of this machine may read: chmod o-r, or use `password_file`"
+                .into(),
+    })
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

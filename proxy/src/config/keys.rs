@@ -1,0 +1,441 @@
+//! Every key of the configuration file, in one table.
+//!
+//! The reader takes forms and defaults from it, `check` finds the nearest known key in it, and the
+//! reference page, the commented default file and the JSON schema are printed from it. A new key is one
+//! row here and one field of the configuration.
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// `section.key`; `[]` marks a table that may be repeated: `rule[].user`.
+    pub path: &'static str,
+    /// What may be written.
+    pub form: Form,
+    /// TOML text of the default; `None`: not set.
+    pub default: Option<&'static str>,
+    /// When a change takes effect.
+    pub live: Live,
+    /// What it does, and why its default is what it is.
+    pub why: &'static str,
+}
+
+/// When a change of a key takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Live {
+    /// At the next reload.
+    Reload,
+    /// When pgweir is started again; a reload says so.
+    Restart,
+}
+
+impl Live {
+    /// The word in the reference.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Live::Reload => "live",
+            Live::Restart => "restart",
+        }
+    }
+}
+
+/// What may be written as a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Any text.
+    Text,
+    /// A path, relative to the configuration file's directory.
+    Path,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number within bounds.
+    Count(u64, u64),
+    /// `"5s"`, `"200ms"`, `"1h 30min"`; from the first to the second bound, in milliseconds.
+    Duration(u64, u64),
+    /// As `Duration`, or `"off"`.
+    OptionalDuration(u64, u64),
+    /// `"16MiB"`, `"64kB"`; from the first to the second bound, in bytes.
+    Size(u64, u64),
+    /// As `Size`, or `"off"`.
+    OptionalSize(u64, u64),
+    /// `"127.0.0.1:6432"`, or `"off"`.
+    OptionalAddress,
+    /// One address or a list of them.
+    Addresses,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A list of words out of these.
+    Words(&'static [&'static str]),
+    /// One text or a list of them.
+    Texts,
+    /// One path or a list of them.
+    Paths,
+    /// One name or a list of names, with `*` for any run of characters.
+    Patterns,
+    /// One address or network (`"10.0.0.0/8"`), or a list of them.
+    Networks,
+    /// A regular expression.
+    Regex,
+    /// Addresses of nodes, or tables `{ address, weight, zone, groups }`.
+    Nodes,
+}
+
+impl Form {
+    /// What the reference says under "type".
+    pub fn describe(self) -> String {
+        let plain = match self {
+            Form::Text => "text",
+            Form::Path => "path",
+            Form::Bool => "true or false",
+            Form::Duration(..) => "duration",
+            Form::OptionalDuration(..) => "duration or \"off\"",
+            Form::Size(..) => "size",
+            Form::OptionalSize(..) => "size or \"off\"",
+            Form::OptionalAddress => "address:port or \"off\"",
+            Form::Addresses => "address:port or a list",
+            Form::Texts => "text or a list",
+            Form::Paths => "path or a list",
+            Form::Patterns => "name pattern or a list",
+            Form::Networks => "network or a list",
+            Form::Regex => "regular expression",
+            Form::Nodes => "list of addresses or tables",
+            Form::Count(min, u64::MAX) => return format!("whole number from {min}"),
+            Form::Count(min, max) => return format!("whole number, {min} to {max}"),
+            Form::Word(words) => {
+                return words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", ");
+            }
+            Form::Words(words) => return format!("one or a list of {}", words.join(", ")),
+        };
+        plain.to_owned()
+    }
+}
+
+/// A section and what it is about.
+#[derive(Debug)]
+pub struct Section {
+    /// `listen.tls`, `rule[]`.
+    pub path: &'static str,
+    /// One or two sentences.
+    pub about: &'static str,
+}
+
+/// The key at `path`.
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The names of the keys and sub-sections right below `section` (`""`: the top).
+pub fn names_in(section: &str) -> Vec<&'static str> {
+    let paths = KEYS.iter().map(|k| k.path).chain(SECTIONS.iter().map(|s| s.path));
+    let below = paths.filter_map(|path| match section {
+        "" => Some(path),
+        _ => path.strip_prefix(section)?.strip_prefix('.'),
+    });
+    let mut names: Vec<_> = below.filter_map(|rest| rest.split(['.', '[']).next()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Milliseconds.
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+const MODES: &[&str] = &["transaction", "session"];
+const CONSISTENCIES: &[&str] = &["eventual", "session", "proxy", "global"];
+const METHODS: &[&str] = &["scram-sha-256", "md5", "password", "certificate", "trust", "reject"];
+const SSL_MODES: &[&str] = &["disable", "prefer", "require", "verify-ca", "verify-full"];
+const KINDS: &[&str] = &[
+    "select",
+    "insert",
+    "update",
+    "delete",
+    "merge",
+    "copy",
+    "explain",
+    "ddl",
+    "maintenance",
+    "transaction",
+    "set",
+    "show",
+    "prepare",
+    "cursor",
+    "notify",
+    "call",
+    "empty",
+    "other",
+];
+
+/// The sections, in the order of the reference.
+pub const SECTIONS: &[Section] = &[
+    Section { path: "listen", about: "Where clients connect." },
+    Section {
+        path: "listen.tls",
+        about: "TLS with clients; without this section pgweir answers `N` to a client that asks for TLS.",
+    },
+    Section {
+        path: "http",
+        about: "The address of `/metrics`, `/healthz`, `/readyz` and the status page at `/`.",
+    },
+    Section { path: "http.tls", about: "TLS on the HTTP address." },
+    Section {
+        path: "cluster",
+        about: "The Postgres cluster: one primary and its replicas. Roles are discovered, never configured.",
+    },
+    Section {
+        path: "cluster.nodes[]",
+        about: "A node written as a table, where more than its address is to be said.",
+    },
+    Section { path: "cluster.tls", about: "TLS with the nodes." },
+    Section { path: "pool", about: "Server connections: one pool per node, database and user." },
+    Section { path: "runtime", about: "Threads, and the file this is read from." },
+    Section {
+        path: "routing",
+        about: "Where reads go, and how fresh they are. Rules and hints may say otherwise for some.",
+    },
+    Section { path: "limits", about: "Clients, and how long things may take." },
+    Section { path: "auth", about: "How clients authenticate." },
+    Section {
+        path: "auth.rule[]",
+        about: "Access rules, the first match wins. Without any, everybody authenticates by SCRAM (or md5 where the stored secret is md5).",
+    },
+    Section {
+        path: "console",
+        about: "Who may connect to the database `pgweir` (or `pgbouncer`) and what they may ask there.",
+    },
+    Section { path: "log", about: "One line per event on standard error. Never SQL values, never secrets." },
+    Section {
+        path: "user[]",
+        about: "Users whose passwords are written here. Without any, users log in as they do on Postgres.",
+    },
+    Section {
+        path: "rule[]",
+        about: "Routing rules, tried in order; the first match wins. All keys of the match must hold: `user`, `database`, `application_name`, `client_address`, `schema`, `table`, `function`, `kind`, `sql`. The others say what is done.",
+    },
+];
+
+/// One row, short enough to be read as a table.
+const fn key(
+    path: &'static str,
+    form: Form,
+    default: Option<&'static str>,
+    live: Live,
+    why: &'static str,
+) -> Key {
+    Key { path, form, default, live, why }
+}
+
+use Form::{
+    Addresses, Bool, Count, Duration, Networks, Nodes, OptionalAddress, OptionalDuration, OptionalSize, Path,
+    Paths, Patterns, Regex, Size, Text, Texts, Word, Words,
+};
+use Live::{Reload, Restart};
+
+/// The table.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key("listen.address", Addresses, Some("\"127.0.0.1:6432\""), Reload,
+        "TCP addresses for clients. On loopback until somebody decides otherwise; `\"0.0.0.0:6432\"` is all of IPv4, `\"[::]:6432\"` all addresses."),
+    key("listen.unix_directories", Paths, Some("[]"), Reload,
+        "Directories in which to make a `.s.PGSQL.<port>` socket, for the port of the first address."),
+    key("listen.proxy_protocol", Bool, Some("false"), Reload,
+        "Expect a PROXY protocol v2 header from a load balancer on TCP connections, so that rules, logs and the console see the client's own address. Connections without it are refused."),
+    key("listen.tls.certificate", Path, None, Reload,
+        "PEM file with the certificate chain shown to clients. Read again at every reload."),
+    key("listen.tls.key", Path, None, Reload,
+        "PEM file with its private key."),
+    key("listen.tls.client_ca", Path, None, Reload,
+        "PEM file with the CAs that sign client certificates, for the method `certificate`."),
+    key("listen.tls.required", Bool, Some("false"), Reload,
+        "Refuse TCP clients that do not ask for TLS."),
+
+    key("http.address", OptionalAddress, Some("\"127.0.0.1:9127\""), Reload,
+        "Where HTTP is answered. On loopback by default; `\"off\"`: nowhere."),
+    key("http.token", Text, None, Reload,
+        "Bearer token asked for by `/metrics` and by the status page's data; `/healthz` and `/readyz` never ask. In `http.token_file` or the environment variable PGWEIR_HTTP_TOKEN it stays out of this file."),
+    key("http.token_file", Path, None, Reload,
+        "File with the token; a line end is cut off."),
+    key("http.tls.certificate", Path, None, Reload,
+        "PEM file with the certificate chain."),
+    key("http.tls.key", Path, None, Reload,
+        "PEM file with its private key."),
+
+    key("cluster.nodes", Nodes, None, Reload,
+        "Every node of the cluster, primary and replicas in any order: `\"host:port\"`, `\"[::1]:5432\"`, or a socket directory `\"/run/postgresql:5432\"`. The address is the node's name in metrics, logs and console. The port may be left out: 5432."),
+    key("cluster.nodes[].address", Text, None, Reload,
+        "As in the short form."),
+    key("cluster.nodes[].weight", Count(0, 1_000_000), Some("100"), Reload,
+        "Share of the reads relative to the other replicas. 0: none, unless no other replica is fit."),
+    key("cluster.nodes[].zone", Text, None, Reload,
+        "Availability zone, compared with `cluster.zone`."),
+    key("cluster.nodes[].groups", Texts, Some("[]"), Reload,
+        "Named groups (\"analytics\") that rules and hints may send reads to. A node in a group serves only reads sent to that group."),
+    key("cluster.user", Text, Some("\"pgweir\""), Reload,
+        "The role with which pgweir probes the nodes, reads catalogs and looks up verifiers. It needs no superuser: see `deploy/sql`."),
+    key("cluster.password", Text, None, Reload,
+        "Its password. Rather in `cluster.password_file` or the environment variable PGWEIR_CLUSTER_PASSWORD, which counts when neither key is there."),
+    key("cluster.password_file", Path, None, Reload,
+        "File with the password; a line end is cut off."),
+    key("cluster.database", Text, Some("\"postgres\""), Reload,
+        "The database that pgweir itself connects to for probing and for looking up verifiers. One that is always there."),
+    key("cluster.auth_query", Text, None, Reload,
+        "SQL with one parameter `$1`, the user's name, that returns name and stored secret. Unset: `pgweir.user_lookup($1)` if it exists, else `pg_authid`."),
+    key("cluster.zone", Text, None, Reload,
+        "Our own availability zone: replicas in it are preferred while one is fit, because crossing zones costs time and money."),
+    key("cluster.probe_interval", Duration(10, MINUTE), Some("\"1s\""), Reload,
+        "Pause between two probes of a node while nothing happens. A node that dies is noticed by its connections first; this bounds how long a change of roles on an idle cluster goes unseen."),
+    key("cluster.probe_interval_fast", Duration(1, MINUTE), Some("\"2ms\""), Reload,
+        "Pause between two probes while a read waits for freshness or a write is recent: what a read waits for is noticed this much later on average. A probe costs the node about as much as one small SELECT."),
+    key("cluster.probe_timeout", Duration(10, MINUTE), Some("\"2s\""), Reload,
+        "A probe that takes longer has failed. Long enough for one lost packet to be sent again."),
+    key("cluster.primary_wait", Duration(0, HOUR), Some("\"10s\""), Reload,
+        "How long a write waits for a primary (while a failover is under way) before it gets 57P03. Most managed failovers are over in this time; clients that give up earlier are not helped by waiting longer."),
+    key("cluster.tls.mode", Word(SSL_MODES), Some("\"prefer\""), Reload,
+        "As libpq's `sslmode`, with libpq's default: TLS where the server offers it. `verify-full` is the only one that proves who the server is."),
+    key("cluster.tls.ca", Path, None, Reload,
+        "PEM file with the CAs that sign the nodes' certificates, for `verify-ca` and `verify-full`."),
+    key("cluster.tls.certificate", Path, None, Reload,
+        "PEM file with a client certificate for nodes that ask for one."),
+    key("cluster.tls.key", Path, None, Reload,
+        "PEM file with its private key."),
+
+    key("pool.server_connections_max", Count(1, 10_000), Some("20"), Reload,
+        "Server connections per node, database and user. A few per CPU core of the node give the most throughput; the rest of the clients wait for a moment."),
+    key("pool.server_connections_min", Count(0, 10_000), Some("0"), Reload,
+        "Kept open per node, database and user once the pool has been used."),
+    key("pool.node_connections_max", Count(0, 100_000), Some("0"), Reload,
+        "All server connections to one node together; 0: no bound of ours. Set it below the node's `max_connections` where many databases or users share it."),
+    key("pool.mode", Word(MODES), Some("\"transaction\""), Reload,
+        "`transaction`: a server is lent for one transaction. `session`: one server for one client as long as it stays."),
+    key("pool.lease_wait", Duration(1, DAY), Some("\"10s\""), Reload,
+        "How long a client waits for a server before it gets 53300. Shorter than the time-out of most applications, so that they read why."),
+    key("pool.lease_wait_notice", OptionalDuration(1, DAY), Some("\"5s\""), Reload,
+        "After this long a waiting client gets a NOTICE."),
+    key("pool.server_idle", OptionalDuration(SECOND, 30 * DAY), Some("\"10min\""), Reload,
+        "A server connection that nobody used for so long is closed."),
+    key("pool.server_lifetime", OptionalDuration(SECOND, 365 * DAY), Some("\"1h\""), Reload,
+        "A server connection is closed at this age, give or take a tenth, between transactions: Postgres processes grow with the catalogs they have seen."),
+    key("pool.server_connect", Duration(10, HOUR), Some("\"10s\""), Reload,
+        "How long connecting and logging in to a node may take."),
+    key("pool.server_statements_max", Count(0, 1_000_000), Some("500"), Reload,
+        "Prepared statements kept per server connection; the least recently used goes first. Each costs the server its plan, a few kB to some 100 kB."),
+
+    key("runtime.threads", Count(1, 1024), None, Restart,
+        "Threads, one event loop each. Unset: one per core."),
+    key("runtime.watch_config", Bool, Some("true"), Reload,
+        "Reload when this file changes on disk, by writing, renaming or a symbolic link that points elsewhere (as Kubernetes does). SIGHUP and the console's RELOAD always work."),
+
+    key("routing.split", Bool, Some("true"), Reload,
+        "`false`: everything goes to the primary, at once; the switch to throw while in doubt."),
+    key("routing.consistency", Word(CONSISTENCIES), Some("\"proxy\""), Reload,
+        "What a read on a replica is sure to see. `eventual`: a state at most `max_lag` old. `session`: and all that its session wrote or read. `proxy`: and every commit that this pgweir acknowledged to anybody. `global`: and every commit that the primary acknowledged to anybody."),
+    key("routing.max_lag", OptionalDuration(1, DAY), Some("\"10s\""), Reload,
+        "A replica further behind in time serves no reads. It bounds what `eventual` may mean, and what the other levels show of writes that did not pass through here. Ten seconds is far more than a healthy replica needs and less than people notice as wrong."),
+    key("routing.max_lag_bytes", OptionalSize(1, 1 << 50), Some("\"128MiB\""), Reload,
+        "The same in bytes of WAL, eight segments by default: some seconds of a bulk load. It does not depend on clocks or on when the last transaction was."),
+    key("routing.freshness_wait", Duration(0, HOUR), Some("\"100ms\""), Reload,
+        "How long a read waits for a replica to catch up before the primary answers it. Replication within a data centre takes one to ten milliseconds; longer than this the primary is the faster answer."),
+    key("routing.cache_bytes_max", Size(64 * 1024, 64 * GIB), Some("\"64MiB\""), Restart,
+        "Memory for remembered classifications: some ten thousand shapes of SQL."),
+
+    key("limits.clients_max", Count(1, 1_000_000), Some("10000"), Reload,
+        "Clients at once; the next one gets 53300. An idle client costs a few kB and one file descriptor; the limit on open files is raised to fit at start if the system allows."),
+    key("limits.user_clients_max", Count(0, 1_000_000), Some("0"), Reload,
+        "Clients at once of one user; 0: no bound but `clients_max`."),
+    key("limits.database_clients_max", Count(0, 1_000_000), Some("0"), Reload,
+        "Clients at once of one database; 0: no bound but `clients_max`."),
+    key("limits.login", Duration(100, HOUR), Some("\"15s\""), Reload,
+        "From accept to the end of authentication, so that silent connections do not pile up."),
+    key("limits.client_idle", OptionalDuration(SECOND, 365 * DAY), Some("\"off\""), Reload,
+        "A client silent for so long outside a transaction is ended with 57P05. Off: applications keep idle pools of their own, and an idle client costs little."),
+    key("limits.transaction_idle", OptionalDuration(1, 365 * DAY), Some("\"off\""), Reload,
+        "A client silent for so long inside a transaction is ended with 25P03. Off, as on Postgres; worth setting, because an open transaction holds a server, locks and the vacuum horizon."),
+    key("limits.query", OptionalDuration(1, 365 * DAY), Some("\"off\""), Reload,
+        "A statement that takes longer is cancelled with 57014. Postgres's own `statement_timeout` can be set per role."),
+    key("limits.transaction", OptionalDuration(1, 365 * DAY), Some("\"off\""), Reload,
+        "A transaction that takes longer is ended with 25P04."),
+    key("limits.drain", Duration(0, DAY), Some("\"30s\""), Reload,
+        "How long SIGTERM waits for transactions to end; what Kubernetes waits by default before it kills."),
+
+    key("auth.rule[].database", Texts, Some("[]"), Reload, "Databases; empty: all."),
+    key("auth.rule[].user", Texts, Some("[]"), Reload, "Users; empty: all."),
+    key("auth.rule[].address", Text, None, Reload,
+        "Client address or network; unset: all, Unix sockets included."),
+    key("auth.rule[].method", Word(METHODS), None, Reload,
+        "`scram-sha-256`, `md5` (for stored md5 secrets), `password` (in clear text; over TLS or a Unix socket only), `certificate` (its CN is the user), `trust` (nothing is asked), `reject`."),
+
+    key("console.admin_users", Texts, Some("[]"), Reload,
+        "May use every console command. Empty: the role in `cluster.user`."),
+    key("console.stats_users", Texts, Some("[]"), Reload,
+        "May only SHOW and ROUTE."),
+
+    key("log.format", Word(&["text", "json"]), Some("\"text\""), Restart,
+        "`text` for people, `json` for collectors."),
+    key("log.filter", Text, Some("\"info\""), Reload,
+        "Levels, with exceptions per module: `\"info,pgweir::pool=debug\"`. The environment variable PGWEIR_LOG comes first."),
+    key("log.slow_statement", OptionalDuration(1, DAY), Some("\"off\""), Reload,
+        "A statement that takes longer is logged with the hash of its shape, never its text."),
+    key("log.slow_lease", OptionalDuration(1, DAY), Some("\"1s\""), Reload,
+        "A wait for a server that takes longer is logged."),
+
+    key("user[].name", Text, None, Reload, "The user's name, also towards the servers."),
+    key("user[].password", Text, None, Reload,
+        "Its password or SCRAM secret. pgweir derives the verifier and the keys for the servers once, when this is read."),
+    key("user[].password_file", Path, None, Reload, "File with the password; a line end is cut off."),
+    key("user[].mode", Word(MODES), None, Reload, "Instead of `pool.mode`."),
+    key("user[].server_connections_max", Count(1, 10_000), None, Reload,
+        "Instead of `pool.server_connections_max`."),
+
+    key("rule[].name", Text, None, Reload, "What logs, traces and `pgweir route` call it. Unset: `rule 1`, `rule 2`, …"),
+    key("rule[].user", Patterns, None, Reload, "Match: the user that logged in."),
+    key("rule[].database", Patterns, None, Reload, "Match: the database."),
+    key("rule[].application_name", Patterns, None, Reload, "Match: the client's application_name."),
+    key("rule[].client_address", Networks, None, Reload,
+        "Match: where the client comes from. Clients on a Unix socket never match."),
+    key("rule[].schema", Patterns, None, Reload, "Match: the schema of any relation named or reached."),
+    key("rule[].table", Patterns, None, Reload,
+        "Match: any relation named or reached, as `orders` or `public.orders`."),
+    key("rule[].function", Patterns, None, Reload,
+        "Match: any function called, as `lower` or `pg_catalog.lower`."),
+    key("rule[].kind", Words(KINDS), None, Reload, "Match: the kind of any of the statements."),
+    key("rule[].sql", Regex, None, Reload,
+        "Match: the text as the client sent it (of a prepared statement: as prepared). Linear in its length, but paid by every statement that gets as far as this rule."),
+    key("rule[].target", Word(&["primary", "replica"]), None, Reload,
+        "Act: where it runs. `replica` never moves a statement that writes."),
+    key("rule[].group", Text, None, Reload, "Act: on a replica of this group."),
+    key("rule[].consistency", Word(CONSISTENCIES), None, Reload, "Act: instead of `routing.consistency`."),
+    key("rule[].max_lag", Duration(0, DAY), None, Reload, "Act: instead of `routing.max_lag`."),
+    key("rule[].max_lag_bytes", Size(0, 1 << 50), None, Reload, "Act: instead of `routing.max_lag_bytes`."),
+    key("rule[].refuse", Text, None, Reload, "Act: refuse it with SQLSTATE 42501 and this message."),
+    key("rule[].log", Bool, Some("false"), Reload, "Act: log a line for each, without its text."),
+];
+
+/// The largest file that is read: a thousand times a long one.
+pub const CONFIG_BYTES_MAX: u64 = 4 * MIB;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_key_is_there_once_and_in_a_known_section() {
+        let paths: HashSet<_> = KEYS.iter().map(|k| k.path).collect();
+        assert_eq!(paths.len(), KEYS.len());
+        for key in KEYS {
+            let section = key.path.rsplit_once('.').map(|(section, _)| section).unwrap();
+            assert!(SECTIONS.iter().any(|s| s.path == section), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn the_names_of_a_section_are_its_keys_and_its_sub_sections() {
+        assert_eq!(names_in("auth"), ["rule"]);
+        assert_eq!(names_in("http"), ["address", "tls", "token", "token_file"]);
+        assert!(names_in("").contains(&"rule"));
+        assert_eq!(names_in("cluster.nodes[]"), ["address", "groups", "weight", "zone"]);
+    }
+}

@@ -1,0 +1,1 @@
+//! A changed configuration: what changed.

@@ -1,0 +1,507 @@
+//! From what is written to what is valid: each section becomes its struct, each mistake is noted.
+
+use super::reader::{Reader, Section};
+use super::value::Off;
+use super::{
+    Auth, AuthMethod, AuthRule, Cluster, Config, Console, Http, HttpTls, Limits, Listen, ListenTls, Log,
+    Node, Pool, PoolMode, Routing, Runtime, Secret, ServerTls, SslMode, User,
+};
+use router_rules::hint::Consistency;
+use router_rules::rules::{Act, Network, Rule, Rules, When};
+use router_rules::{Policy, Target};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where relative paths start, and what the environment says.
+pub(super) struct Surroundings<'s> {
+    pub directory: &'s Path,
+    pub environment: &'s dyn Fn(&str) -> Option<String>,
+}
+
+/// The whole configuration. It is only worth something while the reader is clean.
+pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings<'_>) -> Config {
+    let cluster = cluster(&top.section("cluster"), reader, around);
+    let policy = policy(top, &cluster, reader);
+    let routing = top.section("routing");
+    let runtime = top.section("runtime");
+    Config {
+        listen: listen(&top.section("listen"), around),
+        http: http(&top.section("http"), around),
+        pool: pool(&top.section("pool")),
+        runtime: Runtime {
+            threads: runtime.read_optional("threads").unwrap_or_else(cores),
+            watch_config: runtime.read("watch_config"),
+        },
+        policy: Arc::new(policy),
+        routing: Routing {
+            freshness_wait: routing.read("freshness_wait"),
+            split: routing.read("split"),
+            cache_bytes_max: routing.read("cache_bytes_max"),
+        },
+        limits: limits(&top.section("limits")),
+        users: users(top, around),
+        auth: auth(&top.section("auth")),
+        console: console(&top.section("console")),
+        log: log(&top.section("log")),
+        cluster,
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+fn listen(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Listen {
+    let addresses: Vec<SocketAddr> = section.read("address");
+    let directories: Vec<PathBuf> = section.read("unix_directories");
+    if addresses.is_empty() {
+        section.mistake_in("address", "`address`: at least one address is needed");
+    }
+    if let Some(twice) = duplicate(&addresses) {
+        section.mistake_in("address", format!("`address`: {twice} is there twice"));
+    }
+    let tls = section.section("tls");
+    let pair = certificate_and_key(&tls, around);
+    Listen {
+        addresses,
+        unix_directories: directories.into_iter().map(|d| around.directory.join(d)).collect(),
+        proxy_protocol: section.read("proxy_protocol"),
+        tls: pair.map(|(certificate, key)| ListenTls {
+            required: tls.read("required"),
+            certificate,
+            key,
+            client_ca: pem(&tls, "client_ca", around),
+        }),
+    }
+}
+
+fn http(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Http {
+    let address = section.read::<Off<SocketAddr>>("address").0;
+    let token = secret(section, "token", "PGWEIR_HTTP_TOKEN", around);
+    if address.is_some_and(|a| !a.ip().is_loopback()) && token.is_none() {
+        section.warning_in("address", "the status page and the metrics can be read by everybody who reaches this address; set `token`, or listen on loopback");
+    }
+    let tls = certificate_and_key(&section.section("tls"), around);
+    Http { address, token, tls: tls.map(|(certificate, key)| HttpTls { certificate, key }) }
+}
+
+fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings<'_>) -> Cluster {
+    let tls = section.section("tls");
+    let mode = match tls.read::<String>("mode").as_str() {
+        "disable" => SslMode::Disable,
+        "require" => SslMode::Require,
+        "verify-ca" => SslMode::VerifyCa,
+        "verify-full" => SslMode::VerifyFull,
+        _ => SslMode::Prefer,
+    };
+    let ca = pem(&tls, "ca", around);
+    if matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull) && tls.written("ca").is_none() {
+        tls.mistake_in("mode", "`mode`: the servers' certificates cannot be verified without `ca`");
+    }
+    let pair = certificate_and_key_if_any(&tls, around);
+    let cluster = Cluster {
+        nodes: nodes(section, reader),
+        user: section.read("user"),
+        password: secret(section, "password", "PGWEIR_CLUSTER_PASSWORD", around),
+        database: section.read("database"),
+        auth_query: section.read_optional("auth_query"),
+        tls: ServerTls { mode, ca, certificate: pair.as_ref().map(|p| p.0.clone()), key: pair.map(|p| p.1) },
+        zone: section.read_optional("zone"),
+        probe_interval: section.read("probe_interval"),
+        probe_interval_fast: section.read("probe_interval_fast"),
+        probe_timeout: section.read("probe_timeout"),
+        primary_wait: section.read("primary_wait"),
+    };
+    if cluster.auth_query.as_ref().is_some_and(|q| !q.contains("$1")) {
+        section.mistake_in("auth_query", "`auth_query`: it needs the parameter $1, the user's name");
+    }
+    if cluster.probe_interval_fast > cluster.probe_interval {
+        section.mistake_in(
+            "probe_interval_fast",
+            "`probe_interval_fast` must not be longer than `probe_interval`",
+        );
+    }
+    if let Some(zone) = &cluster.zone
+        && cluster.nodes.iter().all(|n| n.zone.as_ref() != Some(zone))
+    {
+        section.warning_in("zone", format!("no node is in zone \"{zone}\": it has no effect"));
+    }
+    cluster
+}
+
+/// Long enough to be never, short enough to be added to a clock.
+pub(super) const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+/// At most so many nodes: each has probers, pools and metrics of its own.
+const NODES_MAX: usize = 256;
+
+fn nodes(section: &Section<'_, '_>, reader: &Reader<'_>) -> Vec<Node> {
+    let Some(written) = section.written("nodes") else {
+        section.mistake("[cluster] needs `nodes`: a list such as [\"127.0.0.1:5432\", \"127.0.0.1:5433\"]");
+        return vec![];
+    };
+    let Some(list) = written.get_ref().as_array() else {
+        section
+            .mistake_in("nodes", "`nodes`: expected a list such as [\"127.0.0.1:5432\", \"127.0.0.1:5433\"]");
+        return vec![];
+    };
+    if list.is_empty() || list.len() > NODES_MAX {
+        section
+            .mistake_in("nodes", format!("`nodes`: expected 1 to {NODES_MAX} nodes, found {}", list.len()));
+    }
+    let mut nodes: Vec<Node> = vec![];
+    for item in list.iter() {
+        let (text, at, table) = match item.get_ref() {
+            toml::de::DeValue::String(text) => (Some(text.to_string()), item.span(), None),
+            toml::de::DeValue::Table(_) => {
+                let table = section.section_of("nodes", item);
+                let text = table.read_required::<String>("address");
+                (text, table.span_of("address"), Some(table))
+            }
+            _ => {
+                reader.mistake(
+                    item.span(),
+                    "`nodes`: expected \"host:port\" or { address = \"host:port\", … }",
+                );
+                continue;
+            }
+        };
+        let Some(text) = text else { continue };
+        match node_address(&text) {
+            Err(message) => reader.mistake(at, format!("node \"{}\": {message}", text.escape_debug())),
+            Ok(address) if nodes.iter().any(|n| n.address == address) => {
+                reader.mistake(at, format!("node \"{address}\" is there twice"));
+            }
+            Ok(address) => nodes.push(Node {
+                address,
+                weight: table.as_ref().map_or(100, |t| t.read("weight")),
+                zone: table.as_ref().and_then(|t| t.read_optional("zone")),
+                groups: table.as_ref().map(|t| t.read("groups")).unwrap_or_default(),
+            }),
+        }
+    }
+    if !nodes.is_empty() && nodes.iter().all(|n| !n.groups.is_empty()) {
+        section
+            .warning_in("nodes", "every node is in a group, so that reads of no group have only the primary");
+    }
+    nodes
+}
+
+/// `host:port`, `[v6]:port` or `/directory:port`, the port filled in.
+fn node_address(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control() || c == ',') {
+        return Err("expected one \"host:port\"".into());
+    }
+    if text.contains("://") || text.contains('@') {
+        return Err("expected \"host:port\", not a connection string".into());
+    }
+    let bare_v6 = text.parse::<std::net::Ipv6Addr>().is_ok();
+    let (host, port) = match text.rsplit_once(':') {
+        _ if bare_v6 => (format!("[{text}]"), None),
+        Some((host, _)) if text.starts_with('[') && !host.ends_with(']') => (text.to_owned(), None),
+        Some((host, port)) => (host.to_owned(), Some(port)),
+        None => (text.to_owned(), None),
+    };
+    let port = match port {
+        None => 5432,
+        Some(port) => match port.parse::<u16>() {
+            Ok(port) if port > 0 => port,
+            _ => return Err(format!("`{port}` is not a port (1 to 65535)")),
+        },
+    };
+    let v6 = host.strip_prefix('[').map(|h| h.strip_suffix(']').unwrap_or(""));
+    match v6 {
+        Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_err() => {
+            return Err(format!("`{host}` is not an IPv6 address"));
+        }
+        None if host.contains(':') => return Err("an IPv6 address needs brackets: \"[::1]:5432\"".into()),
+        None if host.is_empty() => return Err("the host is missing".into()),
+        _ => {}
+    }
+    Ok(format!("{host}:{port}"))
+}
+
+fn pool(section: &Section<'_, '_>) -> Pool {
+    let pool = Pool {
+        server_connections_max: section.read("server_connections_max"),
+        server_connections_min: section.read("server_connections_min"),
+        node_connections_max: section.read("node_connections_max"),
+        mode: pool_mode(&section.read::<String>("mode")),
+        lease_wait: section.read("lease_wait"),
+        // A notice that comes later than the end of the wait never comes.
+        lease_wait_notice: section.read::<Off<_>>("lease_wait_notice").0.unwrap_or(NEVER),
+        server_idle: section.read::<Off<_>>("server_idle").0.unwrap_or(NEVER),
+        server_lifetime: section.read::<Off<_>>("server_lifetime").0.unwrap_or(NEVER),
+        server_connect: section.read("server_connect"),
+        server_statements_max: section.read("server_statements_max"),
+    };
+    if pool.server_connections_min > pool.server_connections_max {
+        section.mistake_in(
+            "server_connections_min",
+            "`server_connections_min` must not be larger than `server_connections_max`",
+        );
+    }
+    if pool.node_connections_max > 0 && pool.node_connections_max < pool.server_connections_max {
+        section.warning_in(
+            "node_connections_max",
+            "smaller than `server_connections_max`: no pool can grow as large as that",
+        );
+    }
+    pool
+}
+
+fn pool_mode(word: &str) -> PoolMode {
+    if word == "session" { PoolMode::Session } else { PoolMode::Transaction }
+}
+
+fn limits(section: &Section<'_, '_>) -> Limits {
+    let count = |name: &str| Some(section.read::<usize>(name)).filter(|n| *n > 0);
+    let time = |name: &str| section.read::<Off<Duration>>(name).0;
+    Limits {
+        clients_max: section.read("clients_max"),
+        user_clients_max: count("user_clients_max"),
+        database_clients_max: count("database_clients_max"),
+        login: section.read("login"),
+        client_idle: time("client_idle"),
+        transaction_idle: time("transaction_idle"),
+        query: time("query"),
+        transaction: time("transaction"),
+        drain: section.read("drain"),
+    }
+}
+
+fn users(top: &Section<'_, '_>, around: &Surroundings<'_>) -> Vec<User> {
+    let mut users: Vec<User> = vec![];
+    for section in top.sections("user") {
+        let Some(name) = section.read_required::<String>("name") else { continue };
+        if users.iter().any(|u| u.name == name) {
+            section.mistake_in("name", format!("user \"{}\" is there twice", name.escape_debug()));
+        }
+        users.push(User {
+            password: secret(&section, "password", "", around),
+            mode: section.read_optional::<String>("mode").map(|m| pool_mode(&m)),
+            server_connections_max: section.read_optional("server_connections_max"),
+            name,
+        });
+    }
+    users
+}
+
+fn auth(section: &Section<'_, '_>) -> Auth {
+    let rule = |rule: &Section<'_, '_>| {
+        let method = match rule.read_required::<String>("method")?.as_str() {
+            "md5" => AuthMethod::Md5,
+            "password" => AuthMethod::Password,
+            "certificate" => AuthMethod::Certificate,
+            "trust" => AuthMethod::Trust,
+            "reject" => AuthMethod::Reject,
+            _ => AuthMethod::ScramSha256,
+        };
+        let address = rule.read_optional::<String>("address").and_then(|text| {
+            text.parse::<Network>().map_err(|m| rule.mistake_in("address", format!("`address`: {m}"))).ok()
+        });
+        if method == AuthMethod::Trust && address.is_none_or(|a| !a.address.is_loopback()) {
+            rule.warning_in("method", "`trust` lets everybody in who reaches the port, as any user");
+        }
+        Some(AuthRule {
+            databases: rule.read("database"),
+            users: rule.read("user"),
+            address: address.map(|n| (n.address, n.prefix)),
+            method,
+        })
+    };
+    Auth { rules: section.sections("rule").iter().filter_map(rule).collect() }
+}
+
+fn console(section: &Section<'_, '_>) -> Console {
+    Console { admin_users: section.read("admin_users"), stats_users: section.read("stats_users") }
+}
+
+fn log(section: &Section<'_, '_>) -> Log {
+    let log = Log {
+        json: section.read::<String>("format") == "json",
+        filter: section.read("filter"),
+        slow_statement: section.read::<Off<_>>("slow_statement").0,
+        slow_lease: section.read::<Off<_>>("slow_lease").0,
+    };
+    if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&log.filter) {
+        section.mistake_in("filter", format!("`filter`: {error}"));
+    }
+    log
+}
+
+fn policy(top: &Section<'_, '_>, cluster: &Cluster, reader: &Reader<'_>) -> Policy {
+    let routing = top.section("routing");
+    let sections = top.sections("rule");
+    let rules: Vec<Rule> = sections.iter().enumerate().map(|(i, s)| rule(s, i, cluster)).collect();
+    let mut names: HashMap<&str, usize> = HashMap::new();
+    for (i, rule) in rules.iter().enumerate() {
+        if let Some(first) = names.insert(&rule.name, i) {
+            sections[i].mistake_in("name", format!("two rules are called \"{}\"", rules[first].name));
+        }
+    }
+    let rules = Rules::new(rules);
+    if reader.is_clean() {
+        for (later, earlier) in rules.shadowed() {
+            let name = |i: usize| rules.iter().nth(i).map_or("", |r| r.name.as_str());
+            reader.warning(
+                sections[later].span.clone(),
+                format!(
+                    "rule \"{}\" can never match: \"{}\" matches all that it would",
+                    name(later),
+                    name(earlier)
+                ),
+            );
+        }
+    }
+    Policy {
+        consistency: consistency(&routing.read::<String>("consistency")),
+        max_lag: routing.read::<Off<_>>("max_lag").0,
+        max_lag_bytes: routing.read::<Off<_>>("max_lag_bytes").0,
+        rules,
+    }
+}
+
+fn consistency(word: &str) -> Consistency {
+    word.parse().unwrap_or_default()
+}
+
+fn rule(section: &Section<'_, '_>, index: usize, cluster: &Cluster) -> Rule {
+    let rule = Rule {
+        name: section.read_optional("name").unwrap_or_else(|| format!("rule {}", index + 1)),
+        when: When {
+            user: section.read_optional("user"),
+            database: section.read_optional("database"),
+            application_name: section.read_optional("application_name"),
+            client_address: section.read_optional("client_address"),
+            schema: section.read_optional("schema"),
+            table: section.read_optional("table"),
+            function: section.read_optional("function"),
+            kind: section.read_optional("kind"),
+            sql: section.read_optional("sql"),
+        },
+        act: Act {
+            target: section.read_optional::<String>("target").map(|word| match word.as_str() {
+                "replica" => Target::Replica,
+                _ => Target::Primary,
+            }),
+            group: section.read_optional("group"),
+            consistency: section.read_optional::<String>("consistency").map(|word| consistency(&word)),
+            max_lag: section.read_optional("max_lag"),
+            max_lag_bytes: section.read_optional("max_lag_bytes"),
+            refuse: section.read_optional("refuse"),
+            log: section.read("log"),
+        },
+    };
+    check_match(section, &rule);
+    check_act(section, &rule, cluster);
+    rule
+}
+
+fn check_match(section: &Section<'_, '_>, rule: &Rule) {
+    let when = &rule.when;
+    let empty = [
+        ("user", when.user.as_ref().is_some_and(Vec::is_empty)),
+        ("database", when.database.as_ref().is_some_and(Vec::is_empty)),
+        ("application_name", when.application_name.as_ref().is_some_and(Vec::is_empty)),
+        ("client_address", when.client_address.as_ref().is_some_and(Vec::is_empty)),
+        ("schema", when.schema.as_ref().is_some_and(Vec::is_empty)),
+        ("table", when.table.as_ref().is_some_and(Vec::is_empty)),
+        ("function", when.function.as_ref().is_some_and(Vec::is_empty)),
+        ("kind", when.kind.as_ref().is_some_and(Vec::is_empty)),
+    ];
+    for (name, _) in empty.iter().filter(|(_, is_empty)| *is_empty) {
+        section
+            .warning_in(name, format!("rule \"{}\" can never match: the list `{name}` is empty", rule.name));
+    }
+}
+
+fn check_act(section: &Section<'_, '_>, rule: &Rule, cluster: &Cluster) {
+    let act = &rule.act;
+    if *act == Act::default() {
+        section.mistake(
+            "the rule does nothing: give it `target`, `group`, `consistency`, `max_lag`, `refuse` or `log`",
+        );
+    }
+    if act.refuse.is_some() && (act.target.is_some() || act.group.is_some()) {
+        section.mistake_in("refuse", "a rule that refuses cannot send anywhere as well");
+    }
+    if act.target == Some(Target::Primary) && act.group.is_some() {
+        section.mistake_in("group", "a group is of replicas; `target` says primary");
+    }
+    if let Some(group) = &act.group
+        && !cluster.nodes.iter().any(|n| n.groups.contains(group))
+    {
+        section.mistake_in("group", format!("no node is in group \"{}\"", group.escape_debug()));
+    }
+    let writes = |kind: &String| {
+        matches!(kind.as_str(), "insert" | "update" | "delete" | "merge" | "ddl" | "maintenance" | "notify")
+    };
+    let only_writes = rule.when.kind.as_ref().is_some_and(|k| !k.is_empty() && k.iter().all(writes));
+    if only_writes && (act.target == Some(Target::Replica) || act.group.is_some()) {
+        section.warning_in("kind", "writes never go to a replica: the rule has no effect");
+    }
+}
+
+/// The value of `name`, or the content of the file `<name>_file`, or the environment variable.
+fn secret(
+    section: &Section<'_, '_>,
+    name: &str,
+    variable: &str,
+    around: &Surroundings<'_>,
+) -> Option<Secret> {
+    let file_key = format!("{name}_file");
+    if section.written(name).is_some() && section.written(&file_key).is_some() {
+        section.mistake_in(&file_key, format!("`{name}` and `{file_key}`: only one of them"));
+    }
+    if let Some(value) = section.read_optional::<String>(name) {
+        return Some(Secret(value));
+    }
+    if let Some(path) = section.read_optional::<PathBuf>(&file_key) {
+        let path = around.directory.join(path);
+        return match super::files::read_secret(&path) {
+            Ok(value) => Some(Secret(value)),
+            Err(message) => {
+                section.mistake_in(&file_key, format!("`{file_key}`: {}: {message}", path.display()));
+                None
+            }
+        };
+    }
+    (around.environment)(variable).filter(|value| !value.is_empty()).map(Secret)
+}
+
+/// Both, where the section is there; each one missing is a mistake.
+fn certificate_and_key(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Option<(PathBuf, PathBuf)> {
+    if section.is_there() && section.written("certificate").is_none() && section.written("key").is_none() {
+        section.mistake("`certificate` and `key` are missing");
+    }
+    certificate_and_key_if_any(section, around)
+}
+
+fn certificate_and_key_if_any(
+    section: &Section<'_, '_>,
+    around: &Surroundings<'_>,
+) -> Option<(PathBuf, PathBuf)> {
+    match (section.written("certificate").is_some(), section.written("key").is_some()) {
+        (true, false) => section.mistake_in("certificate", "`certificate` needs its `key`"),
+        (false, true) => section.mistake_in("key", "`key` needs its `certificate`"),
+        _ => {}
+    }
+    Some((pem(section, "certificate", around)?, pem(section, "key", around)?))
+}
+
+/// A path to a PEM file that holds what it should.
+fn pem(section: &Section<'_, '_>, name: &str, around: &Surroundings<'_>) -> Option<PathBuf> {
+    let path = around.directory.join(section.read_optional::<PathBuf>(name)?);
+    if let Err(message) = super::files::check_pem(&path, name == "key") {
+        section.mistake_in(name, format!("`{name}`: {}: {message}", path.display()));
+    }
+    Some(path)
+}
+
+fn duplicate<T: PartialEq>(values: &[T]) -> Option<&T> {
+    values.iter().enumerate().find(|(i, v)| values[..*i].contains(v)).map(|(_, v)| v)
+}

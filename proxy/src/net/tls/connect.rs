@@ -1,0 +1,107 @@
+//! TLS as the client of a server.
+
+use super::verify::Leniently;
+use super::{ALPN, OwnConnections, TlsError, certificates, key, provider, roots};
+use crate::config::{ServerTls, SslMode};
+use crate::net::{Connection, Stream};
+use bytes::BufMut;
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls_pki_types::ServerName;
+use std::io;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+
+/// The code of an SSLRequest.
+const SSL_REQUEST: u32 = 80_877_103;
+
+/// Does handshakes with servers, as one `sslmode` asks for it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    mode: SslMode,
+    config: Arc<ClientConfig>,
+}
+
+impl Connector {
+    /// Reads CA, certificate and key.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or a mode that checks certificates has no CA to check with.
+    pub fn new(tls: &ServerTls) -> Result<Self, TlsError> {
+        let checks_name = tls.mode == SslMode::VerifyFull;
+        let verifier = match (&tls.ca, tls.mode) {
+            (Some(ca), SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => {
+                // As libpq: `require` with a CA at hand is `verify-ca`.
+                Leniently::signed_by(roots(ca)?, checks_name)?
+            }
+            (None, SslMode::VerifyCa | SslMode::VerifyFull) => {
+                return Err(TlsError::Unusable(
+                    "verify-ca and verify-full need a file of CA certificates".into(),
+                ));
+            }
+            (_, SslMode::Disable | SslMode::Prefer | SslMode::Require) => Leniently::anybody(),
+        };
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match (&tls.certificate, &tls.key) {
+            (Some(path), Some(key_path)) => builder
+                .with_client_auth_cert(certificates(path)?, key(key_path)?)
+                .map_err(|error| TlsError::Unusable(format!("{} and its key: {error}", path.display())))?,
+            (None, None) => builder.with_no_client_auth(),
+            _ => {
+                return Err(TlsError::Unusable("a certificate needs its key, a key its certificate".into()));
+            }
+        };
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(Self { mode: tls.mode, config: Arc::new(config) })
+    }
+
+    /// Makes a connection of a fresh stream, under TLS if the mode asks for it or the server can.
+    /// `host` is what the server is called in the configuration. Over a Unix socket there is no TLS.
+    ///
+    /// Not bounded in time: the caller is.
+    ///
+    /// # Errors
+    /// When the mode demands TLS and the server has none, or the handshake fails.
+    pub async fn connect(&self, mut stream: Stream, host: &str) -> io::Result<Connection> {
+        if self.mode == SslMode::Disable || stream.is_unix() {
+            return Ok(Connection::new(stream));
+        }
+        let mut request = [0; 8];
+        (&mut request[..]).put_u64(8 << 32 | u64::from(SSL_REQUEST));
+        stream.write_all(&request).await?;
+        // One byte and no more is read: what follows it belongs to the handshake.
+        match stream.read_u8().await? {
+            b'S' => self.handshake(stream, host).await,
+            b'N' if self.mode == SslMode::Prefer => Ok(Connection::new(stream)),
+            b'N' => Err(invalid("the server does not support TLS, but cluster.tls demands it")),
+            // It cannot be trusted: nobody has proved to be the server yet.
+            b'E' => Err(invalid("the server answered the request for TLS with an error")),
+            _ => Err(invalid("the server did not understand the request for TLS")),
+        }
+    }
+
+    async fn handshake(&self, stream: Stream, host: &str) -> io::Result<Connection> {
+        let name = server_name(host)?;
+        let stream = TlsConnector::from(self.config.clone()).connect(name, Box::new(stream)).await?;
+        Ok(Connection::new(Stream::TlsClient(Box::new(stream))))
+    }
+
+    /// The same for the connections that pgweir makes for itself through tokio-postgres.
+    pub fn for_own_connections(&self) -> OwnConnections {
+        OwnConnections::new(self.config.clone())
+    }
+}
+
+pub(super) fn server_name(host: &str) -> io::Result<ServerName<'static>> {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    ServerName::try_from(bare.to_owned()).map_err(|_| invalid("not a host name"))
+}
+
+fn invalid(message: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}

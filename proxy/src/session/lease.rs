@@ -1,0 +1,403 @@
+//! Step four: which server runs it.
+//!
+//! A session holds a server while a transaction, a pin or a batch needs it, and no longer.
+
+use crate::cluster::{Node, Placement, Wish};
+use crate::pool::{Lease, LeaseError, Opening, Pool};
+use crate::session::Session;
+use crate::session::classify::Work;
+use crate::session::failure::Failure;
+use crate::session::ledger::{Ours, Owed};
+use crate::session::memory::Block;
+use crate::session::receive::Request;
+use crate::session::registry::Doing;
+use crate::wire::backend::Status;
+use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
+use router_rules::{Decision, PinReason, Target};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Nodes tried for one request before the client hears of it.
+const PLACES_MAX: usize = 4;
+
+impl Session {
+    /// Sees to it that the session has the right server, with the session's settings.
+    pub(super) async fn lease(
+        &mut self,
+        decision: &mut Decision,
+        work: &Work,
+    ) -> Result<Result<(), Refusal>, Failure> {
+        if self.lease.is_some() && self.on == Target::Replica && decision.target == Target::Primary {
+            self.leave_replica().await?;
+        }
+        let mut placed = (Duration::ZERO, Duration::ZERO);
+        if self.lease.is_none() {
+            self.card.set_doing(Doing::Waiting);
+            match self.lease_anew(decision, work).await? {
+                Ok(waited_and_lag) => placed = waited_and_lag,
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+            self.card.set_doing(Doing::Active);
+        }
+        if decision.target == Target::Primary && self.on == Target::Replica {
+            // A snapshot that cannot be left: the replica itself will say what it does not allow.
+            decision.target = Target::Replica;
+        }
+        self.explain(decision, placed.0, placed.1, work);
+        self.bring_settings().await
+    }
+
+    async fn lease_anew(
+        &mut self,
+        decision: &mut Decision,
+        work: &Work,
+    ) -> Result<Result<(Duration, Duration), Refusal>, Failure> {
+        let weir = self.weir.clone();
+        let config = weir.config.load_full();
+        let mut last = None;
+        for _ in 0..PLACES_MAX {
+            let placement = match self.place(decision, work).await {
+                Some(placement) => placement,
+                None => break,
+            };
+            let primary = weir.cluster.primary().is_some_and(|p| Arc::ptr_eq(&p, &placement.node));
+            self.on =
+                if primary || decision.target == Target::Primary { Target::Primary } else { Target::Replica };
+            (decision.target, decision.reason) = (self.on, placement.reason);
+            let pool = self.pool_of(&placement.node);
+            let started = Instant::now();
+            let leased = match pool.try_lease() {
+                Some(lease) => Ok(lease),
+                None => {
+                    let credentials = self.who.credentials.clone();
+                    let opening =
+                        Opening { credentials: &credentials, tls: &weir.connector, config: &config };
+                    match self.wait_for_lease(&pool, opening).await? {
+                        Ok(leased) => leased,
+                        Err(cancelled) => return Ok(Err(cancelled)),
+                    }
+                }
+            };
+            weir.metrics.lease_wait_seconds.observe(started.elapsed().as_secs_f64());
+            match leased {
+                Ok(lease) => {
+                    self.card.set_running_on(Some(lease.cancel.clone()));
+                    self.lease = Some(lease);
+                    return Ok(Ok((placement.waited, placement.lag)));
+                }
+                Err(error) if error.is_nodes_fault() => {
+                    weir.cluster.suspect(&placement.node);
+                    last = Some(error);
+                    if self.on == Target::Primary {
+                        // Give the probe a moment to see what is going on.
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+                Err(error) => return Ok(Err(self.refusal_of(error))),
+            }
+        }
+        Ok(Err(match last {
+            Some(error) => self.refusal_of(error),
+            None => no_primary(&config),
+        }))
+    }
+
+    async fn place(&self, decision: &Decision, work: &Work) -> Option<Placement> {
+        let weir = &self.weir;
+        if decision.target == Target::Replica {
+            let wish = Wish {
+                database: &self.who.database,
+                decision,
+                reads: &work.reads,
+                session: &self.memory.freshness,
+            };
+            if let Some(placement) = weir.cluster.try_place(&wish) {
+                return Some(placement);
+            }
+            if let Some(placement) = weir.cluster.place(&wish).await {
+                return Some(placement);
+            }
+        }
+        let node = match weir.cluster.primary() {
+            Some(node) => node,
+            None => {
+                let limit = weir.config.load().cluster.primary_wait;
+                weir.cluster.wait_for_primary(limit).await?
+            }
+        };
+        Some(Placement { node, reason: decision.reason, waited: Duration::ZERO, lag: Duration::ZERO })
+    }
+
+    /// Waits for a server; a cancel request ends the wait, and so does the client's end.
+    async fn wait_for_lease(
+        &mut self,
+        pool: &Arc<Pool>,
+        opening: Opening<'_>,
+    ) -> Result<Result<Result<Lease, LeaseError>, Refusal>, Failure> {
+        let card = self.card.clone();
+        let notice = opening.config.pool.lease_wait_notice;
+        let mut lease = std::pin::pin!(pool.lease(opening));
+        let mut told = false;
+        loop {
+            tokio::select! {
+                biased;
+                leased = &mut lease => return Ok(Ok(leased)),
+                () = card.cancel_wait.notified() => {
+                    return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
+                }
+                () = tokio::time::sleep(notice), if !told => {
+                    told = true;
+                    crate::wire::error::put_notice(
+                        &mut self.client.output,
+                        "00000",
+                        "pgweir: waiting for a free server connection (pool.server_connections_max)",
+                    );
+                    self.client.flush().await.map_err(Failure::Client)?;
+                }
+            }
+        }
+    }
+
+    fn pool_of(&mut self, node: &Arc<Node>) -> Arc<Pool> {
+        if let Some((_, pool)) = self.pools.iter().find(|(known, _)| Arc::ptr_eq(known, node)) {
+            return pool.clone();
+        }
+        let config = self.weir.config.load();
+        let pool = self.weir.pools.get(node, &self.who.database, &self.who.user, &config);
+        self.pools.retain(|(known, _)| known.name != node.name);
+        self.pools.push((node.clone(), pool.clone()));
+        pool
+    }
+
+    fn refusal_of(&self, error: LeaseError) -> Refusal {
+        match error {
+            LeaseError::TooLong(refusal) => {
+                tracing::warn!(user = self.who.user, database = self.who.database, "pool.lease_wait is over");
+                refusal
+            }
+            LeaseError::Login(error) => {
+                if matches!(&*error, crate::auth::LoginError::ByServer(body)
+                    if ErrorFields::parse(body).sqlstate.starts_with("28"))
+                {
+                    self.weir.directory.forget(&self.who.user);
+                }
+                refusal_of_login(&error)
+            }
+        }
+    }
+
+    /// Settings first: the server must be as the client left its last one.
+    async fn bring_settings(&mut self) -> Result<Result<(), Refusal>, Failure> {
+        let Some(lease) = self.lease.as_mut() else { return Ok(Ok(())) };
+        let wanted = self.memory.settings.now();
+        if lease.settings.now() == wanted || lease.status != Status::Idle || self.unsynced {
+            return Ok(Ok(()));
+        }
+        let Some(sql) = lease.settings.now().change_to(wanted) else {
+            lease.settings.applied(wanted.clone());
+            return Ok(Ok(()));
+        };
+        let identity = ["role", "session_authorization"];
+        let becomes_another = identity.iter().any(|n| wanted.value(n) != lease.settings.now().value(n));
+        lease.settings.applied(wanted.clone());
+        if !becomes_another {
+            frontend::put_query(&mut lease.connection.output, sql.as_bytes());
+            self.ledger.push(Owed::Ours(Ours::Settings));
+            return Ok(Ok(()));
+        }
+        // Nothing may run as the wrong one: wait for the answer.
+        match lease.ask(&sql).await {
+            Ok(_) => Ok(Ok(())),
+            Err(error) => {
+                self.drop_lease();
+                Ok(Err(refusal_of_login(&error)))
+            }
+        }
+    }
+
+    /// The request is done: the server goes back unless something keeps it.
+    pub(super) async fn release(&mut self, _request: &Request) -> Result<(), Failure> {
+        if self.lease.is_none() || !self.ledger.is_settled() || self.unsynced || self.copy_in {
+            return Ok(());
+        }
+        if self.memory.status != Status::Idle {
+            return Ok(());
+        }
+        if self.memory.is_pinned() && self.memory.maybe_unpinned {
+            self.ask_whether_clean().await?;
+        }
+        self.card.set_pin(self.memory.pins.first().copied());
+        if self.memory.is_pinned() {
+            return Ok(());
+        }
+        self.give_back();
+        Ok(())
+    }
+
+    /// The server goes back to its pool, or to a short rest while a cancel is on its way to it.
+    pub(super) fn give_back(&mut self) {
+        let Some(lease) = self.lease.take() else { return };
+        self.card.set_running_on(None);
+        if *lease.cancel.pending.lock() > 0 {
+            tokio::spawn(settle(lease));
+        } else {
+            lease.give_back();
+        }
+    }
+
+    /// The server is of no use any more.
+    pub(super) fn drop_lease(&mut self) {
+        self.card.set_running_on(None);
+        self.lease = None;
+        self.reset_exchange();
+    }
+
+    fn reset_exchange(&mut self) {
+        self.ledger = Default::default();
+        (self.unsynced, self.copy_in, self.passing) = (false, false, 0);
+        self.portals.clear();
+    }
+
+    /// The session ends: its server is cleaned for the next one, or closed.
+    pub(super) fn retire_lease(&mut self) {
+        self.card.set_running_on(None);
+        let Some(lease) = self.lease.take() else { return };
+        let settled = self.ledger.is_settled() && !self.unsynced && !self.copy_in && self.passing == 0;
+        if !settled {
+            // It may be running something for nobody.
+            let (target, weir) = (lease.cancel.clone(), self.weir.clone());
+            drop(lease);
+            tokio::spawn(async move {
+                let cancel = crate::server::cancel(&target, &weir.connector);
+                let _ = tokio::time::timeout(Duration::from_secs(5), cancel).await;
+            });
+            return;
+        }
+        let cleanable = !self
+            .memory
+            .pins
+            .iter()
+            .any(|p| matches!(p, PinReason::Load | PinReason::Unfollowable | PinReason::SessionMode));
+        let pinned = self.memory.is_pinned();
+        if !pinned && lease.status == Status::Idle {
+            self.lease = Some(lease);
+            return self.give_back();
+        }
+        if cleanable {
+            tokio::spawn(clean(lease, pinned));
+        }
+    }
+
+    /// Leaves a replica in the middle: what comes next needs the primary.
+    async fn leave_replica(&mut self) -> Result<(), Failure> {
+        if matches!(self.memory.block, Block::None) {
+            if self.unsynced && self.ledger.is_empty() {
+                self.drain_lease().await;
+            }
+            return Ok(());
+        }
+        if !self.memory.may_move() || !self.ledger.is_settled() || self.memory.status != Status::Transaction {
+            return Ok(());
+        }
+        let Block::Open { modes, begin, .. } = self.memory.block.clone() else { return Ok(()) };
+        let Some(lease) = self.lease.as_mut() else { return Ok(()) };
+        if begin.is_empty() {
+            return Ok(());
+        }
+        match lease.ask("COMMIT").await {
+            Ok(_) => self.give_back(),
+            Err(_) => self.drop_lease(),
+        }
+        self.memory.block = Block::Deferred { begin, modes };
+        Ok(())
+    }
+}
+
+/// A cancel is on its way to this server: nobody else may be hit by it.
+async fn settle(mut lease: Lease) {
+    let target = lease.cancel.clone();
+    let arrived = async {
+        loop {
+            let next = target.arrived.notified();
+            if *target.pending.lock() == 0 {
+                break;
+            }
+            next.await;
+        }
+        // The signal may come a moment after the request was taken: let it hit this.
+        lease.ask("SELECT").await
+    };
+    let outcome = tokio::time::timeout(Duration::from_secs(10), arrived).await;
+    let hit = |e: &crate::auth::LoginError| matches!(e, crate::auth::LoginError::ByServer(body) if ErrorFields::parse(body).sqlstate == "57014");
+    match outcome {
+        Ok(Ok(_)) => lease.give_back(),
+        Ok(Err(error)) if hit(&error) => lease.give_back(),
+        _ => {}
+    }
+}
+
+/// Takes away what a session left on its server.
+async fn clean(mut lease: Lease, pinned: bool) {
+    let cleaned = async {
+        if lease.status != Status::Idle {
+            lease.ask("ROLLBACK").await?;
+            lease.settings.on_rollback();
+        }
+        if pinned {
+            lease.ask("DISCARD ALL").await?;
+            lease.statements.clear();
+            lease.settings = Default::default();
+        }
+        Ok::<_, crate::auth::LoginError>(())
+    };
+    if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(10), cleaned).await {
+        if *lease.cancel.pending.lock() > 0 { settle(lease).await } else { lease.give_back() }
+    }
+}
+
+/// What a client is told when nothing takes writes.
+fn no_primary(config: &crate::config::Config) -> Refusal {
+    Refusal::new(
+        sqlstate::CANNOT_CONNECT_NOW,
+        format!(
+            "no primary: waited {} (cluster.primary_wait) for a node that takes writes",
+            humantime::format_duration(config.cluster.primary_wait)
+        ),
+    )
+    .with_hint("Reads go on where replicas are up. See SHOW NODES in the console.")
+}
+
+/// What a client is told of a server's refusal to let us in.
+pub(super) fn refusal_of_login(error: &crate::auth::LoginError) -> Refusal {
+    use crate::auth::LoginError;
+    match error {
+        LoginError::Refused(refusal) => refusal.clone(),
+        LoginError::ByServer(body) => {
+            let fields = ErrorFields::parse(body);
+            Refusal { sqlstate: Cow::Owned(fields.sqlstate), message: fields.message.into(), hint: None }
+        }
+        LoginError::Io(error) => {
+            Refusal::new(sqlstate::CONNECTION_FAILURE, format!("cannot connect to the node: {error}"))
+        }
+    }
+}
+
+impl Session {
+    /// After a refusal by a replica: what it still owes is waited for unseen, then it goes back.
+    pub(super) async fn drain_lease(&mut self) {
+        let Some(lease) = self.lease.as_mut() else { return };
+        if self.unsynced {
+            frontend::put_empty(&mut lease.connection.output, frontend::tag::SYNC);
+            self.ledger.push(Owed::Sync { ours: true });
+            self.unsynced = false;
+        }
+        let drained = tokio::time::timeout(Duration::from_secs(10), self.drain()).await;
+        if matches!(drained, Ok(true)) {
+            self.portals.clear();
+            self.give_back();
+        } else {
+            self.drop_lease();
+        }
+    }
+}

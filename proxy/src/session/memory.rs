@@ -1,0 +1,306 @@
+//! What a session remembers between its statements. No I/O, no clock.
+
+use crate::cluster::SessionFreshness;
+use crate::server::Reported;
+use crate::session::prepared::Prepared;
+use crate::session::settings::Track;
+use crate::wire::backend::Status;
+use bytes::Bytes;
+use router_rules::hint::Consistency;
+use router_rules::statement::{Footprint, Isolation};
+use router_rules::{Classified, PinReason, Scope, SessionEffect, Target, TransactionModes, TransactionStep};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One session's memory.
+#[derive(Debug)]
+pub struct Memory {
+    /// Its settings, through transactions and savepoints.
+    pub settings: Track,
+    /// What the client was last told by ParameterStatus.
+    pub reported: Reported,
+    /// `search_path` and isolation where the session has not set them.
+    pub defaults: Defaults,
+    /// What a SQL text means for this session.
+    pub scope: Arc<Scope>,
+    /// The settings that `scope` was made of.
+    pub scope_settings: u64,
+    /// The client's prepared statements by name; the unnamed one under the empty name.
+    pub statements: HashMap<Bytes, Arc<Prepared>, foldhash::fast::RandomState>,
+    /// The transaction block, if any.
+    pub block: Block,
+    /// As the server last said, or as we said in its stead.
+    pub status: Status,
+    /// Why the session keeps its server.
+    pub pins: Vec<PinReason>,
+    /// Something happened that may have ended what a pin is for.
+    pub maybe_unpinned: bool,
+    /// What it wrote and read.
+    pub freshness: SessionFreshness,
+    /// What the transaction under way may have written.
+    pub written: Footprint,
+    /// The transaction under way changed the schema.
+    pub schema_changed: bool,
+    /// An error came since the last time the server was ready.
+    pub failed: bool,
+    /// What `SET pgweir.…` asked for.
+    pub wishes: Wishes,
+    /// `SHOW pgweir.last_route`.
+    pub last_route: String,
+}
+
+/// What the server says where the session has not set anything.
+#[derive(Debug, Clone, Default)]
+pub struct Defaults {
+    /// `search_path`.
+    pub search_path: String,
+    /// `default_transaction_isolation`.
+    pub isolation: String,
+    /// `default_transaction_read_only` is on.
+    pub read_only: bool,
+}
+
+/// A transaction block.
+#[derive(Debug, Clone, Default)]
+pub enum Block {
+    /// None.
+    #[default]
+    None,
+    /// The client was told that it is in one; no server has heard of it yet.
+    Deferred {
+        /// The client's Query with BEGIN, to be sent ahead of the first statement.
+        begin: Bytes,
+        /// What it asked for.
+        modes: TransactionModes,
+    },
+    /// On a server.
+    Open {
+        /// Where.
+        on: Target,
+        /// What it asked for.
+        modes: TransactionModes,
+        /// The BEGIN, in case it may go on elsewhere.
+        begin: Bytes,
+    },
+}
+
+/// `SET pgweir.…`, understood.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// `pgweir.consistency`
+    pub consistency: Option<Consistency>,
+    /// `pgweir.max_lag`
+    pub max_lag: Option<Duration>,
+    /// `pgweir.route`
+    pub route: Option<Target>,
+    /// `pgweir.trace`
+    pub trace: bool,
+}
+
+impl Wishes {
+    /// Whether `value` is one that `name` can have; the message says which are.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(name: &str, value: &str) -> Result<(), String> {
+        Wishes::default().set(name, Some(value))
+    }
+
+    /// Takes a setting over; `None` takes it back to the default.
+    ///
+    /// # Errors
+    /// What is wrong with the value.
+    pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), String> {
+        let wrong = |wanted: &str| {
+            Err(format!(
+                "invalid value for parameter \"{name}\": \"{}\" (one of: {wanted})",
+                value.unwrap_or("")
+            ))
+        };
+        match name {
+            "pgweir.consistency" => match value.map(str::parse).transpose() {
+                Ok(level) => self.consistency = level,
+                Err(()) => return wrong("eventual, session, proxy, global"),
+            },
+            "pgweir.max_lag" => match value.map(humantime::parse_duration).transpose() {
+                Ok(lag) => self.max_lag = lag,
+                Err(_) => return wrong("a duration such as 500ms, 5s, 1m"),
+            },
+            "pgweir.route" => match value {
+                None | Some("auto") => self.route = None,
+                Some("primary") => self.route = Some(Target::Primary),
+                Some("replica") => self.route = Some(Target::Replica),
+                Some(_) => return wrong("auto, primary, replica"),
+            },
+            "pgweir.trace" => match value.map(str::to_ascii_lowercase).as_deref() {
+                None | Some("off" | "false" | "no" | "0") => self.trace = false,
+                Some("on" | "true" | "yes" | "1") => self.trace = true,
+                Some(_) => return wrong("on, off"),
+            },
+            "pgweir.min_lsn" => {}
+            _ => {
+                return Err(format!(
+                    "unrecognized configuration parameter \"{name}\" (pgweir knows consistency, max_lag, route, trace, min_lsn)"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Memory {
+    /// True when the session must keep its server.
+    pub fn is_pinned(&self) -> bool {
+        !self.pins.is_empty()
+    }
+
+    /// Pins it.
+    pub fn pin(&mut self, reason: PinReason) {
+        if !self.pins.contains(&reason) {
+            self.pins.push(reason);
+        }
+    }
+
+    /// The transaction about to begin is SERIALIZABLE unless it says otherwise.
+    pub fn default_serializable(&self) -> bool {
+        let isolation = self.settings.now().value("default_transaction_isolation");
+        isolation.unwrap_or(&self.defaults.isolation).eq_ignore_ascii_case("serializable")
+    }
+
+    /// The transaction about to begin is READ ONLY unless it says otherwise.
+    pub fn default_read_only(&self) -> bool {
+        match self.settings.now().value("default_transaction_read_only") {
+            Some(value) => matches!(value.to_ascii_lowercase().as_str(), "on" | "true" | "yes" | "1"),
+            None => self.defaults.read_only,
+        }
+    }
+
+    /// In a block that may run on a replica: READ ONLY and not SERIALIZABLE.
+    pub fn in_read_only_block(&self) -> bool {
+        let modes = match &self.block {
+            Block::None => return false,
+            Block::Deferred { modes, .. } | Block::Open { modes, .. } => modes,
+        };
+        let serializable = match modes.isolation {
+            Some(isolation) => isolation == Isolation::Serializable,
+            None => self.default_serializable(),
+        };
+        modes.read_only.unwrap_or_else(|| self.default_read_only()) && !serializable
+    }
+
+    /// A read-only block on a replica whose next statement may as well see a later snapshot elsewhere.
+    pub fn may_move(&self) -> bool {
+        matches!(
+            &self.block,
+            Block::Open { on: Target::Replica, modes, .. }
+                if !matches!(modes.isolation, Some(Isolation::RepeatableRead | Isolation::Serializable))
+        ) && !self.defaults.isolation.eq_ignore_ascii_case("repeatable read")
+    }
+
+    /// A statement succeeded: what it does to the transaction. `command` is the server's command tag.
+    pub fn on_step(&mut self, step: &TransactionStep, command: &[u8], server: &mut Track) {
+        let tracks = [&mut self.settings, server];
+        match step {
+            TransactionStep::Begin(modes) => {
+                // A second BEGIN is a warning, not a beginning.
+                if matches!(self.block, Block::None) {
+                    self.block = Block::Open { on: Target::Primary, modes: *modes, begin: Bytes::new() };
+                    tracks.into_iter().for_each(Track::on_commit);
+                }
+            }
+            TransactionStep::Commit { .. } | TransactionStep::PrepareTransaction
+                if command != b"ROLLBACK" =>
+            {
+                tracks.into_iter().for_each(Track::on_commit);
+            }
+            TransactionStep::Commit { .. }
+            | TransactionStep::PrepareTransaction
+            | TransactionStep::Rollback { .. } => {
+                tracks.into_iter().for_each(Track::on_rollback);
+                self.written = Footprint::none();
+                self.schema_changed = false;
+                self.maybe_unpinned = true;
+            }
+            TransactionStep::Savepoint(name) => tracks.into_iter().for_each(|t| t.on_savepoint(name)),
+            TransactionStep::Release(name) => tracks.into_iter().for_each(|t| t.on_release(name)),
+            TransactionStep::RollbackTo(name) => tracks.into_iter().for_each(|t| t.on_rollback_to(name)),
+        }
+    }
+
+    /// A statement with this effect succeeded.
+    pub fn on_effect(&mut self, effect: &SessionEffect) {
+        self.settings.on_effect(effect);
+        match effect {
+            SessionEffect::Set { name, value, local: false, .. } if name.starts_with("pgweir.") => {
+                // Checked before it was sent.
+                let _ = self.wishes.set(name, value.as_deref());
+                if name == "pgweir.min_lsn" {
+                    let _ = self.freshness.set_min_lsn(value.as_deref().unwrap_or(""));
+                }
+            }
+            SessionEffect::Reset { name, .. } if name.starts_with("pgweir.") => {
+                let _ = self.wishes.set(name, None);
+            }
+            SessionEffect::SetTransaction(asked) => {
+                if let Block::Open { modes, .. } = &mut self.block {
+                    modes.read_only = asked.read_only.or(modes.read_only);
+                    modes.isolation = asked.isolation.or(modes.isolation);
+                    modes.deferrable = asked.deferrable.or(modes.deferrable);
+                }
+            }
+            SessionEffect::ResetAll => self.wishes = Wishes::default(),
+            SessionEffect::DiscardAll => {
+                self.wishes = Wishes::default();
+                self.statements.clear();
+                self.pins.retain(|p| matches!(p, PinReason::SessionMode | PinReason::Replication));
+            }
+            SessionEffect::DeallocateAll => {
+                self.statements.clear();
+                self.maybe_unpinned = true;
+            }
+            SessionEffect::Deallocate(name) => {
+                self.statements.remove(name.as_bytes());
+                self.maybe_unpinned = true;
+            }
+            SessionEffect::Prepare(_) => self.pin(PinReason::SqlPrepare),
+            SessionEffect::DiscardSome | SessionEffect::MayUnpin => self.maybe_unpinned = true,
+            _ => {}
+        }
+    }
+
+    /// A statement is about to be sent: what it pins, it pins even if it fails half-way.
+    pub fn on_sent(&mut self, classified: &Classified) {
+        self.written = self.written.union(&classified.writes);
+        for statement in &classified.statements {
+            self.schema_changed |= matches!(statement.kind, router_rules::statement::Kind::Ddl);
+            for effect in &statement.effects {
+                if let SessionEffect::Pin(reason) = effect {
+                    self.pin(*reason);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_know_their_values() {
+        assert!(Wishes::check("pgweir.consistency", "global").is_ok());
+        assert!(Wishes::check("pgweir.consistency", "strong").unwrap_err().contains("eventual"));
+        assert!(Wishes::check("pgweir.max_lag", "5s").is_ok());
+        assert!(Wishes::check("pgweir.tracing", "on").unwrap_err().contains("unrecognized"));
+    }
+
+    #[test]
+    fn a_wish_is_taken_back_by_reset() {
+        let mut wishes = Wishes::default();
+        wishes.set("pgweir.trace", Some("on")).unwrap();
+        assert!(wishes.trace);
+        wishes.set("pgweir.trace", None).unwrap();
+        assert!(!wishes.trace);
+    }
+}

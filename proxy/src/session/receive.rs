@@ -1,0 +1,202 @@
+//! Step one: what was asked.
+//!
+//! A request is a Query, a function call, or a run of extended-protocol messages up to Sync or
+//! Flush. Requests are gathered whole so that they can be looked into, up to a bound: what is
+//! longer is cut where it may be cut, and its rest streams.
+
+use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, STATEMENT_BYTES_MAX};
+use crate::wire::frame::{self, FrameError};
+use crate::wire::frontend::tag;
+use bytes::{Buf, Bytes, BytesMut};
+
+/// What the client asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What kind of request it is.
+    pub kind: Kind,
+    /// Its frames as they came; the last one may be incomplete.
+    pub frames: Bytes,
+    /// Bytes of the last frame that have not come yet: they stream.
+    pub left: usize,
+}
+
+/// Kinds of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A Query.
+    Query,
+    /// Extended-protocol messages.
+    Batch(End),
+    /// The fast-path function call.
+    FunctionCall,
+    /// Farewell.
+    Terminate,
+}
+
+/// Where a batch ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With a Sync.
+    Sync,
+    /// With a Flush.
+    Flush,
+    /// Because it is long: more of it follows.
+    More,
+}
+
+/// Takes the next request out of what has been received; `None` while it is incomplete.
+///
+/// # Errors
+/// A frame that cannot be, or a message type that no client sends.
+pub fn next_request(input: &mut BytesMut) -> Result<Option<Request>, Violation> {
+    let mut at = 0;
+    loop {
+        let Some((kind, total)) = frame::header(&input[at..], MESSAGE_BYTES_MAX)? else { return Ok(None) };
+        let have = input.len() - at;
+        let whole = have >= total;
+        match kind {
+            tag::QUERY | tag::FUNCTION_CALL | tag::TERMINATE if at > 0 => {
+                return Ok(Some(batch(input, at, 0, End::More)));
+            }
+            tag::QUERY | tag::FUNCTION_CALL => {
+                let gathered_max = if kind == tag::QUERY { STATEMENT_BYTES_MAX } else { REQUEST_BYTES_MAX };
+                if !whole && (total <= gathered_max || have < REQUEST_BYTES_MAX) {
+                    return Ok(None);
+                }
+                let kind = if kind == tag::QUERY { Kind::Query } else { Kind::FunctionCall };
+                let length = total.min(have);
+                let frames = input.split_to(length).freeze();
+                return Ok(Some(Request { kind, frames, left: total - length }));
+            }
+            tag::TERMINATE => {
+                return Ok(Some(Request { kind: Kind::Terminate, frames: Bytes::new(), left: 0 }));
+            }
+            // COPY data that was on its way when the COPY failed: Postgres ignores it too.
+            tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL if at == 0 => {
+                if !whole {
+                    if total > REQUEST_BYTES_MAX {
+                        return Err(Violation::StrayCopy);
+                    }
+                    return Ok(None);
+                }
+                input.advance(total);
+                continue;
+            }
+            tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {
+                return Ok(Some(batch(input, at, 0, End::More)));
+            }
+            tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE => {
+                if !whole {
+                    let streams =
+                        kind == tag::BIND && total > REQUEST_BYTES_MAX && have >= REQUEST_BYTES_MAX / 4;
+                    if streams {
+                        let length = input.len();
+                        return Ok(Some(batch(input, length, total - have, End::More)));
+                    }
+                    if kind == tag::PARSE && total > STATEMENT_BYTES_MAX {
+                        return Err(Violation::ParseTooLong);
+                    }
+                    if at > 0 && total > REQUEST_BYTES_MAX {
+                        return Ok(Some(batch(input, at, 0, End::More)));
+                    }
+                    return Ok(None);
+                }
+                at += total;
+                if at >= REQUEST_BYTES_MAX {
+                    return Ok(Some(batch(input, at, 0, End::More)));
+                }
+            }
+            tag::SYNC | tag::FLUSH => {
+                if !whole {
+                    return Ok(None);
+                }
+                let end = if kind == tag::SYNC { End::Sync } else { End::Flush };
+                return Ok(Some(batch(input, at + total, 0, end)));
+            }
+            other => return Err(Violation::UnknownType(other)),
+        }
+    }
+}
+
+fn batch(input: &mut BytesMut, length: usize, left: usize, end: End) -> Request {
+    Request { kind: Kind::Batch(end), frames: input.split_to(length).freeze(), left }
+}
+
+/// The client broke the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// As Postgres says it.
+    #[error("invalid frontend message type {0}")]
+    UnknownType(u8),
+    /// A length that cannot be.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    /// A statement to be prepared that is longer than we look into.
+    #[error("a statement to be prepared is longer than {STATEMENT_BYTES_MAX} bytes")]
+    ParseTooLong,
+    /// A huge CopyData without a COPY.
+    #[error("unexpected COPY data")]
+    StrayCopy,
+}
+
+/// The frames of a request, one by one; the last may be incomplete (only of a request with bytes left).
+pub fn frames(bytes: &Bytes) -> impl Iterator<Item = (u8, Bytes)> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let (kind, total) = frame::header(&bytes[at..], MESSAGE_BYTES_MAX).ok()??;
+        let end = (at + total).min(bytes.len());
+        let body = bytes.slice(at + frame::HEADER_BYTES..end);
+        at = end;
+        Some((kind, body))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frontend as put;
+
+    fn input(build: impl FnOnce(&mut BytesMut)) -> BytesMut {
+        let mut bytes = BytesMut::new();
+        build(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_batch_ends_with_its_sync_and_leaves_the_next_one() {
+        let mut bytes = input(|b| {
+            put::put_parse(b, b"", b"SELECT 1", &[0, 0]);
+            put::put_empty(b, tag::SYNC);
+            put::put_query(b, b"SELECT 2");
+        });
+        let first = next_request(&mut bytes).unwrap().unwrap();
+        assert_eq!(first.kind, Kind::Batch(End::Sync));
+        assert_eq!(frames(&first.frames).map(|f| f.0).collect::<Vec<_>>(), [b'P', b'S']);
+        assert_eq!(next_request(&mut bytes).unwrap().unwrap().kind, Kind::Query);
+        assert!(next_request(&mut bytes).unwrap().is_none());
+    }
+
+    #[test]
+    fn half_a_message_is_waited_for() {
+        let mut whole = input(|b| put::put_query(b, b"SELECT 1"));
+        for cut in 0..whole.len() {
+            assert!(next_request(&mut BytesMut::from(&whole[..cut])).unwrap().is_none());
+        }
+        assert!(next_request(&mut whole).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_huge_bind_streams_behind_its_names() {
+        let mut bytes = input(|b| put::put_bind(b, b"", b"s", &vec![0; 2 * REQUEST_BYTES_MAX]));
+        let total = bytes.len();
+        bytes.truncate(REQUEST_BYTES_MAX);
+        let request = next_request(&mut bytes).unwrap().unwrap();
+        assert_eq!((request.kind, request.left), (Kind::Batch(End::More), total - REQUEST_BYTES_MAX));
+    }
+
+    #[test]
+    fn an_unknown_message_is_refused_as_postgres_does() {
+        let mut bytes = BytesMut::from(&b"!\0\0\0\x04"[..]);
+        assert_eq!(next_request(&mut bytes).unwrap_err(), Violation::UnknownType(b'!'));
+    }
+}

@@ -1,0 +1,491 @@
+//! Step five, the way back: bytes pass.
+//!
+//! Of a server's messages only the headers are read, and the bodies of the few that say something
+//! to us. What is the client's moves in runs; rows are never looked into.
+
+use crate::limits::{AHEAD_BYTES_MAX, MESSAGE_BYTES_MAX};
+use crate::session::Session;
+use crate::session::failure::Failure;
+use crate::session::ledger::{Fate, News, Owed};
+use crate::session::memory::Block;
+use crate::session::receive::{End, Kind, Request};
+use crate::session::reroute::Cause;
+use crate::wire::backend::{self, Status, tag};
+use crate::wire::frame::{self, HEADER_BYTES};
+use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
+use bytes::{Buf, BytesMut};
+use std::future::poll_fn;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+/// How a request ended.
+#[derive(Debug)]
+pub enum Relayed {
+    /// Answered, or under way as far as it can be.
+    Done,
+    /// The server refused it before the client saw anything of an answer.
+    Refused(Cause),
+}
+
+/// Who woke the session.
+#[derive(Debug)]
+pub enum Woke {
+    /// The client sent something.
+    Client,
+    /// The client is gone.
+    ClientGone,
+    /// The server sent something.
+    Server,
+    /// The server is gone.
+    ServerGone(io::Error),
+}
+
+impl Session {
+    /// Carries the request to its end: all that it is owed, or as far as the client has asked.
+    pub(super) async fn relay(&mut self, request: &Request) -> Result<Relayed, Failure> {
+        let mut left = request.left;
+        let query_limit = self.weir.config.load().limits.query;
+        let deadline = query_limit.map(|limit| tokio::time::Instant::now() + limit);
+        let mut overdue = false;
+        loop {
+            left = self.stream_rest(left);
+            if left == 0 && self.is_answered(request) {
+                return Ok(Relayed::Done);
+            }
+            let woke = match deadline {
+                Some(deadline) if !overdue => match tokio::time::timeout_at(deadline, self.woke()).await {
+                    Ok(woke) => woke?,
+                    Err(_) => {
+                        overdue = true;
+                        self.cancel_running();
+                        continue;
+                    }
+                },
+                _ => self.woke().await?,
+            };
+            match woke {
+                Woke::Server => {
+                    if let Some(cause) = self.take_replies()? {
+                        return Ok(Relayed::Refused(cause));
+                    }
+                    self.pass_copy_data()?;
+                }
+                Woke::Client => self.pass_copy_data()?,
+                Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
+                Woke::ServerGone(error) => {
+                    if self.held_from.is_some() && left == 0 {
+                        tracing::info!(node = self.node_name(), %error, "server lost before it answered");
+                        return Ok(Relayed::Refused(Cause::Lost));
+                    }
+                    return Err(self.server_failure(error));
+                }
+            }
+        }
+    }
+
+    fn is_answered(&self, request: &Request) -> bool {
+        if self.unsynced {
+            // What follows goes to the same server: no need to wait for the answers in between.
+            let goes_on = self.held_from.is_none() && !self.copy_in && request.kind != Kind::Batch(End::Sync);
+            return goes_on || (self.ledger.is_empty() && self.passing == 0);
+        }
+        self.ledger.is_settled() && self.passing == 0
+    }
+
+    /// Waits, within the limits for clients that do nothing.
+    pub(super) async fn woke_in_time(&mut self) -> Result<Woke, Failure> {
+        let (limit, code, text, name) = {
+            let config = self.weir.config.load();
+            if self.memory.status == Status::Idle {
+                (
+                    config.limits.client_idle,
+                    sqlstate::IDLE_SESSION_TIMEOUT,
+                    "terminating connection due to idle-session timeout",
+                    "limits.client_idle",
+                )
+            } else {
+                (
+                    config.limits.transaction_idle,
+                    sqlstate::IDLE_IN_TRANSACTION_TIMEOUT,
+                    "terminating connection due to idle-in-transaction timeout",
+                    "limits.transaction_idle",
+                )
+            }
+        };
+        let card = self.card.clone();
+        let idle = self.memory.status == Status::Idle && !self.unsynced;
+        let kill = async {
+            if card.killed.load(Ordering::Relaxed) && idle {
+                return;
+            }
+            loop {
+                card.kill.notified().await;
+                if idle {
+                    return;
+                }
+            }
+        };
+        let limited = async {
+            match limit {
+                Some(limit) => tokio::time::timeout(limit, self.woke()).await,
+                None => Ok(self.woke().await),
+            }
+        };
+        tokio::select! {
+            biased;
+            woke = limited => woke.unwrap_or_else(|_| {
+                let hint = format!("{name} of pgweir is over.");
+                Err(Failure::Fatal(Refusal::new(code, text).with_hint(hint)))
+            }),
+            () = kill => Err(Failure::Fatal(Refusal::new(
+                sqlstate::ADMIN_SHUTDOWN,
+                "terminating connection due to administrator command",
+            ))),
+        }
+    }
+
+    /// Waits until either side has something, writing meanwhile what waits to be written.
+    ///
+    /// Cancel-safe: all state is in the connections' buffers.
+    async fn woke(&mut self) -> Result<Woke, Failure> {
+        poll_fn(|cx| {
+            if let Some(lease) = self.lease.as_mut()
+                && let Poll::Ready(Err(error)) = lease.connection.poll_flush(cx)
+            {
+                return Poll::Ready(Ok(Woke::ServerGone(error)));
+            }
+            if self.held_from.is_none()
+                && let Poll::Ready(Err(error)) = self.client.poll_flush(cx)
+            {
+                return Poll::Ready(Err(Failure::Client(error)));
+            }
+            if let Some(lease) = self.lease.as_mut()
+                && !self.client.is_backlogged()
+            {
+                match lease.connection.poll_fill(cx) {
+                    Poll::Ready(Ok(0)) => {
+                        return Poll::Ready(Ok(Woke::ServerGone(io::ErrorKind::UnexpectedEof.into())));
+                    }
+                    Poll::Ready(Ok(_)) => return Poll::Ready(Ok(Woke::Server)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Ok(Woke::ServerGone(error))),
+                    Poll::Pending => {}
+                }
+            }
+            let server_is_full = self.lease.as_ref().is_some_and(|l| l.connection.is_backlogged());
+            let ahead =
+                self.lease.is_some() && self.client.input.len() >= AHEAD_BYTES_MAX && !self.ledger.is_empty();
+            if !server_is_full && (!ahead || self.copy_in) {
+                match self.client.poll_fill(cx) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::ClientGone)),
+                    Poll::Ready(Ok(_)) => return Poll::Ready(Ok(Woke::Client)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Client(error))),
+                    Poll::Pending => {}
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Takes what the server sent: the client's share moves to the client's output.
+    /// `Some`: the request may be run again elsewhere, and its answer so far is forgotten.
+    pub(super) fn take_replies(&mut self) -> Result<Option<Cause>, Failure> {
+        let Some(lease) = self.lease.as_mut() else { return Ok(None) };
+        let mut input = std::mem::take(&mut lease.connection.input);
+        let taken = self.take_from(&mut input);
+        if let Some(lease) = self.lease.as_mut() {
+            lease.connection.input = input;
+        }
+        let cause = taken?;
+        if self.held_result && cause.is_none() {
+            self.held_from = None;
+        }
+        Ok(cause)
+    }
+
+    fn take_from(&mut self, input: &mut BytesMut) -> Result<Option<Cause>, Failure> {
+        // Bytes at the front of `input` that are the client's and have not been moved yet.
+        let mut run = self.passing.min(input.len());
+        self.passing -= run;
+        loop {
+            let rest = &input[run..];
+            let header = frame::header(rest, MESSAGE_BYTES_MAX);
+            let Some((kind, total)) =
+                header.map_err(|_| self.out_of_step(rest.first().copied().unwrap_or(0)))?
+            else {
+                break;
+            };
+            let is_data = matches!(kind, tag::DATA_ROW | tag::COPY_DATA);
+            if is_data && self.ledger.passes_rows() {
+                let here = total.min(rest.len());
+                run += here;
+                self.passing = total - here;
+                self.held_result = true;
+                continue;
+            }
+            if rest.len() < total {
+                break;
+            }
+            let body = &rest[HEADER_BYTES..total];
+            let (fate, news) = match self.ledger.on_reply(kind, body) {
+                Ok(reply) => reply,
+                Err(error) => return Err(Failure::OutOfStep { node: self.node_name().to_owned(), error }),
+            };
+            let mut fate = fate;
+            match kind {
+                tag::PARAMETER_STATUS => fate = self.on_parameter(body),
+                tag::ERROR if fate != Fate::Swallow => {
+                    if let Some(cause) = self.on_error(body)? {
+                        input.advance(run + total);
+                        return Ok(Some(cause));
+                    }
+                }
+                tag::COMMAND_COMPLETE
+                | tag::EMPTY_QUERY
+                | tag::PORTAL_SUSPENDED
+                | tag::COPY_OUT
+                | tag::COPY_IN
+                | tag::COPY_BOTH
+                | tag::FUNCTION_CALL
+                | tag::READY_FOR_QUERY
+                    if fate == Fate::Pass =>
+                {
+                    self.held_result = true;
+                }
+                _ => {}
+            }
+            let command = if kind == tag::COMMAND_COMPLETE { backend::command_tag(body) } else { None };
+            self.remember(news, command.unwrap_or_default(), body)?;
+            match fate {
+                Fate::Pass => run += total,
+                Fate::Swallow | Fate::Replace => {
+                    self.client.output.extend_from_slice(&input[..run]);
+                    input.advance(run + total);
+                    run = 0;
+                    if fate == Fate::Replace {
+                        self.client.output.extend_from_slice(&self.ledger.replacement);
+                    }
+                }
+            }
+            if self.ledger.has_instead() {
+                self.client.output.extend_from_slice(&input[..run]);
+                input.advance(run);
+                run = 0;
+                self.ledger.give_instead(&mut self.client.output);
+            }
+        }
+        if run == input.len() && self.client.output.is_empty() && run > 0 {
+            // The usual end: the whole buffer is the client's, so it changes hands.
+            std::mem::swap(&mut self.client.output, input);
+        } else {
+            self.client.output.extend_from_slice(&input[..run]);
+            input.advance(run);
+        }
+        Ok(None)
+    }
+
+    /// An error for the client. `Some`: not for the client after all.
+    fn on_error(&mut self, body: &[u8]) -> Result<Option<Cause>, Failure> {
+        let fields = ErrorFields::parse(body);
+        self.copy_in = false;
+        self.memory.failed = true;
+        self.undo_skipped();
+        let cause = Cause::of(&fields);
+        if cause == Some(Cause::StalePlan)
+            && let Some(lease) = self.lease.as_mut()
+        {
+            for key in self.bound.drain(..) {
+                lease.statements.doom(key);
+            }
+        }
+        let retry_here = self.on == router_rules::Target::Replica || cause == Some(Cause::StalePlan);
+        if let (Some(cause), Some(from), true) = (cause, self.held_from, retry_here) {
+            self.client.output.truncate(from);
+            self.held_from = None;
+            self.memory.failed = false;
+            return Ok(Some(cause));
+        }
+        self.held_result = true;
+        if fields.is_fatal() {
+            self.client.output.reserve(body.len() + HEADER_BYTES);
+            frame::put(&mut self.client.output, tag::ERROR, |out| out.extend_from_slice(body));
+            return Err(Failure::ServerSaidGoodbye);
+        }
+        Ok(None)
+    }
+
+    /// A setting that the server reports: the client hears of it when it is news to it.
+    fn on_parameter(&mut self, body: &[u8]) -> Fate {
+        let Some((name, value)) = backend::parameter_status(body) else { return Fate::Swallow };
+        let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        if let Some(lease) = self.lease.as_mut() {
+            lease.reported.insert(name.to_string(), value.to_string());
+            if !self.ledger.is_ours() {
+                lease.settings.on_reported(&name, &value);
+            }
+        }
+        if !self.ledger.is_ours() {
+            self.memory.settings.on_reported(&name, &value);
+        }
+        if name == "application_name" {
+            value.as_ref().clone_into(&mut self.card.application_name.lock());
+        }
+        // The client talks to the primary, as far as it is concerned.
+        if name == "in_hot_standby" || self.memory.reported.get(name.as_ref()).is_some_and(|v| *v == *value) {
+            return Fate::Swallow;
+        }
+        self.memory.reported.insert(name.into_owned(), value.into_owned());
+        Fate::Pass
+    }
+
+    /// Moves COPY data (and the end of it) from the client to the server while the server takes it.
+    fn pass_copy_data(&mut self) -> Result<(), Failure> {
+        while self.copy_in {
+            let Some((kind, total)) = self.copy_frame() else { return Ok(()) };
+            let have = self.client.input.len().min(total);
+            let streams = kind == frontend::tag::COPY_DATA;
+            if have < total && !streams {
+                return Ok(());
+            }
+            let Some(lease) = self.lease.as_mut() else { return Ok(()) };
+            match kind {
+                frontend::tag::COPY_DATA => {
+                    if have < total {
+                        // The rest of this frame follows with the next reads.
+                        if have < crate::limits::READ_BYTES {
+                            return Ok(());
+                        }
+                        let out = &mut lease.connection.output;
+                        // A long frame is cut into shorter ones: COPY data has no frame of its own.
+                        let part = have - HEADER_BYTES;
+                        frame::put(out, kind, |out| {
+                            out.extend_from_slice(&self.client.input[HEADER_BYTES..have]);
+                        });
+                        self.client.input.advance(part);
+                        let rest = (total - 1 - part) as u32;
+                        self.client.input[0] = kind;
+                        self.client.input[1..5].copy_from_slice(&rest.to_be_bytes());
+                        return Ok(());
+                    }
+                    lease.connection.output.extend_from_slice(&self.client.input[..total]);
+                }
+                frontend::tag::COPY_DONE | frontend::tag::COPY_FAIL => {
+                    lease.connection.output.extend_from_slice(&self.client.input[..total]);
+                    self.copy_in = false;
+                }
+                frontend::tag::FLUSH | frontend::tag::SYNC => {
+                    // Ignored by the server while it copies.
+                }
+                other => {
+                    let refusal = Refusal::new(
+                        sqlstate::PROTOCOL_VIOLATION,
+                        format!("unexpected message type 0x{other:02X} during COPY from stdin"),
+                    );
+                    return Err(Failure::Fatal(refusal));
+                }
+            }
+            self.client.input.advance(total);
+        }
+        // Behind the end of the data comes the Sync of the extended protocol.
+        Ok(())
+    }
+
+    /// Moves what has come of the request's last frame; returns how much is still to come.
+    fn stream_rest(&mut self, left: usize) -> usize {
+        if left == 0 {
+            return 0;
+        }
+        let Some(lease) = self.lease.as_mut() else { return left };
+        if lease.connection.is_backlogged() {
+            return left;
+        }
+        let here = self.client.input.split_to(left.min(self.client.input.len()));
+        lease.connection.output.extend_from_slice(&here);
+        left - here.len()
+    }
+
+    /// Waits, unseen by the client, until the server owes nothing. False when that cannot be had.
+    pub(super) async fn drain(&mut self) -> bool {
+        let from = self.client.output.len();
+        while !self.ledger.is_settled() || self.passing > 0 {
+            let Some(lease) = self.lease.as_mut() else { return false };
+            if lease.connection.flush().await.is_err() {
+                return false;
+            }
+            if lease.connection.input.is_empty() && !matches!(lease.connection.fill().await, Ok(n) if n > 0) {
+                return false;
+            }
+            let before = lease.connection.input.len();
+            self.held_from = None;
+            if !matches!(self.take_replies(), Ok(None)) {
+                return false;
+            }
+            self.client.output.truncate(from);
+            // What is left is an incomplete message: more must come.
+            if let Some(lease) = self.lease.as_mut()
+                && lease.connection.input.len() == before
+                && !matches!(lease.connection.fill().await, Ok(n) if n > 0)
+            {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The statement has taken too long: the server is asked to stop it, and says so to the client.
+    fn cancel_running(&self) {
+        if let Some(target) = self.card.start_cancel() {
+            super::startup::send_cancel(self.weir.clone(), target);
+        }
+    }
+
+    pub(super) fn server_failure(&mut self, error: io::Error) -> Failure {
+        let node = self.node_name().to_owned();
+        if let Some(lease) = self.lease.as_ref() {
+            self.weir.cluster.suspect(&lease.node);
+        }
+        self.memory_of_writes_in_doubt();
+        self.drop_lease();
+        Failure::Server { node, error }
+    }
+
+    fn out_of_step(&self, tag: u8) -> Failure {
+        Failure::OutOfStep { node: self.node_name().to_owned(), error: super::ledger::OutOfStep { tag } }
+    }
+
+    /// Asks the server whether what the session is pinned for is still there.
+    pub(super) async fn ask_whether_clean(&mut self) -> Result<(), Failure> {
+        self.memory.maybe_unpinned = false;
+        let Some(lease) = self.lease.as_mut() else { return Ok(()) };
+        frontend::put_query(&mut lease.connection.output, super::remember::UNPIN_SQL.as_bytes());
+        self.ledger.push(Owed::Ours(super::ledger::Ours::Unpin));
+        while !self.ledger.is_settled() {
+            match self.woke().await? {
+                Woke::Server => drop(self.take_replies()?),
+                Woke::Client => {}
+                Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
+                Woke::ServerGone(error) => return Err(self.server_failure(error)),
+            }
+            if self.client.input.len() >= AHEAD_BYTES_MAX {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        self.judge_pins();
+        Ok(())
+    }
+
+    /// True while the block is open on a server.
+    pub(super) fn in_open_block(&self) -> bool {
+        matches!(self.memory.block, Block::Open { .. })
+    }
+
+    pub(super) fn on_news(&mut self, news: &News) {
+        if let News::CopyIn { by_execute } = news {
+            self.copy_in = true;
+            // The Sync that came with it owes nothing any more: the client sends another.
+            self.unsynced |= by_execute;
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Step six: what do we know now.
+
+use crate::session::Session;
+use crate::session::failure::Failure;
+use crate::session::ledger::{News, Ours};
+use crate::session::memory::Block;
+use crate::wire::backend::{self, Status};
+use crate::wire::{ErrorFields, Refusal};
+use router_rules::statement::Footprint;
+use router_rules::{PinReason, SessionEffect, TransactionStep};
+
+/// What a session may have left on its server, one boolean for each kind, in the order of [`PINS`].
+pub const UNPIN_SQL: &str = "SELECT \
+    EXISTS(SELECT FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()) \
+    OR EXISTS(SELECT FROM pg_catalog.pg_proc WHERE pronamespace = pg_catalog.pg_my_temp_schema()) \
+    OR EXISTS(SELECT FROM pg_catalog.pg_type WHERE typnamespace = pg_catalog.pg_my_temp_schema()),\
+    EXISTS(SELECT FROM pg_catalog.pg_listening_channels()),\
+    EXISTS(SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()),\
+    EXISTS(SELECT FROM pg_catalog.pg_cursors WHERE is_holdable),\
+    EXISTS(SELECT FROM pg_catalog.pg_prepared_statements WHERE name OPERATOR(pg_catalog.!~) '^pgweir_[0-9a-f]+$' AND name OPERATOR(pg_catalog.<>) '')";
+
+/// The pins that [`UNPIN_SQL`] can tell.
+const PINS: [PinReason; 5] = [
+    PinReason::TemporaryTable,
+    PinReason::Listen,
+    PinReason::AdvisoryLock,
+    PinReason::HoldCursor,
+    PinReason::SqlPrepare,
+];
+
+impl Session {
+    /// A reply told us something.
+    pub(super) fn remember(&mut self, news: News, command: &[u8], body: &[u8]) -> Result<(), Failure> {
+        self.on_news(&news);
+        match news {
+            News::None | News::CopyIn { .. } | News::CopyBoth | News::Error => {}
+            News::Complete { of, index } => {
+                let statement = &of.statements[index];
+                for effect in &statement.effects {
+                    self.on_effect(effect);
+                }
+                if let Some(step) = &statement.transaction {
+                    self.on_step(step, command);
+                }
+            }
+            News::OursFailed(Ours::Settings) => {
+                let fields = ErrorFields::parse(body);
+                let refusal = Refusal {
+                    sqlstate: fields.sqlstate.into(),
+                    message: format!(
+                        "the session's settings cannot be brought to another server: {}",
+                        fields.message
+                    )
+                    .into(),
+                    hint: None,
+                };
+                return Err(Failure::Fatal(refusal));
+            }
+            News::OursFailed(_) => {}
+            News::OursRow(Ours::Unpin) => {
+                let row = backend::data_row(body).unwrap_or_default();
+                self.unpin_answer = Some(row.into_iter().map(|v| v == Some(b"t")).collect());
+            }
+            News::OursRow(_) => {}
+            News::Ready { status, ours } => self.on_ready(status, ours),
+        }
+        Ok(())
+    }
+
+    fn on_effect(&mut self, effect: &SessionEffect) {
+        self.memory.on_effect(effect);
+        let Some(lease) = self.lease.as_mut() else { return };
+        lease.settings.on_effect(effect);
+        if matches!(effect, SessionEffect::DiscardAll | SessionEffect::DeallocateAll) {
+            lease.statements.clear();
+        }
+    }
+
+    fn on_step(&mut self, step: &TransactionStep, command: &[u8]) {
+        let mut none = Default::default();
+        let server = self.lease.as_mut().map_or(&mut none, |lease| &mut lease.settings);
+        self.memory.on_step(step, command, server);
+        match step {
+            TransactionStep::Begin(_) => {
+                if let Block::Open { on, .. } = &mut self.memory.block {
+                    *on = self.on;
+                }
+            }
+            TransactionStep::Commit { .. } if command != b"ROLLBACK" => self.wrote(),
+            _ => {}
+        }
+    }
+
+    fn on_ready(&mut self, status: Status, ours: Option<Ours>) {
+        if let Some(lease) = self.lease.as_mut() {
+            lease.status = status;
+        }
+        match ours {
+            Some(_) => return,
+            None => self.memory.status = status,
+        }
+        self.copy_in = false;
+        if status == Status::Idle {
+            self.end_of_transaction();
+        } else if matches!(self.memory.block, Block::None) {
+            self.memory.block =
+                Block::Open { on: self.on, modes: Default::default(), begin: Default::default() };
+        }
+        self.memory.failed = false;
+    }
+
+    fn end_of_transaction(&mut self) {
+        let implicit_and_failed = self.memory.failed && !self.in_open_block();
+        let Some(lease) = self.lease.as_mut() else { return };
+        for track in [&mut self.memory.settings, &mut lease.settings] {
+            if implicit_and_failed { track.on_rollback() } else { track.on_commit() }
+        }
+        if implicit_and_failed {
+            self.memory.written = Footprint::none();
+            self.memory.schema_changed = false;
+            self.memory.maybe_unpinned = true;
+        }
+        self.memory.block = Block::None;
+        self.portals.clear();
+        self.wrote();
+        if let Some(lease) = self.lease.as_ref() {
+            self.weir.cluster.read(&lease.node, &mut self.memory.freshness);
+        }
+    }
+
+    /// What was written is acknowledged (or may be there although nobody said so).
+    fn wrote(&mut self) {
+        if !self.memory.written.is_none() {
+            let written = std::mem::replace(&mut self.memory.written, Footprint::none());
+            self.weir.cluster.wrote(&self.who.database, &written, &mut self.memory.freshness);
+        }
+        if std::mem::take(&mut self.memory.schema_changed) {
+            self.weir.cluster.schema_changed(&self.who.database);
+        }
+    }
+
+    /// The connection ends and nobody knows whether the last commit came to pass: as if it had.
+    pub(super) fn memory_of_writes_in_doubt(&mut self) {
+        self.wrote();
+    }
+
+    /// The server has said what is left.
+    pub(super) fn judge_pins(&mut self) {
+        let Some(left) = self.unpin_answer.take() else { return };
+        for (pin, still) in PINS.iter().zip(left) {
+            if still {
+                self.memory.pin(*pin);
+            } else {
+                self.memory.pins.retain(|p| p != pin);
+            }
+        }
+    }
+}

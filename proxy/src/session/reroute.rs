@@ -1,0 +1,126 @@
+//! The safety net: what a replica refuses is run once on the primary, unseen.
+//!
+//! Each catch is a report against the classifier, so it is counted, logged once per shape and
+//! remembered.
+
+use crate::session::Session;
+use crate::session::classify::Work;
+use crate::session::failure::Failure;
+use crate::wire::ErrorFields;
+use router_rules::{Decision, Reason, Target};
+
+/// Why a request may be run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// 25006: it writes.
+    ReadOnly,
+    /// Not available during recovery.
+    Recovery,
+    /// It names something that the replica has not replayed yet.
+    NotReplayed,
+    /// Replay had to cancel it.
+    Conflict,
+    /// The server shuts down or is gone.
+    Lost,
+    /// A prepared statement's result has changed its type: it is prepared anew.
+    StalePlan,
+}
+
+impl Cause {
+    /// The label of `reroutes_total`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Cause::ReadOnly => "read_only",
+            Cause::Recovery => "recovery",
+            Cause::NotReplayed => "not_replayed",
+            Cause::Conflict => "conflict",
+            Cause::Lost => "lost",
+            Cause::StalePlan => "stale_plan",
+        }
+    }
+
+    /// Whether an error is one that another run may cure.
+    pub fn of(fields: &ErrorFields) -> Option<Cause> {
+        let says = |text: &str| fields.message.contains(text);
+        match fields.sqlstate.as_str() {
+            "25006" => Some(Cause::ReadOnly),
+            "0A000" if says("cached plan must not change result type") => Some(Cause::StalePlan),
+            "0A000" | "55000" | "XX000" if says("recovery") || says("hot standby") => Some(Cause::Recovery),
+            "40001" | "40P01" if says("conflict with recovery") || says("deadlock") => Some(Cause::Conflict),
+            "57P01" if says("conflict with recovery") => Some(Cause::Conflict),
+            "57P01" | "57P02" | "57P03" => Some(Cause::Lost),
+            "42P01" | "42704" | "42883" | "42703" | "3F000" => Some(Cause::NotReplayed),
+            _ => None,
+        }
+    }
+}
+
+impl Session {
+    /// Prepares the second run: the replica is left, the primary is next.
+    pub(super) async fn reroute(
+        &mut self,
+        cause: Cause,
+        decision: &mut Decision,
+        work: &Work,
+    ) -> Result<(), Failure> {
+        self.weir.metrics.reroutes_total.with_label_values(&[cause.as_str()]).inc();
+        if matches!(cause, Cause::ReadOnly | Cause::Recovery) {
+            for part in &work.parts {
+                tracing::warn!(
+                    cause = cause.as_str(),
+                    shape = format_args!("{:016x}", part.shape),
+                    node = self.node_name(),
+                    "a replica refused a statement that was taken for read-only"
+                );
+                self.weir.classifier.learn(part.shape);
+            }
+        }
+        self.memory.written = router_rules::statement::Footprint::none();
+        match cause {
+            Cause::Lost => {
+                if let Some(lease) = self.lease.as_ref() {
+                    self.weir.cluster.suspect(&lease.node);
+                }
+                self.drop_lease();
+            }
+            Cause::StalePlan if self.memory.is_pinned() => {
+                // The same server: it only has to get in step again.
+                if !tokio::time::timeout(std::time::Duration::from_secs(10), self.drain())
+                    .await
+                    .unwrap_or(false)
+                {
+                    return Err(Failure::ServerSaidGoodbye);
+                }
+            }
+            _ => self.drain_lease().await,
+        }
+        self.held_from = None;
+        (decision.target, decision.reason) = (Target::Primary, Reason::Reroute);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_refusals_that_another_node_may_cure_are_caught() {
+        let of = |sqlstate: &str, message: &str| {
+            Cause::of(&ErrorFields {
+                severity: "ERROR".into(),
+                sqlstate: sqlstate.into(),
+                message: message.into(),
+            })
+        };
+        assert_eq!(of("25006", "cannot execute INSERT in a read-only transaction"), Some(Cause::ReadOnly));
+        assert_eq!(
+            of("0A000", "cannot access temporary or unlogged relations during recovery"),
+            Some(Cause::Recovery)
+        );
+        assert_eq!(of("0A000", "something else"), None);
+        assert_eq!(of("40001", "canceling statement due to conflict with recovery"), Some(Cause::Conflict));
+        assert_eq!(of("40001", "could not serialize access due to concurrent update"), None);
+        assert_eq!(of("22012", "division by zero"), None);
+    }
+}

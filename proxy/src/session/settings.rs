@@ -1,0 +1,361 @@
+//! The settings of a session, and how a server is brought to them.
+//!
+//! A session's settings travel with it: each is kept as the SQL that brings it about. A server
+//! remembers which ones are applied to it. When a session leases a server and the two differ, one
+//! batch of SETs and RESETs goes ahead of the session's own statement, in the same write.
+//!
+//! Settings are transactional: a SET inside a transaction that is rolled back never happened.
+//! [`Track`] follows COMMIT, ROLLBACK and savepoints for one side, session or server.
+
+use router_rules::SessionEffect;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+
+/// A set of settings: name → SQL that brings it about. Cheap to clone and to compare.
+#[derive(Debug, Clone)]
+pub struct Settings(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    id: u64,
+    of: BTreeMap<String, Setting>,
+}
+
+/// One setting.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Setting {
+    /// SQL that sets it for a whole session.
+    pub replay: Arc<str>,
+    /// Its value as text, where known.
+    pub value: Option<Arc<str>>,
+}
+
+impl PartialEq for Settings {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::from_map(BTreeMap::new())
+    }
+}
+
+impl Settings {
+    fn from_map(of: BTreeMap<String, Setting>) -> Self {
+        let id = if of.is_empty() {
+            0
+        } else {
+            let mut hasher = foldhash::fast::FixedState::with_seed(0x5e77).build_hasher();
+            of.hash(&mut hasher);
+            hasher.finish()
+        };
+        Self(Arc::new(Inner { id, of }))
+    }
+
+    /// From plain name and value pairs, as a StartupMessage brings them.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self::from_map(
+            pairs
+                .into_iter()
+                .map(|(name, value)| {
+                    let replay = set_config(name, value);
+                    (name.to_owned(), Setting { replay, value: Some(value.into()) })
+                })
+                .collect(),
+        )
+    }
+
+    /// Equal for equal sets.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// The value of a setting as text, where it is set and known.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.0.of.get(name)?.value.as_deref()
+    }
+
+    /// True when the setting is set to something.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.of.contains_key(name)
+    }
+
+    fn get(&self, name: &str) -> Option<&Setting> {
+        self.0.of.get(name)
+    }
+
+    fn with(&self, name: &str, setting: Setting) -> Self {
+        let mut of = self.0.of.clone();
+        of.insert(name.to_owned(), setting);
+        Self::from_map(of)
+    }
+
+    fn without(&self, name: &str) -> Self {
+        if !self.contains(name) {
+            return self.clone();
+        }
+        let mut of = self.0.of.clone();
+        of.remove(name);
+        Self::from_map(of)
+    }
+
+    /// The SQL that turns a server with `self` applied into one with `wanted` applied;
+    /// `None` when there is nothing to do.
+    ///
+    /// Who one is comes last: what a user may set, it may set before it becomes another.
+    pub fn change_to(&self, wanted: &Settings) -> Option<String> {
+        if self == wanted {
+            return None;
+        }
+        let mut sql = String::new();
+        let mut add = |statement: &str| {
+            if !sql.is_empty() {
+                sql.push(';');
+            }
+            sql.push_str(statement);
+        };
+        let identity = ["session_authorization", "role"];
+        let identity_changes = identity.iter().any(|name| self.get(name) != wanted.get(name));
+        // Under another identity a RESET or SET might be refused: step out of it first.
+        let steps_out = identity.iter().any(|name| self.contains(name));
+        if steps_out {
+            add("RESET ROLE;RESET SESSION AUTHORIZATION");
+        }
+        for name in self.0.of.keys() {
+            if !identity.contains(&name.as_str()) && !wanted.contains(name) && is_for_server(name) {
+                add(&format!("RESET {}", quote_name(name)));
+            }
+        }
+        for (name, setting) in &wanted.0.of {
+            if !identity.contains(&name.as_str()) && self.get(name) != Some(setting) && is_for_server(name) {
+                add(&setting.replay);
+            }
+        }
+        if identity_changes || steps_out {
+            for setting in identity.iter().filter_map(|name| wanted.get(name)) {
+                add(&setting.replay);
+            }
+        }
+        (!sql.is_empty()).then_some(sql)
+    }
+}
+
+/// pgweir's own settings concern pgweir: no server needs them.
+fn is_for_server(name: &str) -> bool {
+    !name.starts_with("pgweir.")
+}
+
+/// SQL that sets `name` to `value` for the session.
+pub fn set_config(name: &str, value: &str) -> Arc<str> {
+    format!("SELECT pg_catalog.set_config({},{},false)", quote_text(name), quote_text(value)).into()
+}
+
+/// A text literal, whatever `standard_conforming_strings` says.
+fn quote_text(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
+}
+
+/// A setting's name, each part quoted.
+fn quote_name(name: &str) -> String {
+    let parts: Vec<_> = name.split('.').map(|p| format!("\"{}\"", p.replace('"', "\"\""))).collect();
+    parts.join(".")
+}
+
+/// One side's settings through transactions and savepoints.
+#[derive(Debug, Clone, Default)]
+pub struct Track {
+    now: Settings,
+    /// What a ROLLBACK returns to.
+    committed: Settings,
+    savepoints: Vec<(String, Settings)>,
+    /// What RESET returns to: a session's start-up settings; nothing for a server.
+    base: Settings,
+}
+
+impl Track {
+    /// A session that started with these.
+    pub fn starting_with(base: Settings) -> Self {
+        Self { now: base.clone(), committed: base.clone(), savepoints: vec![], base }
+    }
+
+    /// What is in force.
+    pub fn now(&self) -> &Settings {
+        &self.now
+    }
+
+    /// A batch of settings has been applied outside a transaction's own doing.
+    pub fn applied(&mut self, settings: Settings) {
+        self.now = settings.clone();
+        self.committed = settings;
+    }
+
+    /// What a ROLLBACK would return to.
+    pub fn committed(&self) -> &Settings {
+        &self.committed
+    }
+
+    /// A statement with this effect succeeded. True when the settings changed.
+    pub fn on_effect(&mut self, effect: &SessionEffect) -> bool {
+        let before = self.now.id();
+        match effect {
+            SessionEffect::Set { name, value, replay, local: false } => {
+                let setting = Setting { replay: replay.clone(), value: value.as_deref().map(Arc::from) };
+                self.now = self.now.with(name, setting);
+            }
+            SessionEffect::Reset { name, local: false } => {
+                self.now = match self.base.get(name) {
+                    Some(setting) => self.now.with(name, setting.clone()),
+                    None => self.now.without(name),
+                };
+            }
+            SessionEffect::ResetAll => {
+                // RESET ALL leaves alone who one is.
+                let mut reset = self.base.clone();
+                for name in ["session_authorization", "role"] {
+                    if let Some(setting) = self.now.get(name) {
+                        reset = reset.with(name, setting.clone());
+                    }
+                }
+                self.now = reset;
+            }
+            SessionEffect::DiscardAll => self.now = self.base.clone(),
+            _ => {}
+        }
+        // SET SESSION AUTHORIZATION takes a SET ROLE back.
+        if let SessionEffect::Set { name, local: false, .. } | SessionEffect::Reset { name, local: false } =
+            effect
+            && name == "session_authorization"
+        {
+            self.now = self.now.without("role");
+        }
+        before != self.now.id()
+    }
+
+    /// The server reports the canonical value of a setting that was just set.
+    pub fn on_reported(&mut self, name: &str, value: &str) {
+        let name = name.to_ascii_lowercase();
+        let known = self.now.get(&name).is_some_and(|s| s.value.as_deref() != Some(value));
+        if known {
+            let setting = Setting { replay: set_config(&name, value), value: Some(value.into()) };
+            self.now = self.now.with(&name, setting);
+        }
+    }
+
+    /// BEGIN, or the end of an implicit transaction that succeeded.
+    pub fn on_commit(&mut self) {
+        if self.committed != self.now {
+            self.committed = self.now.clone();
+        }
+        self.savepoints.clear();
+    }
+
+    /// ROLLBACK, a COMMIT that turned into one, or an error outside a transaction block.
+    pub fn on_rollback(&mut self) {
+        if self.committed != self.now {
+            self.now = self.committed.clone();
+        }
+        self.savepoints.clear();
+    }
+
+    /// SAVEPOINT name.
+    pub fn on_savepoint(&mut self, name: &str) {
+        self.savepoints.push((name.to_owned(), self.now.clone()));
+    }
+
+    /// RELEASE name.
+    pub fn on_release(&mut self, name: &str) {
+        if let Some(at) = self.savepoints.iter().rposition(|(n, _)| n == name) {
+            self.savepoints.truncate(at);
+        }
+    }
+
+    /// ROLLBACK TO name.
+    pub fn on_rollback_to(&mut self, name: &str) {
+        if let Some(at) = self.savepoints.iter().rposition(|(n, _)| n == name) {
+            self.now = self.savepoints[at].1.clone();
+            self.savepoints.truncate(at + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(name: &str, value: &str) -> SessionEffect {
+        SessionEffect::Set {
+            name: name.into(),
+            value: Some(value.into()),
+            replay: format!("SET {name} = {value}").into(),
+            local: false,
+        }
+    }
+
+    #[test]
+    fn a_set_in_a_transaction_that_rolls_back_never_happened() {
+        let mut track = Track::default();
+        track.on_commit();
+        track.on_effect(&set("work_mem", "1"));
+        track.on_rollback();
+        assert!(!track.now().contains("work_mem"));
+    }
+
+    #[test]
+    fn rollback_to_a_savepoint_takes_back_what_came_after_it() {
+        let mut track = Track::default();
+        track.on_effect(&set("a", "1"));
+        track.on_savepoint("s");
+        track.on_effect(&set("a", "2"));
+        track.on_rollback_to("s");
+        assert_eq!(track.now().value("a"), Some("1"));
+        track.on_effect(&set("a", "3"));
+        track.on_release("s");
+        assert_eq!(track.now().value("a"), Some("3"));
+    }
+
+    #[test]
+    fn reset_returns_to_what_the_client_started_with() {
+        let mut track = Track::starting_with(Settings::from_pairs([("datestyle", "SQL")]));
+        track.on_effect(&set("datestyle", "German"));
+        track.on_effect(&SessionEffect::Reset { name: "datestyle".into(), local: false });
+        assert_eq!(track.now().value("datestyle"), Some("SQL"));
+    }
+
+    #[test]
+    fn a_server_gets_only_what_differs_and_its_identity_last() {
+        let server = Settings::from_pairs([("a", "1"), ("b", "2")]);
+        let mut session = Track::starting_with(Settings::from_pairs([("b", "3")]));
+        session.on_effect(&set("role", "r"));
+        assert_eq!(
+            server.change_to(session.now()).unwrap(),
+            "RESET \"a\";SELECT pg_catalog.set_config('b','3',false);SET role = r"
+        );
+        assert_eq!(server.change_to(&server), None);
+    }
+
+    #[test]
+    fn a_server_steps_out_of_a_role_before_it_is_changed() {
+        let mut server = Track::default();
+        server.on_effect(&set("role", "r"));
+        let wanted = Settings::from_pairs([("a", "1")]);
+        assert_eq!(
+            server.now().change_to(&wanted).unwrap(),
+            "RESET ROLE;RESET SESSION AUTHORIZATION;SELECT pg_catalog.set_config('a','1',false)"
+        );
+    }
+
+    #[test]
+    fn values_cannot_break_out_of_their_quotes() {
+        assert_eq!(&*set_config("x", "a'b\\c"), "SELECT pg_catalog.set_config('x',E'a''b\\\\c',false)");
+    }
+
+    #[test]
+    fn pgweirs_own_settings_are_not_sent_to_servers() {
+        let wanted = Settings::from_pairs([("pgweir.trace", "on")]);
+        assert_eq!(Settings::default().change_to(&wanted), None);
+    }
+}
