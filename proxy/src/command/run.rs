@@ -125,6 +125,10 @@ async fn sweep(weir: Arc<Weir>) {
         weir.pools.sweep(&config);
         weir.metrics.tick(Instant::now());
         supervisor::watchdog();
+        weir.connector.refresh();
+        if let Some(acceptor) = &*weir.acceptor.load() {
+            acceptor.refresh();
+        }
         if config.pool.server_connections_min > 0 {
             for pool in weir.pools.all() {
                 let warmed = pool.warm(config.pool.server_connections_min, &weir.connector, &config).await;

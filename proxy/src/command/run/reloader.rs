@@ -5,7 +5,7 @@ use crate::Weir;
 use crate::config::reload::{Change, changes};
 use crate::config::{Config, Mistake, Place};
 use crate::doors::{Bound, Doors};
-use crate::net::tls::Acceptor;
+use crate::net::tls::{Acceptor, Connector};
 use crate::observe::logging::Logging;
 use crate::order::Reloaded;
 use std::path::PathBuf;
@@ -69,6 +69,7 @@ impl Reloader<'_> {
             Some(files) => Some(Acceptor::new(files).map_err(|e| vec![mistake(format!("listen.tls: {e}"))])?),
             None => None,
         };
+        Connector::new(&config.cluster.tls).map_err(|e| vec![mistake(format!("cluster.tls: {e}"))])?;
         let bound = self.doors.bind(&config);
         let bound = bound.map_err(|messages| messages.into_iter().map(mistake).collect::<Vec<_>>())?;
         Ok(Prepared { config, acceptor: acceptor.map(Arc::new), bound })
@@ -80,6 +81,9 @@ impl Reloader<'_> {
         let changes = changes(&weir.config.load(), &config);
         // Certificates may have changed where no key has.
         weir.acceptor.store(acceptor);
+        if let Err(error) = weir.connector.apply(&config.cluster.tls) {
+            tracing::error!(%error, "cluster.tls could not be read a second time: the old settings stay");
+        }
         if changes.is_empty() {
             return changes;
         }
