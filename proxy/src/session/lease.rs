@@ -56,6 +56,14 @@ impl Session {
         let weir = self.weir.clone();
         let config = weir.config.load_full();
         let mut last = None;
+        if weir.gate.is_closed_for(&self.who.database) {
+            tokio::select! {
+                () = weir.gate.pass(&self.who.database) => {}
+                () = self.card.cancel_wait.notified() => {
+                    return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
+                }
+            }
+        }
         for _ in 0..PLACES_MAX {
             let placement = match self.place(decision, work).await {
                 Some(placement) => placement,
