@@ -58,6 +58,14 @@ impl Session {
         let started = Instant::now();
         let mut failed: Vec<Arc<Node>> = vec![];
         let mut last = None;
+        if weir.gate.is_closed_for(&self.who.database) {
+            tokio::select! {
+                () = weir.gate.pass(&self.who.database) => {}
+                () = self.card.cancel_wait.notified() => {
+                    return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
+                }
+            }
+        }
         while failed.len() < PLACES_MAX || (self.on == Target::Primary && started.elapsed() < config.cluster.primary_wait)
         {
             let Some(placement) = self.place(decision, work).await else { break };

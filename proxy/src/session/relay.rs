@@ -118,14 +118,14 @@ impl Session {
         let card = self.card.clone();
         let idle = self.memory.status == Status::Idle && !self.unsynced;
         let kill = async {
-            if card.killed.load(Ordering::Relaxed) && idle {
-                return;
-            }
+            let told =
+                || card.killed_now.load(Ordering::Relaxed) || (card.killed.load(Ordering::Relaxed) && idle);
             loop {
-                card.kill.notified().await;
-                if idle {
+                let kill = card.kill.notified();
+                if told() {
                     return;
                 }
+                kill.await;
             }
         };
         let limited = async {

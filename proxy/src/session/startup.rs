@@ -142,11 +142,6 @@ async fn log_in(
         backend::put_negotiate(&mut client.output, minor, &startup.unknown_options);
     }
     let config = weir.config.load_full();
-    if weir.draining.load(Ordering::Relaxed) {
-        let refusal = Refusal::new(sqlstate::CANNOT_CONNECT_NOW, "the database system is shutting down");
-        tell(&mut client, &refusal).await;
-        return Ok(None);
-    }
     match auth::authenticate(&mut client, &startup, peer, &weir.directory, &weir.cluster, &config).await {
         Ok(credentials) => Ok(Some(Guest { client, startup, credentials })),
         Err(LoginError::Io(error)) => Err(error),
@@ -407,7 +402,7 @@ async fn cancel(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
 }
 
 /// Sends a cancel request from a task of its own.
-pub(super) fn send_cancel(weir: Arc<Weir>, target: Arc<CancelTarget>) {
+pub(crate) fn send_cancel(weir: Arc<Weir>, target: Arc<CancelTarget>) {
     tokio::spawn(async move { pass_cancel(&weir, target).await });
 }
 
