@@ -9,13 +9,14 @@ use crate::auth::{Credentials, LoginError};
 use crate::cluster::{Node, Outstanding};
 use crate::config::Config;
 use crate::net::tls::Connector;
+use crate::observe::picture::{PoolRow, ServerRow};
 use crate::server::{Server, Target};
 use crate::wire::{ErrorFields, Refusal, sqlstate};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 
 /// After a failed connection attempt, others fail with it for this long instead of trying themselves.
@@ -40,8 +41,14 @@ pub struct Pool {
     node: Arc<Node>,
     state: Mutex<State>,
     limit: AtomicUsize,
-    /// Sessions that have a server of it.
-    pub waiting: AtomicUsize,
+    /// Sessions that wait for a server of it.
+    waiting: AtomicUsize,
+    /// Servers that sessions have.
+    leased: AtomicUsize,
+    /// Servers being opened.
+    opening: AtomicUsize,
+    /// Every server that there is, for the console.
+    servers: Mutex<Vec<Weak<Card>>>,
 }
 
 #[derive(Debug, Default)]
@@ -49,11 +56,18 @@ struct State {
     idle: Vec<Server>,
     /// All that exist: idle, leased, being opened.
     open: usize,
-    waiters: VecDeque<oneshot::Sender<Grant>>,
+    waiters: VecDeque<Waiter>,
     last_failure: Option<(Instant, Arc<LoginError>)>,
     /// Servers opened before this are closed when they come back (RECONNECT, password change).
     stale_before: Option<Instant>,
     credentials: Option<Arc<Credentials>>,
+}
+
+/// A session that waits.
+#[derive(Debug)]
+struct Waiter {
+    grant: oneshot::Sender<Grant>,
+    since: Instant,
 }
 
 /// What a waiter is given.
@@ -100,6 +114,7 @@ impl Lease {
     /// The session is done with the server, which owes nothing and is outside a transaction.
     pub fn give_back(mut self) {
         if let Some(server) = self.server.take() {
+            self.pool.leased.fetch_sub(1, Ordering::Relaxed);
             self.pool.take_back(server);
         }
     }
@@ -108,6 +123,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if self.server.take().is_some() {
+            self.pool.leased.fetch_sub(1, Ordering::Relaxed);
             self.pool.closed();
         }
     }
@@ -132,6 +148,9 @@ impl Pool {
             state: Mutex::default(),
             limit: AtomicUsize::new(limit),
             waiting: AtomicUsize::new(0),
+            leased: AtomicUsize::new(0),
+            opening: AtomicUsize::new(0),
+            servers: Mutex::default(),
         }
     }
 
@@ -176,7 +195,7 @@ impl Pool {
                 Ok(Grant::Place)
             } else {
                 let (sender, receiver) = oneshot::channel();
-                state.waiters.push_back(sender);
+                state.waiters.push_back(Waiter { grant: sender, since: Instant::now() });
                 Err(receiver)
             }
         };
@@ -213,12 +232,14 @@ impl Pool {
     }
 
     fn lease_of(self: &Arc<Self>, server: Box<Server>) -> Lease {
+        self.leased.fetch_add(1, Ordering::Relaxed);
+        server.card.leased.store(true, Ordering::Relaxed);
         Lease { server: Some(server), pool: self.clone(), _outstanding: self.node.begin() }
     }
 
     /// Opens a server in a place that is already counted.
     async fn open(self: &Arc<Self>, opening: Opening<'_>) -> Result<Lease, LeaseError> {
-        let place = Place(self);
+        let place = Place::of(self);
         let shared = self.state.lock().last_failure.clone();
         if let Some((at, error)) = shared
             && at.elapsed() < RETRY_AFTER
@@ -232,14 +253,14 @@ impl Pool {
             replication: None,
             settings: vec![],
         };
-        let opened = open_within(&target, opening).await;
-        match opened {
+        match open_within(&target, opening).await {
             Ok(server) => {
-                std::mem::forget(place);
+                place.is_taken();
                 let mut state = self.state.lock();
                 state.last_failure = None;
                 state.credentials = Some(opening.credentials.clone());
                 drop(state);
+                self.servers.lock().push(Arc::downgrade(&server.card));
                 Ok(self.lease_of(Box::new(server)))
             }
             Err(error) => {
@@ -254,7 +275,7 @@ impl Pool {
     fn closed(&self) {
         let mut state = self.state.lock();
         while let Some(waiter) = state.waiters.pop_front() {
-            if waiter.send(Grant::Place).is_ok() {
+            if waiter.grant.send(Grant::Place).is_ok() {
                 return;
             }
         }
@@ -264,6 +285,8 @@ impl Pool {
     /// A server comes back.
     fn take_back(&self, mut server: Box<Server>) {
         server.idle_since = Instant::now();
+        server.card.leased.store(false, Ordering::Relaxed);
+        server.card.statements.store(server.statements.len(), Ordering::Relaxed);
         let mut state = self.state.lock();
         let stale = state.stale_before.is_some_and(|t| server.opened < t);
         let too_many = state.open > self.limit.load(Ordering::Relaxed);
@@ -272,7 +295,7 @@ impl Pool {
             return self.closed();
         }
         while let Some(waiter) = state.waiters.pop_front() {
-            match waiter.send(Grant::Server(server)) {
+            match waiter.grant.send(Grant::Server(server)) {
                 Ok(()) => return,
                 Err(Grant::Server(back)) => server = back,
                 Err(Grant::Place) => return,
@@ -352,6 +375,74 @@ impl Pool {
     }
 }
 
+/// What the console knows of a server, wherever it is.
+#[derive(Debug)]
+pub struct Card {
+    process: i32,
+    opened: SystemTime,
+    tls: bool,
+    leased: AtomicBool,
+    statements: AtomicUsize,
+}
+
+impl Card {
+    /// Of a server that has just logged in.
+    pub fn new(process: i32, tls: bool) -> Self {
+        Self {
+            process,
+            opened: SystemTime::now(),
+            tls,
+            leased: AtomicBool::new(false),
+            statements: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Pool {
+    fn server_rows(&self) -> Vec<ServerRow> {
+        let mut servers = self.servers.lock();
+        servers.retain(|card| card.strong_count() > 0);
+        servers
+            .iter()
+            .filter_map(Weak::upgrade)
+            .map(|card| ServerRow {
+                node: self.key.node.clone(),
+                database: self.key.database.clone(),
+                user: self.key.user.clone(),
+                state: if card.leased.load(Ordering::Relaxed) { "active" } else { "idle" },
+                process: card.process,
+                opened: card.opened,
+                used: card.opened,
+                client: None,
+                tls: card.tls,
+                stale: false,
+                statements: card.statements.load(Ordering::Relaxed),
+            })
+            .collect()
+    }
+
+    fn row(&self, config: &Config) -> PoolRow {
+        let state = self.state.lock();
+        let (idle, open) = (state.idle.len(), state.open);
+        let (active, opening) = (self.leased.load(Ordering::Relaxed), self.opening.load(Ordering::Relaxed));
+        PoolRow {
+            node: self.key.node.clone(),
+            database: self.key.database.clone(),
+            user: self.key.user.clone(),
+            active: active.min(open),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            idle,
+            opening,
+            longest_wait: state.waiters.front().map_or(Duration::ZERO, |w| w.since.elapsed()),
+            limit: self.limit(),
+            mode: match config.pool.mode {
+                crate::config::PoolMode::Transaction => "transaction",
+                crate::config::PoolMode::Session => "session",
+            },
+        }
+    }
+}
+
 /// Opens a server within the configured time.
 ///
 /// # Errors
@@ -365,11 +456,28 @@ pub async fn open_within(target: &Target, opening: Opening<'_>) -> Result<Server
 }
 
 /// A place counted for a server that is being opened; given up when that fails or is given up.
-struct Place<'a>(&'a Arc<Pool>);
+struct Place<'a> {
+    pool: &'a Pool,
+    taken: bool,
+}
+
+impl<'a> Place<'a> {
+    fn of(pool: &'a Pool) -> Self {
+        pool.opening.fetch_add(1, Ordering::Relaxed);
+        Self { pool, taken: false }
+    }
+
+    fn is_taken(mut self) {
+        self.taken = true;
+    }
+}
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.closed();
+        self.pool.opening.fetch_sub(1, Ordering::Relaxed);
+        if !self.taken {
+            self.pool.closed();
+        }
     }
 }
 
@@ -416,6 +524,18 @@ impl Pools {
         for pool in self.all.read().values() {
             pool.limit.store(limit_of(&pool.key.user, config), Ordering::Relaxed);
         }
+    }
+
+    /// What the console and the status page show of the pools.
+    pub fn rows(&self, config: &Config) -> Vec<PoolRow> {
+        let mut rows: Vec<_> = self.all().iter().map(|pool| pool.row(config)).collect();
+        rows.sort_by(|a, b| (&a.node, &a.database, &a.user).cmp(&(&b.node, &b.database, &b.user)));
+        rows
+    }
+
+    /// What the console shows of the server connections.
+    pub fn server_rows(&self) -> Vec<ServerRow> {
+        self.all().iter().flat_map(|pool| pool.server_rows()).collect()
     }
 
     /// Closes what nobody needs; forgets pools that have no server left.

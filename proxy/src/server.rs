@@ -27,6 +27,8 @@ pub struct Server {
     pub connection: Connection,
     /// The node it leads to.
     pub node: Arc<Node>,
+    /// What the console knows of it.
+    pub card: Arc<crate::pool::Card>,
     /// How to cancel what it runs.
     pub cancel: Arc<CancelTarget>,
     /// The settings that were applied to it by SQL.
@@ -41,8 +43,6 @@ pub struct Server {
     pub opened: Instant,
     /// When it was last given back.
     pub idle_since: Instant,
-    /// It has state that only DISCARD ALL takes away.
-    pub dirty: bool,
     /// The event loop it belongs to: others may use it, at the cost of a wake-up across threads.
     pub thread: std::thread::ThreadId,
 }
@@ -151,6 +151,7 @@ impl Server {
             arrived: tokio::sync::Notify::new(),
         };
         Ok(Self {
+            card: Arc::new(crate::pool::Card::new(cancel.process, connection.stream().is_tls())),
             connection,
             node: target.node.clone(),
             cancel: Arc::new(cancel),
@@ -160,7 +161,6 @@ impl Server {
             status: Status::Idle,
             opened: now,
             idle_since: now,
-            dirty: false,
             thread: std::thread::current().id(),
         })
     }

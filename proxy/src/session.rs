@@ -48,6 +48,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long `SHOW pgweir.lsn` waits for the primary to tell.
+const POSITION_WAIT: Duration = Duration::from_secs(1);
+
 /// Who the client is.
 #[derive(Debug)]
 pub struct Who {
@@ -151,10 +154,13 @@ impl Session {
 
     /// One request, from classification to memory.
     async fn answer(&mut self, request: &Request) -> Result<Result<(), Refusal>, Failure> {
-        let work = match self.classify(request) {
+        let mut work = match self.classify(request) {
             Ok(work) => work,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        if work.shows.as_deref() == Some("pgweir.lsn") {
+            work.position = self.weir.cluster.token(POSITION_WAIT).await.map(|token| token.to_string());
+        }
         if self.answer_locally(request, &work) {
             return Ok(Ok(()));
         }

@@ -3,15 +3,18 @@
 use crate::auth::Directory;
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::gate::Gate;
+use crate::order::Order;
 use crate::net::tls::{Acceptor, Connector};
-use crate::observe::Metrics;
+use crate::observe::picture::{EventRow, NodeRow, State};
+use crate::observe::{Metrics, Picture};
 use crate::pool::Pools;
 use crate::session::registry::Registry;
 use crate::session::startup::Welcomes;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use router_rules::Classifier;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 
 /// One running pgweir: passed by reference to everything that needs a part of it.
@@ -30,6 +33,12 @@ pub struct Weir {
     pub pools: Pools,
     /// The clients that are connected.
     pub registry: Registry,
+    /// PAUSE and RESUME.
+    pub gate: Gate,
+    /// How many consoles may be open at once.
+    pub consoles: Semaphore,
+    /// What is asked of the main task.
+    pub orders: tokio::sync::mpsc::UnboundedSender<Order>,
     /// What servers report to a user with certain start-up settings.
     pub welcomes: Welcomes,
     /// TLS with clients, if configured.
@@ -42,4 +51,26 @@ pub struct Weir {
     pub draining: AtomicBool,
     /// How many cancel requests may be under way at once.
     pub cancels: Semaphore,
+}
+
+impl Weir {
+    /// All that there is to see, now.
+    pub fn picture(&self) -> Picture {
+        let config = self.config.load();
+        let draining = self.draining.load(Ordering::Relaxed);
+        Picture {
+            state: match (draining, self.gate.is_closed()) {
+                (true, _) => State::Draining,
+                (_, true) => State::Paused,
+                _ => State::Running,
+            },
+            uptime: self.metrics.started.elapsed().unwrap_or_default(),
+            nodes: self.cluster.snapshot().into_iter().map(NodeRow::from).collect(),
+            clients: self.registry.rows(),
+            servers: self.pools.server_rows(),
+            pools: self.pools.rows(&config),
+            totals: self.metrics.totals(),
+            events: self.cluster.events.recent().into_iter().map(EventRow::from).collect(),
+        }
+    }
 }

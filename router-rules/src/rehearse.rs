@@ -82,14 +82,14 @@ impl<'a> Rehearsal<'a> {
             self.remember(statement);
         }
         let transaction = if begins { self.transaction } else { before };
-        let (target, reason) = self.decide(&classified, sql, transaction, was_pinned);
+        let (target, reason) = self.decide(sql.as_bytes(), &classified, transaction, was_pinned);
         Step { target, reason, neutral, classified }
     }
 
     fn decide(
         &self,
+        sql: &[u8],
         classified: &Classified,
-        sql: &str,
         transaction: Option<TransactionModes>,
         pinned: bool,
     ) -> (Target, Reason) {
@@ -105,6 +105,7 @@ impl<'a> Rehearsal<'a> {
             return (Target::Primary, Reason::Transaction);
         }
         let view = SessionView {
+            sql,
             user: &self.user,
             database: &self.database,
             application_name: "",
@@ -114,7 +115,7 @@ impl<'a> Rehearsal<'a> {
             max_lag: None,
             read_only_transaction: read_only,
             serializable,
-            sql: sql.as_bytes(),
+            sql,
         };
         let decision = decide(classified, &view, self.policy);
         (decision.target, decision.reason)

@@ -28,6 +28,8 @@ pub struct Work {
     pub verdict: Result<Reason, Reason>,
     /// It is SHOW of this setting of ours.
     pub shows: Option<String>,
+    /// The cluster's position, where that is what it shows.
+    pub position: Option<String>,
 }
 
 impl Work {
@@ -39,6 +41,7 @@ impl Work {
             reads: Footprint::none(),
             verdict: Ok(Reason::ReadOnly),
             shows: None,
+            position: None,
         }
     }
 
@@ -72,6 +75,7 @@ impl Work {
             reads: Footprint::Everything,
             verdict: Err(reason),
             shows: None,
+            position: None,
         }
     }
 

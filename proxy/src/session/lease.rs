@@ -13,7 +13,7 @@ use crate::session::receive::Request;
 use crate::session::registry::Doing;
 use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
-use router_rules::{Decision, PinReason, Reason, Target};
+use router_rules::{Decision, PinReason, Target};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

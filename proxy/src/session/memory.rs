@@ -206,25 +206,25 @@ impl Memory {
                 // A second BEGIN is a warning, not a beginning.
                 if matches!(self.block, Block::None) {
                     self.block = Block::Open { on: Target::Primary, modes: *modes, begin: Bytes::new() };
-                    tracks.map(Track::on_commit);
+                    tracks.into_iter().for_each(Track::on_commit);
                 }
             }
             TransactionStep::Commit { .. } | TransactionStep::PrepareTransaction
                 if command != b"ROLLBACK" =>
             {
-                tracks.map(Track::on_commit);
+                tracks.into_iter().for_each(Track::on_commit);
             }
             TransactionStep::Commit { .. }
             | TransactionStep::PrepareTransaction
             | TransactionStep::Rollback { .. } => {
-                tracks.map(Track::on_rollback);
+                tracks.into_iter().for_each(Track::on_rollback);
                 self.written = Footprint::none();
                 self.schema_changed = false;
                 self.maybe_unpinned = true;
             }
-            TransactionStep::Savepoint(name) => drop(tracks.map(|t| t.on_savepoint(name))),
-            TransactionStep::Release(name) => drop(tracks.map(|t| t.on_release(name))),
-            TransactionStep::RollbackTo(name) => drop(tracks.map(|t| t.on_rollback_to(name))),
+            TransactionStep::Savepoint(name) => tracks.into_iter().for_each(|t| t.on_savepoint(name)),
+            TransactionStep::Release(name) => tracks.into_iter().for_each(|t| t.on_release(name)),
+            TransactionStep::RollbackTo(name) => tracks.into_iter().for_each(|t| t.on_rollback_to(name)),
         }
     }
 
@@ -235,6 +235,9 @@ impl Memory {
             SessionEffect::Set { name, value, local: false, .. } if name.starts_with("pgweir.") => {
                 // Checked before it was sent.
                 let _ = self.wishes.set(name, value.as_deref());
+                if name == "pgweir.min_lsn" {
+                    let _ = self.freshness.set_min_lsn(value.as_deref().unwrap_or(""));
+                }
             }
             SessionEffect::Reset { name, .. } if name.starts_with("pgweir.") => {
                 let _ = self.wishes.set(name, None);

@@ -1,6 +1,7 @@
 //! The clients that are connected: for the console, for cancel requests, for limits.
 
 use crate::config::Config;
+use crate::observe::picture::ClientRow;
 use crate::server::CancelTarget;
 use crate::wire::{Refusal, sqlstate};
 use parking_lot::Mutex;
@@ -9,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
+use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 
 /// What a client is doing.
@@ -50,6 +52,8 @@ pub struct Card {
     pub database: String,
     /// Where it comes from, as text.
     pub address: String,
+    /// It speaks TLS.
+    pub tls: bool,
     /// When it connected.
     pub connected: SystemTime,
     /// `application_name`.
@@ -100,6 +104,25 @@ impl Card {
         *self.running_on.lock() = target;
     }
 
+    fn row(&self) -> ClientRow {
+        let server = self.running_on.lock().as_ref().map(|t| (t.process, t.address.clone()));
+        ClientRow {
+            process: self.process,
+            user: self.user.clone(),
+            database: self.database.clone(),
+            application_name: self.application_name.lock().clone(),
+            address: self.address.clone(),
+            state: self.doing().as_str(),
+            connected: self.connected,
+            requested: self.connected,
+            waiting: std::time::Duration::ZERO,
+            statements: self.statements.load(Ordering::Relaxed),
+            pin: self.pin(),
+            server,
+            tls: self.tls,
+        }
+    }
+
     /// The server that runs its statement; the cancel on its way is counted there
     /// *before* the session could give the server back.
     pub fn start_cancel(&self) -> Option<Arc<CancelTarget>> {
@@ -142,7 +165,7 @@ impl Registry {
         &self,
         user: &str,
         database: &str,
-        address: String,
+        (address, tls): (String, bool),
         secret: Vec<u8>,
         config: &Config,
     ) -> Result<Registered<'_>, Refusal> {
@@ -177,6 +200,7 @@ impl Registry {
             user: user.to_owned(),
             database: database.to_owned(),
             address,
+            tls,
             connected: SystemTime::now(),
             application_name: Mutex::default(),
             running_on: Mutex::default(),
@@ -194,13 +218,19 @@ impl Registry {
     /// The client with this key; `None` for a wrong key.
     pub fn find(&self, process: i32, secret: &[u8]) -> Option<Arc<Card>> {
         let card = self.by_process.lock().get(&process)?.clone();
-        ring::constant_time::verify_slices_are_equal(&card.secret, secret).ok()?;
-        Some(card)
+        bool::from(card.secret.ct_eq(secret)).then_some(card)
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<Arc<Card>> {
         self.by_process.lock().values().cloned().collect()
+    }
+
+    /// What the console and the status page show of them, by process id.
+    pub fn rows(&self) -> Vec<ClientRow> {
+        let mut rows: Vec<_> = self.all().iter().map(|card| card.row()).collect();
+        rows.sort_by_key(|row| row.process);
+        rows
     }
 
     /// How many.

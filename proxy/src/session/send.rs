@@ -106,7 +106,7 @@ impl Session {
         let policy = self.weir.config.load().policy.clone();
         let value = match name.as_str() {
             "pgweir.last_route" => self.memory.last_route.clone(),
-            "pgweir.lsn" => self.weir.cluster.token().unwrap_or_default(),
+            "pgweir.lsn" => work.position.clone().unwrap_or_default(),
             "pgweir.consistency" => wishes.consistency.unwrap_or(policy.consistency).as_str().into(),
             "pgweir.max_lag" => wishes
                 .max_lag

@@ -33,6 +33,16 @@ const SECRET_BYTES: [usize; 2] = [4, 32];
 
 /// Serves one client from its first byte to its last.
 pub async fn serve(weir: Arc<Weir>, client: Connection, peer: Option<IpAddr>) {
+    let logging_in_max = weir.config.load().limits.clients_max;
+    if weir.registry.logging_in.load(Ordering::Relaxed) >= logging_in_max {
+        tracing::warn!(
+            limit = "limits.clients_max",
+            max = logging_in_max,
+            ?peer,
+            "a client refused before its log-in"
+        );
+        return;
+    }
     weir.registry.logging_in.fetch_add(1, Ordering::Relaxed);
     let limit = weir.config.load().limits.login;
     let greeted = tokio::time::timeout(limit, greet(&weir, client, peer)).await;
@@ -155,7 +165,8 @@ async fn serve_guest(weir: &Arc<Weir>, guest: Guest, peer: Option<IpAddr>) {
         return;
     }
     let address = peer.map_or_else(|| "unix".to_owned(), |p| p.to_string());
-    let registered = weir.registry.register(&startup.user, &startup.database, address, secret, &config);
+    let from = (address, client.stream().is_tls());
+    let registered = weir.registry.register(&startup.user, &startup.database, from, secret, &config);
     let registered = match registered {
         Ok(registered) => registered,
         Err(refusal) => return tell(&mut client, &refusal).await,

@@ -1,0 +1,50 @@
+//! One line per event on standard error, as text or JSON.
+
+use crate::config::Log;
+use std::io::IsTerminal;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
+
+/// Overrides `log.filter`.
+const VARIABLE: &str = "PGWEIR_LOG";
+
+/// Changes what is logged.
+pub struct Logging {
+    filter: reload::Handle<EnvFilter, Registry>,
+    fixed: bool,
+}
+
+impl Logging {
+    /// Starts logging; once per process.
+    ///
+    /// # Errors
+    /// When logging has been started before.
+    pub fn start(config: &Log) -> Result<Self, tracing_subscriber::util::TryInitError> {
+        let from_environment = std::env::var(VARIABLE).ok().filter(|v| !v.is_empty());
+        let fixed = from_environment.is_some();
+        let (filter, handle) =
+            reload::Layer::new(parse(from_environment.as_deref().unwrap_or(&config.filter)));
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let registry = tracing_subscriber::registry().with(filter);
+        if config.json {
+            registry.with(lines.json().flatten_event(true)).try_init()?;
+        } else {
+            registry.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init()?;
+        }
+        Ok(Self { filter: handle, fixed })
+    }
+
+    /// A reload: the levels change at once, unless the environment fixes them.
+    pub fn apply(&self, config: &Log) {
+        if !self.fixed {
+            // An error says that logging has ended: nothing left to change.
+            let _ = self.filter.reload(parse(&config.filter));
+        }
+    }
+}
+
+/// What cannot be parsed (from the environment; the configuration is checked) is left out.
+fn parse(filter: &str) -> EnvFilter {
+    EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).parse_lossy(filter)
+}

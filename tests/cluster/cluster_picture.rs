@@ -1,0 +1,178 @@
+//! Roles and lag are discovered and watched; who is not fit to answer is left out.
+
+use crate::support::{Outcome, SCHEMA, Stage};
+use pgweir_tests::HarnessError;
+use pgweir_tests::cluster::wait_until;
+use pgweir_tests::raw::RawClient;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+const READ: &str = "SELECT count(*) FROM product";
+
+fn broken_stage(primary_wait: &str) -> Result<Stage, HarnessError> {
+    let stage = Stage::own(|weir| {
+        weir.set("cluster.primary_wait", primary_wait)
+            .set("cluster.probe_timeout", "500ms")
+            .set("routing.max_lag", "2s")
+    })?;
+    stage.cluster.node(0).superuser().database("app").sql(SCHEMA)?;
+    stage.cluster.wait_caught_up()?;
+    stage.wait_for_replica(READ)?;
+    Ok(stage)
+}
+
+/// The nodes that serve reads just now.
+fn readers(stage: &Stage) -> Result<BTreeSet<usize>, HarnessError> {
+    let mut client = stage.client()?;
+    let mut nodes = BTreeSet::new();
+    for _ in 0..20 {
+        nodes.extend(stage.nodes_for_client(&mut client, READ)?);
+    }
+    Ok(nodes)
+}
+
+fn wait_for_readers(stage: &Stage, wanted: &[usize]) -> Outcome {
+    let wanted: BTreeSet<usize> = wanted.iter().copied().collect();
+    wait_until(&format!("reads are served by {wanted:?}"), || {
+        readers(stage).is_ok_and(|nodes| nodes == wanted)
+    })
+}
+
+fn gauge(stage: &Stage, name: &str, node: usize) -> f64 {
+    let labels = [("node", &*stage.cluster.address(node))];
+    stage.weir.metrics().map_or(f64::NAN, |metrics| metrics.sum(name, &labels))
+}
+
+#[test]
+fn roles_are_found_by_asking_whatever_the_order_of_the_nodes() -> Outcome {
+    let stage = broken_stage("1s")?;
+    assert_eq!([0, 1, 2].map(|node| gauge(&stage, "pgweir_node_up", node)), [1.0; 3]);
+    let primaries = [0, 1, 2].map(|node| gauge(&stage, "pgweir_node_is_primary", node));
+    assert_eq!(primaries, [1.0, 0.0, 0.0]);
+    let mut nodes = stage.cluster.addresses();
+    nodes.reverse();
+    let reversed = pgweir_tests::Weir::builder_for(&nodes).start()?;
+    reversed.app().sql("UPDATE counter SET n = n WHERE id = 1")?;
+    assert_eq!(reversed.app().value(READ)?, "100");
+    Ok(())
+}
+
+#[test]
+fn a_replica_that_dies_is_left_out_without_an_error_and_comes_back_by_itself() -> Outcome {
+    let stage = broken_stage("1s")?;
+    wait_for_readers(&stage, &[1, 2])?;
+    for kill in [pgweir_tests::Cluster::kill, pgweir_tests::Cluster::crash, pgweir_tests::Cluster::stop] {
+        kill(&stage.cluster, 2);
+        // Not one read may fail, neither at first nor later.
+        assert_eq!(readers(&stage)?, BTreeSet::from([1]));
+        wait_until("the metric says that the node is down", || gauge(&stage, "pgweir_node_up", 2) == 0.0)?;
+        stage.cluster.start(2)?;
+        wait_for_readers(&stage, &[1, 2])?;
+        assert_eq!(gauge(&stage, "pgweir_node_up", 2), 1.0);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_replica_that_lags_too_far_is_left_out_and_taken_back() -> Outcome {
+    let stage = broken_stage("1s")?;
+    // At eventual, only max_lag decides.
+    let eventual = || -> Result<BTreeSet<usize>, HarnessError> {
+        let mut client = stage.client()?;
+        client.run("SET pgweir.consistency = 'eventual'")?;
+        let mut nodes = BTreeSet::new();
+        for _ in 0..20 {
+            nodes.extend(stage.nodes_for_client(&mut client, READ)?);
+        }
+        Ok(nodes)
+    };
+    stage.cluster.pause_replay(1)?;
+    let write = || stage.client()?.run("UPDATE counter SET n = n + 1");
+    write()?;
+    wait_until("the lagging replica is left out", || {
+        let _ = write();
+        eventual().is_ok_and(|nodes| nodes == BTreeSet::from([2]))
+    })?;
+    assert!(gauge(&stage, "pgweir_replica_lag_bytes", 1) > 0.0);
+    assert!(gauge(&stage, "pgweir_replica_lag_seconds", 1) >= 2.0);
+    stage.cluster.resume_replay(1)?;
+    stage.cluster.wait_caught_up()?;
+    wait_until("it is taken back", || eventual().is_ok_and(|nodes| nodes.len() == 2))?;
+    // Idle, nobody lags.
+    wait_until("no lag is shown", || {
+        [1, 2].iter().all(|node| gauge(&stage, "pgweir_replica_lag_bytes", *node) == 0.0)
+    })
+}
+
+#[test]
+fn with_all_replicas_gone_the_primary_reads() -> Outcome {
+    let stage = broken_stage("1s")?;
+    stage.cluster.kill(1);
+    stage.cluster.crash(2);
+    assert_eq!(readers(&stage)?, BTreeSet::from([0]));
+    stage.cluster.start(1)?;
+    wait_for_readers(&stage, &[1])
+}
+
+#[test]
+fn without_a_primary_reads_go_on_and_writes_wait_and_get_57p03() -> Outcome {
+    let stage = broken_stage("1s")?;
+    let mut client = stage.client()?;
+    client.run(READ)?;
+    stage.cluster.kill(0);
+    for _ in 0..20 {
+        assert_eq!(client.value(READ)?, "100");
+    }
+    let start = Instant::now();
+    let (code, message) = client.refusal("UPDATE counter SET n = n WHERE id = 1")?;
+    assert_eq!(code, "57P03", "{message}");
+    assert!(message.to_lowercase().contains("primary"), "the message does not say so: {message}");
+    let waited = start.elapsed();
+    assert!((Duration::from_millis(800)..Duration::from_secs(8)).contains(&waited), "{waited:?}");
+    // The session lives, new ones may log in, and the primary's return is noticed.
+    assert_eq!(client.value(READ)?, "100");
+    assert_eq!(RawClient::login(&stage.weir.app())?.value(READ)?, "100");
+    stage.cluster.start(0)?;
+    wait_until("writes are taken again", || client.run("UPDATE counter SET n = n WHERE id = 1").is_ok())
+}
+
+#[test]
+fn a_write_waits_through_a_promotion() -> Outcome {
+    let stage = broken_stage("30s")?;
+    let mut client = stage.client()?;
+    client.run("UPDATE counter SET n = n WHERE id = 1")?;
+    stage.cluster.wait_caught_up()?;
+    stage.cluster.kill(0);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| client.run("UPDATE counter SET n = n + 1 WHERE id = 9"));
+        std::thread::sleep(Duration::from_millis(500));
+        stage.cluster.promote(1)?;
+        waiting.join().expect("no panic")
+    })?;
+    assert_eq!(stage.cluster.value(1, "app", "SELECT n FROM counter WHERE id = 9")?, "1");
+    stage.cluster.follow(2, 1)?;
+    stage.cluster.follow(0, 1)?;
+    // The old primary serves reads now, and the new one takes the writes.
+    wait_for_readers(&stage, &[0, 2])?;
+    let nodes = stage.nodes_for("UPDATE counter SET n = n WHERE id = 1")?;
+    assert_eq!(nodes, [1]);
+    assert_eq!(gauge(&stage, "pgweir_node_is_primary", 1), 1.0);
+    assert_eq!(gauge(&stage, "pgweir_node_is_primary", 0), 0.0);
+    Ok(())
+}
+
+#[test]
+fn a_replica_behind_a_dead_network_is_left_out_in_bounded_time() -> Outcome {
+    let stage = broken_stage("1s")?;
+    for cut in [pgweir_tests::Cluster::partition, pgweir_tests::Cluster::freeze] {
+        cut(&stage.cluster, 2);
+        wait_for_readers(&stage, &[1])?;
+        let start = Instant::now();
+        assert_eq!(readers(&stage)?, BTreeSet::from([1]));
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        stage.cluster.heal(2);
+        stage.cluster.thaw(2);
+        wait_for_readers(&stage, &[1, 2])?;
+    }
+    Ok(())
+}

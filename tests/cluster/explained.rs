@@ -1,0 +1,185 @@
+//! Every decision can be seen: metrics, trace, `pgweir route`, logs, the status page.
+
+use crate::support::{Outcome, mark, stage};
+use pgweir_tests::{Cluster, Weir};
+use router_rules::Reason;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+const READ: &str = "SELECT count(*) FROM product";
+
+#[test]
+fn statements_are_counted_by_database_target_and_reason() -> Outcome {
+    let stage = stage();
+    let weir = Weir::builder(&stage.cluster).start()?;
+    let count = |target| -> Result<f64, pgweir_tests::HarnessError> {
+        let labels = [("database", "app"), ("target", target)];
+        Ok(weir.metrics()?.sum("pgweir_statements_total", &labels))
+    };
+    let mut client = pgweir_tests::RawClient::login(&weir.app())?;
+    let (primary, total) = (count("primary")?, count("primary")? + count("replica")?);
+    for _ in 0..10 {
+        client.run("UPDATE counter SET n = n WHERE id = 70")?;
+        client.run(READ)?;
+    }
+    assert!(count("primary")? >= primary + 10.0);
+    assert_eq!(count("primary")? + count("replica")?, total + 20.0);
+    let known: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    for reason in weir.metrics()?.by_label("pgweir_statements_total", "reason").keys() {
+        assert!(known.contains(&reason.as_str()), "unknown reason {reason:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_documented_metrics_are_there() -> Outcome {
+    let stage = stage();
+    stage.wait_for_replica(READ)?;
+    let metrics = stage.weir.metrics()?;
+    for name in [
+        "pgweir_statements_total",
+        "pgweir_statement_seconds_count",
+        "pgweir_proxy_seconds_count",
+        "pgweir_node_up",
+        "pgweir_node_is_primary",
+        "pgweir_replica_lag_bytes",
+        "pgweir_replica_lag_seconds",
+        "pgweir_server_connections",
+        "pgweir_clients",
+        "pgweir_lease_wait_seconds_count",
+        "pgweir_build_info",
+    ] {
+        assert!(metrics.has(name, &[]), "{name} is missing");
+    }
+    for node in stage.cluster.addresses() {
+        assert!(metrics.has("pgweir_node_up", &[("node", &node)]), "no pgweir_node_up for {node}");
+    }
+    Ok(())
+}
+
+#[test]
+fn trace_tells_node_and_reason_of_each_statement_in_a_notice() -> Outcome {
+    let stage = stage();
+    stage.wait_for_replica(READ)?;
+    let mut client = stage.client()?;
+    client.run("SET pgweir.trace = on")?;
+    let notice = |client: &mut pgweir_tests::RawClient, sql: &str| {
+        let frames = client.query(sql)?;
+        let text: Vec<_> = frames.iter().filter(|f| f.tag == b'N').filter_map(|f| f.field(b'M')).collect();
+        Ok::<_, pgweir_tests::HarnessError>(text.join("\n"))
+    };
+    let mark = mark();
+    let text = notice(&mut client, &format!("/* {mark} */ {READ}"))?;
+    let nodes = stage.cluster.nodes_that_ran(&mark);
+    assert!(text.contains(&stage.cluster.address(nodes[0])), "{text:?}, but it ran on {nodes:?}");
+    assert!(text.contains("read_only"), "{text:?}");
+    let text = notice(&mut client, "UPDATE counter SET n = n WHERE id = 71")?;
+    assert!(text.contains(&stage.cluster.address(0)) && text.contains("write"), "{text:?}");
+    client.run("SET pgweir.trace = off")?;
+    assert_eq!(notice(&mut client, READ)?, "");
+    let last = client.value("SHOW pgweir.last_route")?;
+    assert!(last.contains("read_only"), "{last:?}");
+    Ok(())
+}
+
+#[test]
+fn route_answers_without_running_anything() -> Outcome {
+    let stage = stage();
+    let config = stage.weir.config_file().to_string_lossy().into_owned();
+    let mark = mark();
+    for (sql, words) in [
+        (format!("/* {mark} */ SELECT * FROM product"), ["replica", "read_only"]),
+        (format!("/* {mark} */ DELETE FROM product"), ["primary", "write"]),
+        (format!("/* {mark} */ SELECT writer('x')"), ["primary", "writing_function"]),
+        (format!("/* {mark} */ SELECT * FROM scratch"), ["primary", "unlogged_relation"]),
+    ] {
+        let arguments = ["route", "--config", &config, "--database", "app", &sql];
+        let (status, out, error) = stage.weir.command(&arguments)?;
+        assert!(status.success(), "{sql}: {out}{error}");
+        for word in words {
+            assert!(out.contains(word), "{sql}: no {word:?} in {out:?}");
+        }
+    }
+    assert!(stage.cluster.nodes_that_ran(&mark).is_empty(), "something was run");
+    Ok(())
+}
+
+#[test]
+fn route_reads_json_lines_offline() -> Outcome {
+    let stage = stage();
+    let lines = [
+        r#"{"id": "a", "sql": "SELECT 1"}"#,
+        r#"{"id": "b", "sql": "DELETE FROM t", "ctx": {"rels": ["public.t:r:p"]}}"#,
+        r#"{"id": "c", "sql": "SELECT * FROM t", "ctx": {"rels": ["public.t:r:p"]}}"#,
+        r#"{"id": "d", "sql": "SELECT * FROM nobody_knows"}"#,
+    ];
+    let mut route = Command::new(pgweir_tests::weir::program()?)
+        .args(["route", "--offline", "--json"])
+        .args(["--config", &stage.weir.config_file().to_string_lossy(), "--database", "app"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("pgweir starts");
+    let mut stdin = route.stdin.take().expect("a pipe");
+    stdin.write_all(lines.join("\n").as_bytes()).expect("it reads its input");
+    drop(stdin);
+    let output = route.wait_with_output().expect("it ends");
+    let answers: Vec<serde_json::Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("one JSON object per line"))
+        .collect();
+    let targets: Vec<_> =
+        answers.iter().map(|a| (a["id"].as_str().unwrap(), a["target"].as_str().unwrap())).collect();
+    assert_eq!(targets, [("a", "replica"), ("b", "primary"), ("c", "replica"), ("d", "primary")]);
+    assert!(answers.iter().all(|answer| answer["reason"].is_string()));
+    Ok(())
+}
+
+#[test]
+fn health_and_readiness_tell_a_living_process_from_a_useful_one() -> Outcome {
+    let stage = stage();
+    assert_eq!(stage.weir.get("/healthz")?.status, 200);
+    assert_eq!(stage.weir.get("/readyz")?.status, 200);
+    // All nodes are addresses where nobody listens.
+    let nobody = ["127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned()];
+    let weir = Weir::builder_for(&nobody).without_waiting().start()?;
+    assert_eq!(weir.get("/healthz")?.status, 200);
+    assert_eq!(weir.get("/readyz")?.status, 503);
+    Ok(())
+}
+
+#[test]
+fn the_status_page_shows_the_nodes_and_no_secret() -> Outcome {
+    let stage = stage();
+    let page = stage.weir.get("/")?;
+    assert_eq!(page.status, 200);
+    assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")));
+    for node in stage.cluster.addresses() {
+        assert!(page.body.contains(&node), "{node} is not on the page");
+    }
+    assert!(!page.body.contains("-secret"), "a password is on the page");
+    assert_eq!(stage.weir.get("/nothing-here")?.status, 404);
+    Ok(())
+}
+
+#[test]
+fn no_log_and_no_metric_holds_a_value_or_a_secret() -> Outcome {
+    let cluster = Cluster::builder().start()?;
+    let weir = Weir::builder(&cluster).environment("RUST_LOG", "trace").user("app", "app-secret").start()?;
+    let mut client = pgweir_tests::RawClient::login(&weir.app())?;
+    client.run("CREATE TABLE person (name text)")?;
+    client.run("INSERT INTO person VALUES ('very-private-value')")?;
+    client.prepare("p", "SELECT name FROM person WHERE name = $1")?;
+    client.execute("p", &[Some("very-private-value")])?;
+    client.refusal("SELECT 'very-private-value'::int")?;
+    client.refusal("SELEC 'very-private-value'")?;
+    client.run("SELECT name FROM person WHERE name = 'very-private-value'")?;
+    let wrong = weir.app().user("app", "very-private-value");
+    assert!(wrong.sql("SELECT 1").is_err());
+    let (log, metrics) = (weir.log(), weir.get("/metrics")?.body);
+    for secret in ["very-private-value", "app-secret", "pgweir-secret", "SCRAM-SHA-256$"] {
+        let line = log.lines().chain(metrics.lines()).find(|line| line.contains(secret));
+        assert!(line.is_none(), "{secret:?} is in {line:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! Tests that need a real cluster; one file per promise.
+
+mod bounded;
+mod cancel;
+mod cluster_picture;
+mod copy;
+mod drivers;
+mod explained;
+mod harness_itself;
+mod lifecycle;
+mod never_stale;
+mod never_wrong;
+mod nothing_lost;
+mod pgbench;
+mod pooling;
+mod reload;
+mod startup;
+mod support;
+mod transparent;

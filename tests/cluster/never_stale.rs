@@ -1,0 +1,77 @@
+//! A write is seen by every read that comes after it, whatever connection it comes on.
+
+use crate::support::{Outcome, Stage, mark};
+use pgweir_tests::HarnessError;
+use std::time::Duration;
+
+const READ: &str = "SELECT count(*) FROM product";
+
+/// A stage whose replicas show every commit later by this much.
+fn delayed(delay: Duration) -> Result<Stage, HarnessError> {
+    let stage = Stage::own(|weir| weir.set("routing.freshness_wait", "2s"))?;
+    stage.cluster.node(0).superuser().database("app").sql(crate::support::SCHEMA)?;
+    stage.cluster.wait_caught_up()?;
+    stage.wait_for_replica(READ)?;
+    for replica in stage.cluster.replicas() {
+        stage.cluster.set_apply_delay(replica, delay)?;
+    }
+    Ok(stage)
+}
+
+#[test]
+fn a_read_on_another_connection_sees_the_write_before_it() -> Outcome {
+    let stage = delayed(Duration::from_millis(200))?;
+    let (mut writer, mut reader) = (stage.client()?, stage.client()?);
+    for round in 1..=25 {
+        let written = writer.value("UPDATE counter SET n = n + 1 WHERE id = 1 RETURNING n")?;
+        assert_eq!(reader.value("SELECT n FROM counter WHERE id = 1")?, written, "round {round}");
+        let id = writer.value("INSERT INTO note (body) VALUES ('fresh') RETURNING id")?;
+        let sql = format!("SELECT count(*) FROM note WHERE id = {id}");
+        assert_eq!(stage.client()?.value(&sql)?, "1", "round {round}");
+    }
+    // The transaction counts at its COMMIT, by the extended protocol as well.
+    writer.prepare("add", "UPDATE counter SET n = n + 1 WHERE id = 2")?;
+    for round in 1..=10 {
+        writer.run("BEGIN")?;
+        writer.execute("add", &[])?;
+        writer.run("COMMIT")?;
+        let n = reader.value("SELECT n FROM counter WHERE id = 2")?;
+        assert_eq!(n, round.to_string());
+    }
+    Ok(())
+}
+
+#[test]
+fn at_eventual_a_read_may_be_stale_and_runs_on_a_replica_at_once() -> Outcome {
+    // Shows that the delay works and that the story above could fail.
+    let stage = delayed(Duration::from_millis(700))?;
+    let (mut writer, mut reader) = (stage.client()?, stage.client()?);
+    reader.run("SET pgweir.consistency = 'eventual'")?;
+    let mut stale = 0;
+    for _ in 0..10 {
+        let written = writer.value("UPDATE counter SET n = n + 1 WHERE id = 1 RETURNING n")?;
+        let mark = mark();
+        let read = reader.value(&format!("/* {mark} */ SELECT n FROM counter WHERE id = 1"))?;
+        let nodes = stage.cluster.nodes_that_ran(&mark);
+        assert!(stage.is_replica(&nodes), "an eventual read ran on {nodes:?}");
+        stale += usize::from(read != written);
+    }
+    assert!(stale > 0, "ten reads within 0.7 s of a write, and none was stale");
+    Ok(())
+}
+
+#[test]
+fn a_replica_whose_replay_is_paused_never_answers_with_the_old_state() -> Outcome {
+    let stage = delayed(Duration::ZERO)?;
+    for replica in stage.cluster.replicas() {
+        stage.cluster.pause_replay(replica)?;
+    }
+    let mut client = stage.client()?;
+    for round in 1..=3 {
+        client.run("UPDATE counter SET n = n + 1 WHERE id = 3")?;
+        let n = stage.client()?.value("SELECT n FROM counter WHERE id = 3")?;
+        assert_eq!(n, round.to_string());
+    }
+    stage.cluster.resume_replay(1)?;
+    stage.wait_for_replica("SELECT n FROM counter WHERE id = 3")
+}

@@ -1,0 +1,115 @@
+//! Nodes die under load and no client is any the wiser; nothing is written twice or lost.
+
+use crate::support::{Outcome, SCHEMA, Stage};
+use pgweir_tests::raw::RawClient;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+#[test]
+fn replicas_that_die_and_return_under_load_cost_no_client_an_error() -> Outcome {
+    let stage = Stage::own(|weir| weir.set("cluster.probe_timeout", "500ms"))?;
+    stage.cluster.node(0).superuser().database("app").sql(SCHEMA)?;
+    stage.cluster.wait_caught_up()?;
+    stage.wait_for_replica("SELECT count(*) FROM product")?;
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (1..=8)
+            .map(|number| {
+                let (stage, over) = (&stage, &over);
+                scope.spawn(move || -> Result<u64, pgweir_tests::HarnessError> {
+                    let mut client = RawClient::login(&stage.weir.app())?;
+                    client.prepare("r", "SELECT name FROM product WHERE id = $1")?;
+                    let mut writes = 0;
+                    while !over.load(Ordering::Relaxed) {
+                        assert_eq!(client.value("SELECT count(*) FROM product")?, "100");
+                        let rows = client.execute("r", &[Some("5")])?;
+                        assert_eq!(rows, [[Some("product 5".to_owned())]]);
+                        client.run(&format!("UPDATE counter SET n = n + 1 WHERE id = {number}"))?;
+                        writes += 1;
+                    }
+                    Ok(writes)
+                })
+            })
+            .collect();
+        for round in 0..4 {
+            std::thread::sleep(Duration::from_millis(700));
+            let replica = 1 + round % 2;
+            match round {
+                0 | 1 => stage.cluster.crash(replica),
+                _ => stage.cluster.stop(replica),
+            }
+            std::thread::sleep(Duration::from_millis(700));
+            stage.cluster.start(replica)?;
+        }
+        over.store(true, Ordering::Relaxed);
+        for (number, client) in clients.into_iter().enumerate() {
+            let writes = client.join().expect("no panic")?;
+            assert!(writes > 0);
+            let sql = format!("SELECT n FROM counter WHERE id = {}", number + 1);
+            assert_eq!(stage.cluster.value(0, "app", &sql)?, writes.to_string());
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn each_acknowledged_commit_survives_a_switch_of_the_primary_and_none_counts_twice() -> Outcome {
+    let stage = Stage::own(|weir| weir.set("cluster.primary_wait", "30s"))?;
+    stage.cluster.node(0).superuser().database("app").sql(SCHEMA)?;
+    // Acknowledged means: on a replica, too.
+    stage.cluster.set_on(0, "synchronous_standby_names", "FIRST 1 (node1)")?;
+    stage.cluster.wait_caught_up()?;
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|number| {
+                let (stage, over) = (&stage, &over);
+                scope.spawn(move || -> Result<(Vec<String>, usize), pgweir_tests::HarnessError> {
+                    let mut client = RawClient::login(&stage.weir.app())?;
+                    let (mut acknowledged, mut unknown) = (Vec::new(), 0);
+                    let mut attempt = 0;
+                    while !over.load(Ordering::Relaxed) {
+                        attempt += 1;
+                        let body = format!("once {number} {attempt}");
+                        let sql = format!("INSERT INTO note (body) VALUES ('{body}')");
+                        match client.query(&sql) {
+                            Ok(frames) if frames.iter().all(|frame| frame.tag != b'E') => {
+                                acknowledged.push(body);
+                            }
+                            // An outcome that is reported as unknown is honest; a lie is not.
+                            Ok(_) => unknown += 1,
+                            Err(_) => {
+                                unknown += 1;
+                                client = RawClient::login(&stage.weir.app())?;
+                            }
+                        }
+                    }
+                    Ok((acknowledged, unknown))
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_secs(1));
+        stage.cluster.crash(0);
+        stage.cluster.promote(1)?;
+        stage.cluster.set_on(1, "synchronous_standby_names", "")?;
+        std::thread::sleep(Duration::from_secs(3));
+        over.store(true, Ordering::Relaxed);
+        for (number, client) in clients.into_iter().enumerate() {
+            let (acknowledged, unknown) = client.join().expect("no panic")?;
+            let sql = format!("SELECT body FROM note WHERE body LIKE 'once {number} %'");
+            let found = stage.cluster.sql(1, "app", &sql)?;
+            let mut found: Vec<_> = found.into_iter().flatten().flatten().collect();
+            for body in &acknowledged {
+                assert!(found.contains(body), "{body:?} was acknowledged and is lost");
+            }
+            let all = found.len();
+            found.sort();
+            found.dedup();
+            assert_eq!(found.len(), all, "something was written twice");
+            assert!(unknown <= 2, "client {number} got {unknown} errors");
+            assert!(all <= acknowledged.len() + unknown, "more rows than attempts");
+            assert!(!acknowledged.is_empty());
+        }
+        Ok(())
+    })
+}
