@@ -82,13 +82,16 @@ impl<'a> Rehearsal<'a> {
             self.remember(statement);
         }
         let transaction = if begins { self.transaction } else { before };
+<<<<<<< HEAD
         let (target, reason) = self.decide(sql.as_bytes(), &classified, transaction, was_pinned);
+=======
+        let (target, reason) = self.decide(&classified, sql, transaction, was_pinned);
+>>>>>>> main
         Step { target, reason, neutral, classified }
     }
 
     fn decide(
         &self,
-        sql: &[u8],
         classified: &Classified,
         transaction: Option<TransactionModes>,
         pinned: bool,
@@ -105,7 +108,6 @@ impl<'a> Rehearsal<'a> {
             return (Target::Primary, Reason::Transaction);
         }
         let view = SessionView {
-            sql,
             user: &self.user,
             database: &self.database,
             application_name: "",
