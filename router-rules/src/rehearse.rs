@@ -82,17 +82,14 @@ impl<'a> Rehearsal<'a> {
             self.remember(statement);
         }
         let transaction = if begins { self.transaction } else { before };
-<<<<<<< HEAD
-        let (target, reason) = self.decide(sql.as_bytes(), &classified, transaction, was_pinned);
-=======
         let (target, reason) = self.decide(&classified, sql, transaction, was_pinned);
->>>>>>> main
         Step { target, reason, neutral, classified }
     }
 
     fn decide(
         &self,
         classified: &Classified,
+        sql: &str,
         transaction: Option<TransactionModes>,
         pinned: bool,
     ) -> (Target, Reason) {
@@ -117,7 +114,7 @@ impl<'a> Rehearsal<'a> {
             max_lag: None,
             read_only_transaction: read_only,
             serializable,
-            sql,
+            sql: sql.as_bytes(),
         };
         let decision = decide(classified, &view, self.policy);
         (decision.target, decision.reason)
