@@ -10,6 +10,7 @@
 //! * [`auth`]: who a client is, and how we log in to servers as that user
 //! * [`cluster`]: roles, lag, freshness and the catalog, watched
 //! * [`console`], [`observe`]: asked in psql, seen in Prometheus and in a browser
+//! * [`gate`]: PAUSE and RESUME
 //! * [`config`], [`limits`]: what the operator wrote, and every bound
 //! * [`net`], [`wire`]: sockets, TLS; frames and messages
 
@@ -18,6 +19,7 @@ pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod console;
+pub mod gate;
 pub mod limits;
 pub mod listener;
 pub mod net;

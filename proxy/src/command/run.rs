@@ -143,6 +143,10 @@ async fn sweep(weir: Arc<Weir>) {
         tokio::time::sleep(SWEEP_EVERY).await;
         let config = weir.config.load_full();
         weir.pools.sweep(&config);
+        weir.connector.refresh();
+        if let Some(acceptor) = &*weir.acceptor.load() {
+            acceptor.refresh();
+        }
         if config.pool.server_connections_min > 0 {
             for pool in weir.pools.all() {
                 let warmed = pool.warm(config.pool.server_connections_min, &weir.connector, &config).await;
@@ -198,15 +202,25 @@ pub fn reload(
     weir.directory.apply(&config);
     weir.pools.apply(&config);
     weir.welcomes.clear();
-    if let Some(acceptor) = weir.acceptor.load_full()
-        && let Err(error) = acceptor.reload()
-    {
-        tracing::error!(%error, "the certificate could not be read again: the old one stays");
-    }
+    apply_tls(weir, &config);
     weir.config.store(Arc::new(config));
     weir.metrics.reloaded("applied");
     tracing::info!("configuration reloaded");
     Ok(())
+}
+
+/// Certificates and TLS settings; what cannot be read leaves the old ones.
+fn apply_tls(weir: &Weir, config: &Config) {
+    if let Err(error) = weir.connector.apply(&config.cluster.tls) {
+        tracing::error!(%error, "cluster.tls could not be applied: the old settings stay");
+    }
+    match config.listen.tls.as_ref().map(Acceptor::new) {
+        None => weir.acceptor.store(None),
+        Some(Ok(acceptor)) => weir.acceptor.store(Some(Arc::new(acceptor))),
+        Some(Err(error)) => {
+            tracing::error!(%error, "listen.tls could not be applied: the old certificate stays");
+        }
+    }
 }
 
 /// No new clients; those that are there leave between transactions; the rest when time is up.

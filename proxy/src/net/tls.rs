@@ -14,6 +14,7 @@ mod connect;
 pub mod end_point;
 mod own;
 mod verify;
+mod watch;
 
 pub use accept::{Acceptor, Served};
 pub use connect::Connector;
