@@ -141,7 +141,8 @@ impl Session {
     async fn receive(&mut self) -> Result<Option<Request>, Failure> {
         loop {
             self.pass_copy_data()?;
-            let next = if self.copy_data_comes() { Ok(None) } else { receive::next_request(&mut self.client.input) };
+            let next =
+                if self.copy_data_comes() { Ok(None) } else { receive::next_request(&mut self.client.input) };
             match next {
                 Ok(Some(request)) if request.kind == Kind::Terminate => return Ok(None),
                 Ok(Some(request)) => return Ok(Some(request)),

@@ -393,7 +393,10 @@ impl Session {
     /// The client has sent COPY data before the server could say that it takes any: it is waited for.
     pub(super) fn copy_data_comes(&self) -> bool {
         let first = self.client.input.first();
-        let is_data = matches!(first, Some(&(frontend::tag::COPY_DATA | frontend::tag::COPY_DONE | frontend::tag::COPY_FAIL)));
+        let is_data = matches!(
+            first,
+            Some(&(frontend::tag::COPY_DATA | frontend::tag::COPY_DONE | frontend::tag::COPY_FAIL))
+        );
         is_data && !self.ledger.is_empty()
     }
 
