@@ -129,6 +129,8 @@ async fn sweep(weir: Arc<Weir>) {
         if let Some(acceptor) = &*weir.acceptor.load() {
             acceptor.refresh();
         }
+        weir.metrics.tick(Instant::now());
+        supervisor::watchdog();
         if config.pool.server_connections_min > 0 {
             for pool in weir.pools.all() {
                 let warmed = pool.warm(config.pool.server_connections_min, &weir.connector, &config).await;

@@ -323,6 +323,7 @@ async fn open_session(
         portals: vec![],
         bound: vec![],
         pools: vec![],
+        began: None,
         unpin_answer: None,
     }))
 }
