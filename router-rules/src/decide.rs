@@ -3,7 +3,7 @@
 use crate::classify::Classified;
 use crate::hint::Consistency;
 use crate::reason::{Reason, Target};
-use crate::rules::Rules;
+use crate::rules::{Act, Rules};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -82,13 +82,39 @@ pub fn decide(classified: &Classified, session: &SessionView<'_>, policy: &Polic
         refuse: None,
         log: false,
     };
-    // The operator's rules will take their turn here, over `decision`.
     let wish = hint.and_then(|h| h.target).or(session.route);
     if wish == Some(Target::Primary) && decision.target == Target::Replica {
         decision.target = Target::Primary;
         decision.reason = Reason::Hint;
     }
+    if let Some(rule) = policy.rules.first_match(classified, session) {
+        apply(&rule.act, &mut decision);
+    }
     decision
+}
+
+/// What the operator ruled comes before what the application wishes. A rule for the primary is
+/// obeyed; a rule for a replica overrules a hint, but never the proof.
+fn apply(act: &Act, decision: &mut Decision) {
+    match act.target {
+        Some(Target::Primary) if decision.target == Target::Replica => {
+            decision.target = Target::Primary;
+            decision.reason = Reason::Rule;
+        }
+        Some(Target::Replica) if decision.reason == Reason::Hint => {
+            decision.target = Target::Replica;
+            decision.reason = Reason::Rule;
+        }
+        _ => {}
+    }
+    if act.group.is_some() {
+        decision.group.clone_from(&act.group);
+    }
+    decision.consistency = act.consistency.unwrap_or(decision.consistency);
+    decision.max_lag = act.max_lag.or(decision.max_lag);
+    decision.max_lag_bytes = act.max_lag_bytes.or(decision.max_lag_bytes);
+    decision.refuse.clone_from(&act.refuse);
+    decision.log |= act.log;
 }
 
 /// The target by proof alone, whatever anybody wishes.
@@ -98,6 +124,7 @@ fn proved(classified: &Classified, session: &SessionView<'_>) -> (Target, Reason
         return (Target::Primary, reason);
     }
     match classified.verdict {
+        Ok(reason) if !session.read_only_transaction => (Target::Replica, reason),
         _ if session.read_only_transaction && classified.fits_read_only_transaction() => {
             (Target::Replica, Reason::ReadOnlyTransaction)
         }

@@ -1093,9 +1093,3 @@ pub(crate) fn is_grammar_word(word: &str) -> bool {
                 | "overlay"
         )
 }
-
-/// True for a name that may stand before a parenthesis without being a function: the name of a
-/// type with a modifier.
-pub(crate) fn is_type_with_modifier(name: &str) -> bool {
-    builtins::is_type(name)
-}
