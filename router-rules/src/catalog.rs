@@ -1,8 +1,356 @@
 //! What the classifier knows of a database: a snapshot of its catalog.
+//!
+//! The built-ins of `pg_catalog` are known by list (`builtins`); a snapshot adds what users and
+//! extensions made: functions, relations, operators, casts, types. It is plain data plus look-up
+//! tables; what it *means* for a statement is worked out in `resolve`.
+
+use crate::resolve::Resolver;
+use crate::statement::Footprint;
+use foldhash::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex};
+
+/// One user-defined function, procedure or aggregate.
+#[derive(Clone, Debug, Default)]
+pub struct Function {
+    /// `pg_proc.oid`.
+    pub oid: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Types of the input arguments as `format_type` spells them with an empty `search_path`.
+    pub args: Vec<String>,
+    /// How many of the last arguments have defaults.
+    pub defaults: usize,
+    /// The default expressions as SQL, separated by commas.
+    pub default_exprs: Option<String>,
+    /// The last argument is VARIADIC.
+    pub variadic: bool,
+    /// The type of the result, spelt like `args`.
+    pub returns: String,
+    /// `i`, `s` or `v`.
+    pub volatility: char,
+    /// `sql`, `plpgsql`, `c`, `internal`, ….
+    pub language: String,
+    /// `f` function, `p` procedure, `a` aggregate, `w` window function.
+    pub kind: char,
+    /// The body's text: SQL and PL/pgSQL source, or the C symbol; `None` when it is not known.
+    pub body: Option<String>,
+    /// `search_path` from its SET clause.
+    pub search_path: Option<Vec<String>>,
+    /// It has a SET clause for something that is not `search_path`.
+    pub sets: bool,
+    /// The extension that it belongs to.
+    pub extension: Option<String>,
+    /// Of an aggregate: the functions that it is made of, by OID (built-in ones included).
+    pub parts: Vec<u32>,
+}
+
+/// One relation.
+#[derive(Clone, Debug, Default)]
+pub struct Relation {
+    /// `pg_class.oid`.
+    pub oid: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// `pg_class.relkind`: `r` table, `p` partitioned table, `v` view, `m` materialised view,
+    /// `S` sequence, `f` foreign table, `i` index, `c` composite type, `t` TOAST table.
+    pub kind: char,
+    /// `pg_class.relpersistence`: `p` permanent, `u` unlogged, `t` temporary.
+    pub persistence: char,
+    /// Of a view: its query, every name schema-qualified; `None` when it is not known.
+    pub definition: Option<String>,
+    /// Partitions and inheritance children (direct ones), by OID.
+    pub children: Vec<u32>,
+    /// Row-level security policies' expressions that apply to SELECT, when it is enabled.
+    pub policies: Vec<String>,
+    /// Names and types (spelt like function arguments) of the columns.
+    pub columns: Vec<(String, String)>,
+    /// Expressions that a write evaluates: defaults, generated columns, CHECK constraints.
+    pub expressions: Vec<String>,
+    /// Functions of its triggers (not the internal ones), by OID.
+    pub triggers: Vec<u32>,
+    /// Tables whose rows change when rows here do: foreign keys that cascade, by OID.
+    pub cascades: Vec<u32>,
+    /// It has rewrite rules beside a view's own.
+    pub rules: bool,
+}
+
+/// One user-defined operator.
+#[derive(Clone, Debug, Default)]
+pub struct Operator {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Type of the left operand; `None` for a prefix operator.
+    pub left: Option<String>,
+    /// Type of the right operand.
+    pub right: Option<String>,
+    /// The function behind it, by OID (may be a built-in one).
+    pub function: u32,
+}
+
+/// One user-defined cast with a function.
+#[derive(Clone, Debug, Default)]
+pub struct Cast {
+    /// Source type.
+    pub source: String,
+    /// Target type.
+    pub target: String,
+    /// The function behind it, by OID (may be a built-in one).
+    pub function: u32,
+    /// `e` explicit only, `a` in assignments, `i` implicitly.
+    pub usage: char,
+}
+
+/// One user-defined type.
+#[derive(Clone, Debug, Default)]
+pub struct Type {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// `pg_type.typtype`: `d` domain, `c` composite, `b` base, `e` enum, `r` range, `m` multirange.
+    pub kind: char,
+    /// Of a domain: its CHECK constraints as SQL.
+    pub checks: Vec<String>,
+    /// Types that it is made of: a domain's base, a composite's columns, a range's element.
+    pub parts: Vec<String>,
+    /// Of a base type: its input and output functions, by OID (built-in ones left out).
+    pub functions: Vec<u32>,
+}
+
+/// All that was read from a database, before look-up tables are built over it.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// Functions, procedures, aggregates outside `pg_catalog` and `information_schema`, and those
+    /// that somebody added to `pg_catalog`.
+    pub functions: Vec<Function>,
+    /// Relations outside `pg_catalog`, `information_schema` and `pg_toast`.
+    pub relations: Vec<Relation>,
+    /// User-defined operators.
+    pub operators: Vec<Operator>,
+    /// User-defined casts with a function.
+    pub casts: Vec<Cast>,
+    /// User-defined types.
+    pub types: Vec<Type>,
+    /// Names of the built-in functions that the rows above refer to by OID.
+    pub builtins: Vec<(u32, String)>,
+}
 
 /// A snapshot of one database's catalog, read from the primary.
 #[derive(Debug, Default)]
 pub struct Catalog {
     /// Grows with each snapshot that differs from the one before; part of every cache key.
     pub generation: u64,
+    /// What a name that is not in the snapshot means.
+    unknown: Unknown,
+    pub(crate) rows: Rows,
+    functions: HashMap<Box<str>, Vec<u32>>,
+    functions_by_oid: HashMap<u32, u32>,
+    relations: HashMap<Box<str>, Vec<u32>>,
+    relations_by_oid: HashMap<u32, u32>,
+    operators: HashMap<Box<str>, Vec<u32>>,
+    types: HashMap<Box<str>, Vec<u32>>,
+    builtins: HashMap<u32, Box<str>>,
+    pub(crate) memo: Mutex<HashMap<(u32, u64), Arc<crate::resolve::Outcome>>>,
+}
+
+/// What a name that is not in the snapshot means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unknown {
+    /// Something that was made after the snapshot: to the primary.
+    #[default]
+    Primary,
+    /// The same, but the snapshot is a sketch in the short form: it holds no types, no bodies and
+    /// no definitions. Types and views are taken for harmless ones, IMMUTABLE functions for what
+    /// they say, and its objects are visible whatever the `search_path`.
+    Sketch,
+    /// Relations are ordinary permanent tables: an application's log without its schema.
+    OrdinaryTables,
+}
+
+impl Catalog {
+    /// Builds the look-up tables over what was read.
+    pub fn build(rows: Rows, generation: u64) -> Self {
+        let mut catalog = Catalog { generation, ..Catalog::default() };
+        for (at, f) in rows.functions.iter().enumerate() {
+            catalog.functions.entry(f.name.as_str().into()).or_default().push(at as u32);
+            if f.oid != 0 {
+                catalog.functions_by_oid.insert(f.oid, at as u32);
+            }
+        }
+        for (at, r) in rows.relations.iter().enumerate() {
+            catalog.relations.entry(r.name.as_str().into()).or_default().push(at as u32);
+            if r.oid != 0 {
+                catalog.relations_by_oid.insert(r.oid, at as u32);
+            }
+        }
+        for (at, o) in rows.operators.iter().enumerate() {
+            catalog.operators.entry(o.name.as_str().into()).or_default().push(at as u32);
+        }
+        for (at, t) in rows.types.iter().enumerate() {
+            catalog.types.entry(t.name.as_str().into()).or_default().push(at as u32);
+        }
+        for (oid, name) in &rows.builtins {
+            catalog.builtins.insert(*oid, name.as_str().into());
+        }
+        catalog.rows = rows;
+        catalog
+    }
+
+    /// Knows the built-ins only; every other name is unknown, as `unknown` says.
+    pub fn offline(unknown: Unknown) -> Self {
+        Catalog { unknown, ..Catalog::default() }
+    }
+
+    /// Knows the built-ins and what `functions` and `relations` name, in the short form
+    /// `schema.name(args):provolatile:language:prokind` and `schema.name:relkind:relpersistence`.
+    /// Bodies and view definitions are not known, so neither are they trusted.
+    pub fn from_short_form<'a>(
+        functions: impl IntoIterator<Item = &'a str>,
+        relations: impl IntoIterator<Item = &'a str>,
+        unknown: Unknown,
+    ) -> Self {
+        let rows = Rows {
+            functions: functions.into_iter().filter_map(short_function).collect(),
+            relations: relations.into_iter().filter_map(short_relation).collect(),
+            ..Rows::default()
+        };
+        Catalog { unknown, ..Catalog::build(rows, 0) }
+    }
+
+    /// What a name that is not in the snapshot means.
+    pub fn unknown(&self) -> Unknown {
+        self.unknown
+    }
+
+    /// True when the snapshot holds no user-defined operator of that name.
+    pub(crate) fn operators(&self, name: &str) -> impl Iterator<Item = &Operator> {
+        self.operators.get(name).into_iter().flatten().map(|&at| &self.rows.operators[at as usize])
+    }
+
+    pub(crate) fn functions(&self, name: &str) -> impl Iterator<Item = &Function> {
+        self.functions.get(name).into_iter().flatten().map(|&at| &self.rows.functions[at as usize])
+    }
+
+    pub(crate) fn relations(&self, name: &str) -> impl Iterator<Item = &Relation> {
+        self.relations.get(name).into_iter().flatten().map(|&at| &self.rows.relations[at as usize])
+    }
+
+    pub(crate) fn types(&self, name: &str) -> impl Iterator<Item = &Type> {
+        self.types.get(name).into_iter().flatten().map(|&at| &self.rows.types[at as usize])
+    }
+
+    pub(crate) fn function_by_oid(&self, oid: u32) -> Option<&Function> {
+        self.functions_by_oid.get(&oid).map(|&at| &self.rows.functions[at as usize])
+    }
+
+    pub(crate) fn builtin_by_oid(&self, oid: u32) -> Option<&str> {
+        self.builtins.get(&oid).map(|name| &**name)
+    }
+
+    pub(crate) fn relation_by_oid(&self, oid: u32) -> Option<&Relation> {
+        self.relations_by_oid.get(&oid).map(|&at| &self.rows.relations[at as usize])
+    }
+
+    /// What a write to `relation` may change: itself, its partitions and children, and what
+    /// foreign keys and triggers lead to.
+    pub(crate) fn written_with(&self, relation: &Relation, search_path: &[String], role: &str) -> Footprint {
+        let mut oids = vec![];
+        let mut todo = vec![relation];
+        while let Some(relation) = todo.pop() {
+            if relation.oid == 0 || !matches!(relation.kind, 'r' | 'p') || relation.rules {
+                return Footprint::Everything;
+            }
+            if oids.contains(&relation.oid) {
+                continue;
+            }
+            oids.push(relation.oid);
+            let mut resolver = Resolver::new(self, search_path, role);
+            if !resolver.evaluates_harmlessly(relation) {
+                return Footprint::Everything;
+            }
+            for oid in relation.children.iter().chain(&relation.cascades) {
+                match self.relation_by_oid(*oid) {
+                    Some(next) => todo.push(next),
+                    None => return Footprint::Everything,
+                }
+            }
+        }
+        oids.sort_unstable();
+        Footprint::Relations(oids.into())
+    }
+
+    /// Remembers an outcome of looking into an object; bounded, because DDL may rename for ever.
+    pub(crate) fn remember(&self, key: (u32, u64), outcome: Arc<crate::resolve::Outcome>) {
+        const MEMO_ENTRIES_MAX: usize = 20_000;
+        let Ok(mut memo) = self.memo.lock() else { return };
+        if memo.len() >= MEMO_ENTRIES_MAX {
+            memo.clear();
+        }
+        match memo.entry(key) {
+            Entry::Occupied(_) => {}
+            Entry::Vacant(slot) => {
+                slot.insert(outcome);
+            }
+        }
+    }
+}
+
+/// `schema.name(args):provolatile:language:prokind`.
+fn short_function(text: &str) -> Option<Function> {
+    let mut parts = text.rsplitn(4, ':');
+    let kind = parts.next()?.chars().next()?;
+    let language = parts.next()?.to_string();
+    let volatility = parts.next()?.chars().next()?;
+    let signature = parts.next()?;
+    let (name, args) = signature.split_once('(')?;
+    let (schema, name) = name.split_once('.')?;
+    Some(Function {
+        schema: schema.trim_matches('"').to_string(),
+        name: name.trim_matches('"').to_string(),
+        args: input_types(args.strip_suffix(')').unwrap_or(args)),
+        variadic: args.contains("VARIADIC "),
+        // How many have defaults is not known: any.
+        defaults: usize::MAX,
+        volatility,
+        language,
+        kind,
+        ..Function::default()
+    })
+}
+
+/// The input types of `IN a integer, OUT b text, VARIADIC c text[]`.
+fn input_types(args: &str) -> Vec<String> {
+    args.split(", ")
+        .filter(|arg| !arg.is_empty() && !arg.starts_with("OUT "))
+        .map(|arg| {
+            let arg = arg
+                .strip_prefix("VARIADIC ")
+                .or(arg.strip_prefix("INOUT "))
+                .or(arg.strip_prefix("IN "))
+                .unwrap_or(arg);
+            arg.to_string()
+        })
+        .collect()
+}
+
+/// `schema.name:relkind:relpersistence`.
+fn short_relation(text: &str) -> Option<Relation> {
+    let mut parts = text.rsplitn(3, ':');
+    let persistence = parts.next()?.chars().next()?;
+    let kind = parts.next()?.chars().next()?;
+    let (schema, name) = parts.next()?.split_once('.')?;
+    Some(Relation {
+        schema: schema.trim_matches('"').to_string(),
+        name: name.trim_matches('"').to_string(),
+        kind,
+        persistence,
+        ..Relation::default()
+    })
 }

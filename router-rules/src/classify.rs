@@ -1,10 +1,20 @@
 //! SQL text → [`Classified`], behind a cache of texts and a cache of shapes.
 
+use crate::analyse::Analysis;
 use crate::catalog::Catalog;
 use crate::hint::Hint;
-use crate::reason::Reason;
-use crate::statement::{Footprint, Kind, Statement};
-use std::sync::Arc;
+use crate::lex::{self, LexError};
+use crate::reason::{PinReason, Reason};
+use crate::statement::{Footprint, Kind, SessionEffect, Statement};
+use crate::{shape, split};
+use foldhash::HashSet;
+use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, Weighter};
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
 /// All that decides what a SQL text means, beside the text itself.
 ///
@@ -44,37 +54,290 @@ pub struct Classified {
 }
 
 /// Classifies SQL texts and remembers its answers. Shared by all sessions.
-#[derive(Debug, Default)]
-pub struct Classifier {}
+///
+/// Three steps, the dear one last: the text as it is (with its scope) in a cache; its shape,
+/// literals stripped, in another; the parser. A text enters the first cache when it is seen for
+/// the second time, so that texts that differ in every literal do not wash it out.
+#[derive(Debug)]
+pub struct Classifier {
+    texts: Cache<Key, Arc<Classified>, Weigh>,
+    shapes: Cache<Key, Arc<Classified>, Weigh>,
+    /// Hashes of texts that were seen once.
+    seen: Box<[AtomicU64]>,
+    /// Shapes that a replica refused.
+    learnt: RwLock<HashSet<u64>>,
+}
+
+/// Texts longer than this (bytes) are not kept.
+const TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Slots for the texts seen once; each new one takes another's place.
+const SEEN_SLOTS: usize = 8192;
+/// Shapes learnt at most; more than that and the oldest lessons are dropped.
+const LEARNT_MAX: usize = 10_000;
+/// Tokens of a text that are looked at; a text with more is for the primary.
+const TEXT_TOKENS_MAX: usize = 1_000_000;
+
+/// A text or a shape, under a scope.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    scope: u64,
+    text: Box<[u8]>,
+}
+
+/// The same, borrowed.
+#[derive(Hash)]
+struct KeyRef<'a> {
+    scope: u64,
+    text: &'a [u8],
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.scope == key.scope && *self.text == *key.text
+    }
+}
+
+/// Weighs a cache entry in bytes, roughly.
+#[derive(Clone, Debug)]
+struct Weigh;
+
+impl Weighter<Key, Arc<Classified>> for Weigh {
+    fn weight(&self, key: &Key, classified: &Arc<Classified>) -> u64 {
+        (key.text.len() + 64) as u64 + classified.bytes()
+    }
+}
+
+impl Default for Classifier {
+    fn default() -> Self {
+        Self::new(32 << 20)
+    }
+}
+
+thread_local! {
+    /// Working space for stripping, kept from call to call.
+    static STRIPPED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 impl Classifier {
     /// A classifier whose caches together hold at most about `bytes_max` bytes.
-    pub fn new(_bytes_max: usize) -> Self {
-        Self {}
+    pub fn new(bytes_max: usize) -> Self {
+        let half = (bytes_max / 2) as u64;
+        let entries = (bytes_max / 2 / 1024).max(64);
+        Self {
+            texts: Cache::with_weighter(entries, half, Weigh),
+            shapes: Cache::with_weighter(entries, half, Weigh),
+            seen: (0..SEEN_SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            learnt: RwLock::default(),
+        }
     }
 
     /// What `sql` would do under `scope`. Never panics, never takes more than linear time.
-    pub fn classify(&self, _sql: &[u8], _scope: &Scope) -> Arc<Classified> {
-        Arc::new(Classified {
-            statements: vec![Statement {
-                kind: Kind::Other,
-                verdict: Err(Reason::NotParsed),
-                reads: Footprint::Everything,
-                writes: Footprint::Everything,
-                transaction: None,
-                effects: vec![],
-                relations: vec![],
-                functions: vec![],
-            }],
-            verdict: Err(Reason::NotParsed),
-            reads: Footprint::Everything,
-            writes: Footprint::Everything,
-            hint: None,
-            shape: 0,
-            plain: true,
-        })
+    pub fn classify(&self, sql: &[u8], scope: &Scope) -> Arc<Classified> {
+        let key = KeyRef { scope: scope.id, text: sql };
+        if let Some(classified) = self.texts.get(&key) {
+            return classified;
+        }
+        STRIPPED.with_borrow_mut(|stripped| self.classify_new_text(sql, scope, stripped))
+    }
+
+    fn classify_new_text(&self, sql: &[u8], scope: &Scope, stripped: &mut Vec<u8>) -> Arc<Classified> {
+        shape::strip(sql, scope.standard_conforming_strings, stripped);
+        if let Some(classified) = self.shapes.get(&KeyRef { scope: scope.id, text: stripped }) {
+            if self.seen_before(sql, scope.id) {
+                self.texts.insert(Key { scope: scope.id, text: sql.into() }, classified.clone());
+            }
+            return classified;
+        }
+        let (mut classified, shareable) = classify_text(sql, scope);
+        classified.shape = shape::hash(stripped);
+        if self.is_learnt(classified.shape) && classified.verdict.is_ok() {
+            classified.verdict = Err(Reason::Learnt);
+        }
+        let classified = Arc::new(classified);
+        if sql.len() <= TEXT_BYTES_MAX {
+            if shareable {
+                self.shapes
+                    .insert(Key { scope: scope.id, text: stripped.as_slice().into() }, classified.clone());
+            } else {
+                self.texts.insert(Key { scope: scope.id, text: sql.into() }, classified.clone());
+            }
+        }
+        if stripped.capacity() > 4 * TEXT_BYTES_MAX {
+            *stripped = Vec::new();
+        }
+        classified
+    }
+
+    /// True when the text was seen lately; remembers it.
+    fn seen_before(&self, sql: &[u8], scope: u64) -> bool {
+        if sql.len() > TEXT_BYTES_MAX {
+            return false;
+        }
+        let hash = shape::hash(sql) ^ scope;
+        let slot = &self.seen[hash as usize % SEEN_SLOTS];
+        slot.swap(hash, Ordering::Relaxed) == hash
+    }
+
+    fn is_learnt(&self, shape: u64) -> bool {
+        self.learnt.read().is_ok_and(|learnt| !learnt.is_empty() && learnt.contains(&shape))
     }
 
     /// A replica refused this shape: from now on it is for the primary ([`Reason::Learnt`]).
-    pub fn learn(&self, _shape: u64) {}
+    pub fn learn(&self, shape: u64) {
+        if let Ok(mut learnt) = self.learnt.write() {
+            if learnt.len() >= LEARNT_MAX {
+                learnt.clear();
+            }
+            learnt.insert(shape);
+        }
+        self.texts.clear();
+        self.shapes.clear();
+    }
+
+    /// Forgets what was learnt: the catalog has changed, and with it perhaps the cause.
+    pub fn forget_learnt(&self) {
+        if let Ok(mut learnt) = self.learnt.write() {
+            learnt.clear();
+        }
+        self.texts.clear();
+        self.shapes.clear();
+    }
+
+    /// How many entries the caches hold, and their weight in bytes: (texts, shapes, bytes).
+    pub fn cached(&self) -> (usize, usize, u64) {
+        (self.texts.len(), self.shapes.len(), self.texts.weight() + self.shapes.weight())
+    }
+}
+
+impl Scope {
+    /// A scope, its `id` worked out.
+    pub fn new(
+        catalog: Option<Arc<Catalog>>,
+        search_path: Vec<String>,
+        role: String,
+        standard_conforming_strings: bool,
+    ) -> Self {
+        let mut hasher = foldhash::fast::FixedState::with_seed(1).build_hasher();
+        catalog.as_ref().map(|c| c.generation).hash(&mut hasher);
+        search_path.hash(&mut hasher);
+        role.hash(&mut hasher);
+        standard_conforming_strings.hash(&mut hasher);
+        Scope { id: hasher.finish(), catalog, search_path, role, standard_conforming_strings }
+    }
+}
+
+impl Classified {
+    /// May it run inside a READ ONLY transaction on a replica? What is proved read-only may, and
+    /// so may what only works on the session or the transaction itself, unless it asks for what a
+    /// standby refuses: READ WRITE or SERIALIZABLE.
+    pub fn fits_read_only_transaction(&self) -> bool {
+        self.statements.iter().all(|statement| {
+            let harmless = match statement.kind {
+                Kind::Show | Kind::Set | Kind::Empty => true,
+                Kind::Transaction => statement.transaction.is_some() && statement.writes.is_none(),
+                _ => statement.verdict.is_ok() || statement.verdict == Err(Reason::Cursor),
+            };
+            harmless
+                && !statement.asks_for_writes()
+                && !statement.effects.iter().any(|e| matches!(e, SessionEffect::Pin(_)))
+        })
+    }
+
+    fn bytes(&self) -> u64 {
+        let names = |names: &[Arc<str>]| names.iter().map(|n| n.len() + 32).sum::<usize>();
+        let oids = |footprint: &Footprint| match footprint {
+            Footprint::Relations(oids) => oids.len() * 4 + 16,
+            Footprint::Everything => 0,
+        };
+        let statements: usize = self
+            .statements
+            .iter()
+            .map(|s| {
+                size_of::<Statement>()
+                    + names(&s.relations)
+                    + names(&s.functions)
+                    + oids(&s.reads)
+                    + oids(&s.writes)
+                    + s.effects.len() * 128
+            })
+            .sum();
+        (size_of::<Self>() + statements) as u64
+    }
+}
+
+/// Classifies without a cache; true when all texts of the same shape mean the same.
+fn classify_text(sql: &[u8], scope: &Scope) -> (Classified, bool) {
+    let text = String::from_utf8_lossy(sql);
+    let conforming = scope.standard_conforming_strings;
+    let analysis =
+        Analysis { catalog: scope.catalog.as_deref(), search_path: &scope.search_path, role: &scope.role };
+    let (mut statements, mut shareable) = match lex::tokenize(text.as_bytes(), conforming, TEXT_TOKENS_MAX) {
+        Ok(tokens) => {
+            let mut shareable = true;
+            let statements: Vec<Statement> = split::split(&text, &tokens)
+                .into_iter()
+                .map(|tokens| {
+                    let analysed = analysis.statement(tokens);
+                    shareable &= !analysed.literals_matter;
+                    analysed.statement
+                })
+                .collect();
+            (statements, shareable)
+        }
+        Err(error) => (vec![unreadable(&text, conforming, error)], false),
+    };
+    if statements.is_empty() {
+        statements.push(Statement::new(Kind::Empty, Ok(Reason::ReadOnly)));
+    }
+    // Bytes that are no UTF-8 (another client_encoding), or backslashes that may escape: the
+    // tokens are right, but nothing is proved by them.
+    if matches!(text, Cow::Owned(_)) || (!conforming && memchr::memchr(b'\\', sql).is_some()) {
+        shareable = false;
+        for statement in &mut statements {
+            statement.verdict = statement.verdict.and(Err(Reason::NotParsed));
+            if statement.effects.iter().any(|e| matches!(e, SessionEffect::Set { .. })) {
+                statement.effects = vec![SessionEffect::Pin(PinReason::Unfollowable)];
+            }
+        }
+    }
+    (whole(statements, Hint::find(sql)), shareable)
+}
+
+/// The verdict over all statements of a text.
+fn whole(statements: Vec<Statement>, hint: Option<Hint>) -> Classified {
+    let verdict = match statements.iter().find_map(|s| s.verdict.err()) {
+        Some(_) if statements.len() > 1 => Err(Reason::MultiStatement),
+        Some(reason) => Err(reason),
+        None => Ok(Reason::ReadOnly),
+    };
+    let union = |pick: fn(&Statement) -> &Footprint| {
+        statements.iter().fold(Footprint::none(), |all, statement| all.union(pick(statement)))
+    };
+    Classified {
+        verdict,
+        reads: union(|s| &s.reads),
+        writes: union(|s| &s.writes),
+        hint,
+        shape: 0,
+        plain: statements.iter().all(|s| s.transaction.is_none() && s.effects.is_empty()),
+        statements,
+    }
+}
+
+/// A text that cannot be taken apart: Postgres will refuse it, or it is too large.
+fn unreadable(text: &str, conforming: bool, error: LexError) -> Statement {
+    let too_large = error == LexError::TooMany;
+    let mut statement =
+        Statement::new(Kind::Other, Err(if too_large { Reason::TooLarge } else { Reason::NotParsed }));
+    statement.reads = Footprint::Everything;
+    statement.writes = Footprint::Everything;
+    if too_large {
+        // Its beginning tells what it is, and a plain INSERT leaves nothing in the session.
+        let mut lexer = lex::Lexer::new(text.as_bytes(), conforming);
+        let first = lexer.next_token().ok().flatten().map(|t| &text[t.start as usize..t.end as usize]);
+        if !first.is_some_and(|word| word.eq_ignore_ascii_case("insert")) {
+            statement.effects.push(SessionEffect::Pin(PinReason::Unfollowable));
+        }
+    }
+    statement
 }

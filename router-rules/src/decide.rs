@@ -3,7 +3,7 @@
 use crate::classify::Classified;
 use crate::hint::Consistency;
 use crate::reason::{Reason, Target};
-use crate::rules::Rules;
+use crate::rules::{Act, Rules};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -67,21 +67,68 @@ pub struct Decision {
     pub log: bool,
 }
 
-/// Decides. Rules first, then hints, then the verdict; nothing ever sends a proven write to a replica.
+/// Decides. Rules first, then hints and the session's own wish, then the verdict; nothing ever
+/// sends to a replica what is not proved read-only.
 pub fn decide(classified: &Classified, session: &SessionView<'_>, policy: &Policy) -> Decision {
-    let (target, reason) = match classified.verdict {
-        Ok(_) if session.serializable => (Target::Primary, Reason::Serializable),
-        Ok(reason) => (Target::Replica, reason),
-        Err(reason) => (Target::Primary, reason),
-    };
-    Decision {
+    let hint = classified.hint.as_ref();
+    let (target, reason) = proved(classified, session);
+    let mut decision = Decision {
         target,
         reason,
-        consistency: session.consistency.unwrap_or(policy.consistency),
-        max_lag: session.max_lag.or(policy.max_lag),
+        consistency: hint.and_then(|h| h.consistency).or(session.consistency).unwrap_or(policy.consistency),
+        max_lag: hint.and_then(|h| h.max_lag).or(session.max_lag).or(policy.max_lag),
         max_lag_bytes: policy.max_lag_bytes,
-        group: None,
+        group: hint.and_then(|h| h.group.clone()),
         refuse: None,
         log: false,
+    };
+    let wish = hint.and_then(|h| h.target).or(session.route);
+    if wish == Some(Target::Primary) && decision.target == Target::Replica {
+        decision.target = Target::Primary;
+        decision.reason = Reason::Hint;
+    }
+    if let Some(rule) = policy.rules.first_match(classified, session) {
+        apply(&rule.act, &mut decision);
+    }
+    decision
+}
+
+/// What the operator ruled comes before what the application wishes. A rule for the primary is
+/// obeyed; a rule for a replica overrules a hint, but never the proof.
+fn apply(act: &Act, decision: &mut Decision) {
+    match act.target {
+        Some(Target::Primary) if decision.target == Target::Replica => {
+            decision.target = Target::Primary;
+            decision.reason = Reason::Rule;
+        }
+        Some(Target::Replica) if decision.reason == Reason::Hint => {
+            decision.target = Target::Replica;
+            decision.reason = Reason::Rule;
+        }
+        _ => {}
+    }
+    if act.group.is_some() {
+        decision.group.clone_from(&act.group);
+    }
+    decision.consistency = act.consistency.unwrap_or(decision.consistency);
+    decision.max_lag = act.max_lag.or(decision.max_lag);
+    decision.max_lag_bytes = act.max_lag_bytes.or(decision.max_lag_bytes);
+    decision.refuse.clone_from(&act.refuse);
+    decision.log |= act.log;
+}
+
+/// The target by proof alone, whatever anybody wishes.
+fn proved(classified: &Classified, session: &SessionView<'_>) -> (Target, Reason) {
+    if session.serializable {
+        let reason = classified.verdict.err().unwrap_or(Reason::Serializable);
+        return (Target::Primary, reason);
+    }
+    match classified.verdict {
+        Ok(reason) if !session.read_only_transaction => (Target::Replica, reason),
+        _ if session.read_only_transaction && classified.fits_read_only_transaction() => {
+            (Target::Replica, Reason::ReadOnlyTransaction)
+        }
+        Ok(reason) => (Target::Replica, reason),
+        Err(reason) => (Target::Primary, reason),
     }
 }

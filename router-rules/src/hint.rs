@@ -1,5 +1,6 @@
 //! What a comment or a session's settings ask for.
 
+use crate::lex;
 use crate::reason::Target;
 use std::time::Duration;
 
@@ -53,5 +54,138 @@ impl std::str::FromStr for Consistency {
             "global" => Ok(Consistency::Global),
             _ => Err(()),
         }
+    }
+}
+
+impl Hint {
+    /// The hint in the comments of `sql`; the first mention of each wish counts.
+    ///
+    /// Quotes are skipped, so that a literal that contains such text says nothing.
+    pub fn find(sql: &[u8]) -> Option<Hint> {
+        memchr::memmem::find(sql, b"pgweir:")?;
+        let mut hint = Hint::default();
+        let mut found = false;
+        let mut at = 0;
+        while at < sql.len() {
+            match sql[at] {
+                b'\'' => {
+                    let escapes = at > 0 && matches!(sql[at - 1], b'e' | b'E');
+                    at = skip_quoted(sql, at, escapes);
+                }
+                b'"' => at = skip_quoted(sql, at, false),
+                b'$' => match lex::dollar_tag_end(sql, at) {
+                    Some(end) => {
+                        let tag = &sql[at..end];
+                        at =
+                            memchr::memmem::find(&sql[end..], tag).map_or(sql.len(), |i| end + i + tag.len());
+                    }
+                    None => at += 1,
+                },
+                b'-' if sql.get(at + 1) == Some(&b'-') => {
+                    let end = at + memchr::memchr2(b'\n', b'\r', &sql[at..]).unwrap_or(sql.len() - at);
+                    found |= hint.take(&sql[at + 2..end]);
+                    at = end;
+                }
+                b'/' if sql.get(at + 1) == Some(&b'*') => {
+                    let end = lex::comment_end(sql, at).unwrap_or(sql.len());
+                    found |= hint.take(sql.get(at + 2..end.saturating_sub(2)).unwrap_or(b""));
+                    at = end;
+                }
+                b if lex::is_identifier_start(b) => {
+                    while sql.get(at).copied().is_some_and(lex::is_identifier_part) {
+                        at += 1;
+                    }
+                }
+                _ => at += 1,
+            }
+        }
+        found.then_some(hint)
+    }
+
+    /// Takes the wishes of one comment; false when it is an ordinary comment.
+    fn take(&mut self, comment: &[u8]) -> bool {
+        let Some(wishes) =
+            std::str::from_utf8(comment).ok().and_then(|text| text.trim().strip_prefix("pgweir:"))
+        else {
+            return false;
+        };
+        for wish in wishes.split(',').map(str::trim) {
+            match wish.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
+                None if wish == "primary" => _ = self.target.get_or_insert(Target::Primary),
+                None if wish == "replica" => _ = self.target.get_or_insert(Target::Replica),
+                Some(("consistency", level)) => {
+                    if let Ok(level) = level.parse() {
+                        self.consistency.get_or_insert(level);
+                    }
+                }
+                Some(("max_lag", lag)) => {
+                    if let Some(lag) = parse_duration(lag) {
+                        self.max_lag.get_or_insert(lag);
+                    }
+                }
+                Some(("group", group)) if !group.is_empty() => {
+                    _ = self.group.get_or_insert_with(|| group.to_string())
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+}
+
+/// `5s`, `500ms`, `2min`, `1h`; a bare number is seconds.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+    let number: f64 = text[..digits].parse().ok()?;
+    let seconds = match text[digits..].trim() {
+        "us" => number / 1e6,
+        "ms" => number / 1e3,
+        "" | "s" => number,
+        "m" | "min" => number * 60.0,
+        "h" => number * 3600.0,
+        "d" => number * 86_400.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+fn skip_quoted(sql: &[u8], at: usize, escapes: bool) -> usize {
+    let quote = sql[at];
+    let mut at = at + 1;
+    while at < sql.len() {
+        match sql[at] {
+            b'\\' if escapes => at += 2,
+            b if b == quote => return at + 1,
+            _ => at += 1,
+        }
+    }
+    sql.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_is_read_from_any_comment_and_from_no_literal() {
+        let hint =
+            Hint::find(b"/* pgweir: replica, max_lag=5s, consistency=eventual, group=analytics */ select 1")
+                .unwrap();
+        assert_eq!(hint.target, Some(Target::Replica));
+        assert_eq!(hint.max_lag, Some(Duration::from_secs(5)));
+        assert_eq!(hint.consistency, Some(Consistency::Eventual));
+        assert_eq!(hint.group.as_deref(), Some("analytics"));
+        assert_eq!(Hint::find(b"select 1 -- pgweir: primary\n").unwrap().target, Some(Target::Primary));
+        assert_eq!(Hint::find(b"select '/* pgweir: primary */'"), None);
+        assert_eq!(Hint::find(b"select $$ /* pgweir: primary */ $$"), None);
+        assert_eq!(Hint::find(b"select 1 /* not pgweir: primary */"), None);
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_duration("2min"), Some(Duration::from_secs(120)));
+        assert_eq!(parse_duration("fast"), None);
+        assert_eq!(parse_duration("-1s"), None);
     }
 }

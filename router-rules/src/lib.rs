@@ -5,13 +5,25 @@
 //! `search_path` and role), [`decide`] turns that, the session's state and the operator's policy
 //! into a [`Decision`] (where may it run), each with a [`Reason`].
 
+mod analyse;
+mod builtins;
 pub mod catalog;
 pub mod classify;
 pub mod decide;
+mod effects;
+mod facts;
 pub mod hint;
+mod lex;
+mod query;
 pub mod reason;
+pub mod rehearse;
+mod resolve;
 pub mod rules;
+mod settings;
+mod shape;
+mod split;
 pub mod statement;
+mod walk;
 
 pub use catalog::Catalog;
 pub use classify::{Classified, Classifier, Scope};

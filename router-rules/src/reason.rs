@@ -59,6 +59,7 @@ words! {
         LargeObject = "large_object": "It works on large objects or their descriptors.",
         AdvisoryLock = "advisory_lock": "Advisory locks live on one node.",
         UnknownRelation = "unknown_relation": "It names a relation that the catalog snapshot does not know.",
+        UnknownType = "unknown_type": "It names a type that the catalog snapshot does not know.",
         UnloggedRelation = "unlogged_relation": "Unlogged relations are empty and unreadable on a replica.",
         TemporaryRelation = "temporary_relation": "Temporary relations live in one server connection.",
         ForeignTable = "foreign_table": "A foreign table's server may be written through, or differ from node to node.",

@@ -1,0 +1,1 @@
+"""Settings, split by environment: choose one with DJANGO_SETTINGS_MODULE."""

@@ -1,0 +1,24 @@
+"""Django's test runner: `manage.py test --settings=board.settings.test`, through pgweir as well.
+
+The runner's own CREATE DATABASE, the migrations and the tests all go through the one entry.
+"""
+
+import tempfile
+from pathlib import Path
+
+from .base import *
+
+SECRET_KEY = "only-for-tests"  # noqa: S105
+ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+MEDIA_ROOT = Path(tempfile.mkdtemp(prefix="board-test-media-"))
+BOARD_SERVE_MEDIA = True
+# The runner's maintenance connection is to this database: the application's own.
+WEIR_BAR = True
+DATABASES["default"]["OPTIONS"]["options"] = "-c pgweir.trace=on"
+# The tests provoke what is logged here.
+LOGGING["loggers"] = {"django": {"level": "CRITICAL", "propagate": False}}
+
+# Nothing is collected here, but WhiteNoise looks for the directory.
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,233 @@
+//! What calls and function bodies leave behind in the session.
+
+use crate::analyse::Analysis;
+use crate::catalog::Function;
+use crate::facts::Facts;
+use crate::lex;
+use crate::reason::PinReason;
+use crate::settings;
+use crate::statement::SessionEffect;
+use crate::walk::Tokens;
+
+/// Function bodies longer than this (tokens) are taken to do anything to the session.
+const BODY_TOKENS_MAX: usize = 20_000;
+
+/// How many functions are looked into for one statement.
+const FUNCTIONS_MAX: usize = 64;
+
+/// Effects of the calls in a statement.
+pub(crate) fn of_calls(
+    facts: &Facts<'_>,
+    tokens: Tokens<'_>,
+    analysis: &Analysis<'_>,
+    effects: &mut Vec<SessionEffect>,
+) {
+    for call in facts.calls.iter().filter(|call| call.certain()) {
+        let name = &*call.name.name;
+        if matches!(call.name.schema.as_deref(), None | Some("pg_catalog")) {
+            if name == "set_config" {
+                of_set_config(tokens, effects);
+                continue;
+            }
+            if let Some(effect) = of_builtin(name) {
+                push(effects, effect);
+                continue;
+            }
+        }
+        let Some(catalog) = analysis.catalog else { continue };
+        let mut found = vec![];
+        let mut seen = vec![];
+        for function in catalog.functions(name) {
+            let named = call.name.schema.as_deref();
+            let visible = match named {
+                Some(schema) => schema == function.schema,
+                None => true,
+            };
+            if visible {
+                of_function(function, analysis, &mut seen, &mut found);
+            }
+        }
+        for effect in found {
+            push(effects, effect);
+        }
+    }
+}
+
+fn push(effects: &mut Vec<SessionEffect>, effect: SessionEffect) {
+    if !effects.contains(&effect) {
+        effects.push(effect);
+    }
+}
+
+/// What a built-in function leaves behind.
+fn of_builtin(name: &str) -> Option<SessionEffect> {
+    use SessionEffect::{MayUnpin, Pin};
+    Some(match name {
+        "pg_advisory_lock"
+        | "pg_advisory_lock_shared"
+        | "pg_try_advisory_lock"
+        | "pg_try_advisory_lock_shared" => Pin(PinReason::AdvisoryLock),
+        "pg_advisory_unlock" | "pg_advisory_unlock_shared" | "pg_advisory_unlock_all" => MayUnpin,
+        // An INSERT with a serial default sets currval, too, but does not pin: only who names a
+        // sequence in SQL is taken to want its state in this session later.
+        "nextval" | "setval" | "currval" | "lastval" => Pin(PinReason::SequenceState),
+        "setseed" | "pg_replication_origin_session_setup" | "set_limit" => Pin(PinReason::Unfollowable),
+        _ if name.starts_with("dblink_connect") || name == "dblink_open" => Pin(PinReason::Unfollowable),
+        _ => return None,
+    })
+}
+
+/// `set_config` in a statement: followed when the whole statement is a list of literal ones.
+fn of_set_config(tokens: Tokens<'_>, effects: &mut Vec<SessionEffect>) {
+    if tokens.is(0, "select") {
+        if let Some(followed) = settings::set_config_list(tokens) {
+            *effects = followed;
+            return;
+        }
+    }
+    if !all_set_config_local(tokens) {
+        push(effects, SessionEffect::Pin(PinReason::Unfollowable));
+    }
+}
+
+/// Every `set_config(…, …, is_local)` in the tokens has a literal true as its last argument.
+fn all_set_config_local(tokens: Tokens<'_>) -> bool {
+    (0..tokens.len()).filter(|&at| tokens.is(at, "set_config") && tokens.is_mark(at + 1, "(")).all(|at| {
+        let mut depth = 0usize;
+        let mut commas = 0;
+        let mut last_argument = at + 2;
+        for here in at + 1..tokens.len() {
+            match tokens.text(here) {
+                "(" | "[" => depth += 1,
+                ")" | "]" => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return commas == 2
+                            && here == last_argument + 1
+                            && settings::is_true(tokens, last_argument) == Some(true);
+                    }
+                }
+                "," if depth == 1 => {
+                    commas += 1;
+                    last_argument = here + 1;
+                }
+                _ => {}
+            }
+        }
+        false
+    })
+}
+
+/// Effects of a function, as its body shows them. C code and other languages show nothing.
+fn of_function(
+    function: &Function,
+    analysis: &Analysis<'_>,
+    seen: &mut Vec<u32>,
+    effects: &mut Vec<SessionEffect>,
+) {
+    if let Some(extension) = &function.extension {
+        if extension == "dblink" || extension == "pg_trgm" {
+            effects.extend(of_builtin(&function.name));
+        }
+        return;
+    }
+    if seen.contains(&function.oid) || seen.len() >= FUNCTIONS_MAX {
+        return;
+    }
+    seen.push(function.oid);
+    match (&function.body, function.language.as_str()) {
+        (Some(body), "sql" | "plpgsql") => of_text(body, analysis, seen, effects),
+        _ => {}
+    }
+}
+
+/// Effects of a DO block.
+pub(crate) fn of_body(body: &str, analysis: &Analysis<'_>, effects: &mut Vec<SessionEffect>) {
+    let mut found = vec![];
+    of_text(body, analysis, &mut vec![], &mut found);
+    for effect in found {
+        push(effects, effect);
+    }
+}
+
+fn of_text(body: &str, analysis: &Analysis<'_>, seen: &mut Vec<u32>, effects: &mut Vec<SessionEffect>) {
+    use SessionEffect::Pin;
+    let Ok(list) = lex::tokenize(body.as_bytes(), true, BODY_TOKENS_MAX) else {
+        effects.push(Pin(PinReason::Unfollowable));
+        return;
+    };
+    let tokens = Tokens { sql: body, list: &list };
+    for at in 0..tokens.len() {
+        let Some(word) = tokens.identifier(at) else { continue };
+        let begins = at == 0
+            || tokens.is_mark(at - 1, ";")
+            || tokens.is_any(at - 1, &["begin", "then", "else", "loop", "atomic"]);
+        match &*word {
+            "set" if begins && !tokens.is(at + 1, "local") && !tokens.is(at + 1, "constraints") => {
+                effects.push(Pin(PinReason::Unfollowable));
+            }
+            "reset" | "discard" | "load" | "deallocate" if begins => {
+                effects.push(Pin(PinReason::Unfollowable))
+            }
+            "execute" if !tokens.is_any(at + 1, &["function", "procedure", "on"]) => {
+                effects.push(Pin(PinReason::Unfollowable));
+            }
+            "listen" if begins => effects.push(Pin(PinReason::Listen)),
+            "unlisten" if begins => effects.push(SessionEffect::MayUnpin),
+            "temp" | "temporary"
+                if at > 0 && tokens.is_any(at - 1, &["create", "into", "replace", "local", "global"]) =>
+            {
+                effects.push(Pin(PinReason::TemporaryTable));
+            }
+            name if tokens.is_mark(at + 1, "(") => of_inner_call(name, tokens, analysis, seen, effects),
+            _ => {}
+        }
+    }
+}
+
+fn of_inner_call(
+    name: &str,
+    tokens: Tokens<'_>,
+    analysis: &Analysis<'_>,
+    seen: &mut Vec<u32>,
+    effects: &mut Vec<SessionEffect>,
+) {
+    match name {
+        "set_config" => {
+            if !all_set_config_local(tokens) {
+                effects.push(SessionEffect::Pin(PinReason::Unfollowable));
+            }
+        }
+        // A sequence that a function uses for itself is not the session's concern.
+        "nextval" | "setval" => {}
+        _ => {
+            effects.extend(of_builtin(name));
+            let Some(catalog) = analysis.catalog else { return };
+            for function in catalog.functions(name) {
+                of_function(function, analysis, seen, effects);
+            }
+        }
+    }
+}
+
+/// For what is not understood: a pin when the text has words that change a session.
+pub(crate) fn suspicious(tokens: Tokens<'_>) -> Option<SessionEffect> {
+    const WORDS: [&str; 10] = [
+        "set",
+        "set_config",
+        "temp",
+        "temporary",
+        "listen",
+        "load",
+        "prepare",
+        "declare",
+        "execute",
+        "reset",
+    ];
+    (0..tokens.len())
+        .any(|at| {
+            tokens.is_any(at, &WORDS)
+                || (tokens.text(at).len() > 15 && tokens.text(at).to_ascii_lowercase().contains("advisory"))
+        })
+        .then_some(SessionEffect::Pin(PinReason::Unfollowable))
+}

@@ -1,0 +1,297 @@
+//! SET, RESET, `set_config`: what they change, and the SQL that brings it about elsewhere.
+//!
+//! See <https://www.postgresql.org/docs/current/sql-set.html>.
+
+use crate::lex::TokenKind;
+use crate::statement::{Isolation, SessionEffect, TransactionModes};
+use crate::walk::Tokens;
+
+/// Settings whose value is a list of identifiers, each quoted where it has to be.
+const LISTS: [&str; 5] = [
+    "search_path",
+    "temp_tablespaces",
+    "session_preload_libraries",
+    "local_preload_libraries",
+    "shared_preload_libraries",
+];
+
+/// The effects of a SET statement; `None` when it is not understood.
+pub(crate) fn set(tokens: Tokens<'_>) -> Option<Vec<SessionEffect>> {
+    let mut at = 1;
+    let mut local = false;
+    if tokens.is(at, "local") && !names_a_setting(tokens, at) {
+        local = true;
+        at += 1;
+    } else if tokens.is(at, "session") && !names_a_setting(tokens, at) && !tokens.is(at + 1, "authorization")
+    {
+        at += 1;
+        if tokens.is(at, "characteristics") {
+            return session_characteristics(tokens, at);
+        }
+    }
+    let one = |effect| Some(vec![effect]);
+    if tokens.is(at, "transaction") && !names_a_setting(tokens, at) {
+        return one(SessionEffect::SetTransaction(modes(tokens, at + 1)));
+    }
+    if tokens.is(at, "constraints") && !names_a_setting(tokens, at) {
+        return Some(vec![]);
+    }
+    let special = |words: usize, name: &str, verb: &str| special_form(tokens, at + words, name, verb, local);
+    if !names_a_setting(tokens, at) {
+        if tokens.is(at, "time") && tokens.is(at + 1, "zone") {
+            return special(2, "timezone", "TIME ZONE").map(|e| vec![e]);
+        } else if tokens.is(at, "names") {
+            return special(1, "client_encoding", "NAMES").map(|e| vec![e]);
+        } else if tokens.is(at, "schema") {
+            return special(1, "search_path", "SCHEMA").map(|e| vec![e]);
+        } else if tokens.is(at, "role") {
+            return special(1, "role", "ROLE").map(|e| vec![e]);
+        } else if tokens.is(at, "session") && tokens.is(at + 1, "authorization") {
+            return special(2, "session_authorization", "SESSION AUTHORIZATION").map(|e| vec![e]);
+        } else if tokens.is(at, "xml") && tokens.is(at + 1, "option") {
+            return special(2, "xmloption", "XML OPTION").map(|e| vec![e]);
+        }
+    }
+    let (name, quoted, end) = setting_name(tokens, at)?;
+    if !tokens.is(end, "to") && !tokens.is_mark(end, "=") {
+        return None;
+    }
+    one(assignment(tokens, end + 1, name, &quoted, local)?)
+}
+
+/// `local = 5` sets a setting called `local`.
+fn names_a_setting(tokens: Tokens<'_>, at: usize) -> bool {
+    tokens.is_mark(at + 1, "=") || tokens.is(at + 1, "to") || tokens.is_mark(at + 1, ".")
+}
+
+/// `a.b`: the name in lower case, the name quoted, and the index behind it.
+fn setting_name(tokens: Tokens<'_>, at: usize) -> Option<(String, String, usize)> {
+    let mut name = tokens.identifier(at)?.into_owned();
+    let mut quoted = quote_identifier(&name);
+    let mut end = at + 1;
+    while tokens.is_mark(end, ".") {
+        let part = tokens.identifier(end + 1)?;
+        quoted = format!("{quoted}.{}", quote_identifier(&part));
+        name = format!("{name}.{part}");
+        end += 2;
+    }
+    Some((name.to_ascii_lowercase(), quoted, end))
+}
+
+fn assignment(
+    tokens: Tokens<'_>,
+    from: usize,
+    name: String,
+    quoted: &str,
+    local: bool,
+) -> Option<SessionEffect> {
+    if from >= tokens.len() {
+        return None;
+    }
+    if tokens.is(from, "default") && from + 1 == tokens.len() {
+        return Some(SessionEffect::Reset { name, local });
+    }
+    let value = value(tokens.slice(from, tokens.len()), LISTS.contains(&name.as_str()));
+    let replay = format!("SET {quoted} = {}", source(tokens, from));
+    Some(SessionEffect::Set { name, value, replay: replay.into(), local })
+}
+
+/// The forms that have words of their own instead of a name.
+fn special_form(
+    tokens: Tokens<'_>,
+    from: usize,
+    name: &str,
+    verb: &str,
+    local: bool,
+) -> Option<SessionEffect> {
+    let resets = tokens.is(from, "default") || (name == "timezone" && tokens.is(from, "local"));
+    let name = name.to_string();
+    if resets && from + 1 == tokens.len() || (name == "client_encoding" && from == tokens.len()) {
+        return Some(SessionEffect::Reset { name, local });
+    }
+    if from >= tokens.len() {
+        return None;
+    }
+    let value = value(tokens.slice(from, tokens.len()), name == "search_path");
+    Some(SessionEffect::Set {
+        name,
+        value,
+        replay: format!("SET {verb} {}", source(tokens, from)).into(),
+        local,
+    })
+}
+
+/// The text from token `from` to the end.
+fn source<'a>(tokens: Tokens<'a>, from: usize) -> &'a str {
+    match (tokens.list.get(from), tokens.list.last()) {
+        (Some(first), Some(last)) => &tokens.sql[first.start as usize..last.end as usize],
+        _ => "",
+    }
+}
+
+/// The value as `set_config` would take it; `None` where it is not made of plain literals.
+fn value(tokens: Tokens<'_>, list: bool) -> Option<String> {
+    let mut parts = vec![];
+    let mut at = 0;
+    while at < tokens.len() {
+        let mut sign = "";
+        if tokens.is_mark(at, "-") || tokens.is_mark(at, "+") {
+            sign = if tokens.text(at) == "-" { "-" } else { "" };
+            at += 1;
+        }
+        let part = match tokens.kind(at)? {
+            TokenKind::Number => format!("{sign}{}", tokens.text(at)),
+            TokenKind::Word | TokenKind::Quoted => tokens.identifier(at)?.into_owned(),
+            _ => tokens.literal(at)?,
+        };
+        parts.push(if list { quote_where_needed(&part) } else { part });
+        at += 1;
+        if at < tokens.len() {
+            if !tokens.is_mark(at, ",") {
+                return None;
+            }
+            at += 1;
+        }
+    }
+    Some(parts.join(", "))
+}
+
+/// `SET SESSION CHARACTERISTICS AS TRANSACTION modes`.
+fn session_characteristics(tokens: Tokens<'_>, at: usize) -> Option<Vec<SessionEffect>> {
+    if !tokens.is(at + 1, "as") || !tokens.is(at + 2, "transaction") {
+        return None;
+    }
+    let modes = modes(tokens, at + 3);
+    let set = |name: &str, value: &str| SessionEffect::Set {
+        name: name.to_string(),
+        value: Some(value.to_string()),
+        replay: format!("SET \"{name}\" = '{value}'").into(),
+        local: false,
+    };
+    let on_off = |on: bool| if on { "on" } else { "off" };
+    let mut effects = vec![];
+    if let Some(isolation) = modes.isolation {
+        effects.push(set("default_transaction_isolation", isolation.as_str()));
+    }
+    if let Some(read_only) = modes.read_only {
+        effects.push(set("default_transaction_read_only", on_off(read_only)));
+    }
+    if let Some(deferrable) = modes.deferrable {
+        effects.push(set("default_transaction_deferrable", on_off(deferrable)));
+    }
+    Some(effects)
+}
+
+/// Transaction modes from token `at` on; what is not a mode is passed over, Postgres will object.
+pub(crate) fn modes(tokens: Tokens<'_>, mut at: usize) -> TransactionModes {
+    let mut modes = TransactionModes::default();
+    while at < tokens.len() {
+        if tokens.is(at, "isolation") && tokens.is(at + 1, "level") {
+            modes.isolation = match () {
+                () if tokens.is(at + 2, "serializable") => Some(Isolation::Serializable),
+                () if tokens.is(at + 2, "repeatable") => Some(Isolation::RepeatableRead),
+                () if tokens.is(at + 3, "committed") => Some(Isolation::ReadCommitted),
+                () => Some(Isolation::ReadUncommitted),
+            };
+            at += 2;
+        } else if tokens.is(at, "read") && tokens.is_any(at + 1, &["only", "write"]) {
+            modes.read_only = Some(tokens.is(at + 1, "only"));
+            at += 1;
+        } else if tokens.is(at, "deferrable") {
+            modes.deferrable = Some(!(at > 0 && tokens.is(at - 1, "not")));
+        }
+        at += 1;
+    }
+    modes
+}
+
+/// The effects of RESET; `None` when it is not understood.
+pub(crate) fn reset(tokens: Tokens<'_>) -> Option<SessionEffect> {
+    let reset = |name: &str| Some(SessionEffect::Reset { name: name.to_string(), local: false });
+    match () {
+        () if tokens.is(1, "all") && tokens.len() == 2 => Some(SessionEffect::ResetAll),
+        () if tokens.is(1, "time") && tokens.is(2, "zone") => reset("timezone"),
+        () if tokens.is(1, "session") && tokens.is(2, "authorization") => reset("session_authorization"),
+        () if tokens.is(1, "transaction") && tokens.is(2, "isolation") => {
+            Some(SessionEffect::SetTransaction(TransactionModes::default()))
+        }
+        () => setting_name(tokens, 1).and_then(|(name, _, _)| reset(&name)),
+    }
+}
+
+/// What the top-level, FROM-less `SELECT set_config('…', '…', false) [AS x], …` changes; `None`
+/// when the statement has any other form.
+pub(crate) fn set_config_list(tokens: Tokens<'_>) -> Option<Vec<SessionEffect>> {
+    let mut effects = vec![];
+    let mut at = 1;
+    loop {
+        if tokens.is(at, "pg_catalog") && tokens.is_mark(at + 1, ".") {
+            at += 2;
+        }
+        if !tokens.is(at, "set_config") || !tokens.is_mark(at + 1, "(") || !tokens.is_mark(at + 3, ",") {
+            return None;
+        }
+        let name = tokens.literal(at + 2)?.to_ascii_lowercase();
+        let null = tokens.is(at + 4, "null");
+        let value = if null { None } else { Some(tokens.literal(at + 4)?) };
+        if !tokens.is_mark(at + 5, ",") || !tokens.is_mark(at + 7, ")") {
+            return None;
+        }
+        let local = is_true(tokens, at + 6)?;
+        effects.push(match value {
+            Some(value) => {
+                let replay =
+                    format!("SELECT pg_catalog.set_config({}, {}, false)", quote(&name), quote(&value));
+                SessionEffect::Set { name, value: Some(value), replay: replay.into(), local }
+            }
+            None => SessionEffect::Reset { name, local },
+        });
+        at += 8;
+        if tokens.is(at, "as") {
+            at += 1;
+        }
+        if tokens.identifier(at).is_some() {
+            at += 1;
+        }
+        if at == tokens.len() {
+            return Some(effects);
+        }
+        if !tokens.is_mark(at, ",") {
+            return None;
+        }
+        at += 1;
+    }
+}
+
+/// The truth of a literal boolean.
+pub(crate) fn is_true(tokens: Tokens<'_>, at: usize) -> Option<bool> {
+    let text = match tokens.kind(at)? {
+        TokenKind::Word => tokens.text(at).to_ascii_lowercase(),
+        TokenKind::String => tokens.literal(at)?.to_ascii_lowercase(),
+        _ => return None,
+    };
+    match text.as_str() {
+        "true" | "t" => Some(true),
+        "false" | "f" => Some(false),
+        _ => None,
+    }
+}
+
+fn quote(value: &str) -> String {
+    // E'' and doubled backslashes mean the same under either standard_conforming_strings.
+    if value.contains('\\') {
+        format!("E'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
+    } else {
+        format!("'{}'", value.replace('\'', "''"))
+    }
+}
+
+fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn quote_where_needed(name: &str) -> String {
+    let plain = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if plain { name.to_string() } else { quote_identifier(name) }
+}

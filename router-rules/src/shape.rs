@@ -1,0 +1,191 @@
+//! The shape of a text: a hash of it with its literals left out, in one pass.
+//!
+//! An ORM that writes `WHERE id = 42` into the text makes a new text of every query; their shape
+//! is the same. Numbers keep their class (does it fit an integer, a bigint, is it a fraction),
+//! because overloads are told apart by it; strings keep only the kind of quote. Comments count as
+//! text, so that a hint in one is part of the shape.
+
+use crate::lex::{comment_end, dollar_tag_end, is_identifier_part, is_identifier_start};
+use std::hash::{BuildHasher, Hasher};
+
+/// Stands for a literal in the stripped text.
+const STRING: u8 = 0x01;
+const ESCAPE_STRING: u8 = 0x02;
+const INTEGER: u8 = 0x03;
+const BIGINT: u8 = 0x04;
+const FRACTION: u8 = 0x05;
+const DOLLAR: u8 = 0x06;
+
+/// Integers of up to so many digits are `integer` for certain.
+const INTEGER_DIGITS: usize = 9;
+/// And of up to so many, `bigint`.
+const BIGINT_DIGITS: usize = 18;
+
+/// The hash that names a shape in logs.
+pub(crate) fn hash(stripped: &[u8]) -> u64 {
+    let mut hasher = foldhash::fast::FixedState::with_seed(0).build_hasher();
+    hasher.write(stripped);
+    hasher.finish()
+}
+
+/// Writes `sql` without its literals to `out`.
+///
+/// Unterminated quotes reach to the end. Two texts that strip to the same have the same tokens
+/// but for the values of their literals.
+pub(crate) fn strip(sql: &[u8], conforming: bool, out: &mut Vec<u8>) {
+    out.clear();
+    out.reserve(sql.len());
+    let mut at = 0;
+    // Where the text that is kept as it is began.
+    let mut kept = 0;
+    while at < sql.len() {
+        let byte = sql[at];
+        let (end, mark) = match byte {
+            b'\'' => {
+                let escapes = !conforming
+                    || (at > 0
+                        && matches!(sql[at - 1], b'e' | b'E')
+                        && !(at > 1 && is_identifier_part(sql[at - 2])));
+                let end = quote_end(sql, at, escapes);
+                if escapes && may_continue(sql, end) {
+                    // `E'a' <newline> 'b'`: the second part has escapes, too. Rare: the whole text is its shape.
+                    out.clear();
+                    out.extend_from_slice(sql);
+                    return;
+                }
+                (end, if escapes { ESCAPE_STRING } else { STRING })
+            }
+            b'"' => {
+                at = quote_end(sql, at, false);
+                continue;
+            }
+            b'0'..=b'9' => number_end(sql, at),
+            b'$' => match dollar_tag_end(sql, at) {
+                Some(tag_end) => {
+                    let tag = &sql[at..tag_end];
+                    let end = memchr::memmem::find(&sql[tag_end..], tag)
+                        .map_or(sql.len(), |i| tag_end + i + tag.len());
+                    (end, DOLLAR)
+                }
+                None => {
+                    // A parameter: `$1` is not `$2`.
+                    at += 1;
+                    while sql.get(at).is_some_and(u8::is_ascii_digit) {
+                        at += 1;
+                    }
+                    continue;
+                }
+            },
+            b'-' if sql.get(at + 1) == Some(&b'-') => {
+                at += memchr::memchr2(b'\n', b'\r', &sql[at..]).unwrap_or(sql.len() - at);
+                continue;
+            }
+            b'/' if sql.get(at + 1) == Some(&b'*') => {
+                at = comment_end(sql, at).unwrap_or(sql.len());
+                continue;
+            }
+            b if is_identifier_start(b) => {
+                at += 1;
+                while sql.get(at).copied().is_some_and(is_identifier_part) {
+                    at += 1;
+                }
+                continue;
+            }
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        out.extend_from_slice(&sql[kept..at]);
+        out.push(mark);
+        at = end;
+        kept = end;
+    }
+    out.extend_from_slice(&sql[kept..]);
+}
+
+/// Another literal, or a comment before one, may follow what ends at `at`.
+fn may_continue(sql: &[u8], at: usize) -> bool {
+    let next = sql[at.min(sql.len())..].iter().find(|b| !b.is_ascii_whitespace() && **b != 0x0b);
+    matches!(next, Some(b'\'' | b'-'))
+}
+
+/// One past the closing quote of the literal or identifier that opens at `at`.
+fn quote_end(sql: &[u8], at: usize, escapes: bool) -> usize {
+    let quote = sql[at];
+    let mut at = at + 1;
+    while at < sql.len() {
+        let rest = &sql[at..];
+        let found = if escapes { memchr::memchr2(quote, b'\\', rest) } else { memchr::memchr(quote, rest) };
+        let Some(found) = found else { return sql.len() };
+        at += found;
+        if sql[at] == b'\\' && escapes {
+            at += 2;
+        } else if sql.get(at + 1) == Some(&quote) {
+            at += 2;
+        } else {
+            return at + 1;
+        }
+    }
+    sql.len()
+}
+
+/// The end and the class of the number at `at`.
+fn number_end(sql: &[u8], at: usize) -> (usize, u8) {
+    let mut end = at;
+    while sql.get(end).is_some_and(u8::is_ascii_digit) {
+        end += 1;
+    }
+    let digits = end - at;
+    let whole = !matches!(sql.get(end), Some(b'.' | b'_'))
+        && !sql.get(end).copied().is_some_and(is_identifier_start)
+        && !(at > 0 && sql[at - 1] == b'.');
+    if !whole {
+        return (end, FRACTION);
+    }
+    let mark = match digits {
+        0..=INTEGER_DIGITS => INTEGER,
+        0..=BIGINT_DIGITS => BIGINT,
+        _ => FRACTION,
+    };
+    (end, mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(sql: &str) -> u64 {
+        let mut out = vec![];
+        strip(sql.as_bytes(), true, &mut out);
+        hash(&out)
+    }
+
+    #[test]
+    fn literals_do_not_matter_and_all_else_does() {
+        assert_eq!(
+            of("select * from t where id = 42 and n = 'a''b'"),
+            of("select * from t where id = 7 and n = ''")
+        );
+        assert_ne!(of("select * from t1"), of("select * from t2"));
+        assert_ne!(of("select $1"), of("select $2"));
+        assert_ne!(of("select \"a\""), of("select \"b\""));
+        assert_ne!(of("select 'a'"), of("select E'a'"));
+        assert_ne!(of("/* pgweir: primary */ select 1"), of("/* pgweir: replica */ select 1"));
+    }
+
+    #[test]
+    fn numbers_keep_their_class() {
+        assert_ne!(of("select 1"), of("select 1.5"));
+        assert_ne!(of("select 1"), of("select 10000000000"));
+        assert_eq!(of("select 1.5"), of("select 2.25"));
+    }
+
+    #[test]
+    fn quotes_hide_what_looks_like_sql() {
+        assert_eq!(of("select '; delete from t --'"), of("select ''"));
+        assert_ne!(of("select E'\\'; delete'"), of("select E''; delete"));
+        assert_ne!(of("select E'a'\n'\\'; delete from t --'"), of("select E'a'\n'x'; delete from t --'"));
+        assert_eq!(of("select $a$ ' $a$"), of("select $b$ x $b$"));
+    }
+}
