@@ -27,6 +27,7 @@ impl Session {
         }
         if work.parts.is_empty() && work.verdict.is_err() {
             self.memory.written = router_rules::statement::Footprint::Everything;
+            self.memory.seen = router_rules::statement::Footprint::Everything;
             if request.left > 0 && request.kind == Kind::Query {
                 self.memory.pin(router_rules::PinReason::Unfollowable);
             }
