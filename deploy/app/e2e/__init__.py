@@ -4,6 +4,7 @@
     python -m unittest -v e2e.test_control_room   levels, zones, peak and live reload
     python -m unittest -v e2e.test_compare        Django's router beside pgweir
     python -m unittest -v e2e.test_files          S3-compatible buckets
+    python -m unittest -v e2e.test_accessibility  axe-core on every kind of page
     python -m unittest -v e2e.test_connections    persistent connections, psycopg's pool, ASGI
 
 The environment says where things are (see support.py); what is not there is skipped with a reason,
