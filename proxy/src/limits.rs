@@ -46,5 +46,3 @@ pub const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 pub const CONSOLES_MAX: usize = 100;
 /// Derivations of keys from clients' clear-text passwords at once: milliseconds of a core each.
 pub const DERIVATIONS_MAX: usize = 2;
-/// Consoles open at once: people, exporters and scripts.
-pub const CONSOLES_MAX: usize = 100;

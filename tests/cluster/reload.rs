@@ -49,7 +49,7 @@ fn a_bad_file_is_refused_whole_and_the_old_one_stays() -> Outcome {
     }
     // Put right, it is taken again.
     weir.edit(|_| ())?;
-    weir.reload("applied")
+    weir.reload("unchanged")
 }
 
 #[test]
