@@ -125,6 +125,7 @@ pub const SCHEMA: &str = "
         'INSERT INTO note (body) VALUES (b) RETURNING id';
     CREATE FUNCTION liar(b text) RETURNS int LANGUAGE plpgsql STABLE AS
         'DECLARE r int; BEGIN EXECUTE format($f$SELECT writer(%L)$f$, b) INTO r; RETURN r; END';
+    CREATE VIEW writing_for_twins AS SELECT writer('by twins through a view') AS id;
     CREATE VIEW writing AS SELECT writer('through a view') AS id;
     RESET ROLE;
 ";
