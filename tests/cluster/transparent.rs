@@ -277,7 +277,7 @@ fn sql_level_prepare_cursors_temporary_tables_and_locks_work() -> Outcome {
         "PREPARE p (int) AS SELECT name FROM product WHERE id = $1",
         "EXECUTE p (3)",
         "EXECUTE p (4)",
-        "SELECT name, statement FROM pg_prepared_statements",
+        "SELECT name, statement FROM pg_prepared_statements WHERE name = 'p'",
         "DEALLOCATE p",
         "EXECUTE p (3)",
         "BEGIN",
