@@ -96,6 +96,7 @@ impl Session {
                 }
             };
             weir.metrics.lease_wait_seconds.observe(started.elapsed().as_secs_f64());
+            self.counters.waited(started.elapsed());
             match leased {
                 Ok(lease) => {
                     self.card.set_running_on(Some(lease.cancel.clone()));

@@ -324,6 +324,7 @@ async fn open_session(
         portals: vec![],
         bound: vec![],
         pools: vec![],
+        began: None,
         unpin_answer: None,
     }))
 }
