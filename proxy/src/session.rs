@@ -92,8 +92,8 @@ pub struct Session {
     held_result: bool,
     /// Open portals and what their statements do.
     portals: Vec<(Bytes, Arc<Classified>)>,
-    /// Statements bound in this request, by key.
-    bound: Vec<u64>,
+    /// Statements bound in this request: their keys, and the client's names for them.
+    bound: Vec<(u64, Bytes)>,
     /// Pools used before.
     pools: Vec<(Arc<Node>, Arc<Pool>)>,
     /// The answer to "is the session clean again?".
@@ -141,7 +141,8 @@ impl Session {
     async fn receive(&mut self) -> Result<Option<Request>, Failure> {
         loop {
             self.pass_copy_data()?;
-            let next = if self.copy_data_comes() { Ok(None) } else { receive::next_request(&mut self.client.input) };
+            let next =
+                if self.copy_data_comes() { Ok(None) } else { receive::next_request(&mut self.client.input) };
             match next {
                 Ok(Some(request)) if request.kind == Kind::Terminate => return Ok(None),
                 Ok(Some(request)) => return Ok(Some(request)),

@@ -10,7 +10,6 @@
 //!   the same parentheses;
 //! * INTO, locking clauses and data-modifying words end the matter.
 
-use crate::builtins;
 use crate::facts::{Call, Facts, Form, Name, Operation, Shown};
 use crate::lex::{self, Token, TokenKind};
 use crate::reason::Reason;

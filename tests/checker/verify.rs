@@ -214,7 +214,15 @@ pub fn verify(history: &[Operation], last: &HashMap<Key, (Version, Vec<i64>)>) -
                     let (shown, owed) = (list.len() as Version, whole.len() as Version);
                     let at = operation.start;
                     let promise = Promise::Prefix;
-                    verdict.violations.push(Violation { promise, key: *key, shown, owed, late: 0, at, connection });
+                    verdict.violations.push(Violation {
+                        promise,
+                        key: *key,
+                        shown,
+                        owed,
+                        late: 0,
+                        at,
+                        connection,
+                    });
                 }
             }
         }

@@ -289,9 +289,7 @@ impl<'a> Worker<'a> {
 }
 
 /// What each row is, read from the primary: a transaction that may write runs there.
-async fn last_state(
-    workload: &Workload,
-) -> Result<HashMap<Key, (Version, Vec<i64>)>, tokio_postgres::Error> {
+async fn last_state(workload: &Workload) -> Result<HashMap<Key, (Version, Vec<i64>)>, tokio_postgres::Error> {
     let client = connect(workload.outside.as_ref().unwrap_or(&workload.address)).await?;
     let mut last = HashMap::new();
     rows(&client, "BEGIN READ WRITE").await?;

@@ -154,10 +154,13 @@ fn the_status_page_shows_the_nodes_and_no_secret() -> Outcome {
     let page = stage.weir.get("/")?;
     assert_eq!(page.status, 200);
     assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")));
+    let data = stage.weir.get("/status.json")?;
     for node in stage.cluster.addresses() {
-        assert!(page.body.contains(&node), "{node} is not on the page");
+        assert!(data.body.contains(&node), "{node} is not in what the page draws");
     }
-    assert!(!page.body.contains("-secret"), "a password is on the page");
+    for shown in [&page.body, &data.body] {
+        assert!(!shown.contains("-secret"), "a password is on the page");
+    }
     assert_eq!(stage.weir.get("/nothing-here")?.status, 404);
     Ok(())
 }

@@ -87,8 +87,11 @@ fn picture() -> Picture {
 }
 
 fn table(what: Show) -> Table {
-    let (config, _) =
-        Config::parse("cluster.nodes = [\"10.0.0.1\"]\ncluster.password = \"hush\"", "f").unwrap();
+    let (config, _) = Config::parse(
+        "cluster.nodes = [\"10.0.0.1\"]\ncluster.password = \"hush\"\n[[rule]]\nlog = true",
+        "f",
+    )
+    .unwrap();
     let averages = [Averages { database: "shop".into(), statements: 4, ..Averages::default() }];
     show(what, &Seen { picture: &picture(), config: &config, averages: &averages, cache: (1, 2, 3) })
 }

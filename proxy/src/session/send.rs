@@ -277,7 +277,7 @@ impl Session {
         let prepared = self.memory.statements.get(name)?.clone();
         let of = prepared.classified.clone();
         let lease = self.lease.as_mut()?;
-        self.bound.push(prepared.key);
+        self.bound.push((prepared.key, Bytes::copy_from_slice(name)));
         if name.is_empty() {
             if lease.statements.unnamed != Some(prepared.key) {
                 lease.statements.unnamed = Some(prepared.key);
