@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use pgweir_tests::checker::verify::{Promise, Verdict, verify};
-use pgweir_tests::checker::workload::{Recorded, Workload, prepare, run};
+use pgweir_tests::checker::workload::{Recorded, Workload, describe, prepare, run};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
@@ -100,11 +100,11 @@ fn check(arguments: &Arguments) -> Result<bool, String> {
 
 async fn record(workload: Workload, keep_tables: bool) -> Result<Recorded, String> {
     if !keep_tables {
-        prepare(&workload).await.map_err(text)?;
+        prepare(&workload).await.map_err(|e| describe(&e))?;
         // The tables reach replicas that lag as well.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    run(workload).await.map_err(text)
+    run(workload).await.map_err(|e| describe(&e))
 }
 
 fn workload(arguments: &Arguments) -> Result<Workload, String> {

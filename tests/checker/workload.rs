@@ -349,7 +349,8 @@ fn array(row: &SimpleQueryRow, column: usize) -> Vec<i64> {
     text.trim_matches(['{', '}']).split(',').filter_map(|n| n.parse().ok()).collect()
 }
 
-fn describe(error: &tokio_postgres::Error) -> String {
+/// An error for people: tokio-postgres's own text says only "db error".
+pub fn describe(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => format!("{} {}", db.code().code(), db.message()),
         None => error.to_string(),
