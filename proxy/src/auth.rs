@@ -22,43 +22,85 @@ pub use server::log_in;
 
 use crate::config::Secret;
 use crate::wire::Refusal;
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 
-/// What logging in to a server as a user needs.
-pub enum Credentials {
+/// What servers are shown on behalf of one user.
+///
+/// Every session of the user shares it, and the newest log-in counts: a session that was there before its
+/// user's password was changed gets at new servers by what a later log-in has taught us.
+pub struct Credentials(ArcSwap<Shown>);
+
+/// The forms of it.
+enum Shown {
     /// Nothing is known: the server trusts us, or knows us by certificate.
-    None,
+    Nothing,
     /// The password itself: good for every method.
     Password(Password),
     /// The keys that a SCRAM log-in gave away: good for SCRAM with the same verifier.
-    Scram(scram::Keys),
+    Scram(Arc<scram::Keys>),
     /// `md5` and 32 digits: good for md5.
     Md5(Secret),
 }
 
 impl Credentials {
+    /// Nothing is known of the user.
+    pub fn none() -> Self {
+        Self::new(Shown::Nothing)
+    }
+
     /// From a password.
     pub fn password(password: Secret) -> Self {
+        Self::new(Shown::password(password))
+    }
+
+    fn new(shown: Shown) -> Self {
+        Self(ArcSwap::from_pointee(shown))
+    }
+
+    /// A client has proved itself by this. A configured password stays: it is good for everything.
+    fn learn(&self, learned: Shown) {
+        let known = self.0.load();
+        let keep = match (&**known, &learned) {
+            (Shown::Password(_), Shown::Scram(_) | Shown::Md5(_)) => true,
+            (Shown::Password(known), Shown::Password(learned)) => known.password == learned.password,
+            (Shown::Scram(known), Shown::Scram(learned)) => known == learned,
+            (Shown::Md5(known), Shown::Md5(learned)) => known == learned,
+            _ => false,
+        };
+        if !keep {
+            self.0.store(Arc::new(learned));
+        }
+    }
+}
+
+impl Shown {
+    fn password(password: Secret) -> Self {
         Self::Password(Password { password, derived: Mutex::new(None) })
+    }
+
+    /// In a sentence.
+    fn name(&self) -> &'static str {
+        match self {
+            Shown::Nothing => "nothing",
+            Shown::Password(_) => "its password",
+            Shown::Scram(_) => "its SCRAM keys",
+            Shown::Md5(_) => "its md5 password",
+        }
     }
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Credentials::None => "Credentials(none)",
-            Credentials::Password(_) => "Credentials(password)",
-            Credentials::Scram(_) => "Credentials(SCRAM keys)",
-            Credentials::Md5(_) => "Credentials(md5)",
-        })
+        write!(f, "Credentials({})", self.0.load().name())
     }
 }
 
 /// A password with the keys last derived from it: servers of one cluster have one salt per user, so
 /// the derivation, which costs milliseconds, is done once.
-pub struct Password {
+struct Password {
     password: Secret,
     derived: Mutex<Option<Arc<scram::Keys>>>,
 }
@@ -118,3 +160,6 @@ mod request {
     pub const SASL_CONTINUE: u32 = 11;
     pub const SASL_FINAL: u32 = 12;
 }
+
+#[cfg(test)]
+mod tests;

@@ -196,13 +196,22 @@ impl Cluster {
         }
     }
 
-    /// A read on `node` ended just now (on the primary also a read within a transaction).
+    /// A read on `node` of nobody knows what ended just now: as [`Cluster::read_of`] everything.
     pub fn read(&self, node: &Arc<Node>, session: &mut SessionFreshness) {
+        self.read_of(node, &Footprint::Everything, session);
+    }
+
+    /// A read of `reads` on `node` ended just now (on the primary also a transaction, with all that
+    /// it read and wrote).
+    pub fn read_of(&self, node: &Arc<Node>, reads: &Footprint, session: &mut SessionFreshness) {
         let placed = session.placed.load(Ordering::Relaxed);
         let view = self.view.load();
         let on_primary = view.primary().is_some_and(|primary| Arc::ptr_eq(primary, node));
-        let incarnation = if on_primary || placed == 0 { None } else { Some(placed) };
-        session.read(incarnation, self.now());
+        if on_primary || placed == 0 {
+            session.saw_primary(reads, self.now());
+        } else {
+            session.saw_replica(placed, self.now());
+        }
     }
 
     /// A connection to this node failed or ended: probe it now rather than later.
@@ -268,8 +277,7 @@ impl Cluster {
         let status = |(i, e): (usize, &board::Entry)| {
             let serving = verdict.replicas >> i & 1 == 1;
             let is_replica = e.facts.role == Role::Replica && e.facts.up;
-            let (lag_bytes, lag) =
-                if is_replica { samples::lag(&board.samples, e.lsn, now) } else { (0, Duration::ZERO) };
+            let (lag_bytes, lag) = if is_replica { e.node.progress.lag() } else { (0, Duration::ZERO) };
             NodeStatus {
                 name: e.node.name.clone(),
                 role: e.facts.role,

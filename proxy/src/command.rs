@@ -3,6 +3,7 @@
 pub mod check;
 pub mod import;
 pub mod reference;
+pub mod route;
 pub mod run;
 
 use clap::{Args, Parser, Subcommand};
@@ -39,6 +40,11 @@ pub enum Command {
         after_help = "Example:\n  pgweir check --config pgweir.toml\n\nExit code 1 if there is a mistake; warnings alone leave it at 0."
     )]
     Check(check::CheckArgs),
+    /// Say where statements would go, and why
+    #[command(
+        after_help = "Example:\n  pgweir route --config pgweir.toml --database app 'SELECT * FROM books'\n  pgweir route --offline --json < statements.jsonl"
+    )]
+    Route(route::RouteArgs),
     /// Print a pgbouncer.ini as a pgweir.toml
     #[command(
         after_help = "Example:\n  pgweir import /etc/pgbouncer/pgbouncer.ini > pgweir.toml\n\nWhat has no counterpart is named in comments."
@@ -68,6 +74,7 @@ pub fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Route(args) => route::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Reference(args) => reference::run(&args),
     }

@@ -3,6 +3,7 @@
 //! Two tiers: what is written ([`reader`] over TOML, by the table [`keys`]) and what is valid (the plain
 //! structs here, made by [`valid`]). A file with mistakes gives all of them and no configuration.
 
+pub mod entries;
 pub mod files;
 pub mod keys;
 pub mod reader;
@@ -46,6 +47,8 @@ pub struct Config {
     pub console: Console,
     /// `[log]`.
     pub log: Log,
+    /// Every key with its value, for people.
+    pub entries: Vec<entries::Entry>,
 }
 
 /// Where clients connect.

@@ -154,7 +154,12 @@ impl Connection {
             self.input.reserve(READ_BYTES);
         }
         let stream = Pin::new(&mut self.stream);
-        poll_read_buf(stream, cx, &mut self.input)
+        let read = poll_read_buf(stream, cx, &mut self.input);
+        if read.is_pending() && self.input.is_empty() {
+            // TLS, which had to be read to be asked.
+            self.input = BytesMut::new();
+        }
+        read
     }
 
     /// Writes as much of `output` as the socket takes; `Ready` when all is gone.

@@ -37,13 +37,13 @@ use crate::session::classify::Work;
 use crate::session::failure::Failure;
 use crate::session::ledger::Ledger;
 use crate::session::memory::Memory;
-use crate::session::receive::{End, Kind, Request};
+use crate::session::receive::{End, Kind, Request, Violation};
 use crate::session::registry::{Card, Doing};
 use crate::session::relay::{Relayed, Woke};
 use crate::wire::backend::{self, Status};
 use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
-use router_rules::{Classified, Decision, Target};
+use router_rules::{Classified, Decision, PinReason, Target};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,6 +101,15 @@ pub struct Session {
 }
 
 impl Session {
+    /// Pool mode `session`: this server is the client's own.
+    pub(crate) fn keep(&mut self, lease: Lease) {
+        self.card.set_running_on(Some(lease.cancel.clone()));
+        self.memory.pin(PinReason::SessionMode);
+        self.card.set_pin(Some(PinReason::SessionMode));
+        self.on = Target::Primary;
+        self.lease = Some(lease);
+    }
+
     /// Serves the client until it leaves or something ends the session.
     ///
     /// # Errors
@@ -131,10 +140,17 @@ impl Session {
     /// `None`: the client says farewell.
     async fn receive(&mut self) -> Result<Option<Request>, Failure> {
         loop {
-            match receive::next_request(&mut self.client.input) {
+            self.pass_copy_data()?;
+            let next =
+                if self.copy_data_comes() { Ok(None) } else { receive::next_request(&mut self.client.input) };
+            match next {
                 Ok(Some(request)) if request.kind == Kind::Terminate => return Ok(None),
                 Ok(Some(request)) => return Ok(Some(request)),
                 Ok(None) => {}
+                // As Postgres: out of step there is nothing that could be said.
+                Err(Violation::Frame(error)) => {
+                    return Err(Failure::Client(std::io::Error::new(std::io::ErrorKind::InvalidData, error)));
+                }
                 Err(violation) => {
                     let refusal = Refusal::new(sqlstate::PROTOCOL_VIOLATION, violation.to_string());
                     return Err(Failure::Fatal(refusal));

@@ -3,9 +3,11 @@
 use crate::auth::Directory;
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::gate::Gate;
 use crate::net::tls::{Acceptor, Connector};
 use crate::observe::picture::{EventRow, NodeRow, State};
 use crate::observe::{Metrics, Picture};
+use crate::order::Order;
 use crate::pool::Pools;
 use crate::session::registry::Registry;
 use crate::session::startup::Welcomes;
@@ -31,6 +33,12 @@ pub struct Weir {
     pub pools: Pools,
     /// The clients that are connected.
     pub registry: Registry,
+    /// PAUSE and RESUME.
+    pub gate: Gate,
+    /// How many consoles may be open at once.
+    pub consoles: Semaphore,
+    /// What is asked of the main task.
+    pub orders: tokio::sync::mpsc::UnboundedSender<Order>,
     /// What servers report to a user with certain start-up settings.
     pub welcomes: Welcomes,
     /// TLS with clients, if configured.
@@ -51,7 +59,11 @@ impl Weir {
         let config = self.config.load();
         let draining = self.draining.load(Ordering::Relaxed);
         Picture {
-            state: if draining { State::Draining } else { State::Running },
+            state: match (draining, self.gate.is_closed()) {
+                (true, _) => State::Draining,
+                (_, true) => State::Paused,
+                _ => State::Running,
+            },
             uptime: self.metrics.started.elapsed().unwrap_or_default(),
             nodes: self.cluster.snapshot().into_iter().map(NodeRow::from).collect(),
             clients: self.registry.rows(),
@@ -59,6 +71,7 @@ impl Weir {
             pools: self.pools.rows(&config),
             totals: self.metrics.totals(),
             events: self.cluster.events.recent().into_iter().map(EventRow::from).collect(),
+            paused: self.gate.closed_databases(),
         }
     }
 }

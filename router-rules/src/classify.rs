@@ -228,12 +228,18 @@ impl Scope {
 
 impl Classified {
     /// May it run inside a READ ONLY transaction on a replica? What is proved read-only may, and
-    /// so may what only works on the session or the transaction itself.
+    /// so may what only works on the session or the transaction itself, unless it asks for what a
+    /// standby refuses: READ WRITE or SERIALIZABLE.
     pub fn fits_read_only_transaction(&self) -> bool {
         self.statements.iter().all(|statement| {
-            statement.verdict.is_ok()
-                || matches!(statement.kind, Kind::Show | Kind::Transaction | Kind::Set | Kind::Empty)
-                || statement.verdict == Err(Reason::Cursor)
+            let harmless = match statement.kind {
+                Kind::Show | Kind::Set | Kind::Empty => true,
+                Kind::Transaction => statement.transaction.is_some() && statement.writes.is_none(),
+                _ => statement.verdict.is_ok() || statement.verdict == Err(Reason::Cursor),
+            };
+            harmless
+                && !statement.asks_for_writes()
+                && !statement.effects.iter().any(|e| matches!(e, SessionEffect::Pin(_)))
         })
     }
 

@@ -25,6 +25,14 @@ pub struct Rehearsal<'a> {
     pinned: bool,
 }
 
+/// The step that decides for a whole sequence: the first one for the primary, where steps that work
+/// on the session alone count only when there are no others.
+pub fn worst(steps: &[Step]) -> Option<&Step> {
+    let all_neutral = steps.iter().all(|s| s.neutral);
+    let mut counted = steps.iter().filter(|s| all_neutral || !s.neutral);
+    counted.clone().find(|s| s.target == Target::Primary).or_else(|| counted.next())
+}
+
 /// Where one text would go.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -74,14 +82,14 @@ impl<'a> Rehearsal<'a> {
             self.remember(statement);
         }
         let transaction = if begins { self.transaction } else { before };
-        let (target, reason) = self.decide(sql.as_bytes(), &classified, transaction, was_pinned);
+        let (target, reason) = self.decide(&classified, sql, transaction, was_pinned);
         Step { target, reason, neutral, classified }
     }
 
     fn decide(
         &self,
-        sql: &[u8],
         classified: &Classified,
+        sql: &str,
         transaction: Option<TransactionModes>,
         pinned: bool,
     ) -> (Target, Reason) {
@@ -97,7 +105,6 @@ impl<'a> Rehearsal<'a> {
             return (Target::Primary, Reason::Transaction);
         }
         let view = SessionView {
-            sql,
             user: &self.user,
             database: &self.database,
             application_name: "",
@@ -107,6 +114,7 @@ impl<'a> Rehearsal<'a> {
             max_lag: None,
             read_only_transaction: read_only,
             serializable,
+            sql: sql.as_bytes(),
         };
         let decision = decide(classified, &view, self.policy);
         (decision.target, decision.reason)

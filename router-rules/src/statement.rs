@@ -24,6 +24,26 @@ pub struct Statement {
     pub functions: Vec<Arc<str>>,
 }
 
+impl Statement {
+    /// It asks for a transaction that no hot standby gives: READ WRITE or SERIALIZABLE.
+    pub fn asks_for_writes(&self) -> bool {
+        let wants = |modes: &TransactionModes| {
+            modes.read_only == Some(false) || modes.isolation == Some(Isolation::Serializable)
+        };
+        let begins = matches!(&self.transaction, Some(TransactionStep::Begin(modes)) if wants(modes));
+        let prepares = self.transaction == Some(TransactionStep::PrepareTransaction);
+        begins
+            || prepares
+            || self.effects.iter().any(|effect| match effect {
+                SessionEffect::SetTransaction(modes) => wants(modes),
+                SessionEffect::Set { name, .. } => {
+                    matches!(name.as_str(), "transaction_read_only" | "transaction_isolation")
+                }
+                _ => false,
+            })
+    }
+}
+
 /// A coarse name for the statement: `select`, `insert`, `set`, ….
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {

@@ -10,7 +10,6 @@
 //!   the same parentheses;
 //! * INTO, locking clauses and data-modifying words end the matter.
 
-use crate::builtins;
 use crate::facts::{Call, Facts, Form, Name, Operation, Shown};
 use crate::lex::{self, Token, TokenKind};
 use crate::reason::Reason;
@@ -1092,10 +1091,4 @@ pub(crate) fn is_grammar_word(word: &str) -> bool {
                 | "localtimestamp"
                 | "overlay"
         )
-}
-
-/// True for a name that may stand before a parenthesis without being a function: the name of a
-/// type with a modifier.
-pub(crate) fn is_type_with_modifier(name: &str) -> bool {
-    builtins::is_type(name)
 }

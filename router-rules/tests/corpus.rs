@@ -5,7 +5,7 @@
 //! test is skipped and says so.
 
 use router_rules::catalog::{Catalog, Unknown};
-use router_rules::rehearse::Rehearsal;
+use router_rules::rehearse::{Rehearsal, worst};
 use router_rules::{Classifier, Policy, Reason, Target};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -68,12 +68,7 @@ fn route(lines: Vec<Value>, source: &str) -> Vec<Routed> {
             session.step(setting);
         }
         let steps: Vec<_> = texts(&line["sql"]).into_iter().map(|sql| session.step(sql)).collect();
-        let worst = steps
-            .iter()
-            .filter(|s| !s.neutral || steps.iter().all(|s| s.neutral))
-            .find(|s| s.target == Target::Primary)
-            .or(steps.last())
-            .expect("a line has at least one statement");
+        let worst = worst(&steps).expect("a line has at least one statement");
         let (target, reason) = (worst.target, worst.reason);
         routed.push(Routed { line, target, reason });
     }

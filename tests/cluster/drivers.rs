@@ -25,8 +25,8 @@ fn script(name: &str) -> PathBuf {
 /// Runs the script directly and through pgweir; there, its reads must be the replicas'.
 fn smoke(make: impl Fn() -> Command) -> Outcome {
     let stage = stage();
-    stage.wait_for_replica("SELECT name FROM product WHERE id = 1")?;
     run_script(make(), &stage.cluster.app(0), &mark())?;
+    stage.wait_for_replica("SELECT name FROM product WHERE id = 1")?;
     let mark = mark();
     run_script(make(), &stage.weir.app(), &mark)?;
     assert_reads_and_writes_split(&stage, &mark);
@@ -89,7 +89,6 @@ fn jdbc_works() -> Outcome {
 #[test]
 fn psql_works() -> Outcome {
     let stage = stage();
-    stage.wait_for_replica("SELECT name FROM product WHERE id = 1")?;
     let psql = |login: &Login, arguments: &[&str]| {
         let mut command = Command::new(stage.cluster.binaries().program("psql"));
         command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]).args(arguments);
@@ -122,6 +121,7 @@ fn psql_works() -> Outcome {
         .concat())
     };
     let direct = commands(&stage.cluster.app(0))?;
+    stage.wait_for_replica("SELECT name FROM product WHERE id = 1")?;
     assert_eq!(commands(&stage.weir.app())?, direct);
 
     // Ctrl-C sends a CancelRequest.

@@ -19,7 +19,7 @@ fn a_good_file_takes_effect_without_losing_a_connection() -> Outcome {
         set(config, "pool.server_connections_max", Value::Integer(1));
         set(config, "pool.lease_wait", Value::from("300ms"));
     })?;
-    weir.reload("ok")?;
+    weir.reload("applied")?;
     assert_eq!(busy.value("UPDATE counter SET n = n WHERE id = 61 RETURNING id")?, "61");
     // The new limits are in force: one server, which is taken, and a short wait.
     assert_eq!(idle.refusal("UPDATE counter SET n = n WHERE id = 62")?.0, "53300");
@@ -49,7 +49,7 @@ fn a_bad_file_is_refused_whole_and_the_old_one_stays() -> Outcome {
     }
     // Put right, it is taken again.
     weir.edit(|_| ())?;
-    weir.reload("ok")
+    weir.reload("applied")
 }
 
 #[test]
@@ -88,10 +88,10 @@ fn a_node_can_be_added_and_removed_under_load() -> Outcome {
         let story = || -> Outcome {
             wait_until("the first replica reads", || serves(1))?;
             weir.edit(|config| set(config, "cluster.nodes", list(&all)))?;
-            weir.reload("ok")?;
+            weir.reload("applied")?;
             wait_until("the added replica reads", || serves(2))?;
             weir.edit(|config| set(config, "cluster.nodes", list(&[all[0].clone(), all[2].clone()])))?;
-            weir.reload("ok")?;
+            weir.reload("applied")?;
             wait_until("the removed replica does not", || !serves(1))
         };
         let result = story();

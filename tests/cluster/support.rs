@@ -106,6 +106,8 @@ fn set_up() -> Result<Stage, HarnessError> {
 
 /// Tables that the stories read, write, and put back as they were.
 pub const SCHEMA: &str = "
+    CREATE ROLE helper;
+    GRANT helper TO app;
     SET ROLE app;
     CREATE TABLE product (id int PRIMARY KEY, name text NOT NULL, price numeric(10,2), made date);
     INSERT INTO product SELECT n, 'product ' || n, n * 1.25, date '2020-01-01' + n

@@ -263,7 +263,7 @@ fn settings_are_set_shown_reset_and_reported() -> Outcome {
         "SHOW TimeZone",
         "DISCARD ALL",
         "SHOW application_name",
-        "SET ROLE pg_monitor",
+        "SET ROLE helper",
         "SET ROLE app",
         "RESET ROLE",
         "SHOW transaction_read_only",

@@ -208,6 +208,11 @@ impl Cluster {
         &self.site.binaries
     }
 
+    /// The user that the servers run as, if it is another than ours.
+    pub fn server_user(&self) -> Option<&'static str> {
+        self.site.identity.name()
+    }
+
     /// The cluster's directory: readable by the server's user, removed at the end.
     pub fn directory(&self) -> &Path {
         &self.site.directory

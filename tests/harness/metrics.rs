@@ -23,7 +23,7 @@ impl Metrics {
 
     /// The sum over all series of `name` that carry these labels; 0 if there is none.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.matching(name, labels).map(|series| series.value).sum()
+        self.matching(name, labels).fold(0.0, |sum, series| sum + series.value)
     }
 
     /// Is there such a series at all?

@@ -4,7 +4,7 @@ use super::directory::Account;
 use super::rules::{self, Peer};
 use super::scram::server::{Exchange, Offer};
 use super::scram::{self, ScramError};
-use super::{Credentials, Directory, LoginError, derive, md5, request};
+use super::{Credentials, Directory, LoginError, Shown, derive, md5, request};
 use crate::cluster::Cluster;
 use crate::config::{AuthMethod, Config, Secret};
 use crate::limits::AUTH_MESSAGE_BYTES_MAX;
@@ -48,12 +48,12 @@ pub async fn authenticate(
     let credentials = match method {
         // Nothing more to check: what is known of the user, if anything is, serves to log in to servers.
         Some(AuthMethod::Trust | AuthMethod::Certificate) => {
-            account.map_or_else(|_| Arc::new(Credentials::None), |account| account.credentials())
+            account.map_or_else(|_| Arc::new(Credentials::none()), |account| account.credentials.clone())
         }
         Some(AuthMethod::Password) => {
             require_secrecy(is_tls, address)?;
             let account = account?;
-            let outcome = password(client, user, &account).await;
+            let outcome = password(client, user, &account, directory).await;
             settle(outcome, user, &account, directory)?
         }
         asked => {
@@ -82,21 +82,26 @@ fn speaks_md5(asked: Option<AuthMethod>, account: &Account) -> bool {
 
 /// The last word on a finished exchange.
 fn settle(
-    outcome: Result<Credentials, LoginError>,
+    outcome: Result<Shown, LoginError>,
     user: &str,
     account: &Account,
     directory: &Directory,
 ) -> Result<Arc<Credentials>, LoginError> {
     match (outcome, account.refusal_reason()) {
-        (Ok(learned), None) => Ok(account.learn(learned)),
+        (Ok(learned), None) => {
+            account.credentials.learn(learned);
+            Ok(account.credentials.clone())
+        }
         (Ok(_), Some(reason)) => {
-            tracing::info!(user, reason, "log-in refused");
+            tracing::info!(user, reason, "the right password does not let in");
             Err(wrong_password(user))
         }
         (Err(error), reason) => {
-            tracing::info!(user, reason, %error, "log-in refused");
+            if let Some(reason) = reason {
+                tracing::info!(user, reason, "no password would let in");
+            }
             // The password may have been changed since it was read.
-            directory.expire(user);
+            directory.forget(user);
             Err(error)
         }
     }
@@ -108,7 +113,7 @@ async fn scram(
     user: &str,
     account: &Account,
     directory: &Directory,
-) -> Result<Credentials, LoginError> {
+) -> Result<Shown, LoginError> {
     let own_end_point = client.stream().own_end_point();
     request(client, request::SASL, |out| {
         if own_end_point.is_some() {
@@ -140,7 +145,7 @@ async fn scram(
     let last = next_response(client).await?;
     let (signature, keys) = exchange.on_client_final(&last).map_err(refused)?;
     request(client, request::SASL_FINAL, |out| out.put_slice(signature.as_bytes()));
-    Ok(Credentials::Scram(keys))
+    Ok(Shown::Scram(Arc::new(keys)))
 }
 
 /// The rest of a SASLInitialResponse: a length and so many bytes, or -1.
@@ -155,33 +160,37 @@ fn initial_response(mut body: BytesMut) -> Result<Option<BytesMut>, LoginError> 
     }
 }
 
-async fn md5_challenge(
-    client: &mut Connection,
-    user: &str,
-    account: &Account,
-) -> Result<Credentials, LoginError> {
+async fn md5_challenge(client: &mut Connection, user: &str, account: &Account) -> Result<Shown, LoginError> {
     let salt: [u8; 4] = scram::random();
     request(client, request::MD5, |out| out.put_slice(&salt));
     let answer = password_message(client).await?;
     match &account.md5 {
-        Some(stored) if md5::fits(&stored.0, salt, &answer) => Ok(Credentials::Md5(stored.clone())),
+        Some(stored) if md5::fits(&stored.0, salt, &answer) => Ok(Shown::Md5(stored.clone())),
         _ => Err(wrong_password(user)),
     }
 }
 
-async fn password(client: &mut Connection, user: &str, account: &Account) -> Result<Credentials, LoginError> {
+async fn password(
+    client: &mut Connection,
+    user: &str,
+    account: &Account,
+    directory: &Directory,
+) -> Result<Shown, LoginError> {
     request(client, request::CLEARTEXT, |_| {});
     let answer = password_message(client).await?;
     let password = Secret(String::from_utf8(answer.into()).map_err(|_| wrong_password(user))?);
     let fits = match (&account.verifier, &account.md5) {
-        (Some(verifier), _) => verifier.fits(&derive(&password, &verifier.salt, verifier.iterations).await),
+        (Some(verifier), _) => {
+            let _permit = directory.derivations.acquire().await;
+            verifier.fits(&derive(&password, &verifier.salt, verifier.iterations).await)
+        }
         (None, Some(stored)) => {
             let salt = scram::random();
             md5::fits(&stored.0, salt, md5::response(&md5::stored(&password.0, user), salt).as_bytes())
         }
         (None, None) => false,
     };
-    if fits { Ok(Credentials::password(password)) } else { Err(wrong_password(user)) }
+    if fits { Ok(Shown::password(password)) } else { Err(wrong_password(user)) }
 }
 
 /// A certificate that one of our CAs signed (TLS has seen to that) and that names the user.

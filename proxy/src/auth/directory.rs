@@ -4,24 +4,25 @@
 //! listed without a password is looked up in the cluster. Without any (or with an `auth_query` besides),
 //! everybody whom the cluster knows may log in, by the verifier that the cluster keeps.
 //!
-//! An account that was looked up is good for [`VERIFIER_FRESH`]: a changed password counts that soon, and
-//! a storm of log-ins costs one look-up per user in that time. While the cluster does not answer, it is
-//! good for [`VERIFIER_STALE_MAX`]. Users that do not exist have an account too, which no password fits,
+//! An account that was looked up is good for a short while, [`VERIFIER_FRESH_LOOKUPS`] times as long as the
+//! look-up took and [`VERIFIER_FRESH_MAX`] at most: so soon does a changed password count, and so little does a
+//! storm of log-ins cost the cluster. While the cluster does not answer, it is good for [`VERIFIER_STALE_MAX`]. Users that do not exist have an account too, which no password fits,
 //! so that nobody can tell by looking at the exchange.
 
-use super::lookup::{Found, Lookup, LookupError};
+use super::lookup::{Found, Lookup, LookupError, truncated};
 use super::scram::{self, DEFAULT_ITERATIONS, Keys, SALT_BYTES, Verifier};
-use super::{Credentials, md5};
+use super::{Credentials, Shown, md5};
 use crate::cluster::Cluster;
 use crate::config::{Config, Secret};
-use crate::limits::{ACCOUNTS_MAX, VERIFIER_FRESH, VERIFIER_STALE_MAX};
+use crate::limits::{
+    ACCOUNTS_MAX, DERIVATIONS_MAX, VERIFIER_FRESH_LOOKUPS, VERIFIER_FRESH_MAX, VERIFIER_STALE_MAX,
+};
 use crate::wire::{Refusal, sqlstate};
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Who may log in.
 pub struct Directory {
@@ -32,6 +33,8 @@ pub struct Directory {
     mock_secret: scram::Key,
     /// As in the first real verifier that was seen.
     mock_iterations: OnceLock<u32>,
+    /// Derivations of keys from clear-text passwords that may run at once: each keeps a core busy.
+    pub(super) derivations: tokio::sync::Semaphore,
 }
 
 /// The configuration's users.
@@ -54,34 +57,25 @@ pub struct Account {
     /// Why nobody can log in, though it looks as if.
     absent: Option<&'static str>,
     /// For log-ins to servers: what was configured, or learnt from the last log-in of a client.
-    credentials: Mutex<Arc<Credentials>>,
+    pub credentials: Arc<Credentials>,
 }
 
 impl Account {
-    fn new(verifier: Option<Verifier>, md5: Option<Secret>, credentials: Credentials) -> Self {
-        let credentials = Mutex::new(Arc::new(credentials));
+    fn new(verifier: Option<Verifier>, md5: Option<Secret>, shown: Shown) -> Self {
+        let credentials = Arc::new(Credentials::new(shown));
         Self { verifier, md5, valid_until: None, absent: None, credentials }
     }
 
-    /// What servers can be shown.
-    pub fn credentials(&self) -> Arc<Credentials> {
-        self.credentials.lock().clone()
-    }
-
-    /// A client has proved itself by this. Gives what servers are to be shown from now on.
-    pub fn learn(&self, learned: Credentials) -> Arc<Credentials> {
-        let mut known = self.credentials.lock();
-        let keep = match (&**known, &learned) {
-            // Good for everything.
-            (Credentials::Password(_), _) => true,
-            (Credentials::Scram(known), Credentials::Scram(learned)) => known == learned,
-            (Credentials::Md5(known), Credentials::Md5(learned)) => known == learned,
-            _ => false,
-        };
-        if !keep {
-            *known = Arc::new(learned);
+    /// The user was known before: all its sessions get at servers by the newest that is known.
+    fn succeeding(mut self, previous: Option<&Arc<Account>>) -> Self {
+        if let Some(previous) = previous {
+            let shown = self.credentials.0.load_full();
+            if !matches!(*shown, Shown::Nothing) {
+                previous.credentials.0.store(shown);
+            }
+            self.credentials = previous.credentials.clone();
         }
-        known.clone()
+        self
     }
 
     /// Why this account lets nobody in, if it does not. For the log only.
@@ -109,6 +103,8 @@ struct Slot {
 #[derive(Default)]
 struct Read {
     account: Option<(Arc<Account>, Instant)>,
+    /// How long that counts without asking again.
+    fresh: Duration,
     failure: Option<(Refusal, Instant)>,
 }
 
@@ -116,35 +112,31 @@ impl Directory {
     /// Derives every configured user's verifier and keys, once.
     pub fn new(config: &Config) -> Self {
         Self {
-            configured: ArcSwap::from_pointee(Configured::new(config)),
+            configured: ArcSwap::from_pointee(Configured::new(config, &HashMap::new())),
             lookup: ArcSwap::from_pointee(Lookup::new(config)),
             found: quick_cache::sync::Cache::new(ACCOUNTS_MAX),
             mock_secret: scram::random(),
             mock_iterations: OnceLock::new(),
+            derivations: tokio::sync::Semaphore::new(DERIVATIONS_MAX),
         }
     }
 
     /// A reload.
     pub fn apply(&self, config: &Config) {
-        self.configured.store(Arc::new(Configured::new(config)));
+        let previous = self.configured.load_full();
+        self.configured.store(Arc::new(Configured::new(config, &previous.accounts)));
         self.lookup.store(Arc::new(Lookup::new(config)));
         self.found.clear();
     }
 
-    /// A server refused these credentials: forget them, so that the next log-in asks again.
+    /// What is known of this user may be out of date (a password was refused): read it again when it is
+    /// asked for next.
     pub fn forget(&self, user: &str) {
-        self.found.remove(user);
-    }
-
-    /// What is known of this user may be out of date: read it again when it is asked for next.
-    pub fn expire(&self, user: &str) {
         // Somebody who holds the lock is reading it right now.
-        if let Some(slot) = self.found.get(user)
+        if let Some(slot) = self.found.get(truncated(user))
             && let Ok(mut read) = slot.read.try_lock()
-            && let Some((account, _)) = read.account.take()
         {
-            let long_ago = Instant::now().checked_sub(VERIFIER_FRESH).unwrap_or_else(Instant::now);
-            read.account = Some((account, long_ago));
+            read.fresh = Duration::ZERO;
         }
     }
 
@@ -165,6 +157,8 @@ impl Directory {
         if !configured.is_open && !configured.looked_up.iter().any(|name| name == user) {
             return Ok(Arc::new(self.absent(user, "not a configured user", true)));
         }
+        // Postgres cuts long names, and so nobody can fill the memory with them.
+        let user = truncated(user);
         let slot = self.found.get_or_insert_with(user, || Ok::<_, std::convert::Infallible>(Arc::default()));
         let Ok(slot) = slot;
         self.read(&slot, user, cluster, config).await
@@ -179,39 +173,35 @@ impl Directory {
     ) -> Result<Arc<Account>, Refusal> {
         let mut read = slot.read.lock().await;
         if let Some((account, at)) = &read.account
-            && at.elapsed() < VERIFIER_FRESH
+            && at.elapsed() < read.fresh
         {
             return Ok(account.clone());
         }
-        let stale = match read.account.take() {
-            Some((account, at)) if at.elapsed() < VERIFIER_STALE_MAX => Some((account, at)),
-            _ => None,
-        };
+        let previous = read.account.as_ref().map(|(account, _)| account.clone());
+        let stale = read.account.as_ref().filter(|(_, at)| at.elapsed() < VERIFIER_STALE_MAX);
+        let stale = stale.map(|(account, _)| account.clone());
         if let Some((refusal, at)) = &read.failure
-            && at.elapsed() < VERIFIER_FRESH
+            && at.elapsed() < VERIFIER_FRESH_MAX
         {
-            let answer = stale.as_ref().map(|(account, _)| account.clone()).ok_or_else(|| refusal.clone());
-            read.account = stale;
-            return answer;
+            return stale.ok_or_else(|| refusal.clone());
         }
         let started = Instant::now();
         match self.lookup.load_full().find(user, cluster, config).await {
             Ok(found) => {
                 let fresh = self.account_of(user, found);
-                let account = match stale {
-                    Some((known, _)) if known.is_like(&fresh) => known,
-                    _ => Arc::new(fresh),
+                let account = match previous {
+                    Some(known) if known.is_like(&fresh) => known,
+                    previous => Arc::new(fresh.succeeding(previous.as_ref())),
                 };
-                *read = Read { account: Some((account.clone(), started)), failure: None };
+                let fresh = (started.elapsed() * VERIFIER_FRESH_LOOKUPS).min(VERIFIER_FRESH_MAX);
+                *read = Read { account: Some((account.clone(), started)), fresh, failure: None };
                 Ok(account)
             }
             Err(error) => {
                 tracing::warn!(user, %error, "cannot look a user's password up");
                 let refusal = refusal(&error);
                 read.failure = Some((refusal.clone(), Instant::now()));
-                let answer = stale.as_ref().map(|(account, _)| account.clone()).ok_or(refusal);
-                read.account = stale;
-                answer
+                stale.ok_or(refusal)
             }
         }
     }
@@ -238,7 +228,7 @@ impl Directory {
 
     fn absent(&self, user: &str, reason: &'static str, with_md5: bool) -> Account {
         let md5 = with_md5.then(|| Secret(md5::stored(&scram::nonce(), user)));
-        let account = Account::new(Some(self.mock(user)), md5, Credentials::None);
+        let account = Account::new(Some(self.mock(user)), md5, Shown::Nothing);
         Account { absent: Some(reason), ..account }
     }
 
@@ -257,17 +247,19 @@ impl fmt::Debug for Directory {
 }
 
 impl Configured {
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, previous: &HashMap<String, Arc<Account>>) -> Self {
         let mut accounts = HashMap::new();
         let mut looked_up = vec![];
+        let mut add = |name: &String, password| {
+            let account = configured(name, password).succeeding(previous.get(name));
+            accounts.insert(name.clone(), Arc::new(account));
+        };
         if let Some(password) = &config.cluster.password {
-            accounts.insert(config.cluster.user.clone(), configured(&config.cluster.user, password));
+            add(&config.cluster.user, password);
         }
         for user in &config.users {
             match &user.password {
-                Some(password) => {
-                    accounts.insert(user.name.clone(), configured(&user.name, password));
-                }
+                Some(password) => add(&user.name, password),
                 None => looked_up.push(user.name.clone()),
             }
         }
@@ -279,22 +271,22 @@ impl Configured {
 /// A secret in one of the forms in which Postgres stores it.
 fn stored(secret: Secret) -> Option<Account> {
     if let Some(verifier) = Verifier::parse(&secret.0) {
-        Some(Account::new(Some(verifier), None, Credentials::None))
+        Some(Account::new(Some(verifier), None, Shown::Nothing))
     } else if md5::is_stored(&secret.0) {
-        Some(Account::new(None, Some(secret.clone()), Credentials::Md5(secret)))
+        Some(Account::new(None, Some(secret.clone()), Shown::Md5(secret)))
     } else {
         None
     }
 }
 
 /// A password in the configuration, or one of the stored forms.
-fn configured(user: &str, password: &Secret) -> Arc<Account> {
-    Arc::new(stored(password.clone()).unwrap_or_else(|| {
+fn configured(user: &str, password: &Secret) -> Account {
+    stored(password.clone()).unwrap_or_else(|| {
         let salt: [u8; SALT_BYTES] = scram::random();
         let verifier = Keys::derive(&password.0, &salt, DEFAULT_ITERATIONS).verifier();
         let md5 = Secret(md5::stored(&password.0, user));
-        Account::new(Some(verifier), Some(md5), Credentials::password(password.clone()))
-    }))
+        Account::new(Some(verifier), Some(md5), Shown::password(password.clone()))
+    })
 }
 
 fn refusal(error: &LookupError) -> Refusal {

@@ -7,7 +7,7 @@
 //! would leave an error in the server's log each time.
 
 use crate::cluster::Cluster;
-use crate::config::{self, Config, Secret, SslMode};
+use crate::config::{self, Config, Secret};
 use crate::limits::{LOOKUP_CONNECTIONS_MAX, LOOKUP_TIMEOUT};
 use crate::net::tls::Connector;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Row, error::SqlState};
 
-/// Postgres cuts names to this (`NAMEDATALEN` - 1), and so do we before we look for one.
+/// Postgres cuts names to this (`NAMEDATALEN` - 1).
 const NAME_BYTES_MAX: usize = 63;
 
 const BY_FUNCTION: &str = "SELECT rolname, rolpassword, rolvaliduntil FROM pgweir.user_lookup($1)";
@@ -87,7 +87,6 @@ impl Lookup {
         cluster: &Cluster,
         config: &Config,
     ) -> Result<Option<Found>, LookupError> {
-        let user = truncated(user);
         let mut last = LookupError::Unreachable("none is configured".into());
         for address in candidates(cluster, config) {
             let source = self.source(&address, config)?;
@@ -205,13 +204,7 @@ fn own_connection(address: &str, cluster: &config::Cluster) -> Option<tokio_post
         .application_name("pgweir auth_query")
         .options(format!("-c search_path= -c statement_timeout={}", LOOKUP_TIMEOUT.as_millis()))
         .connect_timeout(LOOKUP_TIMEOUT)
-        .ssl_mode(match cluster.tls.mode {
-            SslMode::Disable => tokio_postgres::config::SslMode::Disable,
-            SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
-            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
-                tokio_postgres::config::SslMode::Require
-            }
-        });
+        .ssl_mode(cluster.tls.mode.for_own_connections());
     if let Some(password) = &cluster.password {
         config.password(&password.0);
     }
@@ -219,8 +212,9 @@ fn own_connection(address: &str, cluster: &config::Cluster) -> Option<tokio_post
 }
 
 /// A name as Postgres would know it.
-fn truncated(user: &str) -> &str {
-    &user[..user.floor_char_boundary(NAME_BYTES_MAX)]
+pub(super) fn truncated(user: &str) -> &str {
+    let end = (0..=NAME_BYTES_MAX.min(user.len())).rev().find(|&end| user.is_char_boundary(end));
+    &user[..end.unwrap_or(0)]
 }
 
 /// A row of (name, stored password, valid until), or without the first or the last.
@@ -279,4 +273,27 @@ fn describe(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        assert_eq!(truncated("app"), "app");
+        assert_eq!(truncated(&"x".repeat(70)).len(), 63);
+        assert_eq!(truncated(&"é".repeat(40)).len(), 62);
+    }
+
+    #[test]
+    fn the_ends_of_time_are_times() {
+        let time = |micros: i64| Timestamp::from_sql(&Type::TIMESTAMPTZ, &micros.to_be_bytes()).unwrap().0;
+        assert_eq!(time(i64::MAX), None, "infinity");
+        assert_eq!(time(0), Some(UNIX_EPOCH + Duration::from_secs(946_684_800)));
+        assert!(time(i64::MIN).unwrap() < SystemTime::now(), "-infinity is over");
+        assert!(time(-1_000_000).unwrap() < time(0).unwrap());
+        assert!(time(i64::MAX - 1).is_some_and(|time| time > SystemTime::now()));
+        assert!(Timestamp::from_sql(&Type::TIMESTAMPTZ, b"short").is_err());
+    }
 }

@@ -1,13 +1,12 @@
 //! The exchange with a server that we want into.
 
 use super::scram::client::{Binding, Exchange};
-use super::scram::{self, Keys, ScramError};
-use super::{Credentials, LoginError, md5, request};
+use super::scram::{self, ScramError};
+use super::{Credentials, LoginError, Shown, md5, request};
 use crate::limits::AUTH_MESSAGE_BYTES_MAX;
 use crate::net::Connection;
 use crate::wire::{Refusal, frame, sqlstate};
 use bytes::{Buf, BufMut, BytesMut};
-use std::sync::Arc;
 
 /// Messages before AuthenticationOk that are neither a request nor an error (notices, the answer to
 /// the protocol version). A server that sends more only keeps us busy.
@@ -26,26 +25,27 @@ pub async fn log_in(
     credentials: &Credentials,
 ) -> Result<(), LoginError> {
     server.flush().await?;
+    let known = credentials.0.load_full();
     match next_request(server).await? {
         (request::OK, _) => Ok(()),
         (request::CLEARTEXT, _) => {
-            let Credentials::Password(known) = credentials else {
-                return Err(lacking(user, "a password", credentials));
+            let Shown::Password(known) = &*known else {
+                return Err(lacking(user, "a password", &known));
             };
             answer(server, |out| put_text(out, &known.password.0));
             expect_ok(server).await
         }
         (request::MD5, body) => {
             let salt: [u8; 4] = body[..].try_into().map_err(|_| protocol("malformed md5 request"))?;
-            let response = match credentials {
-                Credentials::Password(known) => md5::response(&md5::stored(&known.password.0, user), salt),
-                Credentials::Md5(stored) => md5::response(&stored.0, salt),
-                _ => return Err(lacking(user, "md5", credentials)),
+            let response = match &*known {
+                Shown::Password(known) => md5::response(&md5::stored(&known.password.0, user), salt),
+                Shown::Md5(stored) => md5::response(&stored.0, salt),
+                _ => return Err(lacking(user, "md5", &known)),
             };
             answer(server, |out| put_text(out, &response));
             expect_ok(server).await
         }
-        (request::SASL, body) => sasl(server, user, credentials, &body).await,
+        (request::SASL, body) => sasl(server, user, &known, &body).await,
         (code, _) => Err(protocol(format!("the server asks for authentication method {code}"))),
     }
 }
@@ -53,7 +53,7 @@ pub async fn log_in(
 async fn sasl(
     server: &mut Connection,
     user: &str,
-    credentials: &Credentials,
+    known: &Shown,
     mechanisms: &[u8],
 ) -> Result<(), LoginError> {
     let (mechanism, binding) = choose(server, mechanisms)?;
@@ -66,10 +66,10 @@ async fn sasl(
 
     let body = expect(server, request::SASL_CONTINUE).await?;
     let challenge = exchange.on_server_first(&body).map_err(by_server)?;
-    let keys: Arc<Keys> = match credentials {
-        Credentials::Password(known) => known.keys(challenge.salt(), challenge.iterations()).await,
-        Credentials::Scram(keys) if challenge.is_for(keys) => Arc::new(keys.clone()),
-        Credentials::Scram(_) => {
+    let keys = match known {
+        Shown::Password(known) => known.keys(challenge.salt(), challenge.iterations()).await,
+        Shown::Scram(keys) if challenge.is_for(keys) => keys.clone(),
+        Shown::Scram(_) => {
             return Err(Refusal::new(
                 sqlstate::INVALID_PASSWORD,
                 format!("password authentication failed for user \"{user}\""),
@@ -77,7 +77,7 @@ async fn sasl(
             .with_hint("The password was changed since this client logged in. Connect again.")
             .into());
         }
-        Credentials::Md5(_) | Credentials::None => return Err(lacking(user, "SCRAM", credentials)),
+        Shown::Md5(_) | Shown::Nothing => return Err(lacking(user, "SCRAM", known)),
     };
     let (last, expectation) = challenge.respond(&keys);
     answer(server, |out| out.put_slice(last.as_bytes()));
@@ -160,19 +160,16 @@ fn by_server(error: ScramError) -> LoginError {
     Refusal::new(sqlstate::CONNECTION_REJECTED, format!("log-in to the server failed: {error}")).into()
 }
 
-fn lacking(user: &str, wanted: &str, known: &Credentials) -> LoginError {
-    let known = match known {
-        Credentials::None => "nothing",
-        Credentials::Password(_) => "its password",
-        Credentials::Scram(_) => "its SCRAM keys",
-        Credentials::Md5(_) => "its md5 password",
-    };
+fn lacking(user: &str, wanted: &str, known: &Shown) -> LoginError {
+    let known = known.name();
     Refusal::new(
         sqlstate::INVALID_AUTHORIZATION,
         format!("the server asks for {wanted} of user \"{user}\", of whom pgweir knows {known}"),
     )
-    .with_hint(
-        "Let the user log in to pgweir with SCRAM, or give its password in a [[user]] section of pgweir.toml.",
-    )
+    .with_hint(if wanted == "SCRAM" {
+        "Let the user log in to pgweir with SCRAM, or give its password in a [[user]] section of pgweir.toml."
+    } else {
+        "Give the user's password in a [[user]] section of pgweir.toml."
+    })
     .into()
 }

@@ -62,8 +62,11 @@ pub struct Entry {
     pub since: Moment,
     /// What went wrong last.
     pub error: Option<String>,
-    /// Its last position.
+    /// Its last position, and when the probe that told it was sent.
     pub lsn: Lsn,
+    sampled: Moment,
+    /// The start of the first probe that told this position.
+    moved: Moment,
     /// The last primary sample that it has replayed, also from before it lost its connection:
     /// a replica has what it once replayed on its disk.
     proven: Option<Sample>,
@@ -194,7 +197,7 @@ impl Board {
         let entry = &mut self.entries[i];
         entry.layout = identity.layout;
         entry.facts.timeline = 0;
-        entry.lsn = Lsn::default();
+        entry.forget_position();
         entry.node.progress.reset(self.incarnations);
         Ok(())
     }
@@ -204,7 +207,7 @@ impl Board {
         let Some(i) = self.find(node) else { return };
         let entry = &mut self.entries[i];
         entry.node.progress.reset(0);
-        entry.lsn = Lsn::default();
+        entry.forget_position();
         entry.good_probes = 0;
         if entry.facts.up || entry.error.as_deref() != Some(&error) {
             let text = format!("{} does not answer: {error}", node.name);
@@ -276,7 +279,7 @@ impl Board {
             self.sampled_timeline = self.verdict.timeline;
             self.last_primary = Some(node.clone());
         }
-        let sample = Sample { start: seen.start, lsn, writes: seen.writes };
+        let sample = Sample { start: seen.start, first: seen.start, lsn, writes: seen.writes };
         if !self.samples.push(sample) {
             let kept = self.samples.fresh_through(lsn).map_or(seen.writes, |s| s.writes);
             let text = format!("{}'s log went back to {lsn}: it lost what it had not flushed", node.name);
@@ -323,7 +326,10 @@ impl Board {
 
     fn replica_at(&mut self, i: usize, lsn: Lsn, seen: Sighting, now: Moment) {
         let entry = &mut self.entries[i];
-        entry.lsn = lsn;
+        if entry.lsn != lsn {
+            entry.moved = seen.start;
+        }
+        (entry.lsn, entry.sampled) = (lsn, seen.start);
         entry.node.progress.sample(seen.start, lsn);
         self.measure(i, now);
     }
@@ -332,11 +338,14 @@ impl Board {
     fn measure(&mut self, i: usize, now: Moment) {
         let entry = &mut self.entries[i];
         let progress = &entry.node.progress;
-        if entry.facts.role != Role::Replica || entry.facts.timeline != self.sampled_timeline {
+        if entry.facts.role != Role::Replica
+            || entry.sampled == Moment::NEVER
+            || entry.facts.timeline != self.sampled_timeline
+        {
             return;
         }
-        let lag = lag(&self.samples, entry.lsn, now);
-        progress.set_lag(lag);
+        let lag = lag(&self.samples, entry.lsn, entry.sampled);
+        progress.set_lag(lag, lag.1.min(entry.sampled.since(entry.moved)));
         if let Some(sample) = self.samples.fresh_through(entry.lsn) {
             entry.proven = Some(sample);
             progress.fresh_through.raise(sample.start);
@@ -400,6 +409,8 @@ impl Entry {
             since: now,
             error: None,
             lsn: Lsn::default(),
+            sampled: Moment::NEVER,
+            moved: Moment::NEVER,
             proven: None,
             was_up: false,
             good_probes: 0,
@@ -407,6 +418,12 @@ impl Entry {
             gauges: OnceLock::new(),
             task: None,
         }
+    }
+
+    /// It may come back with less than it had.
+    fn forget_position(&mut self) {
+        (self.lsn, self.sampled, self.moved) = (Lsn::default(), Moment::NEVER, Moment::NEVER);
+        self.facts.lagging = false;
     }
 
     /// Its gauges, looked up once.

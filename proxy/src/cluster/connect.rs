@@ -1,10 +1,11 @@
 //! The connections that pgweir opens for itself: to probe, and to read catalogs.
 
 use crate::config;
+use crate::net::tls::Connector;
 use std::path::Path;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config};
 
 /// A connection and the task that moves its bytes; both end when this is dropped.
 #[derive(Debug)]
@@ -33,11 +34,10 @@ impl Link {
         limit: Duration,
         ended: impl FnOnce(String) + Send + 'static,
     ) -> Result<Self, String> {
-        if !matches!(cluster.tls.mode, config::SslMode::Disable | config::SslMode::Prefer) {
-            return Err("TLS for probing is not available".into());
-        }
         let settings = settings(cluster, address, database, limit)?;
-        let connecting = settings.connect(NoTls);
+        // Read anew for each connection, of which there are few: replaced certificates count at once.
+        let tls = Connector::new(&cluster.tls).map_err(|e| e.to_string())?;
+        let connecting = settings.connect(tls.for_own_connections());
         let (client, connection) = match tokio::time::timeout(limit, connecting).await {
             Ok(connected) => connected.map_err(|e| explain(&e))?,
             Err(_) => return Err(format!("no connection within {limit:?}")),
@@ -64,6 +64,7 @@ fn settings(
         .user(&cluster.user)
         .dbname(database)
         .port(port)
+        .ssl_mode(cluster.tls.mode.for_own_connections())
         .application_name("pgweir")
         .connect_timeout(limit)
         .tcp_user_timeout(limit)

@@ -67,6 +67,7 @@ pub struct Progress {
     /// How far it is behind the primary, as far as known.
     lag_bytes: AtomicU64,
     lag_nanos: AtomicU64,
+    stalled_nanos: AtomicU64,
     /// Since when it serves, for slow start.
     pub serving_since: Mark,
 }
@@ -117,10 +118,17 @@ impl Progress {
         self.lag_bytes.load(Ordering::Relaxed)
     }
 
-    /// It is that far behind.
-    pub fn set_lag(&self, (bytes, time): (u64, Duration)) {
+    /// How long its replay had not moved although there was something to replay.
+    pub fn stalled(&self) -> Duration {
+        Duration::from_nanos(self.stalled_nanos.load(Ordering::Relaxed))
+    }
+
+    /// It is that far behind, and has been standing still for that long.
+    pub fn set_lag(&self, (bytes, time): (u64, Duration), stalled: Duration) {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.lag_bytes.store(bytes, Ordering::Relaxed);
-        self.lag_nanos.store(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.lag_nanos.store(nanos(time), Ordering::Relaxed);
+        self.stalled_nanos.store(nanos(stalled), Ordering::Relaxed);
     }
 }
 

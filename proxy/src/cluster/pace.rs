@@ -50,7 +50,8 @@ impl Intervals {
         }
         let recent = |at: Moment| at.plus(RECENT) > demand.now;
         if !recent(demand.read) && !recent(demand.wrote) {
-            return self.idle;
+            let behind = (lag / AGE_PART).clamp(active, self.idle.max(active));
+            return if lag.is_zero() { self.idle } else { behind };
         }
         if demand.wrote > known && recent(demand.read) {
             let missing = demand.now.since(demand.wrote);
@@ -111,6 +112,13 @@ mod tests {
         let waited_for = demand(ago(10), ago(10), ago(1));
         assert_eq!(PACE.pause(ago(50), Duration::from_millis(40), &waited_for), Duration::from_millis(5));
         assert_eq!(PACE.pause(ago(5_000), Duration::from_secs(5), &waited_for), ACTIVE);
+    }
+
+    #[test]
+    fn a_replica_that_is_behind_is_watched_though_nobody_reads() {
+        let nothing = demand(Moment::NEVER, Moment::NEVER, Moment::NEVER);
+        assert_eq!(PACE.pause(ago(50), Duration::from_millis(3), &nothing), ACTIVE);
+        assert_eq!(PACE.pause(ago(50), Duration::from_secs(60), &nothing), PACE.idle);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Every promise comes down to one moment through which the replica must be fresh:
 //!
 //! * `max_lag`: now less `max_lag`;
-//! * `session`: when this session last wrote what it reads now, or last read on the primary;
+//! * `session`: when this session last wrote what it reads now, or read it on the primary;
 //! * `proxy`: when anybody here last wrote what it reads now;
 //! * `global`: when the read arrived;
 //!
@@ -108,16 +108,20 @@ impl Cluster {
         if candidates == 0 {
             return Attempt::Primary(Reason::LagTooLarge);
         }
-        let need = self.needed(view, wish, now, arrival);
-        let qualified = filter(candidates, |i| {
-            let progress = &view.members[i].node.progress;
-            progress.fresh_through.get() >= need
-                && decision.max_lag_bytes.is_none_or(|max| progress.lag_bytes() <= max)
-                && (decision.consistency == Consistency::Eventual || not_older(view, progress, wish.session))
-                && wish.session.min_lsn.is_none_or(|token| {
-                    token.timeline <= view.verdict.timeline && progress.replayed() >= token.lsn
-                })
-        });
+        let fresh = |need: Moment| {
+            filter(candidates, |i| {
+                let progress = &view.members[i].node.progress;
+                progress.fresh_through.get() >= need && shows_enough(view, progress, wish)
+            })
+        };
+        let bound = self.oldest_allowed(view, wish, now);
+        // Most of the time every replica has everything, and nobody has to look what was written when.
+        let mut need = bound.max(self.latest_promise(wish, arrival));
+        let mut qualified = fresh(need);
+        if qualified != candidates {
+            need = bound.max(self.promise(wish, arrival));
+            qualified = fresh(need);
+        }
         if let Some(chosen) = self.pick(view, qualified, now) {
             return self.placed(view, chosen, wish, now);
         }
@@ -152,17 +156,33 @@ impl Cluster {
         Attempt::Placed(Placement { node, reason: wish.decision.reason, waited: Duration::ZERO, lag })
     }
 
-    /// The moment through which a replica must be fresh.
-    fn needed(&self, view: &View, wish: &Wish<'_>, now: Moment, arrival: Moment) -> Moment {
+    /// The moment through which a replica must be fresh for `max_lag`.
+    fn oldest_allowed(&self, view: &View, wish: &Wish<'_>, now: Moment) -> Moment {
         let present = if view.verdict.primary.is_some() { now } else { self.primary_sampled.get() };
-        let bound = wish.decision.max_lag.map_or(Moment::NEVER, |max| present.minus(max));
-        let promise = match wish.decision.consistency {
-            Consistency::Eventual => return bound,
-            Consistency::Session => wish.session.needed_for(wish.reads),
-            Consistency::Proxy => self.marks_of(wish.database, wish.session).needed_for(wish.reads),
+        wish.decision.max_lag.map_or(Moment::NEVER, |max| present.minus(max))
+    }
+
+    /// The moment through which a replica must be fresh for the level of this read.
+    fn promise(&self, wish: &Wish<'_>, arrival: Moment) -> Moment {
+        let session = || wish.session.needed_for(wish.reads);
+        match wish.decision.consistency {
+            Consistency::Eventual => Moment::NEVER,
+            Consistency::Session => session(),
+            Consistency::Proxy => {
+                session().max(self.marks_of(wish.database, wish.session).needed_for(wish.reads))
+            }
             Consistency::Global => arrival,
-        };
-        bound.max(promise).max(wish.session.saw_primary)
+        }
+    }
+
+    /// At least [`Cluster::promise`], found without looking at what is read.
+    fn latest_promise(&self, wish: &Wish<'_>, arrival: Moment) -> Moment {
+        match wish.decision.consistency {
+            Consistency::Eventual => Moment::NEVER,
+            Consistency::Session => wish.session.latest(),
+            Consistency::Proxy => wish.session.latest().max(self.marks.latest.get()),
+            Consistency::Global => arrival,
+        }
     }
 
     /// A read that allows more lag than the configuration may use replicas that are over the latter.
@@ -177,15 +197,27 @@ impl Cluster {
             || wider(wish.decision.max_lag_bytes.map(u128::from), view.settings.max_lag_bytes.map(u128::from))
     }
 
-    /// True when, going by their lag, all replicas will be too late for `freshness_wait`.
+    /// True when, going by their lag, all replicas will be too late for `freshness_wait`: one that
+    /// replays steadily stays as late as it is, one that stands still will not move sooner than in as
+    /// long as it has been standing.
     fn is_hopeless(&self, view: &View, candidates: u64, need: Moment, now: Moment, arrival: Moment) -> bool {
         let deadline = arrival.plus(view.settings.freshness_wait);
         now < deadline
             && bits(candidates).all(|i| {
-                let (_, lag) = view.members[i].node.progress.lag();
-                need.plus(lag) > deadline
+                let progress = &view.members[i].node.progress;
+                need.plus(progress.lag().1) > deadline || now.plus(progress.stalled()) > deadline
             })
     }
+}
+
+/// True when a replica keeps what is asked of it beside freshness.
+fn shows_enough(view: &View, replica: &Progress, wish: &Wish<'_>) -> bool {
+    let Wish { decision, session, .. } = wish;
+    decision.max_lag_bytes.is_none_or(|max| replica.lag_bytes() <= max)
+        && (decision.consistency == Consistency::Eventual || not_older(view, replica, session))
+        && session
+            .min_lsn
+            .is_none_or(|token| token.timeline <= view.verdict.timeline && replica.replayed() >= token.lsn)
 }
 
 /// Monotonic reads: true when this replica shows at least what the session's last replica showed.

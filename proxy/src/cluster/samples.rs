@@ -14,8 +14,10 @@ use std::time::Duration;
 /// The primary's position at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// When asking for it began.
+    /// When asking for it began; of several in a row with the same position, the last time.
     pub start: Moment,
+    /// Of several in a row with the same position, the first time.
+    pub first: Moment,
     /// The position, at or beyond every commit acknowledged before `start`.
     pub lsn: Lsn,
     /// How many writes this process had acknowledged at `start`.
@@ -49,7 +51,11 @@ impl Samples {
         match self.ring.back_mut() {
             Some(last) if sample.lsn < last.lsn => return false,
             // Nothing was written in between: who has that position has all up to the later start.
-            Some(last) if sample.lsn == last.lsn => *last = later(*last, sample),
+            Some(last) if sample.lsn == last.lsn => {
+                if sample.start > last.start {
+                    *last = Sample { first: last.first, ..sample };
+                }
+            }
             _ => {
                 if self.ring.len() == SAMPLES_MAX {
                     self.thin();
@@ -70,7 +76,13 @@ impl Samples {
     /// Since when, at least, the primary has had something that is not within `replayed`.
     /// `None`: nothing known is missing.
     pub fn missing_since(&self, replayed: Lsn) -> Option<Moment> {
-        self.ring.get(self.ring.partition_point(|s| s.lsn <= replayed)).map(|s| s.start)
+        self.ring.get(self.ring.partition_point(|s| s.lsn <= replayed)).map(|s| s.first)
+    }
+
+    /// Where the primary was, by the last sample started before `moment`.
+    fn known_at(&self, moment: Moment) -> Option<Lsn> {
+        let before = self.ring.partition_point(|s| s.first <= moment);
+        before.checked_sub(1).map(|i| self.ring[i].lsn)
     }
 
     /// Forgets what every replica has passed, except the last such sample.
@@ -90,15 +102,14 @@ impl Samples {
     }
 }
 
-/// Of two samples with the same position, the one that says more.
-fn later(a: Sample, b: Sample) -> Sample {
-    if b.start >= a.start { b } else { a }
-}
-
-/// How far behind a replica is, for people: zero while nothing is known to be missing.
-pub fn lag(samples: &Samples, replayed: Lsn, now: Moment) -> (u64, Duration) {
-    let bytes = samples.latest().map_or(0, |s| s.lsn.ahead_of(replayed));
-    let time = samples.missing_since(replayed).map_or(Duration::ZERO, |since| now.since(since));
+/// How far behind a replica was when a probe started at `sampled` said that it had replayed until
+/// `replayed`, as far as is known: bytes, and how long something had been missing by then.
+///
+/// For people, and for `max_lag`'s hysteresis. It counts from what the primary had before `sampled`:
+/// an old sample of a replica does not make it look as if it lagged.
+pub fn lag(samples: &Samples, replayed: Lsn, sampled: Moment) -> (u64, Duration) {
+    let bytes = samples.known_at(sampled).map_or(0, |lsn| lsn.ahead_of(replayed));
+    let time = samples.missing_since(replayed).map_or(Duration::ZERO, |since| sampled.since(since));
     (bytes, time)
 }
 
@@ -109,7 +120,7 @@ mod tests {
     use rand::{Rng, SeedableRng};
 
     fn sample(start: u64, lsn: u64) -> Sample {
-        Sample { start: Moment(start), lsn: Lsn(lsn), writes: 0 }
+        Sample { start: Moment(start), first: Moment(start), lsn: Lsn(lsn), writes: 0 }
     }
 
     #[test]
@@ -142,6 +153,24 @@ mod tests {
         samples.push(sample(2_000, 250));
         samples.push(sample(3_000, 260));
         assert_eq!(lag(&samples, Lsn(100), Moment(5_000)), (160, Duration::from_nanos(3_000)));
+    }
+
+    #[test]
+    fn lag_in_seconds_grows_while_the_primary_is_idle_and_replay_is_paused() {
+        let mut samples = Samples::default();
+        samples.push(sample(1_000, 100));
+        for start in 2_000..9_000 {
+            samples.push(sample(start, 250));
+        }
+        assert_eq!(lag(&samples, Lsn(100), Moment(9_500)), (150, Duration::from_nanos(7_500)));
+    }
+
+    #[test]
+    fn a_replica_asked_before_the_primary_wrote_does_not_look_late() {
+        let mut samples = Samples::default();
+        samples.push(sample(1_000, 100));
+        samples.push(sample(2_000, 250));
+        assert_eq!(lag(&samples, Lsn(100), Moment(1_500)), (0, Duration::ZERO));
     }
 
     #[test]
@@ -212,7 +241,7 @@ mod tests {
                 5 if answered.is_some() => {
                     let (start, lsn) = answered.take().unwrap();
                     asked = None;
-                    samples.push(Sample { start: Moment(start), lsn: Lsn(lsn), writes: 0 });
+                    samples.push(sample(start, lsn));
                 }
                 6 => {
                     let replica = dice.random_range(0..3);

@@ -122,10 +122,11 @@ const SESSION_TABLES_MAX: usize = 16;
 pub struct SessionFreshness {
     /// The marks of the session's database, looked up once.
     pub(super) marks: OnceLock<Arc<DatabaseMarks>>,
-    wrote_tables: Vec<(u32, Moment)>,
-    wrote_everything: Moment,
-    /// The last read on the primary: replicas must have all that it could show.
-    pub(super) saw_primary: Moment,
+    /// When the session last wrote these relations, or read them on the primary.
+    known_tables: Vec<(u32, Moment)>,
+    known_everything: Moment,
+    /// The latest of these.
+    known_latest: Moment,
     /// The last read on a replica: when, and during which incarnation of which replica.
     pub(super) saw_replica: Moment,
     pub(super) saw_incarnation: u64,
@@ -139,9 +140,9 @@ impl Clone for SessionFreshness {
     fn clone(&self) -> Self {
         Self {
             marks: self.marks.clone(),
-            wrote_tables: self.wrote_tables.clone(),
-            wrote_everything: self.wrote_everything,
-            saw_primary: self.saw_primary,
+            known_tables: self.known_tables.clone(),
+            known_everything: self.known_everything,
+            known_latest: self.known_latest,
             saw_replica: self.saw_replica,
             saw_incarnation: self.saw_incarnation,
             placed: AtomicU64::new(self.placed.load(Ordering::Relaxed)),
@@ -169,45 +170,51 @@ impl SessionFreshness {
 
     /// The session wrote `footprint`, acknowledged at `now`.
     pub(super) fn wrote(&mut self, footprint: &Footprint, now: Moment) {
+        if !footprint.is_none() {
+            self.known_latest = now;
+        }
         let Footprint::Relations(oids) = footprint else {
-            self.wrote_tables.clear();
-            self.wrote_everything = now;
+            self.known_tables.clear();
+            self.known_everything = now;
             return;
         };
         for &oid in oids.iter() {
-            match self.wrote_tables.iter_mut().find(|(known, _)| *known == oid) {
+            match self.known_tables.iter_mut().find(|(known, _)| *known == oid) {
                 Some((_, at)) => *at = now,
-                None => self.wrote_tables.push((oid, now)),
+                None => self.known_tables.push((oid, now)),
             }
         }
-        if self.wrote_tables.len() > SESSION_TABLES_MAX {
-            self.wrote_tables = Vec::new();
-            self.wrote_everything = now;
-        }
-    }
-
-    /// A read ended at `now` on a node; `incarnation` is `None` on the primary.
-    pub(super) fn read(&mut self, incarnation: Option<u64>, now: Moment) {
-        match incarnation {
-            None => {
-                self.saw_primary = now;
-                // The primary had all that the replica had shown before.
-                self.saw_incarnation = 0;
-            }
-            Some(incarnation) => {
-                self.saw_replica = now;
-                self.saw_incarnation = incarnation;
-            }
+        if self.known_tables.len() > SESSION_TABLES_MAX {
+            self.known_tables = Vec::new();
+            self.known_everything = now;
         }
     }
 
-    /// Through when a replica must be fresh to have what this session wrote to what `reads` touches.
+    /// A read of `reads` ended at `now` on the primary: from now on a replica must show, of these
+    /// relations, what the primary could show then. The same as if the session had written them.
+    pub(super) fn saw_primary(&mut self, reads: &Footprint, now: Moment) {
+        self.wrote(reads, now);
+    }
+
+    /// A read ended at `now` on a replica, during this incarnation of it.
+    pub(super) fn saw_replica(&mut self, incarnation: u64, now: Moment) {
+        self.saw_replica = now;
+        self.saw_incarnation = incarnation;
+    }
+
+    /// At least what [`SessionFreshness::needed_for`] says, whatever is read.
+    pub(super) fn latest(&self) -> Moment {
+        self.known_latest
+    }
+
+    /// Through when a replica must be fresh to have what this session wrote to, or saw on the primary
+    /// of, what `reads` touches.
     pub(super) fn needed_for(&self, reads: &Footprint) -> Moment {
-        let tables = self.wrote_tables.iter().filter(|(oid, _)| match reads {
+        let tables = self.known_tables.iter().filter(|(oid, _)| match reads {
             Footprint::Relations(oids) => oids.contains(oid),
             Footprint::Everything => true,
         });
-        tables.map(|(_, at)| *at).max().unwrap_or_default().max(self.wrote_everything)
+        tables.map(|(_, at)| *at).max().unwrap_or_default().max(self.known_everything)
     }
 }
 
@@ -261,12 +268,12 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_writes_many_tables_remembers_that_it_wrote_everything() {
+    fn a_session_that_writes_many_tables_remembers_that_it_known_everything() {
         let mut session = SessionFreshness::default();
         for i in 0..=SESSION_TABLES_MAX as u32 {
             session.wrote(&of(&[20_000 + i]), Moment(u64::from(i) + 1));
         }
-        assert!(session.wrote_tables.is_empty());
+        assert!(session.known_tables.is_empty());
         assert_eq!(session.needed_for(&of(&[1])), Moment(SESSION_TABLES_MAX as u64 + 1));
     }
 
@@ -312,6 +319,7 @@ mod tests {
             let truth = Moment(truth.unwrap_or(0).max(everything));
             prop_assert!(marks.needed_for(&read) >= truth);
             prop_assert!(session.needed_for(&read) >= truth);
+            prop_assert!(session.latest() >= session.needed_for(&read));
         }
     }
 }

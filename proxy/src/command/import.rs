@@ -185,11 +185,11 @@ fn listen(ini: &Ini, toml: &mut toml::Table) {
         Some(list) => list
             .split(',')
             .map(str::trim)
-            .map(|host| match host {
-                "*" => format!("[::]:{port}"),
-                "localhost" => format!("127.0.0.1:{port}"),
-                host if host.contains(':') => format!("[{host}]:{port}"),
-                host => format!("{host}:{port}"),
+            .flat_map(|host| match host {
+                "*" => vec![format!("0.0.0.0:{port}"), format!("[::]:{port}")],
+                "localhost" => vec![format!("127.0.0.1:{port}")],
+                host if host.contains(':') => vec![format!("[{host}]:{port}")],
+                host => vec![format!("{host}:{port}")],
             })
             .collect(),
     };
@@ -344,7 +344,7 @@ batch = pool_mode=session pool_size=3
     fn what_has_a_counterpart_is_in_force_and_the_rest_is_named() {
         let text = import(INI, &userlist).unwrap();
         let (config, _) = Config::parse(&text, "f").unwrap_or_else(|m| panic!("{m:#?}\n{text}"));
-        assert_eq!(config.listen.addresses, ["[::]:6543".parse().unwrap()]);
+        assert_eq!(config.listen.addresses, ["0.0.0.0:6543", "[::]:6543"].map(|a| a.parse().unwrap()));
         let nodes: Vec<_> = config.cluster.nodes.iter().map(|n| n.address.as_str()).collect();
         assert_eq!(nodes, ["10.0.0.1:5433", "10.0.0.2:5432"]);
         assert_eq!((config.limits.clients_max, config.pool.server_connections_max), (500, 15));

@@ -51,7 +51,8 @@ fn parse(text: &str, file: &str, around: &Surroundings<'_>) -> Result<(Config, V
         // What comes after a syntax error is guesswork: further complaints would mislead.
         return Err(reader.finish().0);
     }
-    let config = valid::config(&Section::top(&reader, table.get_ref()), &reader, around);
+    let mut config = valid::config(&Section::top(&reader, table.get_ref()), &reader, around);
+    config.entries = super::entries::of(table.get_ref(), &config);
     match reader.finish() {
         (mistakes, warnings) if mistakes.is_empty() => Ok((config, warnings)),
         (mistakes, _) => Err(mistakes),

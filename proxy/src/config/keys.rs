@@ -238,7 +238,7 @@ use Live::{Reload, Restart};
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
     key("listen.address", Addresses, Some("\"127.0.0.1:6432\""), Reload,
-        "TCP addresses for clients. On loopback until somebody decides otherwise; `\"0.0.0.0:6432\"` is all of IPv4, `\"[::]:6432\"` all addresses."),
+        "TCP addresses for clients. On loopback until somebody decides otherwise; `\"0.0.0.0:6432\"` is all of IPv4, `\"[::]:6432\"` all of IPv6."),
     key("listen.unix_directories", Paths, Some("[]"), Reload,
         "Directories in which to make a `.s.PGSQL.<port>` socket, for the port of the first address."),
     key("listen.proxy_protocol", Bool, Some("false"), Reload,
@@ -293,13 +293,13 @@ pub const KEYS: &[Key] = &[
         "A probe that takes longer has failed. Long enough for one lost packet to be sent again."),
     key("cluster.primary_wait", Duration(0, HOUR), Some("\"10s\""), Reload,
         "How long a write waits for a primary (while a failover is under way) before it gets 57P03. Most managed failovers are over in this time; clients that give up earlier are not helped by waiting longer."),
-    key("cluster.tls.mode", Word(SSL_MODES), Some("\"prefer\""), Reload,
+    key("cluster.tls.mode", Word(SSL_MODES), Some("\"prefer\""), Restart,
         "As libpq's `sslmode`, with libpq's default: TLS where the server offers it. `verify-full` is the only one that proves who the server is."),
-    key("cluster.tls.ca", Path, None, Reload,
+    key("cluster.tls.ca", Path, None, Restart,
         "PEM file with the CAs that sign the nodes' certificates, for `verify-ca` and `verify-full`."),
-    key("cluster.tls.certificate", Path, None, Reload,
+    key("cluster.tls.certificate", Path, None, Restart,
         "PEM file with a client certificate for nodes that ask for one."),
-    key("cluster.tls.key", Path, None, Reload,
+    key("cluster.tls.key", Path, None, Restart,
         "PEM file with its private key."),
 
     key("pool.server_connections_max", Count(1, 10_000), Some("20"), Reload,

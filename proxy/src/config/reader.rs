@@ -253,7 +253,7 @@ impl<'r, 't> Section<'r, 't> {
 }
 
 /// The one of `words` that somebody who wrote `word` most likely meant.
-pub(super) fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
+pub(crate) fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
     let similarity = |w: &&&str| strsim::normalized_damerau_levenshtein(word, w);
     let best = words.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
     (similarity(&best) >= 0.6 || (word.len() >= 4 && (best.contains(word) || word.contains(*best))))

@@ -243,6 +243,7 @@ mod tests {
         let (all, warnings) = Config::parse(&toml(), "pgweir.toml").unwrap();
         let (none, _) = Config::parse("cluster.nodes = [\"127.0.0.1:5432\"]", "pgweir.toml").unwrap();
         assert_eq!(format!("{all:?}"), format!("{none:?}"));
+        assert_eq!(crate::config::reload::changes(&none, &all), []);
         assert!(warnings.is_empty(), "{warnings:?}");
     }
 

@@ -46,6 +46,7 @@ pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surrou
         auth: auth(&top.section("auth")),
         console: console(&top.section("console")),
         log: log(&top.section("log")),
+        entries: vec![],
         cluster,
     }
 }

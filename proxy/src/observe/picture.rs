@@ -180,6 +180,8 @@ pub struct Picture {
     pub totals: Vec<Totals>,
     /// What happened lately, oldest first.
     pub events: Vec<EventRow>,
+    /// Databases that are paused while others are not.
+    pub paused: Vec<String>,
 }
 
 impl Picture {

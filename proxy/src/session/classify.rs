@@ -148,6 +148,7 @@ impl Session {
                 tag::CLOSE => {
                     frontend::named(&body).ok_or_else(|| malformed("Close"))?;
                 }
+                tag::SYNC | tag::FLUSH if !body.is_empty() => return Err(malformed("Sync")),
                 _ => {}
             }
         }

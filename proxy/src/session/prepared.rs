@@ -51,7 +51,7 @@ pub struct ServerStatements {
     /// The unnamed statement that the server has now, by key.
     pub unnamed: Option<u64>,
     /// Statements that are of no use any more and will be closed with the next request.
-    doomed: Vec<u64>,
+    doomed: Vec<Bytes>,
 }
 
 impl ServerStatements {
@@ -89,15 +89,20 @@ impl ServerStatements {
     /// The server has it, but its plan does not fit any more: it is to be closed and prepared anew.
     pub fn doom(&mut self, key: u64) {
         if self.used.remove(&key).is_some() {
-            self.doomed.push(key);
+            self.doomed.push(server_name(key).into());
         }
         if self.unnamed == Some(key) {
             self.unnamed = None;
         }
     }
 
+    /// The server has a statement under this name only for the moment.
+    pub fn doom_name(&mut self, name: Bytes) {
+        self.doomed.push(name);
+    }
+
     /// What is to be closed now.
-    pub fn take_doomed(&mut self) -> Vec<u64> {
+    pub fn take_doomed(&mut self) -> Vec<Bytes> {
         std::mem::take(&mut self.doomed)
     }
 

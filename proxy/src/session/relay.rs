@@ -52,6 +52,7 @@ impl Session {
         loop {
             left = self.stream_rest(left);
             if left == 0 && self.is_answered(request) {
+                self.held_from = None;
                 return Ok(Relayed::Done);
             }
             let woke = match deadline {
@@ -117,14 +118,14 @@ impl Session {
         let card = self.card.clone();
         let idle = self.memory.status == Status::Idle && !self.unsynced;
         let kill = async {
-            if card.killed.load(Ordering::Relaxed) && idle {
-                return;
-            }
+            let told =
+                || card.killed_now.load(Ordering::Relaxed) || (card.killed.load(Ordering::Relaxed) && idle);
             loop {
-                card.kill.notified().await;
-                if idle {
+                let kill = card.kill.notified();
+                if told() {
                     return;
                 }
+                kill.await;
             }
         };
         let limited = async {
@@ -260,13 +261,10 @@ impl Session {
             self.remember(news, command.unwrap_or_default(), body)?;
             match fate {
                 Fate::Pass => run += total,
-                Fate::Swallow | Fate::Replace => {
+                Fate::Swallow => {
                     self.client.output.extend_from_slice(&input[..run]);
                     input.advance(run + total);
                     run = 0;
-                    if fate == Fate::Replace {
-                        self.client.output.extend_from_slice(&self.ledger.replacement);
-                    }
                 }
             }
             if self.ledger.has_instead() {
@@ -341,7 +339,7 @@ impl Session {
     }
 
     /// Moves COPY data (and the end of it) from the client to the server while the server takes it.
-    fn pass_copy_data(&mut self) -> Result<(), Failure> {
+    pub(super) fn pass_copy_data(&mut self) -> Result<(), Failure> {
         while self.copy_in {
             let Some((kind, total)) = self.copy_frame() else { return Ok(()) };
             let have = self.client.input.len().min(total);
@@ -390,6 +388,16 @@ impl Session {
         }
         // Behind the end of the data comes the Sync of the extended protocol.
         Ok(())
+    }
+
+    /// The client has sent COPY data before the server could say that it takes any: it is waited for.
+    pub(super) fn copy_data_comes(&self) -> bool {
+        let first = self.client.input.first();
+        let is_data = matches!(
+            first,
+            Some(&(frontend::tag::COPY_DATA | frontend::tag::COPY_DONE | frontend::tag::COPY_FAIL))
+        );
+        is_data && !self.ledger.is_empty()
     }
 
     /// Moves what has come of the request's last frame; returns how much is still to come.
@@ -459,6 +467,7 @@ impl Session {
     pub(super) async fn ask_whether_clean(&mut self) -> Result<(), Failure> {
         self.memory.maybe_unpinned = false;
         let Some(lease) = self.lease.as_mut() else { return Ok(()) };
+        lease.statements.unnamed = None;
         frontend::put_query(&mut lease.connection.output, super::remember::UNPIN_SQL.as_bytes());
         self.ledger.push(Owed::Ours(super::ledger::Ours::Unpin));
         while !self.ledger.is_settled() {

@@ -1,15 +1,13 @@
 //! TLS as the server of a client.
 
+use super::watch::Watch;
 use super::{ALPN, TlsError, certificates, end_point, key, provider, roots};
 use crate::config::ListenTls;
-use crate::limits::CERTIFICATES_CHECK_EVERY;
 use crate::net::{Connection, Stream};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -40,18 +38,19 @@ impl Served {
 /// Does handshakes with clients, with certificates that can be replaced while it runs.
 #[derive(Debug)]
 pub struct Acceptor {
-    files: ListenTls,
     loaded: ArcSwap<Loaded>,
 }
 
 struct Loaded {
+    files: ListenTls,
+    watch: Watch,
     config: Arc<ServerConfig>,
     end_point: Option<Arc<[u8]>>,
 }
 
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Loaded(…)")
+        f.debug_tuple("Loaded").field(&self.files).finish()
     }
 }
 
@@ -61,44 +60,30 @@ impl Acceptor {
     /// # Errors
     /// When a file cannot be read or the three do not fit together.
     pub fn new(files: &ListenTls) -> Result<Self, TlsError> {
-        Ok(Self { files: files.clone(), loaded: ArcSwap::from_pointee(load(files)?) })
+        Ok(Self { loaded: ArcSwap::from_pointee(load(files)?) })
     }
 
-    /// Reads the files again. On failure the old certificate stays.
+    /// A reload: reads these files. On failure all stays as it was.
     ///
     /// # Errors
     /// As [`Acceptor::new`].
-    pub fn reload(&self) -> Result<(), TlsError> {
-        self.loaded.store(Arc::new(load(&self.files)?));
+    pub fn apply(&self, files: &ListenTls) -> Result<(), TlsError> {
+        self.loaded.store(Arc::new(load(files)?));
         Ok(())
     }
 
-    /// Reads the files again whenever one of them changes; never ends.
-    pub async fn follow_files(&self) {
-        let mut seen = self.stamps();
-        loop {
-            tokio::time::sleep(CERTIFICATES_CHECK_EVERY).await;
-            let now = self.stamps();
-            if now == seen {
-                continue;
-            }
-            match self.reload() {
-                Ok(()) => tracing::info!("TLS certificate reloaded"),
-                Err(error) => tracing::error!(%error, "TLS certificate not reloaded, the old one stays"),
-            }
-            seen = now;
+    /// Reads the files again if one of them was replaced. To be called now and then.
+    pub fn refresh(&self) {
+        let loaded = self.loaded.load();
+        if !loaded.watch.has_changed() {
+            return;
         }
-    }
-
-    /// What changes when a file is replaced, symbolic links on its way included.
-    fn stamps(&self) -> Vec<Option<(u64, u64, i64, i64)>> {
-        let stamp = |path: &Path| {
-            let file = std::fs::metadata(path).ok()?;
-            Some((file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
-        };
-        let files: [Option<&PathBuf>; 3] =
-            [Some(&self.files.certificate), Some(&self.files.key), self.files.client_ca.as_ref()];
-        files.into_iter().flatten().map(|path| stamp(path)).collect()
+        match self.apply(&loaded.files) {
+            Ok(()) => tracing::info!("listen.tls: certificate read again"),
+            Err(error) => {
+                tracing::error!(%error, "listen.tls: certificate not read again, the old one stays")
+            }
+        }
     }
 
     /// The handshake with a client that has asked for TLS and been told `S` (flushed).
@@ -155,6 +140,7 @@ fn feed(tls: &mut rustls::ServerConnection, mut bytes: &[u8]) -> io::Result<()> 
 }
 
 fn load(files: &ListenTls) -> Result<Loaded, TlsError> {
+    let watch = Watch::over([Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()]);
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
@@ -175,5 +161,5 @@ fn load(files: &ListenTls) -> Result<Loaded, TlsError> {
     // As Postgres: sessions are not resumed, which saves memory and a message.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(Loaded { config: Arc::new(config), end_point })
+    Ok(Loaded { files: files.clone(), watch, config: Arc::new(config), end_point })
 }

@@ -2,6 +2,7 @@
 
 use super::connect::server_name;
 use super::end_point;
+use crate::config::SslMode;
 use rustls::ClientConfig;
 use std::future::Future;
 use std::io;
@@ -12,6 +13,19 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+impl SslMode {
+    /// For tokio-postgres, which asks the server as told; what is then checked is up to us.
+    pub fn for_own_connections(self) -> tokio_postgres::config::SslMode {
+        match self {
+            SslMode::Disable => tokio_postgres::config::SslMode::Disable,
+            SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+                tokio_postgres::config::SslMode::Require
+            }
+        }
+    }
+}
 
 /// Hands tokio-postgres our TLS.
 #[derive(Clone)]
