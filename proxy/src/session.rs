@@ -92,8 +92,8 @@ pub struct Session {
     held_result: bool,
     /// Open portals and what their statements do.
     portals: Vec<(Bytes, Arc<Classified>)>,
-    /// Statements bound in this request, by key.
-    bound: Vec<u64>,
+    /// Statements bound in this request: their keys, and the client's names for them.
+    bound: Vec<(u64, Bytes)>,
     /// Pools used before.
     pools: Vec<(Arc<Node>, Arc<Pool>)>,
     /// When the first statement of the transaction under way came.

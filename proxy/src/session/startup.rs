@@ -302,6 +302,7 @@ async fn open_session(
         maybe_unpinned: false,
         freshness,
         written: Footprint::none(),
+        seen: Footprint::none(),
         schema_changed: false,
         failed: false,
         wishes,
