@@ -11,6 +11,7 @@ mod lifecycle;
 mod never_stale;
 mod never_wrong;
 mod nothing_lost;
+mod operate;
 mod pgbench;
 mod pooling;
 mod reload;
