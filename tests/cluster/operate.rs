@@ -97,7 +97,8 @@ fn the_file_is_watched_and_the_console_says_what_changed() -> Outcome {
     let fresh = weir.config_file().with_extension("new");
     std::fs::write(&fresh, &changed).map_err(|e| HarnessError::failed(e.to_string()))?;
     std::fs::rename(&fresh, weir.config_file()).map_err(|e| HarnessError::failed(e.to_string()))?;
-    wait_until("the change is seen without a signal", || weir.log().contains("routing.max_lag"))?;
+    let seen = wait_until("the change is seen without a signal", || weir.log().contains("routing.max_lag"));
+    assert!(seen.is_ok(), "{}", weir.log());
     let rows = console(&weir).sql("SHOW CONFIG")?;
     let row = rows.iter().find(|row| row[0].as_deref() == Some("routing.max_lag"));
     assert_eq!(row.and_then(|r| r[1].clone()).as_deref(), Some("\"7s\""));

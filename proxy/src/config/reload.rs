@@ -56,6 +56,8 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
 
 /// Writers write in several steps: the file is read when it has been quiet for so long.
 const QUIET: Duration = Duration::from_millis(200);
+/// And after so long in any case.
+const QUIET_WAIT: Duration = Duration::from_secs(1);
 
 /// Calls `changed` after the file at `path` may have changed: written, renamed over, or reached through a
 /// symbolic link that now points elsewhere. Ends when `changed` says no more.
@@ -72,7 +74,10 @@ pub async fn watch(path: PathBuf, mut changed: impl FnMut() -> bool + Send) {
             Some(()) => {}
             None => return,
         }
-        while tokio::time::timeout(QUIET, happened.recv()).await.is_ok_and(|event| event.is_some()) {}
+        // Others may write in the same directory all the time.
+        let settle =
+            async { while tokio::time::timeout(QUIET, happened.recv()).await.is_ok_and(|e| e.is_some()) {} };
+        let _ = tokio::time::timeout(QUIET_WAIT, settle).await;
         let now = fingerprint(&path);
         if now != last {
             last = now;
@@ -87,7 +92,10 @@ pub async fn watch(path: PathBuf, mut changed: impl FnMut() -> bool + Send) {
 
 fn start(path: &Path, news: &UnboundedSender<()>) -> Option<RecommendedWatcher> {
     let news = news.clone();
-    let tell = move |_| {
+    let tell = move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|e| e.kind.is_access()) {
+            return;
+        }
         // Nobody listens any more when the watch has ended.
         let _ = news.send(());
     };
@@ -237,6 +245,24 @@ mod tests {
         std::fs::write(directory.0.join("other"), "x").unwrap();
         tokio::time::sleep(Duration::from_millis(500)).await;
         becomes(&count, 2).await;
+    }
+
+    #[tokio::test]
+    async fn a_busy_directory_does_not_hide_a_change() {
+        let directory = Directory::new("busy");
+        let path = directory.0.join("pgweir.toml");
+        std::fs::write(&path, "a").unwrap();
+        let count = counting(path.clone()).await;
+        let log = directory.0.join("pgweir.log");
+        let writer = tokio::spawn(async move {
+            for i in 0.. {
+                std::fs::write(&log, i.to_string()).unwrap();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        std::fs::write(&path, "bb").unwrap();
+        becomes(&count, 1).await;
+        writer.abort();
     }
 
     #[tokio::test]
