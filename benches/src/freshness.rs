@@ -4,4 +4,6 @@ use crate::bench_error::BenchError;
 #[derive(Debug, clap::Args)]
 pub struct Options {}
 /// r
-pub fn run(_o: &Options) -> Result<(), BenchError> { Ok(()) }
+pub fn run(_o: &Options) -> Result<(), BenchError> {
+    Ok(())
+}

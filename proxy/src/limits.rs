@@ -42,7 +42,7 @@ pub const LOOKUP_CONNECTIONS_MAX: usize = 4;
 pub const CERTIFICATES_CHECK_EVERY: Duration = Duration::from_secs(10);
 /// How often idle and old server connections are looked for.
 pub const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
-/// Derivations of keys from clients' clear-text passwords at once: milliseconds of a core each.
-pub const DERIVATIONS_MAX: usize = 2;
 /// Consoles open at once: people, exporters and scripts.
 pub const CONSOLES_MAX: usize = 100;
+/// Derivations of keys from clients' clear-text passwords at once: milliseconds of a core each.
+pub const DERIVATIONS_MAX: usize = 2;

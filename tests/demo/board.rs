@@ -95,12 +95,8 @@ fn environment(
         .map_err(|error| HarnessError::Io("describing the nodes".into(), error))?;
     let names: Vec<String> =
         (0..cluster.nodes().len()).map(|node| format!("{}={}", cluster.address(node), name(node))).collect();
-    let mut environment: Vec<(String, String)> = weir
-        .app()
-        .environment()
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
+    let mut environment: Vec<(String, String)> =
+        weir.app().environment().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     environment.extend(
         [
             ("DJANGO_SETTINGS_MODULE", "board.settings.demo".to_owned()),

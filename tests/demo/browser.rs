@@ -49,8 +49,7 @@ impl Browser {
         let cookies: Vec<String> =
             self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let cookies = cookies.join("; ");
-        let headers =
-            [("Cookie", cookies.as_str()), ("Content-Type", "application/x-www-form-urlencoded")];
+        let headers = [("Cookie", cookies.as_str()), ("Content-Type", "application/x-www-form-urlencoded")];
         let path = path.split('#').next().unwrap_or(path);
         let answer = http::request(&self.address, method, path, &headers, body)?;
         self.requests += 1;

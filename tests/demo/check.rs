@@ -57,7 +57,12 @@ fn write_something(browser: &mut Browser, round: usize) -> Result<(usize, Vec<St
     let title = format!("Seen by the check, round {round}");
     let post = browser.submit(
         "/create/",
-        &[("title", title.as_str()), ("body", "Written a moment ago."), ("tag_names", "check"), ("photo_text", "")],
+        &[
+            ("title", title.as_str()),
+            ("body", "Written a moment ago."),
+            ("tag_names", "check"),
+            ("photo_text", ""),
+        ],
     )?;
     let place = post.header("location").unwrap_or_default().to_owned();
     browser.expect("a new post shows its title at once", post.body.contains(&title));

@@ -25,7 +25,8 @@ pub fn prepared() -> Result<PathBuf, HarnessError> {
     // Debian's own interpreter is the one that Debian's packages complete.
     let system = ["/usr/bin/python3", "python3"];
     let system = system.iter().find(|program| can_make_environments(program));
-    let system = system.ok_or_else(|| HarnessError::failed("no Python 3.11 with venv and ensurepip found"))?;
+    let system =
+        system.ok_or_else(|| HarnessError::failed("no Python 3.11 with venv and ensurepip found"))?;
     let mut venv = Command::new(system);
     venv.args(["-m", "venv", "--clear"]).arg(&place);
     run(venv)?;
@@ -44,8 +45,8 @@ fn can_make_environments(program: &str) -> bool {
 }
 
 fn target_directory() -> Result<PathBuf, HarnessError> {
-    let me = std::env::current_exe()
-        .map_err(|error| HarnessError::Io("finding this program".into(), error))?;
+    let me =
+        std::env::current_exe().map_err(|error| HarnessError::Io("finding this program".into(), error))?;
     let target = me.ancestors().nth(2).map(Path::to_owned);
     target.ok_or_else(|| HarnessError::failed("this program is in no target directory"))
 }

@@ -123,6 +123,8 @@ async fn sweep(weir: Arc<Weir>) {
         tokio::time::sleep(SWEEP_EVERY).await;
         let config = weir.config.load_full();
         weir.pools.sweep(&config);
+        weir.metrics.tick(Instant::now());
+        supervisor::watchdog();
         weir.connector.refresh();
         if let Some(acceptor) = &*weir.acceptor.load() {
             acceptor.refresh();

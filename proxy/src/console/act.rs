@@ -46,7 +46,7 @@ pub(super) async fn act(command: &Command, weir: &Arc<Weir>, user: &str) -> Resu
     match command {
         Command::Show(what) => Ok(Answer::Table(shown(*what, weir))),
         Command::Route { sql, database, user: other } => {
-            route(weir, sql, database.as_deref(), other.as_deref().unwrap_or(user)).map(Answer::Table)
+            route(weir, sql, database.as_deref(), other.as_deref().unwrap_or(user)).await.map(Answer::Table)
         }
         Command::Nothing(tag) => done(tag),
         Command::Pause(database) => pause(weir, database.as_deref()).await,
@@ -198,7 +198,7 @@ const ROUTE: &[(&str, Kind)] = &[
 ];
 
 /// Where a fresh session's statement would go now. Nothing is run.
-fn route(weir: &Weir, sql: &str, database: Option<&str>, user: &str) -> Result<Table, Refusal> {
+async fn route(weir: &Weir, sql: &str, database: Option<&str>, user: &str) -> Result<Table, Refusal> {
     let database = match database {
         Some(database) => database.to_owned(),
         None => only_database(weir)?,
@@ -231,7 +231,7 @@ fn route(weir: &Weir, sql: &str, database: Option<&str>, user: &str) -> Result<T
         Cell::from(database.as_str()),
         decision.target.as_str().into(),
         decision.reason.as_str().into(),
-        place(weir, &database, &decision, &classified.reads).into(),
+        place(weir, &database, &decision, &classified.reads).await.into(),
         rule.into(),
         decision.consistency.as_str().into(),
         max_lag.into(),
@@ -240,7 +240,7 @@ fn route(weir: &Weir, sql: &str, database: Option<&str>, user: &str) -> Result<T
     Ok(table)
 }
 
-fn place(weir: &Weir, database: &str, decision: &Decision, reads: &Footprint) -> Option<String> {
+async fn place(weir: &Weir, database: &str, decision: &Decision, reads: &Footprint) -> Option<String> {
     if decision.refuse.is_some() {
         return None;
     }
@@ -249,7 +249,7 @@ fn place(weir: &Weir, database: &str, decision: &Decision, reads: &Footprint) ->
     }
     let session = Default::default();
     let wish = crate::cluster::Wish { database, decision, reads, session: &session };
-    weir.cluster.try_place(&wish).map(|p| p.node.name.clone())
+    weir.cluster.place(&wish).await.map(|p| p.node.name.clone())
 }
 
 fn only_database(weir: &Weir) -> Result<String, Refusal> {

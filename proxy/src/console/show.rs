@@ -370,12 +370,15 @@ fn stats(seen: &Seen<'_>) -> Table {
         ("avg_xact_time", Number),
         ("avg_query_time", Number),
         ("avg_wait_time", Number),
+        // The name before PgBouncer 1.8, which Debian's exporter still asks for.
+        ("total_requests", Number),
     ]);
     for t in &seen.picture.totals {
         let average = seen.averages.iter().find(|a| a.database == t.database).cloned().unwrap_or_default();
         let mut cells = row![t.database.as_str()];
         cells.extend(total_cells(t));
         cells.extend(average_cells(&average));
+        cells.extend(row![t.statements]);
         table.rows.push(cells);
     }
     table

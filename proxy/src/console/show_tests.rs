@@ -87,8 +87,11 @@ fn picture() -> Picture {
 }
 
 fn table(what: Show) -> Table {
-    let (config, _) =
-        Config::parse("cluster.nodes = [\"10.0.0.1\"]\ncluster.password = \"hush\"", "f").unwrap();
+    let (config, _) = Config::parse(
+        "cluster.nodes = [\"10.0.0.1\"]\ncluster.password = \"hush\"\n[[rule]]\nlog = true",
+        "f",
+    )
+    .unwrap();
     let averages = [Averages { database: "shop".into(), statements: 4, ..Averages::default() }];
     show(what, &Seen { picture: &picture(), config: &config, averages: &averages, cache: (1, 2, 3) })
 }
@@ -129,7 +132,7 @@ fn columns_are_those_of_pgbouncer_in_its_order() {
         names(Show::Stats),
         "database total_xact_count total_query_count total_received total_sent total_xact_time \
          total_query_time total_wait_time avg_xact_count avg_query_count avg_recv avg_sent avg_xact_time \
-         avg_query_time avg_wait_time"
+         avg_query_time avg_wait_time total_requests"
     );
     assert_eq!(
         names(Show::Databases),

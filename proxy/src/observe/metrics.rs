@@ -155,7 +155,7 @@ pub struct Averages {
 impl Averages {
     fn between(before: &Totals, after: &Totals, time: Duration) -> Self {
         let each = |of: fn(&Totals) -> u64| of(after).saturating_sub(of(before));
-        let rate = |of: fn(&Totals) -> u64| (each(of) as f64 / time.as_secs_f64().max(0.001)) as u64;
+        let rate = |of: fn(&Totals) -> u64| (each(of) as f64 / time.as_secs_f64().max(0.001)).round() as u64;
         Self {
             database: after.database.clone(),
             transactions: rate(|t| t.transactions),

@@ -234,7 +234,7 @@ impl From<crate::cluster::NodeStatus> for NodeRow {
             name: node.name,
             role,
             up: node.up,
-            serving: node.serving,
+            serving: node.serving || node.is_primary,
             since: node.since,
             lag_bytes: node.lag_bytes,
             lag: node.lag,

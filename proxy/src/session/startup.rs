@@ -2,8 +2,8 @@
 
 use crate::Weir;
 use crate::auth::{self, Credentials, LoginError};
-use crate::net::Connection;
 use crate::config::{Config, PoolMode};
+use crate::net::Connection;
 use crate::pool::{Lease, Opening};
 use crate::server::{CancelTarget, Reported, Server};
 use crate::session::lease::refusal_of_login;
@@ -108,8 +108,12 @@ async fn greet(weir: &Arc<Weir>, mut client: Connection, peer: Option<IpAddr>) -
                 return Ok(None);
             }
             Ok(Packet::Startup(startup)) => return log_in(weir, client, startup, peer).await,
-            Ok(Packet::Tls) => return refuse_packet(&mut client, peer, &StartupError::Version(1234, 5679)).await,
-            Ok(Packet::Gss) => return refuse_packet(&mut client, peer, &StartupError::Version(1234, 5680)).await,
+            Ok(Packet::Tls) => {
+                return refuse_packet(&mut client, peer, &StartupError::Version(1234, 5679)).await;
+            }
+            Ok(Packet::Gss) => {
+                return refuse_packet(&mut client, peer, &StartupError::Version(1234, 5680)).await;
+            }
             Err(error) => return refuse_packet(&mut client, peer, &error).await,
         }
     }
@@ -295,6 +299,7 @@ async fn open_session(
         maybe_unpinned: false,
         freshness,
         written: Footprint::none(),
+        seen: Footprint::none(),
         schema_changed: false,
         failed: false,
         wishes,
@@ -319,6 +324,7 @@ async fn open_session(
         portals: vec![],
         bound: vec![],
         pools: vec![],
+        began: None,
         unpin_answer: None,
     }))
 }

@@ -81,15 +81,15 @@ impl Reloader<'_> {
         let changes = changes(&weir.config.load(), &config);
         // Certificates may have changed where no key has.
         weir.acceptor.store(acceptor);
+        if let Err(error) = weir.connector.apply(&config.cluster.tls) {
+            tracing::error!(%error, "cluster.tls could not be read a second time: the old settings stay");
+        }
         if changes.is_empty() {
             return changes;
         }
         let config = Arc::new(config);
         weir.config.store(config.clone());
         self.logging.apply(&config.log);
-        if let Err(error) = weir.connector.apply(&config.cluster.tls) {
-            tracing::error!(%error, "cluster.tls could not be applied: the old settings stay");
-        }
         weir.cluster.apply(&config);
         weir.directory.apply(&config);
         weir.pools.apply(&config);
