@@ -1,5 +1,6 @@
 //! Tests that need a real cluster; one file per promise.
 
+mod auth;
 mod bounded;
 mod cancel;
 mod cluster_picture;
