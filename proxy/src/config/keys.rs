@@ -274,7 +274,7 @@ pub const KEYS: &[Key] = &[
     key("cluster.nodes[].groups", Texts, Some("[]"), Reload,
         "Named groups (\"analytics\") that rules and hints may send reads to. A node in a group serves only reads sent to that group."),
     key("cluster.user", Text, Some("\"pgweir\""), Reload,
-        "The role with which pgweir probes the nodes, reads catalogs and looks up verifiers. It needs no superuser: see `deploy/sql`."),
+        "The role with which pgweir probes the nodes, reads catalogs and looks up verifiers. It needs no superuser: see `deploy/config/pgweir-role.sql`."),
     key("cluster.password", Text, None, Reload,
         "Its password. Rather in `cluster.password_file` or the environment variable PGWEIR_CLUSTER_PASSWORD, which counts when neither key is there."),
     key("cluster.password_file", Path, None, Reload,

@@ -191,7 +191,13 @@ impl Session {
     fn refusal_of(&self, error: LeaseError) -> Refusal {
         match error {
             LeaseError::TooLong(refusal) => {
-                tracing::warn!(user = self.who.user, database = self.who.database, "pool.lease_wait is over");
+                self.weir.metrics.refused("lease_wait");
+                crate::limited!(
+                    warn,
+                    user = self.who.user,
+                    database = self.who.database,
+                    "pool.lease_wait is over"
+                );
                 refusal
             }
             LeaseError::Login(error) => {

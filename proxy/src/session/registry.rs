@@ -175,7 +175,7 @@ impl Registry {
     /// A new client, if the limits allow it.
     ///
     /// # Errors
-    /// 53300 with the name of the limit.
+    /// The name of the limit, and 53300.
     pub fn register(
         &self,
         user: &str,
@@ -183,12 +183,12 @@ impl Registry {
         (address, tls): (String, bool),
         key: Key,
         config: &Config,
-    ) -> Result<Registered<'_>, Refusal> {
+    ) -> Result<Registered<'_>, (&'static str, Refusal)> {
         let mut all = self.by_process.lock();
-        let full = |limit: &str, max: usize| {
-            tracing::warn!(limit, max, user, database, "client refused");
-            Refusal::new(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
-                .with_hint(format!("limits.{limit} of pgweir is {max}."))
+        let full = |limit: &'static str, max: usize| {
+            crate::limited!(warn, limit, max, user, database, "client refused");
+            let refusal = Refusal::new(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
+            (limit, refusal.with_hint(format!("limits.{limit} of pgweir is {max}.")))
         };
         if all.len() >= config.limits.clients_max {
             return Err(full("clients_max", config.limits.clients_max));

@@ -151,7 +151,7 @@ async fn log_in(
         Err(LoginError::Io(error)) => Err(error),
         Err(error) => {
             let refusal = refusal_of_login(&error);
-            tracing::info!(user = startup.user, database = startup.database, ?peer, %refusal, "log-in refused");
+            crate::limited!(info, user = startup.user, database = startup.database, ?peer, %refusal, "log-in refused");
             tell(&mut client, &refusal).await;
             Ok(None)
         }
@@ -187,7 +187,10 @@ async fn serve_guest(weir: &Arc<Weir>, guest: Guest, peer: Option<IpAddr>) {
     let Some(key) = cancel_key(startup.minor, own_server.as_ref()) else { return };
     let registered = match weir.registry.register(&who.user, &who.database, from, key, &config) {
         Ok(registered) => registered,
-        Err(refusal) => return tell(&mut client, &refusal).await,
+        Err((limit, refusal)) => {
+            weir.metrics.refused(limit);
+            return tell(&mut client, &refusal).await;
+        }
     };
     if startup.replication.is_some() {
         if let Err(refusal) = replication::serve(weir, &mut client, &who, &registered.card, &startup).await {
