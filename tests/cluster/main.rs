@@ -3,6 +3,7 @@
 mod bounded;
 mod cancel;
 mod cluster_picture;
+mod consistency;
 mod copy;
 mod drivers;
 mod explained;
