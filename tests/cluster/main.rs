@@ -4,6 +4,7 @@ mod auth;
 mod bounded;
 mod cancel;
 mod cluster_picture;
+mod consistency;
 mod copy;
 mod drivers;
 mod explained;

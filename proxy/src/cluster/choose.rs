@@ -32,8 +32,10 @@ const SPILL_FLOOR: usize = 8;
 impl Load {
     /// Weight in thousandths, after slow start.
     fn share(&self) -> u64 {
-        let ramp = (self.serving.as_millis().min(SLOW_START.as_millis()) as u64) * 1000
-            / SLOW_START.as_millis() as u64;
+        let mut ramp = 1000;
+        if self.serving < SLOW_START {
+            ramp = (self.serving.as_millis() * 1000 / SLOW_START.as_millis()) as u64;
+        }
         u64::from(self.weight) * ramp.max(SLOW_START_FLOOR)
     }
 
