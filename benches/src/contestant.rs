@@ -118,12 +118,10 @@ impl Contestant {
         identity.apply(&mut command);
         let log = directory.join("log");
         let process = Process::spawn(command, &log, "TERM")?;
-        wait_until("the peer listens", || {
-            std::net::TcpStream::connect(("127.0.0.1", login.port)).is_ok()
-        })
-        .map_err(|error| {
-            BenchError(format!("{error}:\n{}", std::fs::read_to_string(&log).unwrap_or_default()))
-        })?;
+        wait_until("the peer listens", || std::net::TcpStream::connect(("127.0.0.1", login.port)).is_ok())
+            .map_err(|error| {
+                BenchError(format!("{error}:\n{}", std::fs::read_to_string(&log).unwrap_or_default()))
+            })?;
         Ok(Contestant { login, running: Running::Peer(process) })
     }
 

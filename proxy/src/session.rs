@@ -46,7 +46,7 @@ use bytes::Bytes;
 use router_rules::{Classified, Decision, PinReason, Target};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long `SHOW pgweir.lsn` waits for the primary to tell.
 const POSITION_WAIT: Duration = Duration::from_secs(1);
@@ -92,10 +92,12 @@ pub struct Session {
     held_result: bool,
     /// Open portals and what their statements do.
     portals: Vec<(Bytes, Arc<Classified>)>,
-    /// Statements bound in this request, by key.
-    bound: Vec<u64>,
+    /// Statements bound in this request: their keys, and the client's names for them.
+    bound: Vec<(u64, Bytes)>,
     /// Pools used before.
     pools: Vec<(Arc<Node>, Arc<Pool>)>,
+    /// When the first statement of the transaction under way came.
+    began: Option<Instant>,
     /// The answer to "is the session clean again?".
     unpin_answer: Option<Vec<bool>>,
 }
@@ -141,7 +143,8 @@ impl Session {
     async fn receive(&mut self) -> Result<Option<Request>, Failure> {
         loop {
             self.pass_copy_data()?;
-            let next = if self.copy_data_comes() { Ok(None) } else { receive::next_request(&mut self.client.input) };
+            let next =
+                if self.copy_data_comes() { Ok(None) } else { receive::next_request(&mut self.client.input) };
             match next {
                 Ok(Some(request)) if request.kind == Kind::Terminate => return Ok(None),
                 Ok(Some(request)) => return Ok(Some(request)),
@@ -169,6 +172,7 @@ impl Session {
 
     /// One request, from classification to memory.
     async fn answer(&mut self, request: &Request) -> Result<Result<(), Refusal>, Failure> {
+        let started = Instant::now();
         let mut work = match self.classify(request) {
             Ok(work) => work,
             Err(refusal) => return Ok(Err(refusal)),
@@ -183,18 +187,37 @@ impl Session {
         if let Some(message) = decision.refuse.take() {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
         }
+        let deciding = started.elapsed();
         loop {
             if let Err(refusal) = self.lease(&mut decision, &work).await? {
                 return Ok(Err(refusal));
             }
+            let sending = Instant::now();
             self.send(request, &work, &decision);
+            self.weir.metrics.proxy_seconds.observe((deciding + sending.elapsed()).as_secs_f64());
             match self.relay(request).await? {
                 Relayed::Done => break,
                 Relayed::Refused(cause) => self.reroute(cause, &mut decision, &work).await?,
             }
         }
+        self.account(started);
         self.release(request).await?;
         Ok(Ok(()))
+    }
+
+    /// Counts what the statement took, and the transaction if it ended one.
+    fn account(&mut self, started: Instant) {
+        let took = started.elapsed();
+        self.weir.metrics.statement_seconds(self.on).observe(took.as_secs_f64());
+        self.counters.statement_took(took);
+        let began = *self.began.get_or_insert(started);
+        if self.memory.status == Status::Idle {
+            self.counters.transaction(began.elapsed());
+            self.began = None;
+        }
+        let (received, sent) = self.client.take_counts();
+        self.counters.received(received);
+        self.counters.sent(sent);
     }
 
     /// In the batch that was refused, everything up to its Sync is skipped, as Postgres does.

@@ -462,7 +462,8 @@ fn explain_options(tokens: Tokens<'_>) -> (bool, usize) {
     {
         let close = matching_parenthesis(tokens, at);
         while at < close {
-            if tokens.is_any(at, &["analyze", "analyse"])
+            let named = tokens.identifier(at);
+            if matches!(named.as_deref(), Some("analyze" | "analyse"))
                 && (tokens.is_mark(at - 1, "(") || tokens.is_mark(at - 1, ","))
             {
                 // Anything that is not plainly off counts as on.

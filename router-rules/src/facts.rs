@@ -60,6 +60,8 @@ pub(crate) struct Operation<'a> {
     pub left: Shown,
     /// The right operand's type.
     pub right: Shown,
+    /// A word of the grammar stands for it (`IN` for `=`).
+    pub implied: bool,
 }
 
 /// All that a statement mentions. Everything errs on the side of too much.
@@ -67,6 +69,8 @@ pub(crate) struct Operation<'a> {
 pub(crate) struct Facts<'a> {
     /// Relations in a place where a relation is read; names of CTEs among them.
     pub relations: Vec<Name<'a>>,
+    /// Which of them stand behind ONLY, by index.
+    pub only: Vec<usize>,
     /// Names that WITH declares.
     pub ctes: Vec<Cow<'a, str>>,
     /// Calls.

@@ -19,6 +19,7 @@ pub mod reason;
 pub mod rehearse;
 mod resolve;
 pub mod rules;
+mod second;
 mod settings;
 mod shape;
 mod split;

@@ -1,11 +1,16 @@
 //! What a query or a data-modifying statement mentions.
 
 use crate::facts::Facts;
+use crate::second;
 use crate::walk::{self, Text, Tokens};
 
 /// The facts of one statement.
 pub(crate) fn facts<'a>(tokens: Tokens<'a>) -> Facts<'a> {
     let mut facts = walk::walk(tokens, Text::Sql);
+    // What is for the primary anyway needs no second reading.
+    if facts.refusal.is_none() {
+        second::consult(tokens, &mut facts);
+    }
     facts.literals_matter =
         facts.calls.iter().any(|call| matches!(&*call.name.name, "current_setting" | "set_config"));
     facts

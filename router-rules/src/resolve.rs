@@ -23,6 +23,9 @@ const DEPTH_MAX: usize = 24;
 /// Tokens of a view or a function body that are looked into; longer ones are not proved.
 const BODY_TOKENS_MAX: usize = 20_000;
 
+/// Keeps what was found for planning apart from what was found for running.
+const PLANNING: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The OID that stands for the system catalogs in a [`Footprint`] (that of `pg_class`).
 pub const CATALOG_OID: u32 = 1259;
 
@@ -66,7 +69,7 @@ impl<'a> Resolver<'a> {
         let mut resolver = Self::new(catalog, search_path, role);
         resolver.planning = true;
         // Outcomes differ from those of running: keep them apart in the memo.
-        resolver.path_hash ^= 0x9e37_79b9_7f4a_7c15;
+        resolver.path_hash ^= PLANNING;
         resolver
     }
 
@@ -75,7 +78,7 @@ impl<'a> Resolver<'a> {
         let mut inner = Self::with_path(self.catalog, path, self.depth + 1);
         inner.planning = self.planning;
         if self.planning {
-            inner.path_hash ^= 0x9e37_79b9_7f4a_7c15;
+            inner.path_hash ^= PLANNING;
         }
         inner
     }
@@ -98,8 +101,8 @@ impl<'a> Resolver<'a> {
     pub fn check(&mut self, facts: &Facts<'_>) -> Result<(), Reason> {
         let mut verdict = facts.refusal.map_or(Ok(()), Err);
         // Go on after a refusal: the reads and the names are wanted all the same.
-        for relation in &facts.relations {
-            let outcome = self.relation(relation, facts);
+        for (at, relation) in facts.relations.iter().enumerate() {
+            let outcome = self.relation(relation, facts, facts.only.contains(&at));
             verdict = verdict.and(outcome);
         }
         for call in &facts.calls {
@@ -140,7 +143,7 @@ impl<'a> Resolver<'a> {
 
     // ---- relations -------------------------------------------------------------------------
 
-    fn relation(&mut self, name: &Name<'_>, facts: &Facts<'_>) -> Result<(), Reason> {
+    fn relation(&mut self, name: &Name<'_>, facts: &Facts<'_>, only: bool) -> Result<(), Reason> {
         match self.find_relation(name) {
             Found::Builtin => {
                 self.relations.push(format!("pg_catalog.{}", name.name).into());
@@ -149,6 +152,10 @@ impl<'a> Resolver<'a> {
             }
             Found::User(relation) => {
                 self.relations.push(format!("{}.{}", relation.schema, relation.name).into());
+                // `ONLY t` leaves the children alone.
+                if only && relation.kind == 'r' {
+                    return self.relation_itself(relation);
+                }
                 self.look_into_relation(relation)
             }
             Found::No(_) if name.schema.is_none() && facts.ctes.contains(&name.name) => Ok(()),
@@ -223,6 +230,15 @@ impl<'a> Resolver<'a> {
     }
 
     fn relation_outcome(&mut self, relation: &'a Relation) -> Result<(), Reason> {
+        self.relation_itself(relation)?;
+        for &child in &relation.children {
+            let child = self.catalog.relation_by_oid(child).ok_or(Reason::UnknownRelation)?;
+            self.look_into_relation(child)?;
+        }
+        Ok(())
+    }
+
+    fn relation_itself(&mut self, relation: &'a Relation) -> Result<(), Reason> {
         self.reads_relation(relation.oid);
         match relation.persistence {
             'u' => return Err(Reason::UnloggedRelation),
@@ -239,10 +255,6 @@ impl<'a> Resolver<'a> {
             'S' => return Err(Reason::Sequence),
             'f' => return Err(Reason::ForeignTable),
             _ => return Err(Reason::NotReadOnly),
-        }
-        for &child in &relation.children {
-            let child = self.catalog.relation_by_oid(child).ok_or(Reason::UnknownRelation)?;
-            self.look_into_relation(child)?;
         }
         for policy in &relation.policies {
             self.text(policy, Text::Sql, Some(&[])).map_err(through(Reason::WritingView))?;
@@ -411,6 +423,11 @@ impl<'a> Resolver<'a> {
         if self.planning && function.volatility == 'v' && function.language != "sql" {
             return Ok(());
         }
+        // The planner runs IMMUTABLE and STABLE functions: what is in them is not only planned.
+        if function.volatility != 'v' && self.planning {
+            self.planning = false;
+            self.path_hash ^= PLANNING;
+        }
         let path = function.search_path.as_deref();
         match (function.language.as_str(), &function.body) {
             ("sql", Some(body)) => {
@@ -544,11 +561,9 @@ impl<'a> Resolver<'a> {
             let involved = match (user(source), user(target)) {
                 // Between built-in types: whatever casts at all, or anything when it is implicit.
                 (false, false) => cast.usage == 'i' || !facts.types.is_empty(),
-                _ => {
-                    let mentions = |name: &str| user(name) && facts.words.iter().any(|w| w == name);
-                    mentions(source)
-                        || mentions(target)
-                        || self.has_column_of(facts, &cast.source, &cast.target)
+                (from, to) => {
+                    (from && self.handles(facts, source, &cast.source))
+                        || (to && self.handles(facts, target, &cast.target))
                 }
             };
             if involved {
@@ -558,14 +573,20 @@ impl<'a> Resolver<'a> {
         Ok(())
     }
 
-    fn has_column_of(&self, facts: &Facts<'_>, source: &str, target: &str) -> bool {
-        facts.relations.iter().any(|name| match self.find_relation(name) {
-            Found::User(relation) => relation.columns.iter().any(|(_, kind)| {
-                let kind = kind.trim_end_matches("[]");
-                kind == source || kind == target
-            }),
-            _ => false,
-        })
+    /// Could a value of the user-defined type `spelt` (`name` without its schema) turn up: named,
+    /// in a column of a relation that is read, or as an argument or result of a function?
+    fn handles(&self, facts: &Facts<'_>, name: &str, spelt: &str) -> bool {
+        let is = |kind: &str| kind.trim_end_matches("[]") == spelt;
+        facts.words.iter().any(|word| word == name)
+            || facts.relations.iter().any(|relation| match self.find_relation(relation) {
+                // A view's own relations are looked at when it is expanded.
+                Found::User(relation) => relation.columns.iter().any(|(_, kind)| is(kind)),
+                _ => false,
+            })
+            || facts.calls.iter().any(|call| {
+                let mut functions = self.catalog.functions(&call.name.name);
+                functions.any(|f| is(&f.returns) || f.args.iter().any(|arg| is(arg)))
+            })
     }
 
     // ---- looking further -------------------------------------------------------------------

@@ -10,7 +10,6 @@
 //!   the same parentheses;
 //! * INTO, locking clauses and data-modifying words end the matter.
 
-use crate::builtins;
 use crate::facts::{Call, Facts, Form, Name, Operation, Shown};
 use crate::lex::{self, Token, TokenKind};
 use crate::reason::Reason;
@@ -478,7 +477,11 @@ impl<'a> Walker<'a> {
     }
 
     fn operator(&mut self) {
-        let name = self.tokens.text(self.at);
+        let name = match self.tokens.text(self.at) {
+            // Postgres's scanner knows only one of the two.
+            "!=" => "<>",
+            name => name,
+        };
         // `*` after SELECT, a comma, a dot or an opening parenthesis is no operator; taking it for
         // one does no harm.
         self.facts.operators.push(Operation {
@@ -486,6 +489,7 @@ impl<'a> Walker<'a> {
             name: Cow::Borrowed(name),
             left: None,
             right: None,
+            implied: false,
         });
         self.at += 1;
     }
@@ -507,6 +511,9 @@ impl<'a> Walker<'a> {
             self.name_before_parenthesis(name, start);
         } else if self.frame().expects_table {
             self.frame().expects_table = false;
+            if self.stands_behind_only(start) {
+                self.facts.only.push(self.facts.relations.len());
+            }
             self.facts.relations.push(name);
         } else if name.schema.is_some() {
             self.column(Name { schema: None, name: name.name });
@@ -538,6 +545,13 @@ impl<'a> Walker<'a> {
 
     fn previous_was_separator(&self, at: usize) -> bool {
         self.tokens.is_mark(at - 1, ",") || self.tokens.is_mark(at - 1, "(")
+    }
+
+    /// `ONLY t` or `ONLY (t)`, but not `ONLY t*`.
+    fn stands_behind_only(&self, start: usize) -> bool {
+        let before = |n: usize, word: &str| start >= n && self.tokens.is(start - n, word);
+        (before(1, "only") || (before(2, "only") && self.tokens.is_mark(start - 1, "(")))
+            && !self.tokens.is_mark(self.at, "*")
     }
 
     /// True for the name that INSERT INTO or MERGE INTO writes to.
@@ -847,7 +861,7 @@ impl<'a> Walker<'a> {
             }
         }
         let name = Cow::Borrowed(self.tokens.text(at));
-        self.facts.operators.push(Operation { schema, name, left: None, right: None });
+        self.facts.operators.push(Operation { schema, name, left: None, right: None, implied: false });
         while at < self.tokens.len() && !self.tokens.is_mark(at, ")") {
             at += 1;
         }
@@ -868,7 +882,13 @@ pub(crate) fn implied_operator(word: &str, facts: &mut Facts<'_>) {
         _ => return,
     };
     for name in names {
-        facts.operators.push(Operation { schema: None, name: Cow::Borrowed(name), left: None, right: None });
+        facts.operators.push(Operation {
+            schema: None,
+            name: Cow::Borrowed(name),
+            left: None,
+            right: None,
+            implied: true,
+        });
     }
 }
 
@@ -1092,10 +1112,4 @@ pub(crate) fn is_grammar_word(word: &str) -> bool {
                 | "localtimestamp"
                 | "overlay"
         )
-}
-
-/// True for a name that may stand before a parenthesis without being a function: the name of a
-/// type with a modifier.
-pub(crate) fn is_type_with_modifier(name: &str) -> bool {
-    builtins::is_type(name)
 }

@@ -4,23 +4,25 @@
 //! listed without a password is looked up in the cluster. Without any (or with an `auth_query` besides),
 //! everybody whom the cluster knows may log in, by the verifier that the cluster keeps.
 //!
-//! An account that was looked up is good for [`VERIFIER_FRESH`]: a changed password counts that soon, and
-//! a storm of log-ins costs one look-up per user in that time. While the cluster does not answer, it is
-//! good for [`VERIFIER_STALE_MAX`]. Users that do not exist have an account too, which no password fits,
+//! An account that was looked up is good for a short while, [`VERIFIER_FRESH_LOOKUPS`] times as long as the
+//! look-up took and [`VERIFIER_FRESH_MAX`] at most: so soon does a changed password count, and so little does a
+//! storm of log-ins cost the cluster. While the cluster does not answer, it is good for [`VERIFIER_STALE_MAX`]. Users that do not exist have an account too, which no password fits,
 //! so that nobody can tell by looking at the exchange.
 
-use super::lookup::{Found, Lookup, LookupError};
+use super::lookup::{Found, Lookup, LookupError, truncated};
 use super::scram::{self, DEFAULT_ITERATIONS, Keys, SALT_BYTES, Verifier};
 use super::{Credentials, Shown, md5};
 use crate::cluster::Cluster;
 use crate::config::{Config, Secret};
-use crate::limits::{ACCOUNTS_MAX, DERIVATIONS_MAX, VERIFIER_FRESH, VERIFIER_STALE_MAX};
+use crate::limits::{
+    ACCOUNTS_MAX, DERIVATIONS_MAX, VERIFIER_FRESH_LOOKUPS, VERIFIER_FRESH_MAX, VERIFIER_STALE_MAX,
+};
 use crate::wire::{Refusal, sqlstate};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Who may log in.
 pub struct Directory {
@@ -101,6 +103,8 @@ struct Slot {
 #[derive(Default)]
 struct Read {
     account: Option<(Arc<Account>, Instant)>,
+    /// How long that counts without asking again.
+    fresh: Duration,
     failure: Option<(Refusal, Instant)>,
 }
 
@@ -129,11 +133,10 @@ impl Directory {
     /// asked for next.
     pub fn forget(&self, user: &str) {
         // Somebody who holds the lock is reading it right now.
-        if let Some(slot) = self.found.get(user)
+        if let Some(slot) = self.found.get(truncated(user))
             && let Ok(mut read) = slot.read.try_lock()
-            && let Some((_, at)) = &mut read.account
         {
-            *at = at.checked_sub(VERIFIER_FRESH).unwrap_or(*at);
+            read.fresh = Duration::ZERO;
         }
     }
 
@@ -154,6 +157,8 @@ impl Directory {
         if !configured.is_open && !configured.looked_up.iter().any(|name| name == user) {
             return Ok(Arc::new(self.absent(user, "not a configured user", true)));
         }
+        // Postgres cuts long names, and so nobody can fill the memory with them.
+        let user = truncated(user);
         let slot = self.found.get_or_insert_with(user, || Ok::<_, std::convert::Infallible>(Arc::default()));
         let Ok(slot) = slot;
         self.read(&slot, user, cluster, config).await
@@ -168,7 +173,7 @@ impl Directory {
     ) -> Result<Arc<Account>, Refusal> {
         let mut read = slot.read.lock().await;
         if let Some((account, at)) = &read.account
-            && at.elapsed() < VERIFIER_FRESH
+            && at.elapsed() < read.fresh
         {
             return Ok(account.clone());
         }
@@ -176,7 +181,7 @@ impl Directory {
         let stale = read.account.as_ref().filter(|(_, at)| at.elapsed() < VERIFIER_STALE_MAX);
         let stale = stale.map(|(account, _)| account.clone());
         if let Some((refusal, at)) = &read.failure
-            && at.elapsed() < VERIFIER_FRESH
+            && at.elapsed() < VERIFIER_FRESH_MAX
         {
             return stale.ok_or_else(|| refusal.clone());
         }
@@ -188,7 +193,8 @@ impl Directory {
                     Some(known) if known.is_like(&fresh) => known,
                     previous => Arc::new(fresh.succeeding(previous.as_ref())),
                 };
-                *read = Read { account: Some((account.clone(), started)), failure: None };
+                let fresh = (started.elapsed() * VERIFIER_FRESH_LOOKUPS).min(VERIFIER_FRESH_MAX);
+                *read = Read { account: Some((account.clone(), started)), fresh, failure: None };
                 Ok(account)
             }
             Err(error) => {

@@ -58,10 +58,21 @@ impl Session {
         let started = Instant::now();
         let mut failed: Vec<Arc<Node>> = vec![];
         let mut last = None;
-        while failed.len() < PLACES_MAX || (self.on == Target::Primary && started.elapsed() < config.cluster.primary_wait)
+        if weir.gate.is_closed_for(&self.who.database) {
+            tokio::select! {
+                () = weir.gate.pass(&self.who.database) => {}
+                () = self.card.cancel_wait.notified() => {
+                    return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
+                }
+            }
+        }
+        while failed.len() < PLACES_MAX
+            || (self.on == Target::Primary && started.elapsed() < config.cluster.primary_wait)
         {
             let Some(placement) = self.place(decision, work).await else { break };
-            if decision.target == Target::Replica && failed.iter().any(|node| Arc::ptr_eq(node, &placement.node)) {
+            if decision.target == Target::Replica
+                && failed.iter().any(|node| Arc::ptr_eq(node, &placement.node))
+            {
                 // The probe has not seen yet what we have: do not insist.
                 (decision.target, decision.reason) = (Target::Primary, Reason::NoReplica);
                 continue;
@@ -85,6 +96,7 @@ impl Session {
                 }
             };
             weir.metrics.lease_wait_seconds.observe(started.elapsed().as_secs_f64());
+            self.counters.waited(started.elapsed());
             match leased {
                 Ok(lease) => {
                     self.card.set_running_on(Some(lease.cancel.clone()));
@@ -281,11 +293,8 @@ impl Session {
             });
             return;
         }
-        let cleanable = !self
-            .memory
-            .pins
-            .iter()
-            .any(|p| matches!(p, PinReason::Load | PinReason::Unfollowable));
+        let cleanable =
+            !self.memory.pins.iter().any(|p| matches!(p, PinReason::Load | PinReason::Unfollowable));
         let pinned = self.memory.is_pinned();
         if !pinned && lease.status == Status::Idle {
             self.lease = Some(lease);

@@ -38,9 +38,12 @@ impl Prepared {
     }
 }
 
+/// How the names begin that statements have on servers.
+pub const SERVER_NAME_PREFIX: &str = "pgweir_";
+
 /// The name by which servers know a statement.
 pub fn server_name(key: u64) -> String {
-    format!("pgweir_{key:x}")
+    format!("{SERVER_NAME_PREFIX}{key:x}")
 }
 
 /// The statements that one server has, least recently used first to go.

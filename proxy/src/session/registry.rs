@@ -79,8 +79,10 @@ pub struct Card {
     pub statements: AtomicU64,
     /// KILL, or the limit on drain: end it.
     pub kill: Notify,
-    /// It was told to end.
+    /// It was told to end, when it is idle.
     pub killed: AtomicBool,
+    /// It was told to end at once, transaction or not.
+    pub killed_now: AtomicBool,
     /// A cancel request came while it waited for a server.
     pub cancel_wait: Notify,
 }
@@ -243,6 +245,7 @@ impl Registry {
             statements: AtomicU64::new(0),
             kill: Notify::new(),
             killed: AtomicBool::new(false),
+            killed_now: AtomicBool::new(false),
             cancel_wait: Notify::new(),
         })
     }

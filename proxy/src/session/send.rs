@@ -27,6 +27,7 @@ impl Session {
         }
         if work.parts.is_empty() && work.verdict.is_err() {
             self.memory.written = router_rules::statement::Footprint::Everything;
+            self.memory.seen = router_rules::statement::Footprint::Everything;
             if request.left > 0 && request.kind == Kind::Query {
                 self.memory.pin(router_rules::PinReason::Unfollowable);
             }
@@ -276,7 +277,7 @@ impl Session {
         let prepared = self.memory.statements.get(name)?.clone();
         let of = prepared.classified.clone();
         let lease = self.lease.as_mut()?;
-        self.bound.push(prepared.key);
+        self.bound.push((prepared.key, Bytes::copy_from_slice(name)));
         if name.is_empty() {
             if lease.statements.unnamed != Some(prepared.key) {
                 lease.statements.unnamed = Some(prepared.key);

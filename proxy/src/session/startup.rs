@@ -2,8 +2,8 @@
 
 use crate::Weir;
 use crate::auth::{self, Credentials, LoginError};
-use crate::net::Connection;
 use crate::config::{Config, PoolMode};
+use crate::net::Connection;
 use crate::pool::{Lease, Opening};
 use crate::server::{CancelTarget, Reported, Server};
 use crate::session::lease::refusal_of_login;
@@ -108,8 +108,12 @@ async fn greet(weir: &Arc<Weir>, mut client: Connection, peer: Option<IpAddr>) -
                 return Ok(None);
             }
             Ok(Packet::Startup(startup)) => return log_in(weir, client, startup, peer).await,
-            Ok(Packet::Tls) => return refuse_packet(&mut client, peer, &StartupError::Version(1234, 5679)).await,
-            Ok(Packet::Gss) => return refuse_packet(&mut client, peer, &StartupError::Version(1234, 5680)).await,
+            Ok(Packet::Tls) => {
+                return refuse_packet(&mut client, peer, &StartupError::Version(1234, 5679)).await;
+            }
+            Ok(Packet::Gss) => {
+                return refuse_packet(&mut client, peer, &StartupError::Version(1234, 5680)).await;
+            }
             Err(error) => return refuse_packet(&mut client, peer, &error).await,
         }
     }
@@ -142,11 +146,6 @@ async fn log_in(
         backend::put_negotiate(&mut client.output, minor, &startup.unknown_options);
     }
     let config = weir.config.load_full();
-    if weir.draining.load(Ordering::Relaxed) {
-        let refusal = Refusal::new(sqlstate::CANNOT_CONNECT_NOW, "the database system is shutting down");
-        tell(&mut client, &refusal).await;
-        return Ok(None);
-    }
     match auth::authenticate(&mut client, &startup, peer, &weir.directory, &weir.cluster, &config).await {
         Ok(credentials) => Ok(Some(Guest { client, startup, credentials })),
         Err(LoginError::Io(error)) => Err(error),
@@ -300,6 +299,7 @@ async fn open_session(
         maybe_unpinned: false,
         freshness,
         written: Footprint::none(),
+        seen: Footprint::none(),
         schema_changed: false,
         failed: false,
         wishes,
@@ -324,6 +324,7 @@ async fn open_session(
         portals: vec![],
         bound: vec![],
         pools: vec![],
+        began: None,
         unpin_answer: None,
     }))
 }
@@ -407,7 +408,7 @@ async fn cancel(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
 }
 
 /// Sends a cancel request from a task of its own.
-pub(super) fn send_cancel(weir: Arc<Weir>, target: Arc<CancelTarget>) {
+pub(crate) fn send_cancel(weir: Arc<Weir>, target: Arc<CancelTarget>) {
     tokio::spawn(async move { pass_cancel(&weir, target).await });
 }
 

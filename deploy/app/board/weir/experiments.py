@@ -94,7 +94,6 @@ def read(reader: BaseDatabaseWrapper, pk: int) -> tuple[int, str]:
 
 
 def first(cursor: Any) -> int:
-    """The first column of the only row."""
+    """The first column of the only row; less than any value where the row is not there yet."""
     row = cursor.fetchone()
-    assert row is not None
-    return int(row[0])
+    return int(row[0]) if row else -1

@@ -140,5 +140,21 @@ class ControlRoom(unittest.TestCase):
         legend = self.browser.find("#peak-legend").text
         self.assertIn(new, legend)
 
-    def test_5_the_browser_had_nothing_to_complain_of(self) -> None:
+    def test_5_a_model_reads_from_its_own_group_by_rule(self) -> None:
+        own = [
+            n["address"] for n in self.description["nodes"] if "analytics" in n.get("groups", [])
+        ]
+        if not own:
+            raise support.missing("a node in the group analytics")
+        time.sleep(1)
+        self.browser.open("/insights/")
+        rows = self.browser.rows("page")
+        visits = [row for row in rows if "insights_visit" in row["sql"]]
+        self.assertEqual({row["node"] for row in visits}, set(own), rows)
+        self.assertTrue(visits)
+        others = {row["node"] for row in rows if "insights_visit" not in row["sql"]}
+        self.assertFalse(others & set(own), rows)
+        self.browser.shot("insights")
+
+    def test_6_the_browser_had_nothing_to_complain_of(self) -> None:
         self.assertEqual(self.browser.console_errors(), [])
