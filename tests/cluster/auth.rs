@@ -148,10 +148,9 @@ fn rules_say_who_has_to_show_what() -> Outcome {
     assert!(other.contains("no rule of pgweir accepts connection"), "{other}");
 
     for method in ["password", "md5", "scram-sha-256"] {
-        weir.edit(|config| {
+        weir.reconfigure(|config| {
             set(config, "auth.rule", Value::from(vec![rule(&app.user, method)]));
         })?;
-        weir.reload("applied")?;
         assert_eq!(who(&weir.app()), Ok(app.user.clone()), "{method}");
         let outcome = who(&careless);
         assert!(wrong_password(&outcome, &app.user), "{method}: {outcome:?}");

@@ -18,4 +18,5 @@ mod pooling;
 mod reload;
 mod startup;
 mod support;
+mod tls;
 mod transparent;
