@@ -81,7 +81,7 @@ fn two_choices(candidates: u64, load: &impl Fn(usize) -> Load, one: u32, two: u3
 
 /// A random number scaled to below `total`.
 fn ticket(random: u32, total: u64) -> u64 {
-    (u128::from(random) * u128::from(total) >> 32) as u64
+    ((u128::from(random) * u128::from(total)) >> 32) as u64
 }
 
 /// The candidate in whose part of the total share `ticket` lies.
