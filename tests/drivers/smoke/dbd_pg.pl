@@ -62,7 +62,7 @@ item last_insert_id => sub {
     $d->do('DROP TABLE IF EXISTS pl_id');
     $d->do('CREATE TABLE pl_id (id serial, t text)');
     $d->do("INSERT INTO pl_id (t) VALUES ('x')");
-    $d->last_insert_id(undef, undef, 'pl_id', undef);
+    $d->last_insert_id(undef, undef, undef, undef, { sequence => "pl_id_id_seq" });
 };
 item asynchronous_queries => sub {
     my $d = connected;
