@@ -138,6 +138,14 @@ impl Contestant {
             Running::Ours(weir) => Some(weir.usage()),
         }
     }
+
+    /// pgweir, if it is.
+    pub fn weir(&self) -> Option<&Weir> {
+        match &self.running {
+            Running::Ours(weir) => Some(weir),
+            _ => None,
+        }
+    }
 }
 
 /// <https://docs.haproxy.org/2.6/configuration.html>

@@ -339,6 +339,15 @@ impl Pool {
         self.sweep(config);
     }
 
+    /// Closes what is idle now.
+    pub fn close_idle(&self) {
+        let idle = std::mem::take(&mut self.state.lock().idle);
+        for server in idle {
+            drop(server);
+            self.closed();
+        }
+    }
+
     /// How many servers are idle and how many exist.
     pub fn counts(&self) -> (usize, usize) {
         let state = self.state.lock();

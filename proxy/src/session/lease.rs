@@ -28,6 +28,7 @@ impl Session {
         decision: &mut Decision,
         work: &Work,
     ) -> Result<Result<(), Refusal>, Failure> {
+        self.leave_database(work);
         if self.lease.is_some() && self.on == Target::Replica && decision.target == Target::Primary {
             self.leave_replica().await?;
         }
@@ -46,6 +47,21 @@ impl Session {
         }
         self.explain(decision, placed.0, placed.1, work);
         self.bring_settings().await
+    }
+
+    /// DROP DATABASE and its like need the database to be empty: what is there for nobody leaves it.
+    fn leave_database(&self, work: &Work) {
+        use router_rules::statement::Kind;
+        let is_ddl = work.parts.iter().any(|p| p.statements.iter().any(|s| s.kind == Kind::Ddl));
+        if !is_ddl {
+            return;
+        }
+        for database in work.texts.iter().filter_map(|sql| emptied_database(sql)) {
+            for pool in self.weir.pools.all().iter().filter(|pool| pool.key.database == database) {
+                pool.close_idle();
+            }
+            self.weir.cluster.let_go(&database);
+        }
     }
 
     async fn lease_anew(
@@ -378,6 +394,35 @@ async fn clean(mut lease: Lease, pinned: bool) {
     }
 }
 
+/// The database that this statement needs to be empty.
+fn emptied_database(sql: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(sql);
+    let mut words = text
+        .split(|c: char| c.is_whitespace() || matches!(c, ';' | '(' | ')' | '='))
+        .filter(|w| !w.is_empty());
+    let is = |word: Option<&str>, wanted: &str| word.is_some_and(|w| w.eq_ignore_ascii_case(wanted));
+    let verb = words.next()?.to_ascii_lowercase();
+    if !is(words.next(), "database") {
+        return None;
+    }
+    let name = match verb.as_str() {
+        "drop" => {
+            let name = words.next()?;
+            if name.eq_ignore_ascii_case("if") { words.nth(1)? } else { name }
+        }
+        "alter" => words.next()?,
+        "create" => {
+            words.find(|w| w.eq_ignore_ascii_case("template"))?;
+            words.next()?
+        }
+        _ => return None,
+    };
+    Some(match name.strip_prefix('"').and_then(|n| n.strip_suffix('"')) {
+        Some(quoted) => quoted.replace("\"\"", "\""),
+        None => name.to_lowercase(),
+    })
+}
+
 /// What a client is told when nothing takes writes.
 fn no_primary(config: &crate::config::Config) -> Refusal {
     Refusal::new(
@@ -421,5 +466,21 @@ impl Session {
         } else {
             self.drop_lease();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_that_must_be_empty_is_found() {
+        let of = |sql: &str| emptied_database(sql.as_bytes());
+        assert_eq!(of("DROP DATABASE test_app").as_deref(), Some("test_app"));
+        assert_eq!(of("drop database if exists \"TestApp\";").as_deref(), Some("TestApp"));
+        assert_eq!(of("ALTER DATABASE a RENAME TO b").as_deref(), Some("a"));
+        assert_eq!(of("CREATE DATABASE x WITH TEMPLATE=Y").as_deref(), Some("y"));
+        assert_eq!(of("CREATE DATABASE x"), None);
+        assert_eq!(of("DROP TABLE x"), None);
     }
 }
