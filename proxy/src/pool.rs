@@ -63,6 +63,15 @@ struct State {
     credentials: Option<Arc<Credentials>>,
 }
 
+/// A server, and how often it had been leased: tells whether it was somebody else's meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastUse {
+    /// The server's process id.
+    pub process: i32,
+    /// Its leases so far.
+    pub leases: u64,
+}
+
 /// A session that waits.
 #[derive(Debug)]
 struct Waiter {
@@ -180,6 +189,20 @@ impl Pool {
         }
     }
 
+    /// This very server, if it is idle and nobody has used it since.
+    pub fn try_lease_again(self: &Arc<Self>, last: LastUse) -> Option<Lease> {
+        let mut server = {
+            let mut state = self.state.lock();
+            let at = state.idle.iter().position(|s| s.last_use() == last)?;
+            state.idle.remove(at)
+        };
+        if server.is_quiet() {
+            return Some(self.lease_of(Box::new(server)));
+        }
+        self.closed();
+        None
+    }
+
     /// A server: an idle one, a new one while the limit allows it, else the next that comes back.
     ///
     /// # Errors
@@ -231,7 +254,8 @@ impl Pool {
         ))
     }
 
-    fn lease_of(self: &Arc<Self>, server: Box<Server>) -> Lease {
+    fn lease_of(self: &Arc<Self>, mut server: Box<Server>) -> Lease {
+        server.leases += 1;
         self.leased.fetch_add(1, Ordering::Relaxed);
         server.card.leased.store(true, Ordering::Relaxed);
         Lease { server: Some(server), pool: self.clone(), _outstanding: self.node.begin() }

@@ -3,7 +3,7 @@
 //! A session holds a server while a transaction, a pin or a batch needs it, and no longer.
 
 use crate::cluster::{Node, Placement, Wish};
-use crate::pool::{Lease, LeaseError, Opening, Pool};
+use crate::pool::{LastUse, Lease, LeaseError, Opening, Pool};
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
@@ -13,7 +13,7 @@ use crate::session::receive::Request;
 use crate::session::registry::Doing;
 use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
-use router_rules::{Decision, PinReason, Reason, Target};
+use router_rules::{Decision, PinReason, Reason, SessionEffect, Target};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -99,7 +99,7 @@ impl Session {
             (decision.target, decision.reason) = (self.on, placement.reason);
             let pool = self.pool_of(&placement.node);
             let started = Instant::now();
-            let leased = match pool.try_lease() {
+            let leased = match self.try_lease(&pool, work) {
                 Some(lease) => Ok(lease),
                 None => {
                     let credentials = self.who.credentials.clone();
@@ -117,6 +117,7 @@ impl Session {
                 Ok(lease) => {
                     self.card.set_running_on(Some(lease.cancel.clone()));
                     self.lease = Some(lease);
+                    self.hide_sequences(work);
                     return Ok(Ok((placement.waited, placement.lag)));
                 }
                 Err(error) if error.is_nodes_fault() => {
@@ -135,6 +136,30 @@ impl Session {
             Some(error) if !error.is_nodes_fault() => self.refusal_of(error),
             _ => no_primary(&config),
         }))
+    }
+
+    /// What sequences last gave is known to one server only: where that is asked for, the server that
+    /// this session had last, if nobody has had it since.
+    fn try_lease(&self, pool: &Arc<Pool>, work: &Work) -> Option<Lease> {
+        if uses_sequences(work)
+            && let Some(lease) = self.last_primary.and_then(|last| pool.try_lease_again(last))
+        {
+            return Some(lease);
+        }
+        pool.try_lease()
+    }
+
+    /// On any other server `lastval()` must say that it knows nothing, and not what somebody else was given.
+    fn hide_sequences(&mut self, work: &Work) {
+        let Some(lease) = self.lease.as_mut() else { return };
+        let had_it_last = self.last_primary.is_some_and(|last| {
+            lease.last_use() == LastUse { process: last.process, leases: last.leases + 1 }
+        });
+        if uses_sequences(work) && !had_it_last {
+            lease.statements.unnamed = None;
+            frontend::put_query(&mut lease.connection.output, b"DISCARD SEQUENCES");
+            self.ledger.push(Owed::Ours(Ours::Sequences));
+        }
     }
 
     async fn place(&self, decision: &Decision, work: &Work) -> Option<Placement> {
@@ -280,6 +305,9 @@ impl Session {
     pub(super) fn give_back(&mut self) {
         let Some(lease) = self.lease.take() else { return };
         self.card.set_running_on(None);
+        if self.on == Target::Primary {
+            self.last_primary = Some(lease.last_use());
+        }
         if *lease.cancel.pending.lock() > 0 {
             tokio::spawn(settle(lease));
         } else {
@@ -392,6 +420,11 @@ async fn clean(mut lease: Lease, pinned: bool) {
     if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(10), cleaned).await {
         if *lease.cancel.pending.lock() > 0 { settle(lease).await } else { lease.give_back() }
     }
+}
+
+fn uses_sequences(work: &Work) -> bool {
+    let pins = SessionEffect::Pin(PinReason::SequenceState);
+    work.parts.iter().any(|part| part.statements.iter().any(|s| s.effects.contains(&pins)))
 }
 
 /// The database that this statement needs to be empty.

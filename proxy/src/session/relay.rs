@@ -47,8 +47,7 @@ impl Session {
     /// Carries the request to its end: all that it is owed, or as far as the client has asked.
     pub(super) async fn relay(&mut self, request: &Request) -> Result<Relayed, Failure> {
         let mut left = request.left;
-        let query_limit = self.weir.config.load().limits.query;
-        let deadline = query_limit.map(|limit| tokio::time::Instant::now() + limit);
+        let deadline = self.deadline();
         let mut overdue = false;
         loop {
             left = self.stream_rest(left);
@@ -85,6 +84,15 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// When the statement must have ended: its own limit, or its transaction's.
+    fn deadline(&self) -> Option<tokio::time::Instant> {
+        let config = self.weir.config.load();
+        let now = tokio::time::Instant::now();
+        let query = config.limits.query.map(|limit| now + limit);
+        let began = self.began.map_or(now, tokio::time::Instant::from_std);
+        query.into_iter().chain(config.limits.transaction.map(|limit| began + limit)).min()
     }
 
     fn is_answered(&self, request: &Request) -> bool {
@@ -128,6 +136,22 @@ impl Session {
                 }
                 kill.await;
             }
+        };
+        let transaction = self.weir.config.load().limits.transaction;
+        let left = match (transaction, self.began) {
+            (Some(limit), Some(began)) if self.memory.status != Status::Idle => {
+                Some(limit.saturating_sub(began.elapsed()))
+            }
+            _ => None,
+        };
+        let (limit, code, text, name) = match left {
+            Some(left) if limit.is_none_or(|limit| left < limit) => (
+                Some(left),
+                sqlstate::TRANSACTION_TIMEOUT,
+                "terminating connection due to transaction timeout",
+                "limits.transaction",
+            ),
+            _ => (limit, code, text, name),
         };
         let limited = async {
             match limit {

@@ -59,6 +59,15 @@ impl Session {
         self.card.statements.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 
+    /// A batch ended with a refusal of ours: a server that has seen the begin of it is told of its end.
+    pub(super) fn sync_unseen(&mut self) {
+        if let (true, Some(lease)) = (self.unsynced, self.lease.as_mut()) {
+            frontend::put_empty(&mut lease.connection.output, tag::SYNC);
+            self.ledger.push(Owed::Sync { ours: true });
+        }
+        self.unsynced = false;
+    }
+
     fn out(&mut self) -> Option<&mut BytesMut> {
         self.lease.as_mut().map(|lease| &mut lease.connection.output)
     }

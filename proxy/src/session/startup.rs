@@ -327,6 +327,7 @@ async fn open_session(
         portals: vec![],
         bound: vec![],
         pools: vec![],
+        last_primary: None,
         began: None,
         unpin_answer: None,
     }))
