@@ -27,10 +27,9 @@ impl From<std::io::Error> for BenchError {
 
 impl From<tokio_postgres::Error> for BenchError {
     fn from(error: tokio_postgres::Error) -> Self {
-        let text = error.as_db_error().map_or_else(
-            || error.to_string(),
-            |db| format!("{} {}", db.code().code(), db.message()),
-        );
+        let text = error
+            .as_db_error()
+            .map_or_else(|| error.to_string(), |db| format!("{} {}", db.code().code(), db.message()));
         BenchError(text)
     }
 }

@@ -43,7 +43,8 @@ pub fn figure(spread: Option<Spread>, digits: usize) -> String {
 /// Replaces one marked part of a page and leaves the others alone.
 pub fn write_section(path: &Path, name: &str, text: &str) -> Result<(), BenchError> {
     let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->\n"));
-    let page = std::fs::read_to_string(path).unwrap_or_else(|_| "# Results\n\nWritten by `make bench`.\n".into());
+    let page =
+        std::fs::read_to_string(path).unwrap_or_else(|_| "# Results\n\nWritten by `make bench`.\n".into());
     let section = format!("{begin}\n{}\n{end}", text.trim_end());
     let place = page.find(&begin).zip(page.find(&end));
     let page = match place {

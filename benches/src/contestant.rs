@@ -118,12 +118,10 @@ impl Contestant {
         identity.apply(&mut command);
         let log = directory.join("log");
         let process = Process::spawn(command, &log, "TERM")?;
-        wait_until("the peer listens", || {
-            std::net::TcpStream::connect(("127.0.0.1", login.port)).is_ok()
-        })
-        .map_err(|error| {
-            BenchError(format!("{error}:\n{}", std::fs::read_to_string(&log).unwrap_or_default()))
-        })?;
+        wait_until("the peer listens", || std::net::TcpStream::connect(("127.0.0.1", login.port)).is_ok())
+            .map_err(|error| {
+                BenchError(format!("{error}:\n{}", std::fs::read_to_string(&log).unwrap_or_default()))
+            })?;
         Ok(Contestant { login, running: Running::Peer(process) })
     }
 
@@ -138,14 +136,6 @@ impl Contestant {
             Running::Nobody => None,
             Running::Peer(process) => Some(Usage::of_tree(process.id())),
             Running::Ours(weir) => Some(weir.usage()),
-        }
-    }
-
-    /// pgweir, if it is.
-    pub fn weir(&self) -> Option<&Weir> {
-        match &self.running {
-            Running::Ours(weir) => Some(weir),
-            _ => None,
         }
     }
 }

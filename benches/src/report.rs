@@ -106,7 +106,12 @@ fn page(results: &Results) -> String {
          with less to do. PgBouncer, HAProxy and `direct` lead to the primary; `pgweir` splits at the level \
          `proxy`, `pgweir-unsplit` sends everything to the primary.\n\n\
          `{}`\n\n",
-        results.clients, results.servers, results.scale, results.rounds, results.seconds, command(results)
+        results.clients,
+        results.servers,
+        results.scale,
+        results.rounds,
+        results.seconds,
+        command(results)
     );
     page += &machine(&results.machine);
     page += "### CPU per statement against PgBouncer\n\n";
@@ -183,7 +188,8 @@ fn load_table(cells: &[&Cell]) -> String {
             figure(cell.p99_ms, 2),
         ]);
         if let Some(trouble) = &cell.trouble {
-            notes += &format!("\n{} failed: {}\n", cell.contestant, trouble.lines().next().unwrap_or_default());
+            notes +=
+                &format!("\n{} failed: {}\n", cell.contestant, trouble.lines().next().unwrap_or_default());
         }
     }
     table.text() + &notes

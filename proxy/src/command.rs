@@ -1,6 +1,7 @@
 //! The program's subcommands.
 
 pub mod check;
+pub mod health;
 pub mod import;
 pub mod reference;
 pub mod route;
@@ -45,6 +46,11 @@ pub enum Command {
         after_help = "Example:\n  pgweir route --config pgweir.toml --database app 'SELECT * FROM books'\n  pgweir route --offline --json < statements.jsonl"
     )]
     Route(route::RouteArgs),
+    /// Ask a running pgweir how it is, for health checks in containers
+    #[command(
+        after_help = "Example:\n  pgweir health --url http://127.0.0.1:9127/healthz\n\nExit code 0 if it is well."
+    )]
+    Health(health::HealthArgs),
     /// Print a pgbouncer.ini as a pgweir.toml
     #[command(
         after_help = "Example:\n  pgweir import /etc/pgbouncer/pgbouncer.ini > pgweir.toml\n\nWhat has no counterpart is named in comments."
@@ -75,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Route(args) => route::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Reference(args) => reference::run(&args),
     }

@@ -44,6 +44,11 @@ impl Gate {
         }
     }
 
+    /// The databases for which alone it is closed.
+    pub fn closed_databases(&self) -> Vec<String> {
+        self.closed.lock().databases.iter().cloned().collect()
+    }
+
     /// Closes it for one database, or for all; `false` when it was closed.
     pub fn close(&self, database: Option<&str>) -> bool {
         let mut closed = self.closed.lock();

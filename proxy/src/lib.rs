@@ -3,14 +3,14 @@
 //! The map, in the order in which dependencies point:
 //!
 //! * [`command`]: the program's subcommands; `run` starts everything below
-//! * [`listener`]: accepts clients; one task per client
+//! * [`doors`], [`listener`]: the addresses that are open; accepts clients; one task per client
 //! * [`session`]: the six steps: receive, classify, decide, lease, relay, remember
 //! * [`pool`]: which server connections there are and who has them
 //! * [`server`]: one connection to a Postgres node
 //! * [`auth`]: who a client is, and how we log in to servers as that user
 //! * [`cluster`]: roles, lag, freshness and the catalog, watched
 //! * [`console`], [`observe`]: asked in psql, seen in Prometheus and in a browser
-//! * [`gate`]: PAUSE and RESUME
+//! * [`gate`], [`order`]: PAUSE and RESUME; what is asked of the main task
 //! * [`config`], [`limits`]: what the operator wrote, and every bound
 //! * [`net`], [`wire`]: sockets, TLS; frames and messages
 
@@ -19,11 +19,13 @@ pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod console;
+pub mod doors;
 pub mod gate;
 pub mod limits;
 pub mod listener;
 pub mod net;
 pub mod observe;
+pub mod order;
 pub mod pool;
 pub mod server;
 pub mod session;

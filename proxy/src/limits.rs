@@ -27,9 +27,11 @@ pub const WELCOMES_MAX: usize = 1_000;
 pub const CLIENT_STATEMENTS_MAX: usize = 10_000;
 /// Users of the cluster whose stored passwords are remembered; more are looked up again.
 pub const ACCOUNTS_MAX: usize = 10_000;
-/// How long a looked-up password counts: so soon is a changed one noticed, and so rarely is the cluster
-/// asked about one user.
-pub const VERIFIER_FRESH: Duration = Duration::from_secs(1);
+/// A looked-up password counts as long as this many look-ups take: a fiftieth of a core at most is spent on
+/// one user, however often it logs in.
+pub const VERIFIER_FRESH_LOOKUPS: u32 = 50;
+/// And no longer than this: so soon is a changed password noticed. A failed look-up is not repeated sooner.
+pub const VERIFIER_FRESH_MAX: Duration = Duration::from_secs(1);
 /// How long it counts while the cluster does not answer.
 pub const VERIFIER_STALE_MAX: Duration = Duration::from_secs(60);
 /// A look-up that takes longer on one node has failed there.
@@ -40,5 +42,7 @@ pub const LOOKUP_CONNECTIONS_MAX: usize = 4;
 pub const CERTIFICATES_CHECK_EVERY: Duration = Duration::from_secs(10);
 /// How often idle and old server connections are looked for.
 pub const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+/// Consoles open at once: people, exporters and scripts.
+pub const CONSOLES_MAX: usize = 100;
 /// Derivations of keys from clients' clear-text passwords at once: milliseconds of a core each.
 pub const DERIVATIONS_MAX: usize = 2;

@@ -145,30 +145,48 @@ pub fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Accepts TCP clients; never ends. What fails for one client (or for want of file descriptors)
-/// does not end it for the others.
-pub async fn accept_tcp(listener: TcpListener, loops: Arc<EventLoops>) {
+/// Accepts TCP clients until `closing`. What fails for one client (or for want of file descriptors)
+/// does not end it for the others. Who has reached the queue by then is still taken.
+pub async fn accept_tcp(listener: TcpListener, loops: Arc<EventLoops>, closing: impl Future<Output = ()>) {
+    let hand_over = |(stream, peer): (tokio::net::TcpStream, SocketAddr)| match stream.into_std() {
+        Ok(stream) => loops.hand_over(Arrival::Tcp(stream, peer)),
+        Err(error) => tracing::warn!(%error, "a client's socket cannot be used"),
+    };
+    let mut closing = std::pin::pin!(closing);
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => match stream.into_std() {
-                Ok(stream) => loops.hand_over(Arrival::Tcp(stream, peer)),
-                Err(error) => tracing::warn!(%error, "a client's socket cannot be used"),
-            },
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut closing => break,
+        };
+        match accepted {
+            Ok(client) => hand_over(client),
             Err(error) => pause_after(&error).await,
         }
+    }
+    while let Ok(Ok(client)) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+        hand_over(client);
     }
 }
 
 /// As [`accept_tcp`], for a Unix socket.
-pub async fn accept_unix(listener: UnixListener, loops: Arc<EventLoops>) {
+pub async fn accept_unix(listener: UnixListener, loops: Arc<EventLoops>, closing: impl Future<Output = ()>) {
+    let hand_over = |stream: tokio::net::UnixStream| match stream.into_std() {
+        Ok(stream) => loops.hand_over(Arrival::Unix(stream)),
+        Err(error) => tracing::warn!(%error, "a client's socket cannot be used"),
+    };
+    let mut closing = std::pin::pin!(closing);
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => match stream.into_std() {
-                Ok(stream) => loops.hand_over(Arrival::Unix(stream)),
-                Err(error) => tracing::warn!(%error, "a client's socket cannot be used"),
-            },
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut closing => break,
+        };
+        match accepted {
+            Ok((stream, _)) => hand_over(stream),
             Err(error) => pause_after(&error).await,
         }
+    }
+    while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+        hand_over(stream);
     }
 }
 

@@ -110,12 +110,14 @@ pub struct Connection {
     pub input: BytesMut,
     /// Bytes to send.
     pub output: BytesMut,
+    /// Bytes read and written since they were last asked for.
+    counts: (u64, u64),
 }
 
 impl Connection {
     /// Over a fresh stream.
     pub fn new(stream: Stream) -> Self {
-        Self { stream, input: BytesMut::new(), output: BytesMut::new() }
+        Self { stream, input: BytesMut::new(), output: BytesMut::new(), counts: (0, 0) }
     }
 
     /// The transport.
@@ -143,21 +145,21 @@ impl Connection {
     /// # Errors
     /// The transport's.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.input.is_empty() {
-            if self.stream.poll_readable(cx)?.is_pending() {
-                // Nothing to read and nothing kept: give the memory back while we wait.
-                self.input = BytesMut::new();
-                return Poll::Pending;
-            }
+        if self.input.is_empty() && self.stream.poll_readable(cx)?.is_pending() {
+            // Nothing to read and nothing kept: give the memory back while we wait.
+            self.input = BytesMut::new();
+            return Poll::Pending;
         }
         if self.input.capacity() - self.input.len() < READ_BYTES / 4 {
             self.input.reserve(READ_BYTES);
         }
         let stream = Pin::new(&mut self.stream);
         let read = poll_read_buf(stream, cx, &mut self.input);
-        if read.is_pending() && self.input.is_empty() {
+        match read {
             // TLS, which had to be read to be asked.
-            self.input = BytesMut::new();
+            Poll::Pending if self.input.is_empty() => self.input = BytesMut::new(),
+            Poll::Ready(Ok(n)) => self.counts.0 += n as u64,
+            _ => {}
         }
         read
     }
@@ -172,12 +174,18 @@ impl Connection {
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.counts.1 += n as u64;
             self.output.advance(n);
         }
         if self.output.capacity() > 0 {
             self.output = BytesMut::new();
         }
         if self.stream.is_tls() { Pin::new(&mut self.stream).poll_flush(cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Bytes read and written since this was last asked.
+    pub fn take_counts(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.counts)
     }
 
     /// Reads once.

@@ -255,7 +255,7 @@ impl Pool {
         };
         match open_within(&target, opening).await {
             Ok(server) => {
-                place.is_taken();
+                place.taken_up();
                 let mut state = self.state.lock();
                 state.last_failure = None;
                 state.credentials = Some(opening.credentials.clone());
@@ -467,7 +467,7 @@ impl<'a> Place<'a> {
         Self { pool, taken: false }
     }
 
-    fn is_taken(mut self) {
+    fn taken_up(mut self) {
         self.taken = true;
     }
 }

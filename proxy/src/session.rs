@@ -37,16 +37,16 @@ use crate::session::classify::Work;
 use crate::session::failure::Failure;
 use crate::session::ledger::Ledger;
 use crate::session::memory::Memory;
-use crate::session::receive::{End, Kind, Request};
+use crate::session::receive::{End, Kind, Request, Violation};
 use crate::session::registry::{Card, Doing};
 use crate::session::relay::{Relayed, Woke};
 use crate::wire::backend::{self, Status};
 use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
-use router_rules::{Classified, Decision, Target};
+use router_rules::{Classified, Decision, PinReason, Target};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long `SHOW pgweir.lsn` waits for the primary to tell.
 const POSITION_WAIT: Duration = Duration::from_secs(1);
@@ -92,15 +92,26 @@ pub struct Session {
     held_result: bool,
     /// Open portals and what their statements do.
     portals: Vec<(Bytes, Arc<Classified>)>,
-    /// Statements bound in this request, by key.
-    bound: Vec<u64>,
+    /// Statements bound in this request: their keys, and the client's names for them.
+    bound: Vec<(u64, Bytes)>,
     /// Pools used before.
     pools: Vec<(Arc<Node>, Arc<Pool>)>,
+    /// When the first statement of the transaction under way came.
+    began: Option<Instant>,
     /// The answer to "is the session clean again?".
     unpin_answer: Option<Vec<bool>>,
 }
 
 impl Session {
+    /// Pool mode `session`: this server is the client's own.
+    pub(crate) fn keep(&mut self, lease: Lease) {
+        self.card.set_running_on(Some(lease.cancel.clone()));
+        self.memory.pin(PinReason::SessionMode);
+        self.card.set_pin(Some(PinReason::SessionMode));
+        self.on = Target::Primary;
+        self.lease = Some(lease);
+    }
+
     /// Serves the client until it leaves or something ends the session.
     ///
     /// # Errors
@@ -131,10 +142,17 @@ impl Session {
     /// `None`: the client says farewell.
     async fn receive(&mut self) -> Result<Option<Request>, Failure> {
         loop {
-            match receive::next_request(&mut self.client.input) {
+            self.pass_copy_data()?;
+            let next =
+                if self.copy_data_comes() { Ok(None) } else { receive::next_request(&mut self.client.input) };
+            match next {
                 Ok(Some(request)) if request.kind == Kind::Terminate => return Ok(None),
                 Ok(Some(request)) => return Ok(Some(request)),
                 Ok(None) => {}
+                // As Postgres: out of step there is nothing that could be said.
+                Err(Violation::Frame(error)) => {
+                    return Err(Failure::Client(std::io::Error::new(std::io::ErrorKind::InvalidData, error)));
+                }
                 Err(violation) => {
                     let refusal = Refusal::new(sqlstate::PROTOCOL_VIOLATION, violation.to_string());
                     return Err(Failure::Fatal(refusal));
@@ -154,6 +172,7 @@ impl Session {
 
     /// One request, from classification to memory.
     async fn answer(&mut self, request: &Request) -> Result<Result<(), Refusal>, Failure> {
+        let started = Instant::now();
         let mut work = match self.classify(request) {
             Ok(work) => work,
             Err(refusal) => return Ok(Err(refusal)),
@@ -168,18 +187,37 @@ impl Session {
         if let Some(message) = decision.refuse.take() {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
         }
+        let deciding = started.elapsed();
         loop {
             if let Err(refusal) = self.lease(&mut decision, &work).await? {
                 return Ok(Err(refusal));
             }
+            let sending = Instant::now();
             self.send(request, &work, &decision);
+            self.weir.metrics.proxy_seconds.observe((deciding + sending.elapsed()).as_secs_f64());
             match self.relay(request).await? {
                 Relayed::Done => break,
                 Relayed::Refused(cause) => self.reroute(cause, &mut decision, &work).await?,
             }
         }
+        self.account(started);
         self.release(request).await?;
         Ok(Ok(()))
+    }
+
+    /// Counts what the statement took, and the transaction if it ended one.
+    fn account(&mut self, started: Instant) {
+        let took = started.elapsed();
+        self.weir.metrics.statement_seconds(self.on).observe(took.as_secs_f64());
+        self.counters.statement_took(took);
+        let began = *self.began.get_or_insert(started);
+        if self.memory.status == Status::Idle {
+            self.counters.transaction(began.elapsed());
+            self.began = None;
+        }
+        let (received, sent) = self.client.take_counts();
+        self.counters.received(received);
+        self.counters.sent(sent);
     }
 
     /// In the batch that was refused, everything up to its Sync is skipped, as Postgres does.

@@ -4,10 +4,10 @@ use crate::auth::Directory;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::gate::Gate;
-use crate::order::Order;
 use crate::net::tls::{Acceptor, Connector};
 use crate::observe::picture::{EventRow, NodeRow, State};
 use crate::observe::{Metrics, Picture};
+use crate::order::Order;
 use crate::pool::Pools;
 use crate::session::registry::Registry;
 use crate::session::startup::Welcomes;
@@ -71,6 +71,7 @@ impl Weir {
             pools: self.pools.rows(&config),
             totals: self.metrics.totals(),
             events: self.cluster.events.recent().into_iter().map(EventRow::from).collect(),
+            paused: self.gate.closed_databases(),
         }
     }
 }

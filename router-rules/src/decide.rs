@@ -132,3 +132,96 @@ fn proved(classified: &Classified, session: &SessionView<'_>) -> (Target, Reason
         Err(reason) => (Target::Primary, reason),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hint::Hint;
+    use crate::rules::{Act, Rule, When};
+    use crate::statement::{Footprint, Kind, Statement};
+
+    fn classified(verdict: Result<Reason, Reason>, hint: Option<Hint>) -> Classified {
+        Classified {
+            statements: vec![Statement {
+                kind: Kind::Select,
+                verdict,
+                reads: Footprint::none(),
+                writes: Footprint::none(),
+                transaction: None,
+                effects: vec![],
+                relations: vec![],
+                functions: vec![],
+            }],
+            verdict,
+            reads: Footprint::none(),
+            writes: Footprint::none(),
+            hint,
+            shape: 0,
+            plain: true,
+        }
+    }
+
+    fn session(route: Option<Target>) -> SessionView<'static> {
+        SessionView {
+            user: "app",
+            database: "shop",
+            application_name: "",
+            client_address: None,
+            route,
+            consistency: Some(Consistency::Session),
+            max_lag: None,
+            read_only_transaction: false,
+            serializable: false,
+            sql: b"",
+        }
+    }
+
+    fn policy(act: Act) -> Policy {
+        let rule = Rule { name: "r".into(), when: When::default(), act };
+        Policy { rules: Rules::new(vec![rule]), ..Policy::default() }
+    }
+
+    fn to(target: Target) -> Policy {
+        policy(Act { target: Some(target), ..Act::default() })
+    }
+
+    #[test]
+    fn a_rule_comes_before_a_hint_and_a_hint_before_the_verdict() {
+        let read = classified(Ok(Reason::ReadOnly), None);
+        let decide = |policy: &Policy, route| {
+            let decision = decide(&read, &session(route), policy);
+            (decision.target, decision.reason)
+        };
+        let none = Policy::default();
+        assert_eq!(decide(&none, None), (Target::Replica, Reason::ReadOnly));
+        assert_eq!(decide(&none, Some(Target::Primary)), (Target::Primary, Reason::Hint));
+        assert_eq!(decide(&to(Target::Replica), Some(Target::Primary)), (Target::Replica, Reason::Rule));
+        assert_eq!(decide(&to(Target::Primary), Some(Target::Replica)), (Target::Primary, Reason::Rule));
+    }
+
+    #[test]
+    fn neither_rule_nor_hint_sends_a_write_to_a_replica() {
+        let wish = Hint { target: Some(Target::Replica), ..Hint::default() };
+        let write = classified(Err(Reason::Write), Some(wish));
+        let decision = decide(&write, &session(Some(Target::Replica)), &to(Target::Replica));
+        assert_eq!((decision.target, decision.reason), (Target::Primary, Reason::Write));
+    }
+
+    #[test]
+    fn what_a_rule_does_not_say_is_as_if_there_were_none() {
+        let hint = Hint { max_lag: Some(Duration::from_secs(2)), ..Hint::default() };
+        let read = classified(Ok(Reason::ReadOnly), Some(hint));
+        let act = Act {
+            group: Some("analytics".into()),
+            max_lag_bytes: Some(5),
+            refuse: Some("no".into()),
+            log: true,
+            ..Act::default()
+        };
+        let decision = decide(&read, &session(None), &policy(act));
+        assert_eq!(decision.group.as_deref(), Some("analytics"));
+        assert_eq!((decision.max_lag, decision.max_lag_bytes), (Some(Duration::from_secs(2)), Some(5)));
+        assert_eq!((decision.consistency, decision.reason), (Consistency::Session, Reason::ReadOnly));
+        assert_eq!((decision.refuse.as_deref(), decision.log), (Some("no"), true));
+    }
+}

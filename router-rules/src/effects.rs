@@ -99,11 +99,11 @@ fn of_builtin(name: &str) -> Option<SessionEffect> {
 
 /// `set_config` in a statement: followed when the whole statement is a list of literal ones.
 fn of_set_config(tokens: Tokens<'_>, effects: &mut Vec<SessionEffect>) {
-    if tokens.is(0, "select") {
-        if let Some(followed) = settings::set_config_list(tokens) {
-            *effects = followed;
-            return;
-        }
+    if tokens.is(0, "select")
+        && let Some(followed) = settings::set_config_list(tokens)
+    {
+        *effects = followed;
+        return;
     }
     if !all_set_config_local(tokens) {
         push(effects, SessionEffect::Pin(PinReason::Unfollowable));
@@ -159,9 +159,8 @@ fn of_function(
         return;
     }
     seen.push(function.oid);
-    match (&function.body, function.language.as_str()) {
-        (Some(body), "sql" | "plpgsql") => of_text(body, analysis, seen, effects),
-        _ => {}
+    if let (Some(body), "sql" | "plpgsql") = (&function.body, function.language.as_str()) {
+        of_text(body, analysis, seen, effects)
     }
 }
 

@@ -182,9 +182,8 @@ impl<'a> Lexer<'a> {
             let found =
                 if escapes { memchr::memchr2(quote, b'\\', rest) } else { memchr::memchr(quote, rest) };
             at += found.ok_or(LexError::Unterminated)?;
-            if self.sql[at] == b'\\' && escapes {
-                at += 2;
-            } else if self.sql.get(at + 1) == Some(&quote) {
+            let escaped = self.sql[at] == b'\\' && escapes;
+            if escaped || self.sql.get(at + 1) == Some(&quote) {
                 at += 2;
             } else {
                 self.at = at + 1;

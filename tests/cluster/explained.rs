@@ -154,10 +154,15 @@ fn the_status_page_shows_the_nodes_and_no_secret() -> Outcome {
     let page = stage.weir.get("/")?;
     assert_eq!(page.status, 200);
     assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")));
+    // The page draws itself from figures that it fetches.
+    let figures = stage.weir.get("/status.json")?;
+    assert_eq!(figures.status, 200);
     for node in stage.cluster.addresses() {
-        assert!(page.body.contains(&node), "{node} is not on the page");
+        assert!(figures.body.contains(&node), "{node} is not in {}", figures.body);
     }
-    assert!(!page.body.contains("-secret"), "a password is on the page");
+    for text in [&page.body, &figures.body] {
+        assert!(!text.contains("-secret"), "a password is on the page");
+    }
     assert_eq!(stage.weir.get("/nothing-here")?.status, 404);
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! Tests that need a real cluster; one file per promise.
 
+mod auth;
 mod bounded;
 mod cancel;
 mod cluster_picture;
+mod consistency;
 mod copy;
 mod drivers;
 mod explained;
@@ -16,4 +18,5 @@ mod pooling;
 mod reload;
 mod startup;
 mod support;
+mod tls;
 mod transparent;

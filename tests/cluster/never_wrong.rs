@@ -167,6 +167,8 @@ fn ddl_that_passes_by_is_known_at_once_and_other_ddl_soon() -> Outcome {
         "CREATE OR REPLACE FUNCTION shifty() RETURNS int LANGUAGE sql AS \
          'INSERT INTO brand_new VALUES (1) RETURNING n'",
     )?;
+    // Before its replay a replica would rightly run the old one.
+    stage.cluster.wait_caught_up()?;
     for round in 1..=10 {
         client.run("SELECT shifty()")?;
         let count = stage.cluster.value(0, "app", "SELECT count(*) FROM brand_new")?;

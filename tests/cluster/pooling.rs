@@ -417,7 +417,7 @@ fn session_work(stage: &Stage, weir: &Weir, seed: u64) -> Outcome {
     const LOOK: &str = "SELECT name, setting FROM pg_catalog.pg_settings WHERE name IN ('work_mem', \
         'TimeZone', 'application_name', 'search_path', 'statement_timeout', \
         'default_transaction_read_only', 'transaction_read_only') \
-        UNION ALL SELECT 'myapp.n', current_setting('myapp.n', true) ORDER BY 1";
+        UNION ALL SELECT 'myapp.n', nullif(current_setting('myapp.n', true), '') ORDER BY 1";
     let (mut through, mut direct) = (RawClient::login(&weir.app())?, stage.direct()?);
     let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut done = Vec::new();

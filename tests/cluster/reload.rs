@@ -15,11 +15,10 @@ fn a_good_file_takes_effect_without_losing_a_connection() -> Outcome {
     let mut idle = RawClient::login(&weir.app())?;
     let mut busy = RawClient::login(&weir.app())?;
     busy.run("BEGIN; UPDATE counter SET n = n WHERE id = 60")?;
-    weir.edit(|config| {
+    weir.reconfigure(|config| {
         set(config, "pool.server_connections_max", Value::Integer(1));
         set(config, "pool.lease_wait", Value::from("300ms"));
     })?;
-    weir.reload("ok")?;
     assert_eq!(busy.value("UPDATE counter SET n = n WHERE id = 61 RETURNING id")?, "61");
     // The new limits are in force: one server, which is taken, and a short wait.
     assert_eq!(idle.refusal("UPDATE counter SET n = n WHERE id = 62")?.0, "53300");
@@ -32,6 +31,7 @@ fn a_good_file_takes_effect_without_losing_a_connection() -> Outcome {
 fn a_bad_file_is_refused_whole_and_the_old_one_stays() -> Outcome {
     let stage = stage();
     let weir = Weir::builder(&stage.cluster).start()?;
+    let good = weir.config_text();
     let mut client = RawClient::login(&weir.app())?;
     for (text, word) in [
         ("this is no TOML [", "pgweir.toml"),
@@ -41,15 +41,14 @@ fn a_bad_file_is_refused_whole_and_the_old_one_stays() -> Outcome {
             "server_connections_max",
         ),
     ] {
-        weir.overwrite_config(text)?;
-        weir.reload("refused")?;
+        weir.overwrite_config(text, "refused")?;
         assert!(weir.log().contains(word), "the log does not mention {word:?}");
         assert_eq!(client.value("SELECT count(*) FROM product")?, "100");
         assert_eq!(weir.app().value("SELECT 1")?, "1");
     }
     // Put right, it is taken again.
-    weir.edit(|_| ())?;
-    weir.reload("ok")
+    weir.overwrite_config(&good, "unchanged")?;
+    weir.reconfigure(|config| set(config, "pool.lease_wait", Value::from("9s")))
 }
 
 #[test]
@@ -87,11 +86,9 @@ fn a_node_can_be_added_and_removed_under_load() -> Outcome {
             .collect();
         let story = || -> Outcome {
             wait_until("the first replica reads", || serves(1))?;
-            weir.edit(|config| set(config, "cluster.nodes", list(&all)))?;
-            weir.reload("ok")?;
+            weir.reconfigure(|config| set(config, "cluster.nodes", list(&all)))?;
             wait_until("the added replica reads", || serves(2))?;
-            weir.edit(|config| set(config, "cluster.nodes", list(&[all[0].clone(), all[2].clone()])))?;
-            weir.reload("ok")?;
+            weir.reconfigure(|config| set(config, "cluster.nodes", list(&[all[0].clone(), all[2].clone()])))?;
             wait_until("the removed replica does not", || !serves(1))
         };
         let result = story();

@@ -1,12 +1,13 @@
 //! What the stories share: a stage with a cluster and a pgweir, and ways to look behind it.
 
-use pgweir_tests::cluster::wait_until;
+use pgweir_tests::cluster::wait_until_within;
 use pgweir_tests::raw::{Frame, RawClient};
 use pgweir_tests::sql::Login;
 use pgweir_tests::{Cluster, HarnessError, Weir};
 use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 pub type Outcome = Result<(), HarnessError>;
 
@@ -50,7 +51,7 @@ impl Stage {
     /// Waits until the statement runs on a replica: the catalog has been read, say.
     pub fn wait_for_replica(&self, sql: &str) -> Outcome {
         let mut client = RawClient::login(&self.weir.app())?;
-        wait_until(&format!("a replica runs {sql:?}"), || {
+        wait_until_within(Duration::from_secs(15), &format!("a replica runs {sql:?}"), || {
             self.nodes_for_client(&mut client, sql).is_ok_and(|nodes| self.is_replica(&nodes))
         })
     }
@@ -124,6 +125,7 @@ pub const SCHEMA: &str = "
         'INSERT INTO note (body) VALUES (b) RETURNING id';
     CREATE FUNCTION liar(b text) RETURNS int LANGUAGE plpgsql STABLE AS
         'DECLARE r int; BEGIN EXECUTE format($f$SELECT writer(%L)$f$, b) INTO r; RETURN r; END';
+    CREATE VIEW writing_for_twins AS SELECT writer('by twins through a view') AS id;
     CREATE VIEW writing AS SELECT writer('through a view') AS id;
     RESET ROLE;
 ";

@@ -208,6 +208,11 @@ impl Cluster {
         &self.site.binaries
     }
 
+    /// The user that the servers run as, if it is another than ours.
+    pub fn server_user(&self) -> Option<&'static str> {
+        self.site.identity.name()
+    }
+
     /// The cluster's directory: readable by the server's user, removed at the end.
     pub fn directory(&self) -> &Path {
         &self.site.directory
@@ -288,11 +293,21 @@ fn count_in_log(node: &Node, text: &str) -> usize {
 }
 
 /// Looks every 20 ms, for a minute at most.
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) -> Result<(), HarnessError> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) -> Result<(), HarnessError> {
+    wait_until_within(Duration::from_secs(60), what, condition)
+}
+
+/// Looks every 20 ms, for as long as this at most.
+pub fn wait_until_within(
+    at_most: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> bool,
+) -> Result<(), HarnessError> {
+    let deadline = Instant::now() + at_most;
     while !condition() {
         if Instant::now() > deadline {
-            return Err(HarnessError::failed(format!("waited a minute in vain until {what}")));
+            let text = format!("waited {at_most:?} in vain until {what}");
+            return Err(HarnessError::failed(text));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -11,7 +11,7 @@ use std::process::Command;
 
 /// Whom server processes run as; `None` inside means: as we are.
 #[derive(Clone, Copy, Debug)]
-pub struct Identity(Option<(u32, u32)>);
+pub struct Identity(Option<(u32, u32, &'static str)>);
 
 impl Identity {
     /// Looks at who we are and, for root, into `/etc/passwd`.
@@ -21,13 +21,21 @@ impl Identity {
             return Ok(Identity(None));
         }
         let passwd = std::fs::read_to_string("/etc/passwd").doing(|| "reading /etc/passwd".into())?;
-        let ids = ["postgres", "nobody"].iter().find_map(|name| ids_of(&passwd, name));
-        Ok(Identity(Some(ids.unwrap_or((65534, 65534)))))
+        let found = ["postgres", "nobody"].into_iter().find_map(|name| {
+            let (uid, gid) = ids_of(&passwd, name)?;
+            Some((uid, gid, name))
+        });
+        Ok(Identity(Some(found.unwrap_or((65534, 65534, "nobody")))))
+    }
+
+    /// The user's name, if it is another than ours.
+    pub fn name(&self) -> Option<&'static str> {
+        self.0.map(|(_, _, name)| name)
     }
 
     /// Makes the command run as this user, from a directory that every user may enter.
     pub fn apply(&self, command: &mut Command) {
-        if let Some((uid, gid)) = self.0 {
+        if let Some((uid, gid, _)) = self.0 {
             command.uid(uid).gid(gid);
         }
         command.current_dir("/");
@@ -36,7 +44,7 @@ impl Identity {
     /// Gives a file or directory to this user.
     pub fn own(&self, path: &Path) -> Result<(), HarnessError> {
         match self.0 {
-            Some((uid, gid)) => {
+            Some((uid, gid, _)) => {
                 chown(path, Some(uid), Some(gid)).doing(|| format!("giving {} to user {uid}", path.display()))
             }
             None => Ok(()),

@@ -7,6 +7,8 @@
 //! (see [`reaper`]).
 
 pub mod binaries;
+#[path = "../checker/mod.rs"]
+pub mod checker;
 pub mod cluster;
 pub mod door;
 pub mod error;

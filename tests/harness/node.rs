@@ -127,7 +127,12 @@ impl Node {
         backup.arg("-D").arg(&self.data).args(["-R", "--checkpoint=fast", "--no-sync"]);
         backup.args(["-X", "stream", "-S", &self.name]);
         backup.args(["-d", &self.connection_to(primary)]);
-        process::run(backup).map(drop)
+        process::run(backup)?;
+        let port = self.port();
+        match port {
+            0 => Ok(()),
+            _ => self.append_settings(&[("port".into(), port.to_string())]),
+        }
     }
 
     /// What this node's `primary_conninfo` says when it follows `primary`.
@@ -152,6 +157,11 @@ impl Node {
     /// The application name in `pg_stat_replication`, `node1` and so on.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// The TCP port.
@@ -192,9 +202,16 @@ impl Node {
     }
 
     fn start_at(&self, site: &Site, running: &mut Running, port: u16) -> Result<(), HarnessError> {
+        if running.port != port {
+            // In the file rather than as arguments: whoever runs pg_ctl finds them as well.
+            let sockets = site.directory.to_string_lossy().into_owned();
+            self.append_settings(&[
+                ("port".into(), port.to_string()),
+                ("unix_socket_directories".into(), sockets),
+            ])?;
+        }
         let mut postgres = site.command("postgres");
-        postgres.arg("-D").arg(&self.data).args(["-p", &port.to_string()]);
-        postgres.arg("-k").arg(&site.directory);
+        postgres.arg("-D").arg(&self.data);
         let mut process = Process::spawn(postgres, &self.log, "QUIT")?;
         let login = Login::local(port, SUPERUSER, SUPERUSER_PASSWORD, "postgres");
         let deadline = Instant::now() + START_TIME_MAX;

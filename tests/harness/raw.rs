@@ -24,12 +24,18 @@ pub const PROTOCOL_3_2: i32 = (3 << 16) | 2;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One frame from the server.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Frame {
     /// The message type.
     pub tag: u8,
     /// What follows the length.
     pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}[{}]", char::from(self.tag), self.body.escape_ascii())
+    }
 }
 
 impl Frame {

@@ -212,28 +212,41 @@ impl Weir {
         self.process().wait(at_most)
     }
 
-    /// Changes the configuration file; nothing is told to the process yet.
-    pub fn edit(&self, change: impl FnOnce(&mut Table)) -> Result<(), HarnessError> {
+    /// Changes the configuration file, sends SIGHUP, and waits until the change is in force.
+    pub fn reconfigure(&self, change: impl FnOnce(&mut Table)) -> Result<(), HarnessError> {
         let mut config = self.config.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         change(&mut config);
-        write_config(&self.config_file(), &config)
+        // pgweir may see the file itself before the signal comes: either way it is applied once.
+        self.reload("applied", || write_config(&self.config_file(), &config))
     }
 
-    /// Writes this text as the configuration file, right or wrong.
-    pub fn overwrite_config(&self, text: &str) -> Result<(), HarnessError> {
-        std::fs::write(self.config_file(), text).doing(|| "writing the configuration".into())
+    /// Writes this text as the configuration file, right or wrong, sends SIGHUP, and waits for
+    /// one more reload with this result in `/metrics`.
+    pub fn overwrite_config(&self, text: &str, result: &str) -> Result<(), HarnessError> {
+        self.reload(result, || {
+            std::fs::write(self.config_file(), text).doing(|| "writing the configuration".into())
+        })
     }
 
-    /// SIGHUP, and waits until `/metrics` counts one more reload with this result.
-    pub fn reload(&self, result: &str) -> Result<(), HarnessError> {
-        let count = |weir: &Weir| {
+    /// The text of the configuration file.
+    pub fn config_text(&self) -> String {
+        std::fs::read_to_string(self.config_file()).unwrap_or_default()
+    }
+
+    fn reload(
+        &self,
+        result: &str,
+        change: impl FnOnce() -> Result<(), HarnessError>,
+    ) -> Result<(), HarnessError> {
+        let count = || {
             let labels = [("result", result)];
-            weir.metrics().map(|metrics| metrics.sum("pgweir_config_reloads_total", &labels))
+            self.metrics().map(|metrics| metrics.sum("pgweir_config_reloads_total", &labels))
         };
-        let before = count(self)?;
+        let before = count()?;
+        change()?;
         self.signal("HUP");
-        crate::cluster::wait_until(&format!("a reload has ended with {result}"), || {
-            count(self).is_ok_and(|now| now > before)
+        crate::cluster::wait_until(&format!("a reload has ended with {result:?}"), || {
+            count().is_ok_and(|now| now > before)
         })
     }
 

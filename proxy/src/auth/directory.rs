@@ -4,23 +4,25 @@
 //! listed without a password is looked up in the cluster. Without any (or with an `auth_query` besides),
 //! everybody whom the cluster knows may log in, by the verifier that the cluster keeps.
 //!
-//! An account that was looked up is good for [`VERIFIER_FRESH`]: a changed password counts that soon, and
-//! a storm of log-ins costs one look-up per user in that time. While the cluster does not answer, it is
-//! good for [`VERIFIER_STALE_MAX`]. Users that do not exist have an account too, which no password fits,
+//! An account that was looked up is good for a short while, [`VERIFIER_FRESH_LOOKUPS`] times as long as the
+//! look-up took and [`VERIFIER_FRESH_MAX`] at most: so soon does a changed password count, and so little does a
+//! storm of log-ins cost the cluster. While the cluster does not answer, it is good for [`VERIFIER_STALE_MAX`]. Users that do not exist have an account too, which no password fits,
 //! so that nobody can tell by looking at the exchange.
 
-use super::lookup::{Found, Lookup, LookupError};
+use super::lookup::{Found, Lookup, LookupError, truncated};
 use super::scram::{self, DEFAULT_ITERATIONS, Keys, SALT_BYTES, Verifier};
 use super::{Credentials, Shown, md5};
 use crate::cluster::Cluster;
 use crate::config::{Config, Secret};
-use crate::limits::{ACCOUNTS_MAX, DERIVATIONS_MAX, VERIFIER_FRESH, VERIFIER_STALE_MAX};
+use crate::limits::{
+    ACCOUNTS_MAX, DERIVATIONS_MAX, VERIFIER_FRESH_LOOKUPS, VERIFIER_FRESH_MAX, VERIFIER_STALE_MAX,
+};
 use crate::wire::{Refusal, sqlstate};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Who may log in.
 pub struct Directory {
@@ -84,6 +86,11 @@ impl Account {
         }
     }
 
+    /// Is this the password that was configured?
+    fn has_password(&self, password: &Secret) -> bool {
+        matches!(&**self.credentials.0.load(), Shown::Password(known) if known.password == *password)
+    }
+
     /// The same secret as before?
     fn is_like(&self, other: &Account) -> bool {
         (&self.verifier, &self.md5, self.valid_until, self.absent)
@@ -97,10 +104,22 @@ struct Slot {
     read: tokio::sync::Mutex<Read>,
 }
 
+impl Slot {
+    /// Ask again next time.
+    fn expire(&self) {
+        // Somebody who holds the lock is reading it right now.
+        if let Ok(mut read) = self.read.try_lock() {
+            read.fresh = Duration::ZERO;
+        }
+    }
+}
+
 /// What the last look-up gave.
 #[derive(Default)]
 struct Read {
     account: Option<(Arc<Account>, Instant)>,
+    /// How long that counts without asking again.
+    fresh: Duration,
     failure: Option<(Refusal, Instant)>,
 }
 
@@ -122,18 +141,14 @@ impl Directory {
         let previous = self.configured.load_full();
         self.configured.store(Arc::new(Configured::new(config, &previous.accounts)));
         self.lookup.store(Arc::new(Lookup::new(config)));
-        self.found.clear();
+        self.found.iter().for_each(|(_, slot)| slot.expire());
     }
 
     /// What is known of this user may be out of date (a password was refused): read it again when it is
     /// asked for next.
     pub fn forget(&self, user: &str) {
-        // Somebody who holds the lock is reading it right now.
-        if let Some(slot) = self.found.get(user)
-            && let Ok(mut read) = slot.read.try_lock()
-            && let Some((_, at)) = &mut read.account
-        {
-            *at = at.checked_sub(VERIFIER_FRESH).unwrap_or(*at);
+        if let Some(slot) = self.found.get(truncated(user)) {
+            slot.expire();
         }
     }
 
@@ -154,6 +169,8 @@ impl Directory {
         if !configured.is_open && !configured.looked_up.iter().any(|name| name == user) {
             return Ok(Arc::new(self.absent(user, "not a configured user", true)));
         }
+        // Postgres cuts long names, and so nobody can fill the memory with them.
+        let user = truncated(user);
         let slot = self.found.get_or_insert_with(user, || Ok::<_, std::convert::Infallible>(Arc::default()));
         let Ok(slot) = slot;
         self.read(&slot, user, cluster, config).await
@@ -168,7 +185,7 @@ impl Directory {
     ) -> Result<Arc<Account>, Refusal> {
         let mut read = slot.read.lock().await;
         if let Some((account, at)) = &read.account
-            && at.elapsed() < VERIFIER_FRESH
+            && at.elapsed() < read.fresh
         {
             return Ok(account.clone());
         }
@@ -176,7 +193,7 @@ impl Directory {
         let stale = read.account.as_ref().filter(|(_, at)| at.elapsed() < VERIFIER_STALE_MAX);
         let stale = stale.map(|(account, _)| account.clone());
         if let Some((refusal, at)) = &read.failure
-            && at.elapsed() < VERIFIER_FRESH
+            && at.elapsed() < VERIFIER_FRESH_MAX
         {
             return stale.ok_or_else(|| refusal.clone());
         }
@@ -188,7 +205,8 @@ impl Directory {
                     Some(known) if known.is_like(&fresh) => known,
                     previous => Arc::new(fresh.succeeding(previous.as_ref())),
                 };
-                *read = Read { account: Some((account.clone(), started)), failure: None };
+                let fresh = (started.elapsed() * VERIFIER_FRESH_LOOKUPS).min(VERIFIER_FRESH_MAX);
+                *read = Read { account: Some((account.clone(), started)), fresh, failure: None };
                 Ok(account)
             }
             Err(error) => {
@@ -245,8 +263,12 @@ impl Configured {
         let mut accounts = HashMap::new();
         let mut looked_up = vec![];
         let mut add = |name: &String, password| {
-            let account = configured(name, password).succeeding(previous.get(name));
-            accounts.insert(name.clone(), Arc::new(account));
+            let account = match previous.get(name) {
+                // Deriving keys takes milliseconds.
+                Some(known) if known.has_password(password) => known.clone(),
+                known => Arc::new(configured(name, password).succeeding(known)),
+            };
+            accounts.insert(name.clone(), account);
         };
         if let Some(password) = &config.cluster.password {
             add(&config.cluster.user, password);

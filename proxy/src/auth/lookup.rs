@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Row, error::SqlState};
 
-/// Postgres cuts names to this (`NAMEDATALEN` - 1), and so do we before we look for one.
+/// Postgres cuts names to this (`NAMEDATALEN` - 1).
 const NAME_BYTES_MAX: usize = 63;
 
 const BY_FUNCTION: &str = "SELECT rolname, rolpassword, rolvaliduntil FROM pgweir.user_lookup($1)";
@@ -87,7 +87,6 @@ impl Lookup {
         cluster: &Cluster,
         config: &Config,
     ) -> Result<Option<Found>, LookupError> {
-        let user = truncated(user);
         let mut last = LookupError::Unreachable("none is configured".into());
         for address in candidates(cluster, config) {
             let source = self.source(&address, config)?;
@@ -213,7 +212,7 @@ fn own_connection(address: &str, cluster: &config::Cluster) -> Option<tokio_post
 }
 
 /// A name as Postgres would know it.
-fn truncated(user: &str) -> &str {
+pub(super) fn truncated(user: &str) -> &str {
     let end = (0..=NAME_BYTES_MAX.min(user.len())).rev().find(|&end| user.is_char_boundary(end));
     &user[..end.unwrap_or(0)]
 }

@@ -166,8 +166,10 @@ fn lacking(user: &str, wanted: &str, known: &Shown) -> LoginError {
         sqlstate::INVALID_AUTHORIZATION,
         format!("the server asks for {wanted} of user \"{user}\", of whom pgweir knows {known}"),
     )
-    .with_hint(
-        "Let the user log in to pgweir with SCRAM, or give its password in a [[user]] section of pgweir.toml.",
-    )
+    .with_hint(if wanted == "SCRAM" {
+        "Let the user log in to pgweir with SCRAM, or give its password in a [[user]] section of pgweir.toml."
+    } else {
+        "Give the user's password in a [[user]] section of pgweir.toml."
+    })
     .into()
 }

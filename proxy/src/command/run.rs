@@ -1,19 +1,27 @@
 //! `pgweir run`: serve.
 
+mod open_files;
+mod reloader;
+mod supervisor;
+
 use crate::Weir;
 use crate::auth::Directory;
 use crate::cluster::Cluster;
-use crate::config::{Config, Mistake};
-use crate::limits::{CANCELS_MAX, SWEEP_EVERY};
-use crate::listener::{self, EventLoops};
+use crate::config::Config;
+use crate::doors::Doors;
+use crate::limits::{CANCELS_MAX, CONSOLES_MAX, SWEEP_EVERY};
+use crate::listener::EventLoops;
 use crate::net::tls::{Acceptor, Connector};
 use crate::observe::Metrics;
-use crate::observe::http::Site;
+use crate::observe::logging::Logging;
+use crate::order::{Leave, Order};
 use crate::pool::Pools;
 use crate::session::registry::{Doing, Registry};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use clap::Args;
+use reloader::Reloader;
 use router_rules::Classifier;
+use sd_notify::NotifyState;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,6 +29,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 /// Arguments of `pgweir run`.
 #[derive(Debug, Args)]
@@ -42,7 +52,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let logging = match crate::observe::logging::Logging::start(&config.log) {
+    let logging = match Logging::start(&config.log) {
         Ok(logging) => logging,
         Err(error) => {
             eprintln!("pgweir: {error}");
@@ -62,41 +72,26 @@ pub fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-async fn serve(config: Config, path: &Path, logging: &crate::observe::logging::Logging) -> io::Result<()> {
-    let weir = Arc::new(build(config)?);
+async fn serve(config: Config, path: &Path, logging: &Logging) -> io::Result<()> {
+    open_files::raise(&config);
+    let (orders, ordered) = unbounded_channel();
+    let weir = Arc::new(build(config, orders)?);
     let config = weir.config.load_full();
     let loops = Arc::new(EventLoops::start(&weir, config.runtime.threads)?);
-    for address in &config.listen.addresses {
-        let listener = listener::bind_tcp(*address).map_err(|e| naming(&address.to_string(), &e))?;
-        tracing::info!(address = %listener.local_addr()?, "listening");
-        tokio::spawn(listener::accept_tcp(listener, loops.clone()));
-    }
-    let mut sockets = UnixSockets::default();
-    let port = config.listen.addresses.first().map_or(5432, std::net::SocketAddr::port);
-    for directory in &config.listen.unix_directories {
-        let path = directory.join(format!(".s.PGSQL.{port}"));
-        let listener = listener::bind_unix(&path).map_err(|e| naming(&path.display().to_string(), &e))?;
-        tracing::info!(path = %path.display(), "listening");
-        sockets.0.push(path);
-        tokio::spawn(listener::accept_unix(listener, loops.clone()));
-    }
-    if let Some(address) = config.http.address {
-        let listener =
-            tokio::net::TcpListener::bind(address).await.map_err(|e| naming(&address.to_string(), &e))?;
-        tracing::info!(address = %listener.local_addr()?, "HTTP");
-        let (seen, told) = (weir.clone(), weir.clone());
-        let site = Site {
-            picture: Box::new(move || seen.picture()),
-            metrics: weir.metrics.clone(),
-            token: Box::new(move || told.config.load().http.token.clone()),
-        };
-        tokio::spawn(crate::observe::http::serve(Arc::new(site), listener, None));
-    }
+    let mut doors = Doors::new(weir.clone(), loops);
+    let bound = doors.bind(&config).map_err(|mistakes| io::Error::other(mistakes.join("; ")))?;
+    doors.open(bound, &config);
     tokio::spawn(sweep(weir.clone()));
-    until_told_to_leave(&weir, path, logging).await
+    tokio::spawn(watch_file(weir.clone(), path.to_owned()));
+    supervisor::ready(&weir);
+    let mut reloader = Reloader { weir: weir.clone(), doors, path: path.to_owned(), logging };
+    let (how, mut signals) = until_told_to_leave(&mut reloader, ordered).await?;
+    supervisor::tell(&[NotifyState::Stopping]);
+    leave(&weir, &mut reloader.doors, how, &mut signals).await;
+    Ok(())
 }
 
-fn build(config: Config) -> io::Result<Weir> {
+fn build(config: Config, orders: UnboundedSender<Order>) -> io::Result<Weir> {
     let metrics = Arc::new(Metrics::new().map_err(io::Error::other)?);
     let acceptor = match &config.listen.tls {
         Some(files) => Some(Arc::new(Acceptor::new(files).map_err(io::Error::other)?)),
@@ -109,6 +104,9 @@ fn build(config: Config) -> io::Result<Weir> {
         directory: Directory::new(&config),
         pools: Pools::default(),
         registry: Registry::default(),
+        gate: Default::default(),
+        consoles: tokio::sync::Semaphore::new(CONSOLES_MAX),
+        orders,
         welcomes: Default::default(),
         acceptor: ArcSwapOption::new(acceptor),
         connector: Connector::new(&config.cluster.tls).map_err(io::Error::other)?,
@@ -119,34 +117,20 @@ fn build(config: Config) -> io::Result<Weir> {
     })
 }
 
-fn naming(what: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
-}
-
-/// Unix sockets are files: they go when we go.
-#[derive(Default)]
-struct UnixSockets(Vec<PathBuf>);
-
-impl Drop for UnixSockets {
-    fn drop(&mut self) {
-        for path in &self.0 {
-            if let Err(error) = std::fs::remove_file(path) {
-                tracing::debug!(path = %path.display(), %error, "a socket could not be removed");
-            }
-        }
-    }
-}
-
 /// Closes idle and old servers, keeps the configured few open.
 async fn sweep(weir: Arc<Weir>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
         let config = weir.config.load_full();
         weir.pools.sweep(&config);
+        weir.metrics.tick(Instant::now());
+        supervisor::watchdog();
         weir.connector.refresh();
         if let Some(acceptor) = &*weir.acceptor.load() {
             acceptor.refresh();
         }
+        weir.metrics.tick(Instant::now());
+        supervisor::watchdog();
         if config.pool.server_connections_min > 0 {
             for pool in weir.pools.all() {
                 let warmed = pool.warm(config.pool.server_connections_min, &weir.connector, &config).await;
@@ -158,89 +142,89 @@ async fn sweep(weir: Arc<Weir>) {
     }
 }
 
+/// A change of the file is a reload, where that is wanted.
+async fn watch_file(weir: Arc<Weir>, path: PathBuf) {
+    let watched = crate::config::reload::watch(path, move || {
+        if !weir.config.load().runtime.watch_config {
+            return true;
+        }
+        tracing::info!("the configuration file has changed");
+        // The log says what came of it.
+        weir.orders.send(Order::Reload(oneshot::channel().0)).is_ok()
+    });
+    watched.await;
+}
+
+/// The signals that say: leave.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 async fn until_told_to_leave(
-    weir: &Arc<Weir>,
-    path: &Path,
-    logging: &crate::observe::logging::Logging,
-) -> io::Result<()> {
-    let (mut hangup, mut terminate, mut interrupt) =
-        (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    reloader: &mut Reloader<'_>,
+    mut ordered: UnboundedReceiver<Order>,
+) -> io::Result<(Leave, Signals)> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut signals =
+        Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
     loop {
         tokio::select! {
-            _ = hangup.recv() => {
-                if let Err(mistakes) = reload(weir, path, logging) {
-                    mistakes.iter().for_each(|m| tracing::error!(mistake = %m, "reload refused"));
+            _ = hangup.recv() => drop(reloader.reload()),
+            () = signals.any() => return Ok((Leave::AfterTransactions, signals)),
+            order = ordered.recv() => match order {
+                Some(Order::Reload(answer)) => {
+                    // Who asked may be gone.
+                    let _ = answer.send(reloader.reload());
                 }
-            }
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+                Some(Order::Leave(how)) => return Ok((how, signals)),
+                None => return Ok((Leave::AfterTransactions, signals)),
+            },
         }
     }
-    leave(weir, &mut terminate, &mut interrupt).await;
-    Ok(())
 }
 
-/// Reads the configuration again. With mistakes the old one stays.
-///
-/// # Errors
-/// Every mistake.
-pub fn reload(
-    weir: &Arc<Weir>,
-    path: &Path,
-    logging: &crate::observe::logging::Logging,
-) -> Result<(), Vec<Mistake>> {
-    let (config, warnings) = match Config::load(path) {
-        Ok(loaded) => loaded,
-        Err(mistakes) => {
-            weir.metrics.reloaded("refused");
-            return Err(mistakes);
-        }
-    };
-    warnings.iter().for_each(|w| tracing::warn!(warning = %w, "configuration"));
-    logging.apply(&config.log);
-    weir.cluster.apply(&config);
-    weir.directory.apply(&config);
-    weir.pools.apply(&config);
-    weir.welcomes.clear();
-    apply_tls(weir, &config);
-    weir.config.store(Arc::new(config));
-    weir.metrics.reloaded("applied");
-    tracing::info!("configuration reloaded");
-    Ok(())
-}
-
-/// Certificates and TLS settings; what cannot be read leaves the old ones.
-fn apply_tls(weir: &Weir, config: &Config) {
-    if let Err(error) = weir.connector.apply(&config.cluster.tls) {
-        tracing::error!(%error, "cluster.tls could not be applied: the old settings stay");
-    }
-    match config.listen.tls.as_ref().map(Acceptor::new) {
-        None => weir.acceptor.store(None),
-        Some(Ok(acceptor)) => weir.acceptor.store(Some(Arc::new(acceptor))),
-        Some(Err(error)) => {
-            tracing::error!(%error, "listen.tls could not be applied: the old certificate stays");
-        }
-    }
-}
+/// Clients that stay for one statement only (connect, ask, leave) are given so long to leave by themselves.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// No new clients; those that are there leave between transactions; the rest when time is up.
-async fn leave(weir: &Weir, terminate: &mut Signal, interrupt: &mut Signal) {
+async fn leave(weir: &Weir, doors: &mut Doors, how: Leave, signals: &mut Signals) {
     weir.draining.store(true, Ordering::Relaxed);
     let limit = weir.config.load().limits.drain;
-    tracing::info!(limit = ?limit, clients = weir.registry.len(), "leaving");
-    let until = Instant::now() + limit;
-    while !weir.registry.is_empty() && Instant::now() < until {
-        for card in weir.registry.all() {
-            card.killed.store(true, Ordering::Relaxed);
-            if card.doing() == Doing::Idle {
-                card.kill.notify_waiters();
-            }
+    tracing::info!(?limit, clients = weir.registry.len(), ?how, "leaving");
+    doors.close().await;
+    let began = Instant::now();
+    let over = |began: Instant| match how {
+        Leave::AtOnce => true,
+        Leave::AfterTransactions => began.elapsed() >= limit,
+        Leave::AfterClients => false,
+    };
+    while weir.registry.len() + weir.registry.logging_in.load(Ordering::Relaxed) > 0 && !over(began) {
+        if how == Leave::AfterTransactions && began.elapsed() >= GRACE {
+            end_idle_clients(weir);
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = signals.any() => break,
         }
     }
     tracing::info!(clients = weir.registry.len(), "left");
+}
+
+fn end_idle_clients(weir: &Weir) {
+    for card in weir.registry.all() {
+        card.killed.store(true, Ordering::Relaxed);
+        if card.doing() == Doing::Idle {
+            card.kill.notify_waiters();
+        }
+    }
 }

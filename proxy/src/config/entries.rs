@@ -1,7 +1,7 @@
 //! A configuration as a list of keys and values: for SHOW CONFIG, and to say what a reload changed.
 
-use super::keys::{KEYS, Key, Live};
 use super::Config;
+use super::keys::{KEYS, Key, Live};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use toml::de::{DeTable, DeValue};
 
@@ -32,7 +32,8 @@ pub(super) fn of(table: &DeTable<'_>, config: &Config) -> Vec<Entry> {
     let mut entries: Vec<Entry> =
         KEYS.iter().filter(|key| !key.path.contains("[]")).map(|key| plain(key, table, config)).collect();
     for section in ["user", "rule"] {
-        let tables = table.get(section).and_then(|t| t.get_ref().as_array()).into_iter().flat_map(|a| a.iter());
+        let tables =
+            table.get(section).and_then(|t| t.get_ref().as_array()).into_iter().flat_map(|a| a.iter());
         for (i, one) in tables.enumerate() {
             let name = one.get_ref().get("name").and_then(|n| n.get_ref().as_str());
             let name = name.map_or_else(|| format!("{section} {}", i + 1), str::to_owned);
@@ -40,7 +41,13 @@ pub(super) fn of(table: &DeTable<'_>, config: &Config) -> Vec<Entry> {
             let place = if section == "rule" { i } else { 0 };
             let secret = config.users.iter().find(|u| section == "user" && u.name == name);
             let secret = secret.and_then(|u| u.password.as_ref()).map(|p| p.0.clone());
-            entries.push(entry(format!("{section} \"{name}\""), Some(one.get_ref()), None, Live::Reload, &(place, secret)));
+            entries.push(entry(
+                format!("{section} \"{name}\""),
+                Some(one.get_ref()),
+                None,
+                Live::Reload,
+                &(place, secret),
+            ));
         }
     }
     let rules = get(table, "auth.rule");

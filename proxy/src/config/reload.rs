@@ -66,7 +66,7 @@ const QUIET: Duration = Duration::from_millis(200);
 pub async fn watch(path: PathBuf, mut changed: impl FnMut() -> bool + Send) {
     let (news, mut happened) = unbounded_channel();
     let mut last = fingerprint(&path);
-    let mut watching = start(&path, &news);
+    let mut _watching = start(&path, &news);
     loop {
         match happened.recv().await {
             Some(()) => {}
@@ -77,13 +77,12 @@ pub async fn watch(path: PathBuf, mut changed: impl FnMut() -> bool + Send) {
         if now != last {
             last = now;
             // Links may lead through other directories now.
-            watching = start(&path, &news);
+            _watching = start(&path, &news);
             if !changed() {
                 break;
             }
         }
     }
-    drop(watching);
 }
 
 fn start(path: &Path, news: &UnboundedSender<()>) -> Option<RecommendedWatcher> {
@@ -175,7 +174,10 @@ mod tests {
     fn a_changed_secret_is_noticed_and_not_shown() {
         let user = |password: &str| format!("[[user]]\nname = \"u\"\npassword = \"{password}\"");
         let said = changed(&user("one"), &user("two"));
-        assert_eq!(said, ["user \"u\": { name = \"u\", password = \"…\" } → { name = \"u\", password = \"…\" }"]);
+        assert_eq!(
+            said,
+            ["user \"u\": { name = \"u\", password = \"…\" } → { name = \"u\", password = \"…\" }"]
+        );
         assert_eq!(
             changed("cluster.password = \"one\"", "cluster.password = \"two\""),
             ["cluster.password: \"…\" → \"…\""]

@@ -113,7 +113,10 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("DRAIN node", "Sends no more reads to a node; what runs there may end."),
     ("UNDRAIN node", "Sends reads to it again."),
     ("WARM [database]", "Opens server connections before they are needed."),
-    ("SHUTDOWN [WAIT_FOR_SERVERS | WAIT_FOR_CLIENTS | IMMEDIATE]", "Leaves: after transactions, after clients, now."),
+    (
+        "SHUTDOWN [WAIT_FOR_SERVERS | WAIT_FOR_CLIENTS | IMMEDIATE]",
+        "Leaves: after transactions, after clients, now.",
+    ),
 ];
 
 /// Reads a text: its commands in order.
@@ -258,7 +261,11 @@ mod tests {
         assert_eq!(one("SHUTDOWN wait_for_clients"), Command::Shutdown(Leave::AfterClients));
         assert_eq!(
             one("route 'select ''x''' on shop as app"),
-            Command::Route { sql: "select 'x'".into(), database: Some("shop".into()), user: Some("app".into()) }
+            Command::Route {
+                sql: "select 'x'".into(),
+                database: Some("shop".into()),
+                user: Some("app".into())
+            }
         );
         assert_eq!(one("SET application_name = 'x'"), Command::Nothing("SET"));
     }
@@ -288,7 +295,18 @@ mod tests {
         for text in ["SHOW CLIENTS", "ROUTE 'x'", "BEGIN"] {
             assert_eq!(one(text).needs(), Role::Stats, "{text}");
         }
-        for text in ["PAUSE", "RESUME", "RELOAD", "RECONNECT", "KILL d", "KILL_CLIENT 1", "DRAIN a", "UNDRAIN a", "WARM", "SHUTDOWN"] {
+        for text in [
+            "PAUSE",
+            "RESUME",
+            "RELOAD",
+            "RECONNECT",
+            "KILL d",
+            "KILL_CLIENT 1",
+            "DRAIN a",
+            "UNDRAIN a",
+            "WARM",
+            "SHUTDOWN",
+        ] {
             assert_eq!(one(text).needs(), Role::Admin, "{text}");
         }
     }

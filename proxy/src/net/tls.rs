@@ -67,6 +67,7 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         .map_err(|error| TlsError::File { path: path.to_owned(), cause: error.to_string() })
 }
 
+/// CA certificates; those that rustls cannot use are left out, unless there is no other.
 fn roots(path: &Path) -> Result<rustls::RootCertStore, TlsError> {
     let mut roots = rustls::RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(certificates(path)?);
@@ -74,4 +75,9 @@ fn roots(path: &Path) -> Result<rustls::RootCertStore, TlsError> {
         return Err(TlsError::File { path: path.to_owned(), cause: "no usable CA certificate in it".into() });
     }
     Ok(roots)
+}
+
+fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    roots(path)?;
+    certificates(path)
 }

@@ -7,7 +7,7 @@
 use super::metrics::Metrics;
 use super::picture::Picture;
 use super::status;
-use crate::config::Secret;
+use crate::config::{HttpTls, Secret};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -17,6 +17,8 @@ use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use prometheus::TextEncoder;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -40,6 +42,23 @@ pub struct Site {
     pub metrics: Arc<Metrics>,
     /// The token in force, if one is asked for.
     pub token: Box<dyn Fn() -> Option<Secret> + Send + Sync>,
+}
+
+/// TLS from these files.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn tls(files: &HttpTls) -> Result<TlsAcceptor, String> {
+    let says = |e: &dyn std::fmt::Display| format!("{}: {e}", files.certificate.display());
+    let chain = CertificateDer::pem_file_iter(&files.certificate).and_then(Iterator::collect);
+    let chain: Vec<CertificateDer<'static>> = chain.map_err(|e| says(&e))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| says(&e))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(|e| says(&e))?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// Serves until the future is dropped.

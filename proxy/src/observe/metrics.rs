@@ -15,7 +15,7 @@ use router_rules::{Reason, Target};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Databases with a label of their own: names come from clients, though only existing ones get this far.
 pub const DATABASES_MAX: usize = 100;
@@ -131,6 +131,55 @@ pub struct Totals {
     pub wait_micros: u64,
 }
 
+/// What happened per second over the last stats period; the times are per statement or transaction.
+#[derive(Debug, Clone, Default)]
+pub struct Averages {
+    /// Its name, or `other`.
+    pub database: String,
+    /// Transactions per second.
+    pub transactions: u64,
+    /// Statements per second.
+    pub statements: u64,
+    /// Bytes from clients per second.
+    pub received_bytes: u64,
+    /// Bytes to clients per second.
+    pub sent_bytes: u64,
+    /// Microseconds per transaction.
+    pub transaction_micros: u64,
+    /// Microseconds per statement.
+    pub statement_micros: u64,
+    /// Microseconds of waiting for servers per second.
+    pub wait_micros: u64,
+}
+
+impl Averages {
+    fn between(before: &Totals, after: &Totals, time: Duration) -> Self {
+        let each = |of: fn(&Totals) -> u64| of(after).saturating_sub(of(before));
+        let rate = |of: fn(&Totals) -> u64| (each(of) as f64 / time.as_secs_f64().max(0.001)).round() as u64;
+        Self {
+            database: after.database.clone(),
+            transactions: rate(|t| t.transactions),
+            statements: rate(|t| t.statements),
+            received_bytes: rate(|t| t.received_bytes),
+            sent_bytes: rate(|t| t.sent_bytes),
+            transaction_micros: each(|t| t.transaction_micros) / each(|t| t.transactions).max(1),
+            statement_micros: each(|t| t.statement_micros) / each(|t| t.statements).max(1),
+            wait_micros: rate(|t| t.wait_micros),
+        }
+    }
+}
+
+/// How long a stats period is: PgBouncer's default.
+const STATS_PERIOD: Duration = Duration::from_secs(60);
+
+/// The totals at the end of the last two periods.
+#[derive(Debug)]
+struct Period {
+    ended: Instant,
+    totals: Vec<Totals>,
+    averages: Vec<Averages>,
+}
+
 /// What is counted when somebody scrapes: label values and numbers.
 #[derive(Debug, Clone, Default)]
 pub struct Gauges {
@@ -167,6 +216,7 @@ pub struct Metrics {
     server_connections: IntGaugeVec,
     pinned_sessions: IntGaugeVec,
     scrape: Mutex<()>,
+    period: Mutex<Period>,
     /// When this pgweir started.
     pub started: SystemTime,
 }
@@ -241,6 +291,7 @@ impl Metrics {
                 &["reason"],
             )?,
             scrape: Mutex::new(()),
+            period: Mutex::new(Period { ended: Instant::now(), totals: vec![], averages: vec![] }),
             started: SystemTime::now(),
             registry: made.0.clone(),
         };
@@ -296,6 +347,25 @@ impl Metrics {
         totals
     }
 
+    /// Ends a stats period when it is time; called every now and then.
+    pub fn tick(&self, now: Instant) {
+        let mut period = self.period.lock();
+        if now.duration_since(period.ended) >= STATS_PERIOD {
+            let totals = self.totals();
+            period.averages = averages(&period.totals, &totals, now.duration_since(period.ended));
+            (period.ended, period.totals) = (now, totals);
+        }
+    }
+
+    /// Averages over the last whole period; in the first one over the time so far.
+    pub fn averages(&self, now: Instant) -> Vec<Averages> {
+        let period = self.period.lock();
+        if period.totals.is_empty() {
+            return averages(&[], &self.totals(), now.duration_since(period.ended));
+        }
+        period.averages.clone()
+    }
+
     /// Everything, with these states.
     pub fn gather(&self, now: &Gauges) -> Vec<MetricFamily> {
         // Two scrapes at once must not see each other's half-set gauges.
@@ -314,6 +384,12 @@ impl Metrics {
         }
         self.registry.gather()
     }
+}
+
+fn averages(before: &[Totals], after: &[Totals], time: Duration) -> Vec<Averages> {
+    let zero = Totals::default();
+    let then = |name: &str| before.iter().find(|t| t.database == name).unwrap_or(&zero);
+    after.iter().map(|now| Averages::between(then(&now.database), now, time)).collect()
 }
 
 /// Makes and registers.
@@ -404,6 +480,22 @@ mod tests {
         assert!(!after.contains("b:2"), "a node that is gone leaves no line");
         assert!(after.contains("pgweir_clients{state=\"idle\"} 3\n"));
         assert!(after.contains("pgweir_pinned_sessions{reason=\"listen\"} 1\n"));
+    }
+
+    #[test]
+    fn averages_are_of_the_last_whole_period() {
+        let metrics = Metrics::new().unwrap();
+        let shop = metrics.database("shop");
+        let start = Instant::now();
+        let run = |n: u32| (0..n).for_each(|_| shop.statement(Target::Replica, Reason::ReadOnly));
+        run(120);
+        assert_eq!(metrics.averages(start + Duration::from_secs(10))[0].statements, 12);
+        metrics.tick(start + Duration::from_secs(60));
+        run(600);
+        metrics.tick(start + Duration::from_secs(90));
+        assert_eq!(metrics.averages(start + Duration::from_secs(90))[0].statements, 2);
+        metrics.tick(start + Duration::from_secs(120));
+        assert_eq!(metrics.averages(start + Duration::from_secs(150))[0].statements, 10);
     }
 
     #[test]

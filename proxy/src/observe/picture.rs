@@ -180,6 +180,8 @@ pub struct Picture {
     pub totals: Vec<Totals>,
     /// What happened lately, oldest first.
     pub events: Vec<EventRow>,
+    /// Databases that are paused while others are not.
+    pub paused: Vec<String>,
 }
 
 impl Picture {
@@ -232,7 +234,7 @@ impl From<crate::cluster::NodeStatus> for NodeRow {
             name: node.name,
             role,
             up: node.up,
-            serving: node.serving,
+            serving: node.serving || node.is_primary,
             since: node.since,
             lag_bytes: node.lag_bytes,
             lag: node.lag,

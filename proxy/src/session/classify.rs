@@ -10,7 +10,7 @@ use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
 use router_rules::statement::Footprint;
 use router_rules::{Classified, Reason, Scope, SessionEffect};
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// What a request would do.
@@ -148,6 +148,7 @@ impl Session {
                 tag::CLOSE => {
                     frontend::named(&body).ok_or_else(|| malformed("Close"))?;
                 }
+                tag::SYNC | tag::FLUSH if !body.is_empty() => return Err(malformed("Sync")),
                 _ => {}
             }
         }
@@ -207,10 +208,15 @@ impl Session {
             _ => settings.value("session_authorization").unwrap_or(&self.who.user),
         };
         let standard = self.memory.reported.get("standard_conforming_strings").is_none_or(|v| v != "off");
-        let mut hasher = foldhash::quality::FixedState::with_seed(1).build_hasher();
-        (&self.who.database, generation, search_path, role, standard).hash(&mut hasher);
+        let id = foldhash::quality::FixedState::with_seed(1).hash_one((
+            &self.who.database,
+            generation,
+            search_path,
+            role,
+            standard,
+        ));
         let scope = Scope {
-            id: hasher.finish(),
+            id,
             catalog,
             search_path: split_path(search_path),
             role: role.to_owned(),

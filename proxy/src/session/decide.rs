@@ -45,6 +45,10 @@ impl Session {
             refuse: None,
             log: false,
         });
+        if work.parts.is_empty() && work.verdict.is_ok() && self.lease.is_some() {
+            // It goes on with what it has begun, where it has begun.
+            decision.target = self.on;
+        }
         if let Err(reason) = work.verdict
             && decision.target == Target::Replica
             && !begins_read_only

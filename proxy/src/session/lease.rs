@@ -13,7 +13,7 @@ use crate::session::receive::Request;
 use crate::session::registry::Doing;
 use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
-use router_rules::{Decision, PinReason, Target};
+use router_rules::{Decision, PinReason, Reason, Target};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,12 +55,28 @@ impl Session {
     ) -> Result<Result<(Duration, Duration), Refusal>, Failure> {
         let weir = self.weir.clone();
         let config = weir.config.load_full();
+        let started = Instant::now();
+        let mut failed: Vec<Arc<Node>> = vec![];
         let mut last = None;
-        for _ in 0..PLACES_MAX {
-            let placement = match self.place(decision, work).await {
-                Some(placement) => placement,
-                None => break,
-            };
+        if weir.gate.is_closed_for(&self.who.database) {
+            tokio::select! {
+                () = weir.gate.pass(&self.who.database) => {}
+                () = self.card.cancel_wait.notified() => {
+                    return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
+                }
+            }
+        }
+        while failed.len() < PLACES_MAX
+            || (self.on == Target::Primary && started.elapsed() < config.cluster.primary_wait)
+        {
+            let Some(placement) = self.place(decision, work).await else { break };
+            if decision.target == Target::Replica
+                && failed.iter().any(|node| Arc::ptr_eq(node, &placement.node))
+            {
+                // The probe has not seen yet what we have: do not insist.
+                (decision.target, decision.reason) = (Target::Primary, Reason::NoReplica);
+                continue;
+            }
             let primary = weir.cluster.primary().is_some_and(|p| Arc::ptr_eq(&p, &placement.node));
             self.on =
                 if primary || decision.target == Target::Primary { Target::Primary } else { Target::Replica };
@@ -80,6 +96,7 @@ impl Session {
                 }
             };
             weir.metrics.lease_wait_seconds.observe(started.elapsed().as_secs_f64());
+            self.counters.waited(started.elapsed());
             match leased {
                 Ok(lease) => {
                     self.card.set_running_on(Some(lease.cancel.clone()));
@@ -88,6 +105,7 @@ impl Session {
                 }
                 Err(error) if error.is_nodes_fault() => {
                     weir.cluster.suspect(&placement.node);
+                    failed.push(placement.node);
                     last = Some(error);
                     if self.on == Target::Primary {
                         // Give the probe a moment to see what is going on.
@@ -98,8 +116,8 @@ impl Session {
             }
         }
         Ok(Err(match last {
-            Some(error) => self.refusal_of(error),
-            None => no_primary(&config),
+            Some(error) if !error.is_nodes_fault() => self.refusal_of(error),
+            _ => no_primary(&config),
         }))
     }
 
@@ -173,7 +191,13 @@ impl Session {
     fn refusal_of(&self, error: LeaseError) -> Refusal {
         match error {
             LeaseError::TooLong(refusal) => {
-                tracing::warn!(user = self.who.user, database = self.who.database, "pool.lease_wait is over");
+                self.weir.metrics.refused("lease_wait");
+                crate::limited!(
+                    warn,
+                    user = self.who.user,
+                    database = self.who.database,
+                    "pool.lease_wait is over"
+                );
                 refusal
             }
             LeaseError::Login(error) => {
@@ -202,6 +226,7 @@ impl Session {
         let becomes_another = identity.iter().any(|n| wanted.value(n) != lease.settings.now().value(n));
         lease.settings.applied(wanted.clone());
         if !becomes_another {
+            lease.statements.unnamed = None;
             frontend::put_query(&mut lease.connection.output, sql.as_bytes());
             self.ledger.push(Owed::Ours(Ours::Settings));
             return Ok(Ok(()));
@@ -274,11 +299,8 @@ impl Session {
             });
             return;
         }
-        let cleanable = !self
-            .memory
-            .pins
-            .iter()
-            .any(|p| matches!(p, PinReason::Load | PinReason::Unfollowable | PinReason::SessionMode));
+        let cleanable =
+            !self.memory.pins.iter().any(|p| matches!(p, PinReason::Load | PinReason::Unfollowable));
         let pinned = self.memory.is_pinned();
         if !pinned && lease.status == Status::Idle {
             self.lease = Some(lease);

@@ -67,8 +67,6 @@ pub enum Owed {
     },
     /// A reply that we give ourselves when its turn comes.
     Instead(Bytes),
-    /// A message that the server must refuse, so that the transaction fails as it should; its error is replaced by ours.
-    Refused(Bytes),
 }
 
 /// Queries that pgweir sends on its own account.
@@ -102,8 +100,6 @@ pub enum Fate {
     Pass,
     /// It is ours.
     Swallow,
-    /// It is an error, to be replaced by the one in [`Ledger::replacement`].
-    Replace,
 }
 
 /// What a reply tells the session.
@@ -154,8 +150,6 @@ pub struct Ledger {
     owed: VecDeque<Owed>,
     skipping: bool,
     undone: Vec<Undo>,
-    /// What stands for an error with [`Fate::Replace`].
-    pub replacement: Bytes,
 }
 
 impl Ledger {
@@ -319,21 +313,16 @@ impl Ledger {
             }
             _ => {}
         }
-        let mut fate = Fate::Pass;
-        if let Some(Owed::Refused(ours)) = self.owed.front() {
-            self.replacement = ours.clone();
-            fate = Fate::Replace;
-        }
         while let Some(owed) = self.owed.front_mut() {
             match owed {
-                Owed::Sync { .. } => return (fate, News::Error),
+                Owed::Sync { .. } => return (Fate::Pass, News::Error),
                 Owed::Parse { undo, .. } => self.undone.push(std::mem::take(undo)),
                 _ => {}
             }
             self.owed.pop_front();
         }
         self.skipping = true;
-        (fate, News::Error)
+        (Fate::Pass, News::Error)
     }
 }
 
@@ -421,13 +410,6 @@ mod tests {
         let mut l = ledger([Owed::Ours(Ours::Settings), QUERY()]);
         assert_eq!(fates(&mut l, b"NZNZ"), [Swallow, Swallow, Pass, Pass]);
         assert!(l.is_settled());
-    }
-
-    #[test]
-    fn a_refused_message_fails_the_batch_with_our_words() {
-        let mut l = ledger([Owed::Refused(Bytes::from_static(b"dup")), Owed::Bind, SYNC]);
-        assert_eq!(fates(&mut l, b"EZ"), [Replace, Pass]);
-        assert_eq!(&l.replacement[..], b"dup");
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Memory {
     pub freshness: SessionFreshness,
     /// What the transaction under way may have written.
     pub written: Footprint,
+    /// What it may have seen, for monotonic reads.
+    pub seen: Footprint,
     /// The transaction under way changed the schema.
     pub schema_changed: bool,
     /// An error came since the last time the server was ready.
@@ -241,6 +243,9 @@ impl Memory {
             }
             SessionEffect::Reset { name, .. } if name.starts_with("pgweir.") => {
                 let _ = self.wishes.set(name, None);
+                if name == "pgweir.min_lsn" {
+                    let _ = self.freshness.set_min_lsn("");
+                }
             }
             SessionEffect::SetTransaction(asked) => {
                 if let Block::Open { modes, .. } = &mut self.block {
@@ -249,9 +254,13 @@ impl Memory {
                     modes.deferrable = asked.deferrable.or(modes.deferrable);
                 }
             }
-            SessionEffect::ResetAll => self.wishes = Wishes::default(),
+            SessionEffect::ResetAll => {
+                self.wishes = Wishes::default();
+                let _ = self.freshness.set_min_lsn("");
+            }
             SessionEffect::DiscardAll => {
                 self.wishes = Wishes::default();
+                let _ = self.freshness.set_min_lsn("");
                 self.statements.clear();
                 self.pins.retain(|p| matches!(p, PinReason::SessionMode | PinReason::Replication));
             }
@@ -272,6 +281,11 @@ impl Memory {
     /// A statement is about to be sent: what it pins, it pins even if it fails half-way.
     pub fn on_sent(&mut self, classified: &Classified) {
         self.written = self.written.union(&classified.writes);
+        self.seen = self.seen.union(&classified.reads);
+        if classified.verdict.is_err() {
+            // What it reads is known for certain only as far as what it writes is.
+            self.seen = self.seen.union(&classified.writes);
+        }
         for statement in &classified.statements {
             self.schema_changed |= matches!(statement.kind, router_rules::statement::Kind::Ddl);
             for effect in &statement.effects {

@@ -38,9 +38,12 @@ impl Prepared {
     }
 }
 
+/// How the names begin that statements have on servers.
+pub const SERVER_NAME_PREFIX: &str = "pgweir_";
+
 /// The name by which servers know a statement.
 pub fn server_name(key: u64) -> String {
-    format!("pgweir_{key:x}")
+    format!("{SERVER_NAME_PREFIX}{key:x}")
 }
 
 /// The statements that one server has, least recently used first to go.
@@ -51,7 +54,7 @@ pub struct ServerStatements {
     /// The unnamed statement that the server has now, by key.
     pub unnamed: Option<u64>,
     /// Statements that are of no use any more and will be closed with the next request.
-    doomed: Vec<u64>,
+    doomed: Vec<Bytes>,
 }
 
 impl ServerStatements {
@@ -89,15 +92,20 @@ impl ServerStatements {
     /// The server has it, but its plan does not fit any more: it is to be closed and prepared anew.
     pub fn doom(&mut self, key: u64) {
         if self.used.remove(&key).is_some() {
-            self.doomed.push(key);
+            self.doomed.push(server_name(key).into());
         }
         if self.unnamed == Some(key) {
             self.unnamed = None;
         }
     }
 
+    /// The server has a statement under this name only for the moment.
+    pub fn doom_name(&mut self, name: Bytes) {
+        self.doomed.push(name);
+    }
+
     /// What is to be closed now.
-    pub fn take_doomed(&mut self) -> Vec<u64> {
+    pub fn take_doomed(&mut self) -> Vec<Bytes> {
         std::mem::take(&mut self.doomed)
     }
 

@@ -6,7 +6,7 @@
 
 use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, STATEMENT_BYTES_MAX};
 use crate::wire::frame::{self, FrameError};
-use crate::wire::frontend::tag;
+use crate::wire::frontend::{self, tag};
 use bytes::{Buf, Bytes, BytesMut};
 
 /// What the client asks for.
@@ -101,8 +101,9 @@ pub fn next_request(input: &mut BytesMut) -> Result<Option<Request>, Violation> 
                     }
                     return Ok(None);
                 }
+                let body = &input[at + frame::HEADER_BYTES..at + total];
                 at += total;
-                if at >= REQUEST_BYTES_MAX {
+                if at >= REQUEST_BYTES_MAX || !is_well_formed(kind, body) {
                     return Ok(Some(batch(input, at, 0, End::More)));
                 }
             }
@@ -115,6 +116,16 @@ pub fn next_request(input: &mut BytesMut) -> Result<Option<Request>, Violation> 
             }
             other => return Err(Violation::UnknownType(other)),
         }
+    }
+}
+
+/// What cannot be read is refused at once and not with the Sync, as by Postgres.
+fn is_well_formed(kind: u8, body: &[u8]) -> bool {
+    match kind {
+        tag::PARSE => frontend::parse(body).is_some(),
+        tag::BIND => frontend::bind(body).is_some(),
+        tag::EXECUTE => frontend::execute(body).is_some(),
+        _ => frontend::named(body).is_some(),
     }
 }
 

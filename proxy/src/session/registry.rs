@@ -13,6 +13,19 @@ use std::time::SystemTime;
 use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 
+/// Our own process ids begin above what a kernel gives to processes, so that they do not meet those
+/// of servers that are handed out in pool mode `session`.
+const PROCESS_MIN: i32 = 1 << 22;
+
+/// What a client may cancel with.
+#[derive(Debug)]
+pub enum Key {
+    /// A process id of ours with this secret.
+    Secret(Vec<u8>),
+    /// The server's own, where one server is one client's.
+    OfServer(i32, Vec<u8>),
+}
+
 /// What a client is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -66,8 +79,10 @@ pub struct Card {
     pub statements: AtomicU64,
     /// KILL, or the limit on drain: end it.
     pub kill: Notify,
-    /// It was told to end.
+    /// It was told to end, when it is idle.
     pub killed: AtomicBool,
+    /// It was told to end at once, transaction or not.
+    pub killed_now: AtomicBool,
     /// A cancel request came while it waited for a server.
     pub cancel_wait: Notify,
 }
@@ -160,20 +175,20 @@ impl Registry {
     /// A new client, if the limits allow it.
     ///
     /// # Errors
-    /// 53300 with the name of the limit.
+    /// The name of the limit, and 53300.
     pub fn register(
         &self,
         user: &str,
         database: &str,
         (address, tls): (String, bool),
-        secret: Vec<u8>,
+        key: Key,
         config: &Config,
-    ) -> Result<Registered<'_>, Refusal> {
+    ) -> Result<Registered<'_>, (&'static str, Refusal)> {
         let mut all = self.by_process.lock();
-        let full = |limit: &str, max: usize| {
-            tracing::warn!(limit, max, user, database, "client refused");
-            Refusal::new(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
-                .with_hint(format!("limits.{limit} of pgweir is {max}."))
+        let full = |limit: &'static str, max: usize| {
+            crate::limited!(warn, limit, max, user, database, "client refused");
+            let refusal = Refusal::new(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
+            (limit, refusal.with_hint(format!("limits.{limit} of pgweir is {max}.")))
         };
         if all.len() >= config.limits.clients_max {
             return Err(full("clients_max", config.limits.clients_max));
@@ -188,13 +203,34 @@ impl Registry {
         {
             return Err(full("database_clients_max", max));
         }
-        let process = loop {
-            let process = self.next_process.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff;
-            if process != 0 && !all.contains_key(&process) {
-                break process;
-            }
+        let (process, secret) = match key {
+            Key::OfServer(process, secret) => (process, secret),
+            Key::Secret(secret) => (self.free_process(&all), secret),
         };
-        let card = Arc::new(Card {
+        let card = self.card(process, secret, user, database, address, tls);
+        all.insert(process, card.clone());
+        Ok(Registered { registry: self, card })
+    }
+
+    fn free_process(&self, all: &HashMap<i32, Arc<Card>, foldhash::fast::RandomState>) -> i32 {
+        loop {
+            let process = PROCESS_MIN + (self.next_process.fetch_add(1, Ordering::Relaxed) & 0x3fff_ffff);
+            if !all.contains_key(&process) {
+                return process;
+            }
+        }
+    }
+
+    fn card(
+        &self,
+        process: i32,
+        secret: Vec<u8>,
+        user: &str,
+        database: &str,
+        address: String,
+        tls: bool,
+    ) -> Arc<Card> {
+        Arc::new(Card {
             process,
             secret,
             user: user.to_owned(),
@@ -209,10 +245,9 @@ impl Registry {
             statements: AtomicU64::new(0),
             kill: Notify::new(),
             killed: AtomicBool::new(false),
+            killed_now: AtomicBool::new(false),
             cancel_wait: Notify::new(),
-        });
-        all.insert(process, card.clone());
-        Ok(Registered { registry: self, card })
+        })
     }
 
     /// The client with this key; `None` for a wrong key.

@@ -8,6 +8,7 @@ use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Fate, News, Owed};
 use crate::session::memory::Block;
+use crate::session::prepared::{SERVER_NAME_PREFIX, server_name};
 use crate::session::receive::{End, Kind, Request};
 use crate::session::reroute::Cause;
 use crate::wire::backend::{self, Status, tag};
@@ -52,6 +53,7 @@ impl Session {
         loop {
             left = self.stream_rest(left);
             if left == 0 && self.is_answered(request) {
+                self.held_from = None;
                 return Ok(Relayed::Done);
             }
             let woke = match deadline {
@@ -117,14 +119,14 @@ impl Session {
         let card = self.card.clone();
         let idle = self.memory.status == Status::Idle && !self.unsynced;
         let kill = async {
-            if card.killed.load(Ordering::Relaxed) && idle {
-                return;
-            }
+            let told =
+                || card.killed_now.load(Ordering::Relaxed) || (card.killed.load(Ordering::Relaxed) && idle);
             loop {
-                card.kill.notified().await;
-                if idle {
+                let kill = card.kill.notified();
+                if told() {
                     return;
                 }
+                kill.await;
             }
         };
         let limited = async {
@@ -256,17 +258,22 @@ impl Session {
                 }
                 _ => {}
             }
+            let renamed =
+                if kind == tag::ERROR && fate == Fate::Pass { self.in_clients_names(body) } else { None };
             let command = if kind == tag::COMMAND_COMPLETE { backend::command_tag(body) } else { None };
             self.remember(news, command.unwrap_or_default(), body)?;
             match fate {
-                Fate::Pass => run += total,
-                Fate::Swallow | Fate::Replace => {
+                Fate::Pass if let Some(error) = renamed => {
                     self.client.output.extend_from_slice(&input[..run]);
                     input.advance(run + total);
                     run = 0;
-                    if fate == Fate::Replace {
-                        self.client.output.extend_from_slice(&self.ledger.replacement);
-                    }
+                    frame::put(&mut self.client.output, kind, |out| out.extend_from_slice(&error));
+                }
+                Fate::Pass => run += total,
+                Fate::Swallow => {
+                    self.client.output.extend_from_slice(&input[..run]);
+                    input.advance(run + total);
+                    run = 0;
                 }
             }
             if self.ledger.has_instead() {
@@ -296,7 +303,7 @@ impl Session {
         if cause == Some(Cause::StalePlan)
             && let Some(lease) = self.lease.as_mut()
         {
-            for key in self.bound.drain(..) {
+            for (key, _) in self.bound.drain(..) {
                 lease.statements.doom(key);
             }
         }
@@ -314,6 +321,19 @@ impl Session {
             return Err(Failure::ServerSaidGoodbye);
         }
         Ok(None)
+    }
+
+    /// An error that speaks of a statement by the name it has on servers, in the client's words.
+    fn in_clients_names(&self, body: &[u8]) -> Option<Vec<u8>> {
+        memchr::memmem::find(body, SERVER_NAME_PREFIX.as_bytes())?;
+        let mut text = body.to_vec();
+        for (key, name) in &self.bound {
+            let on_server = server_name(*key);
+            if let Some(at) = memchr::memmem::find(&text, on_server.as_bytes()) {
+                text.splice(at..at + on_server.len(), name.iter().copied());
+            }
+        }
+        Some(text)
     }
 
     /// A setting that the server reports: the client hears of it when it is news to it.
@@ -341,7 +361,7 @@ impl Session {
     }
 
     /// Moves COPY data (and the end of it) from the client to the server while the server takes it.
-    fn pass_copy_data(&mut self) -> Result<(), Failure> {
+    pub(super) fn pass_copy_data(&mut self) -> Result<(), Failure> {
         while self.copy_in {
             let Some((kind, total)) = self.copy_frame() else { return Ok(()) };
             let have = self.client.input.len().min(total);
@@ -390,6 +410,16 @@ impl Session {
         }
         // Behind the end of the data comes the Sync of the extended protocol.
         Ok(())
+    }
+
+    /// The client has sent COPY data before the server could say that it takes any: it is waited for.
+    pub(super) fn copy_data_comes(&self) -> bool {
+        let first = self.client.input.first();
+        let is_data = matches!(
+            first,
+            Some(&(frontend::tag::COPY_DATA | frontend::tag::COPY_DONE | frontend::tag::COPY_FAIL))
+        );
+        is_data && !self.ledger.is_empty()
     }
 
     /// Moves what has come of the request's last frame; returns how much is still to come.
@@ -459,6 +489,7 @@ impl Session {
     pub(super) async fn ask_whether_clean(&mut self) -> Result<(), Failure> {
         self.memory.maybe_unpinned = false;
         let Some(lease) = self.lease.as_mut() else { return Ok(()) };
+        lease.statements.unnamed = None;
         frontend::put_query(&mut lease.connection.output, super::remember::UNPIN_SQL.as_bytes());
         self.ledger.push(Owed::Ours(super::ledger::Ours::Unpin));
         while !self.ledger.is_settled() {

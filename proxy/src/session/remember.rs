@@ -123,8 +123,9 @@ impl Session {
         self.memory.block = Block::None;
         self.portals.clear();
         self.wrote();
+        let seen = std::mem::replace(&mut self.memory.seen, Footprint::none());
         if let Some(lease) = self.lease.as_ref() {
-            self.weir.cluster.read(&lease.node, &mut self.memory.freshness);
+            self.weir.cluster.read_of(&lease.node, &seen, &mut self.memory.freshness);
         }
     }
 

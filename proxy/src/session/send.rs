@@ -10,7 +10,6 @@ use crate::session::settings::set_config;
 use crate::wire::backend::{self, Status};
 use crate::wire::frame::{self, HEADER_BYTES};
 use crate::wire::frontend::{self, tag};
-use crate::wire::{Refusal, sqlstate};
 use bytes::{Bytes, BytesMut};
 use router_rules::{Classified, Decision, SessionEffect, Target};
 use std::sync::Arc;
@@ -28,6 +27,7 @@ impl Session {
         }
         if work.parts.is_empty() && work.verdict.is_err() {
             self.memory.written = router_rules::statement::Footprint::Everything;
+            self.memory.seen = router_rules::statement::Footprint::Everything;
             if request.left > 0 && request.kind == Kind::Query {
                 self.memory.pin(router_rules::PinReason::Unfollowable);
             }
@@ -36,6 +36,7 @@ impl Session {
         match request.kind {
             Kind::Query => {
                 self.send_named_for_sql(work);
+                self.forget_unnamed();
                 let of = work.parts.first().filter(|p| !p.plain).cloned();
                 self.put(&request.frames);
                 self.ledger.push(Owed::Query { of, next: 0 });
@@ -87,6 +88,7 @@ impl Session {
         if let Block::Deferred { begin, modes } = &self.memory.block {
             let (begin, modes) = (begin.clone(), *modes);
             self.put(&begin);
+            self.forget_server_unnamed();
             self.ledger.push(Owed::Ours(Ours::Begin));
             self.memory.block = Block::Open { on: self.on, modes, begin };
             self.memory.settings.on_commit();
@@ -121,6 +123,20 @@ impl Session {
         if let Some(out) = self.out() {
             frontend::put_query(out, sql.as_bytes());
             self.ledger.push(Owed::Ours(Ours::Placeholder));
+            self.forget_server_unnamed();
+        }
+    }
+
+    /// A Query ends the unnamed statement, the client's and the server's.
+    fn forget_unnamed(&mut self) {
+        self.memory.statements.remove(&b""[..]);
+        self.forget_server_unnamed();
+    }
+
+    /// A Query of ours ends the server's unnamed statement; the client's is brought again when it is bound.
+    fn forget_server_unnamed(&mut self) {
+        if let Some(lease) = self.lease.as_mut() {
+            lease.statements.unnamed = None;
         }
     }
 
@@ -164,8 +180,8 @@ impl Session {
         if doomed.is_empty() {
             return;
         }
-        for key in doomed {
-            frontend::put_named(&mut lease.connection.output, tag::CLOSE, b'S', server_name(key).as_bytes());
+        for name in doomed {
+            frontend::put_named(&mut lease.connection.output, tag::CLOSE, b'S', &name);
             self.ledger.push(Owed::Close { ours: true });
         }
         if !self.unsynced {
@@ -221,20 +237,12 @@ impl Session {
             return self.ledger.push(Owed::Parse { ours: false, undo });
         }
         if self.memory.statements.contains_key(&name) {
-            // The server must fail this batch, and the client must hear its own name.
-            let refusal = Refusal::new(
-                sqlstate::DUPLICATE_STATEMENT,
-                format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(&name)),
-            );
-            let mut ours = BytesMut::new();
-            refusal.put(&mut ours, "ERROR");
-            frontend::put_named(
-                &mut lease.connection.output,
-                tag::DESCRIBE,
-                b'S',
-                b"pgweir: no such statement",
-            );
-            return self.ledger.push(Owed::Refused(ours.freeze()));
+            // The server must refuse it, in its own words: let the name be taken there.
+            frontend::put_parse(&mut lease.connection.output, &name, b"", &[0, 0]);
+            lease.connection.output.extend_from_slice(whole);
+            lease.statements.doom_name(name);
+            self.ledger.push(Owed::Parse { ours: true, undo: Undo::default() });
+            return self.ledger.push(Owed::Parse { ours: false, undo: Undo::default() });
         }
         let before = self.memory.statements.insert(name.clone(), prepared.clone());
         let client = Some((name, before));
@@ -269,7 +277,7 @@ impl Session {
         let prepared = self.memory.statements.get(name)?.clone();
         let of = prepared.classified.clone();
         let lease = self.lease.as_mut()?;
-        self.bound.push(prepared.key);
+        self.bound.push((prepared.key, Bytes::copy_from_slice(name)));
         if name.is_empty() {
             if lease.statements.unnamed != Some(prepared.key) {
                 lease.statements.unnamed = Some(prepared.key);

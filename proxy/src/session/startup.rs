@@ -2,13 +2,14 @@
 
 use crate::Weir;
 use crate::auth::{self, Credentials, LoginError};
+use crate::config::{Config, PoolMode};
 use crate::net::Connection;
-use crate::pool::Opening;
+use crate::pool::{Lease, Opening};
 use crate::server::{CancelTarget, Reported, Server};
 use crate::session::lease::refusal_of_login;
 use crate::session::ledger::Ledger;
 use crate::session::memory::{Block, Defaults, Memory, Wishes};
-use crate::session::registry::{Doing, Registered};
+use crate::session::registry::{Doing, Key, Registered};
 use crate::session::settings::{Settings, Track};
 use crate::session::{Session, Who, replication};
 use crate::wire::backend::{self, Status};
@@ -71,6 +72,8 @@ async fn greet(weir: &Arc<Weir>, mut client: Connection, peer: Option<IpAddr>) -
     {
         client = acceptor.accept_direct(client).await?;
     }
+    // Each may be asked for once, as by Postgres.
+    let (mut asked_tls, mut asked_gss) = (false, false);
     loop {
         client.fill_to(4).await?;
         let first = [client.input[0], client.input[1], client.input[2], client.input[3]];
@@ -83,8 +86,9 @@ async fn greet(weir: &Arc<Weir>, mut client: Connection, peer: Option<IpAddr>) -
             Err(error) => Err(error),
         };
         match packet {
-            Ok(Packet::Tls) => match &acceptor {
-                Some(acceptor) if !client.stream().is_tls() => {
+            Ok(Packet::Tls) if !asked_tls => match (std::mem::replace(&mut asked_tls, true), &acceptor) {
+                (_, Some(acceptor)) if !client.stream().is_tls() => {
+                    asked_gss = true;
                     client.output.extend_from_slice(b"S");
                     client.flush().await?;
                     client = acceptor.accept(client).await?;
@@ -94,7 +98,8 @@ async fn greet(weir: &Arc<Weir>, mut client: Connection, peer: Option<IpAddr>) -
                     client.flush().await?;
                 }
             },
-            Ok(Packet::Gss) => {
+            Ok(Packet::Gss) if !asked_gss => {
+                asked_gss = true;
                 client.output.extend_from_slice(b"N");
                 client.flush().await?;
             }
@@ -103,18 +108,30 @@ async fn greet(weir: &Arc<Weir>, mut client: Connection, peer: Option<IpAddr>) -
                 return Ok(None);
             }
             Ok(Packet::Startup(startup)) => return log_in(weir, client, startup, peer).await,
-            Err(error) => {
-                tracing::debug!(?peer, %error, "a start-up packet that cannot be understood");
-                let code = match error {
-                    StartupError::Version(..) => sqlstate::FEATURE_NOT_SUPPORTED,
-                    StartupError::NoUser => sqlstate::INVALID_AUTHORIZATION,
-                    _ => sqlstate::PROTOCOL_VIOLATION,
-                };
-                tell(&mut client, &Refusal::new(code, error.to_string())).await;
-                return Ok(None);
+            Ok(Packet::Tls) => {
+                return refuse_packet(&mut client, peer, &StartupError::Version(1234, 5679)).await;
             }
+            Ok(Packet::Gss) => {
+                return refuse_packet(&mut client, peer, &StartupError::Version(1234, 5680)).await;
+            }
+            Err(error) => return refuse_packet(&mut client, peer, &error).await,
         }
     }
+}
+
+async fn refuse_packet(
+    client: &mut Connection,
+    peer: Option<IpAddr>,
+    error: &StartupError,
+) -> io::Result<Option<Guest>> {
+    tracing::info!(?peer, %error, limit = "startup_bytes_max", max = limits::STARTUP_BYTES_MAX, "a start-up packet that cannot be understood");
+    let code = match error {
+        StartupError::Version(..) => sqlstate::FEATURE_NOT_SUPPORTED,
+        StartupError::NoUser => sqlstate::INVALID_AUTHORIZATION,
+        _ => sqlstate::PROTOCOL_VIOLATION,
+    };
+    tell(client, &Refusal::new(code, error.to_string())).await;
+    Ok(None)
 }
 
 async fn log_in(
@@ -129,17 +146,12 @@ async fn log_in(
         backend::put_negotiate(&mut client.output, minor, &startup.unknown_options);
     }
     let config = weir.config.load_full();
-    if weir.draining.load(Ordering::Relaxed) {
-        let refusal = Refusal::new(sqlstate::CANNOT_CONNECT_NOW, "the database system is shutting down");
-        tell(&mut client, &refusal).await;
-        return Ok(None);
-    }
     match auth::authenticate(&mut client, &startup, peer, &weir.directory, &weir.cluster, &config).await {
         Ok(credentials) => Ok(Some(Guest { client, startup, credentials })),
         Err(LoginError::Io(error)) => Err(error),
         Err(error) => {
             let refusal = refusal_of_login(&error);
-            tracing::info!(user = startup.user, database = startup.database, ?peer, %refusal, "log-in refused");
+            crate::limited!(info, user = startup.user, database = startup.database, ?peer, %refusal, "log-in refused");
             tell(&mut client, &refusal).await;
             Ok(None)
         }
@@ -160,19 +172,26 @@ async fn serve_guest(weir: &Arc<Weir>, guest: Guest, peer: Option<IpAddr>) {
         return console::serve(weir.clone(), client, &startup.user).await;
     }
     let config = weir.config.load_full();
-    let mut secret = vec![0; SECRET_BYTES[usize::from(startup.minor >= 2)]];
-    if SystemRandom::new().fill(&mut secret).is_err() {
-        return;
-    }
     let address = peer.map_or_else(|| "unix".to_owned(), |p| p.to_string());
     let from = (address, client.stream().is_tls());
-    let registered = weir.registry.register(&startup.user, &startup.database, from, secret, &config);
-    let registered = match registered {
-        Ok(registered) => registered,
-        Err(refusal) => return tell(&mut client, &refusal).await,
-    };
     let who =
         Who { user: startup.user.clone(), database: startup.database.clone(), credentials, address: peer };
+    let own_server = if startup.replication.is_none() && has_own_server(&who, &config) {
+        match lease_primary(weir, &who).await {
+            Ok(lease) => Some(lease),
+            Err(refusal) => return tell(&mut client, &refusal).await,
+        }
+    } else {
+        None
+    };
+    let Some(key) = cancel_key(startup.minor, own_server.as_ref()) else { return };
+    let registered = match weir.registry.register(&who.user, &who.database, from, key, &config) {
+        Ok(registered) => registered,
+        Err((limit, refusal)) => {
+            weir.metrics.refused(limit);
+            return tell(&mut client, &refusal).await;
+        }
+    };
     if startup.replication.is_some() {
         if let Err(refusal) = replication::serve(weir, &mut client, &who, &registered.card, &startup).await {
             tell(&mut client, &refusal).await;
@@ -183,9 +202,46 @@ async fn serve_guest(weir: &Arc<Weir>, guest: Guest, peer: Option<IpAddr>) {
         Ok(session) => session,
         Err((mut client, refusal)) => return tell(&mut client, &refusal).await,
     };
+    if let Some(lease) = own_server {
+        session.keep(lease);
+    }
     if let Err(failure) = session.run().await {
         tracing::debug!(user = startup.user, database = startup.database, %failure, "session ended");
     }
+}
+
+/// Pool mode `session`, for this user or for all.
+fn has_own_server(who: &Who, config: &Config) -> bool {
+    let of_user = config.users.iter().find(|u| u.name == who.user).and_then(|u| u.mode);
+    of_user.unwrap_or(config.pool.mode) == PoolMode::Session
+}
+
+/// What the client may cancel with; `None` when the system has no randomness to give.
+fn cancel_key(minor: u16, own_server: Option<&Lease>) -> Option<Key> {
+    if let Some(lease) = own_server {
+        return Some(Key::OfServer(lease.cancel.process, lease.cancel.secret.clone()));
+    }
+    let mut secret = vec![0; SECRET_BYTES[usize::from(minor >= 2)]];
+    SystemRandom::new().fill(&mut secret).ok()?;
+    Some(Key::Secret(secret))
+}
+
+/// A server of the primary, or of any node that is there while nothing is primary.
+async fn lease_primary(weir: &Weir, who: &Who) -> Result<Lease, Refusal> {
+    let config = weir.config.load_full();
+    let node = match weir.cluster.primary().or_else(|| weir.cluster.any_node()) {
+        Some(node) => node,
+        None => weir.cluster.wait_for_primary(config.cluster.primary_wait).await.ok_or_else(|| {
+            Refusal::new(sqlstate::CANNOT_CONNECT_NOW, "no node of the cluster is up")
+                .with_hint("See SHOW NODES in the console of pgweir.")
+        })?,
+    };
+    let pool = weir.pools.get(&node, &who.database, &who.user, &config);
+    let opening = Opening { credentials: &who.credentials, tls: &weir.connector, config: &config };
+    pool.lease(opening).await.map_err(|error| match error {
+        crate::pool::LeaseError::TooLong(refusal) => refusal,
+        crate::pool::LeaseError::Login(error) => refusal_of_login(&error),
+    })
 }
 
 async fn open_session(
@@ -246,6 +302,7 @@ async fn open_session(
         maybe_unpinned: false,
         freshness,
         written: Footprint::none(),
+        seen: Footprint::none(),
         schema_changed: false,
         failed: false,
         wishes,
@@ -270,6 +327,7 @@ async fn open_session(
         portals: vec![],
         bound: vec![],
         pools: vec![],
+        began: None,
         unpin_answer: None,
     }))
 }
@@ -298,20 +356,7 @@ async fn welcome(weir: &Weir, who: &Who, settings: &Settings) -> Result<Arc<Welc
     if let Some(known) = weir.welcomes.0.lock().get(&key) {
         return Ok(known.clone());
     }
-    let config = weir.config.load_full();
-    let node = match weir.cluster.primary().or_else(|| weir.cluster.any_node()) {
-        Some(node) => node,
-        None => weir.cluster.wait_for_primary(config.cluster.primary_wait).await.ok_or_else(|| {
-            Refusal::new(sqlstate::CANNOT_CONNECT_NOW, "no node of the cluster is up")
-                .with_hint("See SHOW NODES in the console of pgweir.")
-        })?,
-    };
-    let pool = weir.pools.get(&node, &who.database, &who.user, &config);
-    let opening = Opening { credentials: &who.credentials, tls: &weir.connector, config: &config };
-    let mut lease = pool.lease(opening).await.map_err(|error| match error {
-        crate::pool::LeaseError::TooLong(refusal) => refusal,
-        crate::pool::LeaseError::Login(error) => refusal_of_login(&error),
-    })?;
+    let mut lease = lease_primary(weir, who).await?;
     let asked = ask_welcome(&mut lease, settings).await;
     match asked {
         Ok(welcome) => {
@@ -366,7 +411,7 @@ async fn cancel(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
 }
 
 /// Sends a cancel request from a task of its own.
-pub(super) fn send_cancel(weir: Arc<Weir>, target: Arc<CancelTarget>) {
+pub(crate) fn send_cancel(weir: Arc<Weir>, target: Arc<CancelTarget>) {
     tokio::spawn(async move { pass_cancel(&weir, target).await });
 }
 

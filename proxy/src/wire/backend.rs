@@ -1,7 +1,12 @@
 //! What servers send, as far as we look into it or say it ourselves.
 
-use super::frame::{self, cstr};
-use bytes::BytesMut;
+use super::frame::cstr;
+use bytes::{Bytes, BytesMut};
+use pgwire::messages::Message;
+use pgwire::messages::response::CommandComplete;
+use pgwire::messages::startup::{
+    Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey,
+};
 
 /// Message tags of servers.
 pub mod tag {
@@ -107,49 +112,43 @@ pub fn put_ready(out: &mut BytesMut, status: Status) {
     out.extend_from_slice(&[tag::READY_FOR_QUERY, 0, 0, 0, 5, status.byte()]);
 }
 
+/// Appends a message of pgwire's: its encoders say what we originate, whatever is relayed passes as it came.
+///
+/// A message that is longer than the protocol allows is left out as a whole.
+pub(super) fn put(out: &mut BytesMut, message: &impl Message) {
+    let start = out.len();
+    if let Err(error) = message.encode(out) {
+        tracing::error!(%error, "a message of ours cannot be sent");
+        out.truncate(start);
+    }
+}
+
 /// Appends a CommandComplete.
 pub fn put_command_complete(out: &mut BytesMut, command: &str) {
-    frame::put(out, tag::COMMAND_COMPLETE, |out| {
-        out.extend_from_slice(command.as_bytes());
-        out.extend_from_slice(&[0]);
-    });
+    put(out, &CommandComplete::new(command.to_owned()));
 }
 
 /// Appends a ParameterStatus.
 pub fn put_parameter_status(out: &mut BytesMut, name: &str, value: &str) {
-    frame::put(out, tag::PARAMETER_STATUS, |out| {
-        for text in [name, value] {
-            out.extend_from_slice(text.as_bytes());
-            out.extend_from_slice(&[0]);
-        }
-    });
+    put(out, &ParameterStatus::new(name.to_owned(), value.to_owned()));
 }
 
 /// Appends an AuthenticationOk.
 pub fn put_authentication_ok(out: &mut BytesMut) {
-    frame::put(out, tag::AUTHENTICATION, |out| out.extend_from_slice(&[0; 4]));
+    put(out, &Authentication::Ok);
 }
 
 /// Appends a BackendKeyData.
 pub fn put_backend_key_data(out: &mut BytesMut, process: i32, secret: &[u8]) {
-    frame::put(out, tag::BACKEND_KEY_DATA, |out| {
-        out.extend_from_slice(&process.to_be_bytes());
-        out.extend_from_slice(secret);
-    });
+    put(out, &BackendKeyData::new(process, SecretKey::Bytes(Bytes::copy_from_slice(secret))));
 }
 
 /// Appends a NegotiateProtocolVersion: the newest minor version that we speak, and the options we don't know.
 ///
 /// <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 pub fn put_negotiate(out: &mut BytesMut, minor: u16, unknown_options: &[String]) {
-    frame::put(out, tag::NEGOTIATE_PROTOCOL, |out| {
-        out.extend_from_slice(&(3u32 << 16 | u32::from(minor)).to_be_bytes());
-        out.extend_from_slice(&(unknown_options.len() as u32).to_be_bytes());
-        for option in unknown_options {
-            out.extend_from_slice(option.as_bytes());
-            out.extend_from_slice(&[0]);
-        }
-    });
+    let version = 3 << 16 | i32::from(minor);
+    put(out, &NegotiateProtocolVersion::new(version, unknown_options.to_vec()));
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! ErrorResponse and NoticeResponse, made and read.
 
+use super::backend::put;
 use super::frame;
 use bytes::BytesMut;
+use pgwire::messages::response::{ErrorResponse, NoticeResponse};
 use std::borrow::Cow;
 
 /// Bad news that a client is told in an ErrorResponse.
@@ -49,22 +51,20 @@ fn put_fields(
     message: &str,
     hint: Option<&str>,
 ) {
-    frame::put(out, tag, |out| {
-        let mut field = |code: u8, text: &str| {
-            out.extend_from_slice(&[code]);
-            // A NUL would end the field early.
-            out.extend(text.bytes().map(|b| if b == 0 { b' ' } else { b }));
-            out.extend_from_slice(&[0]);
-        };
-        field(b'S', severity);
-        field(b'V', severity);
-        field(b'C', sqlstate);
-        field(b'M', message);
-        if let Some(hint) = hint {
-            field(b'H', hint);
-        }
-        out.extend_from_slice(&[0]);
-    });
+    // A NUL would end a field early.
+    let text = |text: &str| text.replace('\0', " ");
+    let mut fields = vec![
+        (b'S', severity.to_owned()),
+        (b'V', severity.to_owned()),
+        (b'C', text(sqlstate)),
+        (b'M', text(message)),
+    ];
+    fields.extend(hint.map(|hint| (b'H', text(hint))));
+    if tag == b'E' {
+        put(out, &ErrorResponse::new(fields));
+    } else {
+        put(out, &NoticeResponse::new(fields));
+    }
 }
 
 /// The fields of a server's ErrorResponse that we look at.

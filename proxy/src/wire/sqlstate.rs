@@ -42,5 +42,7 @@ pub const CANNOT_CONNECT_NOW: &str = "57P03";
 pub const IDLE_SESSION_TIMEOUT: &str = "57P05";
 /// transaction_timeout
 pub const TRANSACTION_TIMEOUT: &str = "25P04";
+/// config_file_error
+pub const CONFIG_FILE_ERROR: &str = "F0000";
 /// system_error
 pub const SYSTEM_ERROR: &str = "58000";

@@ -21,6 +21,8 @@ DEBUG = False
 ALLOWED_HOSTS: list[str] = env.words("BOARD_HOSTS")
 
 INSTALLED_APPS = [
+    # First, to hear of a connection before anybody asks it something.
+    "board.weir",
     "django.contrib.admin",
     "django.forms",
     "django.contrib.auth",
@@ -36,7 +38,6 @@ INSTALLED_APPS = [
     "board.posts",
     "board.insights",
     "board.learn",
-    "board.weir",
     "board.compare",
 ]
 

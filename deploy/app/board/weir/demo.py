@@ -7,9 +7,9 @@ A JSON file, named by PGWEIR_DEMO_NODES, describes them; without it there are no
      "nodes": [{"name": "primary", "address": "127.0.0.1:5432", "zone": "a",
                 "data": "/run/demo/primary", "dsn": "host=/run/demo port=5432 user=postgres"}, …]}
 
-`dsn` is a superuser's way in to that very node, past pgweir; `run_as` is whose processes the nodes
-are (left out: the caller's). `config` and `pid` are pgweir's: adding a replica edits the one and
-sends SIGHUP to the other.
+A node of a group has `"groups": ["analytics"]` as well. `dsn` is a superuser's way in to that very
+node, past pgweir; `run_as` is whose processes the nodes are (left out: the caller's). `config` and
+`pid` are pgweir's: adding a replica edits the one and sends SIGHUP to the other.
 """
 
 import json
@@ -19,7 +19,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class Node:
     zone: str
     data: str
     dsn: str
+    groups: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def add(demo: Demo) -> str:
     """Makes one replica more from a base backup, and tells pgweir by a live reload."""
     if len(demo.nodes) > REPLICAS_MAX:
         raise Refused("there are enough replicas for one machine")
-    model = demo.nodes[-1]
+    model = next(node for node in reversed(demo.nodes) if not node.groups)
     primary = demo.nodes[0]
     number = max(int(n) for node in demo.nodes for n in re.findall(r"\d+$", node.name) or ["0"]) + 1
     port = free_port()
@@ -204,7 +205,7 @@ def free_port() -> int:
 
 def remember(demo: Demo, node: Node) -> None:
     """Writes the node into the demo's file, in one step for whoever reads it."""
-    demo.raw["nodes"].append(node.__dict__)
+    demo.raw["nodes"].append(asdict(node))
     draft = demo.path.with_suffix(".draft")
     shutil.copymode(demo.path, draft) if draft.exists() else draft.touch(mode=0o600)
     draft.write_text(json.dumps(demo.raw, indent=1))

@@ -2,7 +2,7 @@
 
 use super::verify::Leniently;
 use super::watch::Watch;
-use super::{ALPN, OwnConnections, TlsError, certificates, key, provider, roots};
+use super::{ALPN, OwnConnections, TlsError, authorities, certificates, key, provider};
 use crate::config::{ServerTls, SslMode};
 use crate::net::{Connection, Stream};
 use arc_swap::ArcSwap;
@@ -123,8 +123,8 @@ fn load(tls: &ServerTls) -> Result<Loaded, TlsError> {
 fn verifier(tls: &ServerTls) -> Result<Leniently, TlsError> {
     match (&tls.ca, tls.mode) {
         // As libpq: `require` with a CA at hand is `verify-ca`.
-        (Some(ca), SslMode::Require | SslMode::VerifyCa) => Leniently::signed_by(roots(ca)?, false),
-        (Some(ca), SslMode::VerifyFull) => Leniently::signed_by(roots(ca)?, true),
+        (Some(ca), SslMode::Require | SslMode::VerifyCa) => Leniently::signed_by(authorities(ca)?, false),
+        (Some(ca), SslMode::VerifyFull) => Leniently::signed_by(authorities(ca)?, true),
         (None, SslMode::VerifyCa | SslMode::VerifyFull) => {
             Err(TlsError::Unusable("verify-ca and verify-full need a file of CA certificates".into()))
         }

@@ -22,6 +22,12 @@ pub fn hash(certificate: &[u8]) -> Option<Arc<[u8]>> {
     Some(digest::digest(algorithm, certificate).as_ref().into())
 }
 
+/// SHA-1 no longer proves who signed.
+pub(super) fn is_signed_with_sha1(certificate: &X509Certificate<'_>) -> bool {
+    let oid = certificate.signature_algorithm.algorithm.to_id_string();
+    matches!(oid.as_str(), "1.2.840.113549.1.1.5" | "1.2.840.10045.4.1")
+}
+
 fn of_signature(oid: &str) -> Option<&'static Algorithm> {
     match oid {
         // MD5 and SHA-1, with RSA and with ECDSA, count as SHA-256.

@@ -1,0 +1,41 @@
+# pgweir: what a person types. `make help` lists it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+
+# Narrows `make cluster`: make cluster ONLY=never_wrong::
+ONLY ?=
+# make demo CHECK=1 looks by itself and leaves.
+CHECK ?=
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+.PHONY: demo
+demo: ## A throw-away cluster, pgweir and the sample application; CHECK=1: without a person
+	@deploy/demo/prepare.sh demo
+	$(CARGO) build --release --locked -p pgweir -p pgweir-tests --bins
+	@exec $(CARGO_TARGET_DIR)/release/pgweir-demo $(if $(CHECK),--check)
+
+.PHONY: test
+test: ## Everything: style, unit tests, the real cluster, drivers
+	@deploy/demo/prepare.sh test
+	$(MAKE) --no-print-directory lint unit cluster
+
+.PHONY: lint
+lint: ## Format and clippy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: unit
+unit: ## What needs no cluster
+	$(CARGO) test --locked --quiet
+
+.PHONY: cluster
+cluster: ## What needs a cluster (ONLY=… narrows it)
+	$(CARGO) build --locked -p pgweir
+	@ulimit -n "$$(ulimit -Hn)"; $(CARGO) test --locked -p pgweir-tests -- $(ONLY)

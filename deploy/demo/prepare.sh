@@ -1,0 +1,79 @@
+#!/bin/sh
+# Installs what is missing for the demo or the tests, from Debian's (or Ubuntu's) packages.
+# Usage: deploy/demo/prepare.sh demo|test
+#
+# Nothing is installed, and no network is used, when everything is there. Elsewhere than on
+# Debian it says what is missing and stops.
+set -eu
+purpose=${1:?demo or test}
+root=$(cd "$(dirname "$0")/../.." && pwd)
+missing=''
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+have_postgres() {
+    [ -n "${PGWEIR_PG_BIN:-}" ] && return 0
+    have initdb && return 0
+    for bin in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/local/pgsql/bin; do
+        [ -x "$bin/initdb" ] && return 0
+    done
+    return 1
+}
+
+# Debian's own interpreter is preferred: it is the one whose venv its packages complete.
+python=/usr/bin/python3
+[ -x $python ] || python=python3
+have_venv() { $python -c 'import venv, ensurepip' >/dev/null 2>&1; }
+# The sample application's framework needs this.
+have_python() { $python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+
+have cc || missing="$missing gcc libc6-dev"
+have_postgres || missing="$missing postgresql"
+have_python && have_venv || missing="$missing python3 python3-venv"
+if [ "$purpose" = test ]; then
+    have node || missing="$missing nodejs"
+    have npm || missing="$missing npm"
+    have javac || missing="$missing default-jdk-headless"
+    [ -e /usr/share/java/postgresql.jar ] || missing="$missing libpostgresql-jdbc-java"
+fi
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif have sudo; then sudo "$@"
+    else
+        echo "Please install as root:$missing" >&2
+        exit 1
+    fi
+}
+
+if [ -n "$missing" ]; then
+    if ! have apt-get; then
+        echo "Missing, and there is no apt-get here to install it:$missing" >&2
+        exit 1
+    fi
+    echo "Installing$missing"
+    # The packaged server would otherwise start a database of its own on port 5432, which
+    # nobody asked for. Debian's documented switch for that, put back afterwards.
+    switch=/etc/postgresql-common/createcluster.conf
+    ours=''
+    if [ ! -e $switch ]; then
+        ours=yes
+        as_root mkdir -p /etc/postgresql-common
+        echo 'create_main_cluster = false' | as_root tee $switch >/dev/null
+    fi
+    install='apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold'
+    quiet='env DEBIAN_FRONTEND=noninteractive'
+    # Package lists may be absent or old: refreshed once, at first or on failure.
+    # shellcheck disable=SC2086
+    as_root $quiet $install $missing >/dev/null 2>&1 || {
+        as_root apt-get update -qq
+        as_root $quiet $install $missing >/dev/null
+    }
+    if [ -n "$ours" ] && [ -e /usr/share/postgresql-common/createcluster.conf ]; then
+        as_root cp /usr/share/postgresql-common/createcluster.conf $switch
+    fi
+fi
+
+if [ "$purpose" = test ]; then
+    "$root/tests/drivers/install.sh"
+fi

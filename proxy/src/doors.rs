@@ -1,0 +1,260 @@
+//! The addresses that are open: opened and closed as the configuration says, while pgweir runs.
+//!
+//! A reload first binds what is new ([`Doors::bind`], which may fail and then has changed nothing), then
+//! puts it in force ([`Doors::open`]). Sockets handed in by systemd are used where they fit, and stay
+//! open in systemd's hands while one pgweir leaves and the next comes.
+
+use crate::Weir;
+use crate::config::{Config, HttpTls};
+use crate::listener::{self, EventLoops};
+use crate::observe::http::{self, Site};
+use listenfd::ListenFd;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+/// A listener that takes clients; dropped, it stops.
+struct Door {
+    _closing: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// What the HTTP listener was made from.
+#[derive(Debug, Clone, PartialEq)]
+struct HttpDoor {
+    address: SocketAddr,
+    tls: Option<HttpTls>,
+}
+
+/// All that is open.
+pub struct Doors {
+    weir: Arc<Weir>,
+    loops: Arc<EventLoops>,
+    tcp: HashMap<SocketAddr, Door>,
+    unix: HashMap<PathBuf, Door>,
+    http: Option<(HttpDoor, JoinHandle<()>)>,
+    /// From systemd, not in use yet.
+    inherited: Vec<std::net::TcpListener>,
+    inherited_unix: Vec<std::os::unix::net::UnixListener>,
+    /// Socket files that are systemd's to remove.
+    systemds: HashSet<PathBuf>,
+}
+
+/// Bound and not open yet.
+pub struct Bound {
+    tcp: Vec<(SocketAddr, TcpListener)>,
+    unix: Vec<(PathBuf, UnixListener)>,
+    http: Option<(TcpListener, Option<TlsAcceptor>)>,
+}
+
+impl Doors {
+    /// Nothing open yet; takes the sockets that systemd has for us.
+    pub fn new(weir: Arc<Weir>, loops: Arc<EventLoops>) -> Self {
+        let mut given = ListenFd::from_env();
+        let (mut inherited, mut inherited_unix) = (vec![], vec![]);
+        for i in 0..given.len() {
+            if let Ok(Some(listener)) = given.take_tcp_listener(i) {
+                inherited.push(listener);
+            } else if let Ok(Some(listener)) = given.take_unix_listener(i) {
+                inherited_unix.push(listener);
+            }
+        }
+        Self {
+            weir,
+            loops,
+            tcp: HashMap::new(),
+            unix: HashMap::new(),
+            http: None,
+            inherited,
+            inherited_unix,
+            systemds: HashSet::new(),
+        }
+    }
+
+    /// Binds what `config` wants and is not open.
+    ///
+    /// # Errors
+    /// Every address that cannot be bound; nothing has changed then.
+    pub fn bind(&mut self, config: &Config) -> Result<Bound, Vec<String>> {
+        let mut mistakes = vec![];
+        let mut bound = Bound { tcp: vec![], unix: vec![], http: None };
+        for address in wanted_tcp(config) {
+            if self.tcp.contains_key(&address) {
+                continue;
+            }
+            match self.bind_tcp(address) {
+                Ok(listener) => bound.tcp.push((address, listener)),
+                Err(error) => mistakes.push(format!("listen.address: {address}: {error}")),
+            }
+        }
+        for path in wanted_unix(config) {
+            if self.unix.contains_key(&path) {
+                continue;
+            }
+            match self.bind_unix(&path) {
+                Ok(listener) => bound.unix.push((path, listener)),
+                Err(error) => mistakes.push(format!("listen.unix_directories: {}: {error}", path.display())),
+            }
+        }
+        if let Some(wanted) = wanted_http(config)
+            && self.http.as_ref().is_none_or(|(open, _)| *open != wanted)
+        {
+            match bind_http(&wanted) {
+                Ok(http) => bound.http = Some(http),
+                Err(error) => mistakes.push(format!("http.address: {}: {error}", wanted.address)),
+            }
+        }
+        if mistakes.is_empty() {
+            return Ok(bound);
+        }
+        bound.unix.iter().for_each(|(path, _)| self.remove(path));
+        Err(mistakes)
+    }
+
+    /// Opens what was bound, closes what `config` does not want any more.
+    pub fn open(&mut self, bound: Bound, config: &Config) {
+        for (address, listener) in bound.tcp {
+            let local = listener.local_addr().unwrap_or(address);
+            tracing::info!(address = %local, "listening");
+            let loops = self.loops.clone();
+            self.tcp.insert(address, Door::new(|closing| listener::accept_tcp(listener, loops, closing)));
+        }
+        for (path, listener) in bound.unix {
+            tracing::info!(path = %path.display(), "listening");
+            let loops = self.loops.clone();
+            self.unix.insert(path, Door::new(|closing| listener::accept_unix(listener, loops, closing)));
+        }
+        let tcp: Vec<_> = wanted_tcp(config).collect();
+        self.tcp.retain(|address, _| {
+            let stays = tcp.contains(address);
+            if !stays {
+                tracing::info!(%address, "no longer listening");
+            }
+            stays
+        });
+        let unix: Vec<_> = wanted_unix(config).collect();
+        for path in self.unix.keys().filter(|path| !unix.contains(path)) {
+            self.remove(path);
+        }
+        self.unix.retain(|path, _| unix.contains(path));
+        self.open_http(bound.http, wanted_http(config));
+    }
+
+    fn open_http(&mut self, bound: Option<(TcpListener, Option<TlsAcceptor>)>, wanted: Option<HttpDoor>) {
+        if (bound.is_some() || wanted.is_none())
+            && let Some((_, task)) = self.http.take()
+        {
+            task.abort();
+        }
+        let (Some((listener, tls)), Some(wanted)) = (bound, wanted) else { return };
+        tracing::info!(address = %listener.local_addr().unwrap_or(wanted.address), "HTTP");
+        let (seen, told) = (self.weir.clone(), self.weir.clone());
+        let site = Site {
+            picture: Box::new(move || seen.picture()),
+            metrics: self.weir.metrics.clone(),
+            token: Box::new(move || told.config.load().http.token.clone()),
+        };
+        self.http = Some((wanted, tokio::spawn(http::serve(Arc::new(site), listener, tls))));
+    }
+
+    /// Takes no more clients. Those who have reached a queue are still taken; HTTP goes on.
+    pub async fn close(&mut self) {
+        self.unix.keys().for_each(|path| self.remove(path));
+        let unix = self.unix.drain().map(|(_, door)| door);
+        let doors: Vec<_> = self.tcp.drain().map(|(_, door)| door).chain(unix).collect();
+        for Door { _closing, task } in doors {
+            drop(_closing);
+            // A task that panicked has ended as well.
+            let _ = task.await;
+        }
+    }
+
+    fn bind_tcp(&mut self, address: SocketAddr) -> io::Result<TcpListener> {
+        let fits = |l: &std::net::TcpListener| l.local_addr().is_ok_and(|a| a == address);
+        match self.inherited.iter().position(fits) {
+            Some(at) => {
+                let listener = self.inherited.swap_remove(at);
+                listener.set_nonblocking(true)?;
+                TcpListener::from_std(listener)
+            }
+            None => listener::bind_tcp(address),
+        }
+    }
+
+    fn bind_unix(&mut self, path: &Path) -> io::Result<UnixListener> {
+        let fits = |l: &std::os::unix::net::UnixListener| {
+            l.local_addr().is_ok_and(|a| a.as_pathname() == Some(path))
+        };
+        match self.inherited_unix.iter().position(fits) {
+            Some(at) => {
+                let listener = self.inherited_unix.swap_remove(at);
+                self.systemds.insert(path.to_path_buf());
+                listener.set_nonblocking(true)?;
+                UnixListener::from_std(listener)
+            }
+            None => listener::bind_unix(path),
+        }
+    }
+}
+
+impl Doors {
+    /// A socket is a file: it goes when we stop listening.
+    fn remove(&self, path: &PathBuf) {
+        if self.systemds.contains(path) {
+            return;
+        }
+        if let Err(error) = std::fs::remove_file(path) {
+            tracing::debug!(path = %path.display(), %error, "a socket could not be removed");
+        }
+    }
+}
+
+impl Drop for Doors {
+    fn drop(&mut self) {
+        self.unix.keys().for_each(|path| self.remove(path));
+    }
+}
+
+impl Door {
+    fn new<F: Future<Output = ()> + Send + 'static>(accept: impl FnOnce(Closing) -> F) -> Self {
+        let (closing, closed) = oneshot::channel();
+        Self { _closing: closing, task: tokio::spawn(accept(Closing(closed))) }
+    }
+}
+
+/// Resolves when the door is dropped.
+struct Closing(oneshot::Receiver<()>);
+
+impl Future for Closing {
+    type Output = ();
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        std::pin::Pin::new(&mut self.0).poll(cx).map(drop)
+    }
+}
+
+fn wanted_tcp(config: &Config) -> impl Iterator<Item = SocketAddr> {
+    config.listen.addresses.iter().copied()
+}
+
+fn wanted_unix(config: &Config) -> impl Iterator<Item = PathBuf> {
+    let port = config.listen.addresses.first().map_or(5432, SocketAddr::port);
+    config.listen.unix_directories.iter().map(move |d| d.join(format!(".s.PGSQL.{port}")))
+}
+
+fn wanted_http(config: &Config) -> Option<HttpDoor> {
+    Some(HttpDoor { address: config.http.address?, tls: config.http.tls.clone() })
+}
+
+fn bind_http(wanted: &HttpDoor) -> Result<(TcpListener, Option<TlsAcceptor>), String> {
+    let tls = wanted.tls.as_ref().map(http::tls).transpose()?;
+    // Shared with the next process, as the clients' addresses are, so that it can start before we leave.
+    let listener = listener::bind_tcp(wanted.address).map_err(|e| e.to_string())?;
+    Ok((listener, tls))
+}
