@@ -6,6 +6,7 @@ mod cancel;
 mod cluster_picture;
 mod consistency;
 mod copy;
+mod corpus_hand;
 mod drivers;
 mod explained;
 mod harness_itself;
