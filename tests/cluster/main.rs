@@ -14,6 +14,7 @@ mod lifecycle;
 mod never_stale;
 mod never_wrong;
 mod nothing_lost;
+mod operate;
 mod pgbench;
 mod pooling;
 mod reload;

@@ -6,6 +6,7 @@
 //! words, nodes are configured, and databases beyond [`DATABASES_MAX`] share the label `other`.
 
 use crate::cluster::metrics::ClusterMetrics;
+use crate::session::reroute::Cause;
 use parking_lot::{Mutex, RwLock};
 use prometheus::proto::MetricFamily;
 use prometheus::{
@@ -296,8 +297,15 @@ impl Metrics {
             registry: made.0.clone(),
         };
         made.constants(metrics.started)?;
+        // A rate needs a beginning: what may be counted is there from the start.
         for result in ["applied", "unchanged", "refused"] {
             metrics.config_reloads_total.with_label_values(&[result]);
+        }
+        for limit in ["clients_max", "user_clients_max", "database_clients_max", "lease_wait"] {
+            metrics.refused_total.with_label_values(&[limit]);
+        }
+        for cause in Cause::ALL {
+            metrics.reroutes_total.with_label_values(&[cause.as_str()]);
         }
         Ok(metrics)
     }

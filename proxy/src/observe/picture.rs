@@ -201,7 +201,8 @@ impl Picture {
     pub fn gauges(&self) -> Gauges {
         let mut clients: BTreeMap<&'static str, i64> =
             ["logging_in", "idle", "active", "waiting"].into_iter().map(|s| (s, 0)).collect();
-        let mut pinned: BTreeMap<&'static str, i64> = BTreeMap::new();
+        let mut pinned: BTreeMap<&'static str, i64> =
+            PinReason::ALL.iter().map(|reason| (reason.as_str(), 0)).collect();
         for client in &self.clients {
             *clients.entry(client.state).or_default() += 1;
             if let Some(pin) = client.pin {

@@ -26,7 +26,7 @@ pub(super) fn json(picture: &Picture, metrics: &Metrics) -> Value {
         "nodes": nodes(picture),
         "reasons": reasons(picture),
         "clients": gauges.clients.iter().map(|(state, n)| ((*state).to_owned(), json!(n))).collect::<serde_json::Map<_, _>>(),
-        "pins": gauges.pinned,
+        "pins": gauges.pinned.iter().filter(|(_, n)| *n > 0).collect::<Vec<_>>(),
         "pools": pools(picture),
         "statement_seconds": histogram(&families, "pgweir_statement_seconds"),
         "proxy_seconds": histogram(&families, "pgweir_proxy_seconds"),

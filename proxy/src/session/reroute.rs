@@ -27,6 +27,16 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Every one.
+    pub const ALL: &'static [Cause] = &[
+        Cause::ReadOnly,
+        Cause::Recovery,
+        Cause::NotReplayed,
+        Cause::Conflict,
+        Cause::Lost,
+        Cause::StalePlan,
+    ];
+
     /// The label of `reroutes_total`.
     pub const fn as_str(self) -> &'static str {
         match self {
