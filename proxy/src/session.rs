@@ -94,6 +94,8 @@ pub struct Session {
     portals: Vec<(Bytes, Arc<Classified>)>,
     /// Statements bound in this request: their keys, and the client's names for them.
     bound: Vec<(u64, Bytes)>,
+    /// This request asks what results look like.
+    describes: bool,
     /// Pools used before.
     pools: Vec<(Arc<Node>, Arc<Pool>)>,
     /// The server of the primary that it had last.

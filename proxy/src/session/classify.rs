@@ -12,6 +12,7 @@ use router_rules::statement::Footprint;
 use router_rules::{Classified, Reason, Scope, SessionEffect};
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a request would do.
 #[derive(Debug)]
@@ -174,6 +175,7 @@ impl Session {
             types: body.slice_ref(parse.types),
             classified: self.weir.classifier.classify(parse.sql, &self.memory.scope),
             scope: self.memory.scope.id,
+            described: AtomicBool::new(false),
         })
     }
 
@@ -188,6 +190,7 @@ impl Session {
                 types: prepared.types.clone(),
                 classified: self.weir.classifier.classify(&prepared.sql, scope),
                 scope: scope.id,
+                described: AtomicBool::new(prepared.described.load(Ordering::Relaxed)),
             });
         }
         Some(prepared.clone())

@@ -129,6 +129,13 @@ impl Session {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 }
+                Err(error @ LeaseError::Login(_)) if self.on == Target::Replica => {
+                    // A database, role or password that is new may not have come here yet: what
+                    // the primary says counts.
+                    failed.push(placement.node);
+                    (decision.target, decision.reason) = (Target::Primary, Reason::NoReplica);
+                    last = Some(error);
+                }
                 Err(error) => return Ok(Err(self.refusal_of(error))),
             }
         }

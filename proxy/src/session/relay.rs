@@ -323,8 +323,11 @@ impl Session {
         self.copy_in = false;
         self.memory.failed = true;
         self.undo_skipped();
-        let cause = Cause::of(&fields);
-        if cause == Some(Cause::StalePlan)
+        let mut cause = Cause::of(&fields);
+        if cause == Some(Cause::StalePlan) && self.relies_on_old_shape() {
+            cause = None;
+        }
+        if fields.is_stale_plan()
             && let Some(lease) = self.lease.as_mut()
         {
             for (key, _) in self.bound.drain(..) {
@@ -345,6 +348,15 @@ impl Session {
             return Err(Failure::ServerSaidGoodbye);
         }
         Ok(None)
+    }
+
+    /// The client was told earlier what the result looks like and does not ask again: rows of
+    /// another shape would confuse it, while the error makes it prepare anew.
+    fn relies_on_old_shape(&self) -> bool {
+        let described = |name: &[u8]| {
+            self.memory.statements.get(name).is_some_and(|prepared| prepared.described.load(Ordering::Relaxed))
+        };
+        !self.describes && self.bound.iter().any(|(_, name)| described(name))
     }
 
     /// An error that speaks of a statement by the name it has on servers, in the client's words.

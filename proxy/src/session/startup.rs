@@ -326,6 +326,7 @@ async fn open_session(
         held_result: false,
         portals: vec![],
         bound: vec![],
+        describes: false,
         pools: vec![],
         last_primary: None,
         began: None,

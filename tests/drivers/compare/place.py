@@ -9,7 +9,7 @@ from pathlib import Path
 # One version each, so that a result means the same tomorrow.
 PYTHON = {
     "psycopg[binary]": "3.3.8", "psycopg2-binary": "2.9.13", "asyncpg": "0.32.0", "sqlalchemy": "2.1.9",
-    "django": "5.2.19", "greenlet": None, "pytest": "9.2.0",
+    "django": "5.2.19", "greenlet": None, "pytest": "9.2.0", "distro": None,
 }
 NODE = ["pg", "pg-cursor", "pg-query-stream", "pg-copy-streams", "postgres"]
 # Source packages that hold the drivers' own tests.

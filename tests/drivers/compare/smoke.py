@@ -1,6 +1,5 @@
 """The feature checks: one small program per driver, item by item."""
 
-import os
 import queue
 import shutil
 import subprocess
@@ -31,7 +30,6 @@ def programs(place):
         "Ruby pg": ["ruby", str(SMOKE / "ruby_pg.rb")],
         "DBD::Pg": ["perl", str(SMOKE / "dbd_pg.pl")],
         "PostgreSQL's programs": ["bash", str(SMOKE / "tools.sh")],
-        "tokio-postgres": [os.environ.get("PGWEIR_SMOKE_RUST", "")],
     }
     installed = {"node": "node", "java": "java", str(place.directory / "lib_pq"): "go"}
     for name, command in found.items():

@@ -20,7 +20,6 @@ COPY ps_script FROM STDIN;
 SELECT count(*) AS n FROM ps_script \gset
 \echo :n
 SELECT 'SELECT ' || n FROM ps_script ORDER BY n \gexec
-SELECT $1::int + $2::int \bind 1 2 \g
 S
 }
 psql_variables_of_the_server() { q -c '\echo :SERVER_VERSION_NAME :ENCODING :USER :DBNAME'; }
@@ -31,7 +30,7 @@ psql_options() { PGOPTIONS='-c search_path=pg_catalog -c statement_timeout=4321'
 psql_conninfo_attributes() { q "target_session_attrs=read-write" -c 'SELECT 1' && q "target_session_attrs=primary" -c 'SELECT 2' && q "target_session_attrs=any" -c 'SELECT 3'; }
 psql_prefers_standby_and_gets_the_primary() { q "target_session_attrs=prefer-standby" -c 'SHOW in_hot_standby'; }
 psql_large_object() { echo hello > "$scratch/l"; q -c "\\lo_import $scratch/l" -c "\\lo_export :LASTOID $scratch/m" -c '\lo_unlink :LASTOID' >/dev/null; cat "$scratch/m"; }
-psql_watch_is_cancelled() { timeout -s INT 2 psql -X -c 'SELECT pg_sleep(20)' 2>&1; for _ in 1 2 3 4 5 6 7 8 9 10; do n=$(q -c "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(20)' AND state = 'active'"); [ "$n" = 0 ] && break; sleep 0.3; done; echo "$n"; }
+psql_watch_is_cancelled() { timeout -s INT 2 psql -X -c 'SELECT pg_sleep(20)' 2>&1 | tail -1; for _ in 1 2 3 4 5 6 7 8 9 10; do n=$(q -c "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(20)' AND state = 'active'"); [ "$n" = 0 ] && break; sleep 0.3; done; echo "$n"; }
 pg_isready_says_so() { pg_isready; }
 dump_and_restore_plain() { q -f - >/dev/null <<'S'
 DROP SCHEMA IF EXISTS dumped CASCADE; CREATE SCHEMA dumped;
