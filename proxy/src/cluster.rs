@@ -229,6 +229,11 @@ impl Cluster {
         self.catalogs.changed(database);
     }
 
+    /// A database is about to be dropped, renamed or copied: our own connections leave it.
+    pub fn let_go(&self, database: &str) {
+        self.catalogs.let_go(database);
+    }
+
     /// A position that has everything acknowledged before this call, for `SHOW pgweir.lsn`; waits at
     /// most `limit` for the primary to tell. Written as [`Token`] says.
     pub async fn token(&self, limit: Duration) -> Option<Token> {

@@ -1,5 +1,6 @@
 //! The program's subcommands.
 
+pub mod audit;
 pub mod check;
 pub mod health;
 pub mod import;
@@ -51,6 +52,9 @@ pub enum Command {
         after_help = "Example:\n  pgweir health --url http://127.0.0.1:9127/healthz\n\nExit code 0 if it is well."
     )]
     Health(health::HealthArgs),
+    /// Say how much of today's load could leave the primary, from pg_stat_statements
+    #[command(after_help = "Example:\n  pgweir audit --config pgweir.toml --database app\n\nIt only reads.")]
+    Audit(audit::AuditArgs),
     /// Print a pgbouncer.ini as a pgweir.toml
     #[command(
         after_help = "Example:\n  pgweir import /etc/pgbouncer/pgbouncer.ini > pgweir.toml\n\nWhat has no counterpart is named in comments."
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Route(args) => route::run(&args),
         Command::Health(args) => health::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Reference(args) => reference::run(&args),
     }

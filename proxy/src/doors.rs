@@ -12,7 +12,7 @@ use listenfd::ListenFd;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
@@ -187,14 +187,14 @@ impl Doors {
         }
     }
 
-    fn bind_unix(&mut self, path: &PathBuf) -> io::Result<UnixListener> {
+    fn bind_unix(&mut self, path: &Path) -> io::Result<UnixListener> {
         let fits = |l: &std::os::unix::net::UnixListener| {
-            l.local_addr().is_ok_and(|a| a.as_pathname() == Some(path.as_path()))
+            l.local_addr().is_ok_and(|a| a.as_pathname() == Some(path))
         };
         match self.inherited_unix.iter().position(fits) {
             Some(at) => {
                 let listener = self.inherited_unix.swap_remove(at);
-                self.systemds.insert(path.clone());
+                self.systemds.insert(path.to_path_buf());
                 listener.set_nonblocking(true)?;
                 UnixListener::from_std(listener)
             }

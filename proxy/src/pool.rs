@@ -63,6 +63,15 @@ struct State {
     credentials: Option<Arc<Credentials>>,
 }
 
+/// A server, and how often it had been leased: tells whether it was somebody else's meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastUse {
+    /// The server's process id.
+    pub process: i32,
+    /// Its leases so far.
+    pub leases: u64,
+}
+
 /// A session that waits.
 #[derive(Debug)]
 struct Waiter {
@@ -180,6 +189,20 @@ impl Pool {
         }
     }
 
+    /// This very server, if it is idle and nobody has used it since.
+    pub fn try_lease_again(self: &Arc<Self>, last: LastUse) -> Option<Lease> {
+        let mut server = {
+            let mut state = self.state.lock();
+            let at = state.idle.iter().position(|s| s.last_use() == last)?;
+            state.idle.remove(at)
+        };
+        if server.is_quiet() {
+            return Some(self.lease_of(Box::new(server)));
+        }
+        self.closed();
+        None
+    }
+
     /// A server: an idle one, a new one while the limit allows it, else the next that comes back.
     ///
     /// # Errors
@@ -231,7 +254,8 @@ impl Pool {
         ))
     }
 
-    fn lease_of(self: &Arc<Self>, server: Box<Server>) -> Lease {
+    fn lease_of(self: &Arc<Self>, mut server: Box<Server>) -> Lease {
+        server.leases += 1;
         self.leased.fetch_add(1, Ordering::Relaxed);
         server.card.leased.store(true, Ordering::Relaxed);
         Lease { server: Some(server), pool: self.clone(), _outstanding: self.node.begin() }
@@ -255,7 +279,7 @@ impl Pool {
         };
         match open_within(&target, opening).await {
             Ok(server) => {
-                place.is_taken();
+                place.taken_up();
                 let mut state = self.state.lock();
                 state.last_failure = None;
                 state.credentials = Some(opening.credentials.clone());
@@ -337,6 +361,15 @@ impl Pool {
     pub fn reconnect(&self, config: &Config) {
         self.state.lock().stale_before = Some(Instant::now());
         self.sweep(config);
+    }
+
+    /// Closes what is idle now.
+    pub fn close_idle(&self) {
+        let idle = std::mem::take(&mut self.state.lock().idle);
+        for server in idle {
+            drop(server);
+            self.closed();
+        }
     }
 
     /// How many servers are idle and how many exist.
@@ -467,7 +500,7 @@ impl<'a> Place<'a> {
         Self { pool, taken: false }
     }
 
-    fn is_taken(mut self) {
+    fn taken_up(mut self) {
         self.taken = true;
     }
 }

@@ -4,6 +4,7 @@ use crate::auth::{self, Credentials, LoginError};
 use crate::cluster::Node;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::net::{Connection, Stream, tls::Connector};
+use crate::pool::LastUse;
 use crate::session::prepared::ServerStatements;
 use crate::session::settings::Track;
 use crate::wire::backend::{self, Status, tag};
@@ -41,6 +42,8 @@ pub struct Server {
     pub status: Status,
     /// When it was opened.
     pub opened: Instant,
+    /// How often it has been leased.
+    pub leases: u64,
     /// When it was last given back.
     pub idle_since: Instant,
     /// The event loop it belongs to: others may use it, at the cost of a wake-up across threads.
@@ -160,9 +163,15 @@ impl Server {
             statements: ServerStatements::default(),
             status: Status::Idle,
             opened: now,
+            leases: 0,
             idle_since: now,
             thread: std::thread::current().id(),
         })
+    }
+
+    /// Which lease of it was the last.
+    pub fn last_use(&self) -> LastUse {
+        LastUse { process: self.cancel.process, leases: self.leases }
     }
 
     /// True when nothing has happened on the idle connection: no end of stream, no farewell.

@@ -32,7 +32,7 @@ use crate::auth::Credentials;
 use crate::cluster::Node;
 use crate::net::Connection;
 use crate::observe::metrics::DatabaseMetrics;
-use crate::pool::{Lease, Pool};
+use crate::pool::{LastUse, Lease, Pool};
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
 use crate::session::ledger::Ledger;
@@ -43,7 +43,7 @@ use crate::session::relay::{Relayed, Woke};
 use crate::wire::backend::{self, Status};
 use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
-use router_rules::{Classified, Decision, PinReason, Target};
+use router_rules::{Classified, Decision, PinReason, SessionEffect, Target};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,8 +94,12 @@ pub struct Session {
     portals: Vec<(Bytes, Arc<Classified>)>,
     /// Statements bound in this request: their keys, and the client's names for them.
     bound: Vec<(u64, Bytes)>,
+    /// This request asks what results look like.
+    describes: bool,
     /// Pools used before.
     pools: Vec<(Arc<Node>, Arc<Pool>)>,
+    /// The server of the primary that it had last.
+    last_primary: Option<LastUse>,
     /// When the first statement of the transaction under way came.
     began: Option<Instant>,
     /// The answer to "is the session clean again?".
@@ -183,6 +187,9 @@ impl Session {
         if self.answer_locally(request, &work) {
             return Ok(Ok(()));
         }
+        if let Err(refusal) = self.check_position(&work).await {
+            return Ok(Err(refusal));
+        }
         let mut decision = self.decide(&work);
         if let Some(message) = decision.refuse.take() {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
@@ -200,14 +207,41 @@ impl Session {
                 Relayed::Refused(cause) => self.reroute(cause, &mut decision, &work).await?,
             }
         }
-        self.account(started);
+        self.account(started, &work);
         self.release(request).await?;
         Ok(Ok(()))
     }
 
+    /// `SET pgweir.min_lsn`: a position that this cluster can never reach is refused at once.
+    async fn check_position(&self, work: &Work) -> Result<(), Refusal> {
+        for effect in
+            work.parts.iter().filter(|p| !p.plain).flat_map(|p| &p.statements).flat_map(|s| &s.effects)
+        {
+            if let SessionEffect::Set { name, value: Some(value), .. } = effect
+                && name == "pgweir.min_lsn"
+                && let Ok(token) = value.parse()
+            {
+                let checked = self.weir.cluster.check_min_lsn(token, POSITION_WAIT).await;
+                checked.map_err(|message| Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, message))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Counts what the statement took, and the transaction if it ended one.
-    fn account(&mut self, started: Instant) {
+    fn account(&mut self, started: Instant, work: &Work) {
         let took = started.elapsed();
+        if self.weir.config.load().log.slow_statement.is_some_and(|bound| took > bound) {
+            let shape = work.parts.first().map_or(0, |part| part.shape);
+            tracing::warn!(
+                shape = format_args!("{shape:016x}"),
+                milliseconds = took.as_millis(),
+                role = %self.on,
+                user = self.who.user,
+                database = self.who.database,
+                "slow statement"
+            );
+        }
         self.weir.metrics.statement_seconds(self.on).observe(took.as_secs_f64());
         self.counters.statement_took(took);
         let began = *self.began.get_or_insert(started);
@@ -225,14 +259,12 @@ impl Session {
         if !self.skipping {
             return false;
         }
-        match request.kind {
-            Kind::Batch(End::Sync) => {
-                self.skipping = false;
-                backend::put_ready(&mut self.client.output, self.memory.status);
-                true
-            }
-            _ => true,
+        if request.kind == Kind::Batch(End::Sync) {
+            self.skipping = false;
+            self.sync_unseen();
+            backend::put_ready(&mut self.client.output, self.memory.status);
         }
+        true
     }
 
     /// Tells the client of a refusal, in the place where Postgres would.
@@ -240,7 +272,10 @@ impl Session {
         refusal.put(&mut self.client.output, "ERROR");
         match request.kind {
             Kind::Batch(End::Flush | End::More) => self.skipping = true,
-            _ => backend::put_ready(&mut self.client.output, self.memory.status),
+            _ => {
+                self.sync_unseen();
+                backend::put_ready(&mut self.client.output, self.memory.status);
+            }
         }
     }
 

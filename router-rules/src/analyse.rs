@@ -19,6 +19,8 @@ pub(crate) struct Analysis<'a> {
     pub catalog: Option<&'a Catalog>,
     pub search_path: &'a [String],
     pub role: &'a str,
+    /// Let the parser read queries, too.
+    pub thorough: bool,
 }
 
 /// A statement, and whether its classification would differ with other literals.
@@ -74,7 +76,7 @@ impl<'a> Analysis<'a> {
 
     /// SELECT, VALUES, TABLE, and WITH, which may also modify.
     fn query(&self, tokens: Tokens<'a>) -> Analysed {
-        let facts = query::facts(tokens);
+        let facts = query::facts(tokens, self.thorough);
         let modifies = facts.refusal == Some(Reason::Write) && !tokens_of_modification(tokens).is_empty();
         let into = facts.refusal == Some(Reason::Write) && !modifies;
         let kind = if modifies { main_verb(tokens) } else { Kind::Select };
@@ -145,7 +147,7 @@ impl<'a> Analysis<'a> {
 
     /// INSERT, UPDATE, DELETE, MERGE.
     fn modification(&self, tokens: Tokens<'a>) -> Analysed {
-        let facts = query::facts(tokens);
+        let facts = query::facts(tokens, self.thorough);
         let mut statement = self.checked(main_verb(tokens), &facts);
         statement.verdict = Err(Reason::Write);
         statement.writes = self.targets(tokens, &facts);
@@ -241,7 +243,7 @@ impl<'a> Analysis<'a> {
             return analysed;
         }
         if let Some(catalog) = self.catalog {
-            let mut facts = query::facts(inner);
+            let mut facts = query::facts(inner, self.thorough);
             if matches!(facts.refusal, Some(Reason::Write | Reason::Locks)) {
                 facts.refusal = None;
             }

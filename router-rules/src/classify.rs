@@ -77,6 +77,9 @@ const LEARNT_MAX: usize = 10_000;
 /// Tokens of a text that are looked at; a text with more is for the primary.
 const TEXT_TOKENS_MAX: usize = 1_000_000;
 
+/// The statements of a text with more than so many are not parsed, only walked over.
+const PARSED_STATEMENTS_MAX: usize = 100;
+
 /// A text or a shape, under a scope.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -269,12 +272,19 @@ impl Classified {
 fn classify_text(sql: &[u8], scope: &Scope) -> (Classified, bool) {
     let text = String::from_utf8_lossy(sql);
     let conforming = scope.standard_conforming_strings;
-    let analysis =
-        Analysis { catalog: scope.catalog.as_deref(), search_path: &scope.search_path, role: &scope.role };
+    let mut analysis = Analysis {
+        catalog: scope.catalog.as_deref(),
+        search_path: &scope.search_path,
+        role: &scope.role,
+        // The parser knows one kind of string only.
+        thorough: conforming,
+    };
     let (mut statements, mut shareable) = match lex::tokenize(text.as_bytes(), conforming, TEXT_TOKENS_MAX) {
         Ok(tokens) => {
             let mut shareable = true;
-            let statements: Vec<Statement> = split::split(&text, &tokens)
+            let parts = split::split(&text, &tokens);
+            analysis.thorough &= parts.len() <= PARSED_STATEMENTS_MAX;
+            let statements: Vec<Statement> = parts
                 .into_iter()
                 .map(|tokens| {
                     let analysed = analysis.statement(tokens);

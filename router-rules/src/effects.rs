@@ -15,6 +15,12 @@ const BODY_TOKENS_MAX: usize = 20_000;
 /// How many functions are looked into for one statement.
 const FUNCTIONS_MAX: usize = 64;
 
+/// More calls of `set_config` than this in one text are not followed.
+const SET_CONFIG_MAX: usize = 32;
+
+/// How many names of functions are remembered as seen.
+const NAMES_MAX: usize = 64;
+
 /// Effects of the calls in a statement.
 pub(crate) fn of_calls(
     facts: &Facts<'_>,
@@ -22,10 +28,24 @@ pub(crate) fn of_calls(
     analysis: &Analysis<'_>,
     effects: &mut Vec<SessionEffect>,
 ) {
+    let mut configured = false;
+    let mut names: Vec<&str> = vec![];
     for call in facts.calls.iter().filter(|call| call.certain()) {
         let name = &*call.name.name;
+        // Each name counts once; in a long statement the names' list stays short.
+        if call.name.schema.is_none() && name != "set_config" {
+            if names.contains(&name) {
+                continue;
+            }
+            if names.len() < NAMES_MAX {
+                names.push(name);
+            }
+        }
         if matches!(call.name.schema.as_deref(), None | Some("pg_catalog")) {
             if name == "set_config" {
+                if std::mem::replace(&mut configured, true) {
+                    continue;
+                }
                 of_set_config(tokens, effects);
                 continue;
             }
@@ -79,11 +99,11 @@ fn of_builtin(name: &str) -> Option<SessionEffect> {
 
 /// `set_config` in a statement: followed when the whole statement is a list of literal ones.
 fn of_set_config(tokens: Tokens<'_>, effects: &mut Vec<SessionEffect>) {
-    if tokens.is(0, "select") {
-        if let Some(followed) = settings::set_config_list(tokens) {
-            *effects = followed;
-            return;
-        }
+    if tokens.is(0, "select")
+        && let Some(followed) = settings::set_config_list(tokens)
+    {
+        *effects = followed;
+        return;
     }
     if !all_set_config_local(tokens) {
         push(effects, SessionEffect::Pin(PinReason::Unfollowable));
@@ -92,7 +112,11 @@ fn of_set_config(tokens: Tokens<'_>, effects: &mut Vec<SessionEffect>) {
 
 /// Every `set_config(…, …, is_local)` in the tokens has a literal true as its last argument.
 fn all_set_config_local(tokens: Tokens<'_>) -> bool {
-    (0..tokens.len()).filter(|&at| tokens.is(at, "set_config") && tokens.is_mark(at + 1, "(")).all(|at| {
+    let calls = || (0..tokens.len()).filter(|&at| tokens.is(at, "set_config") && tokens.is_mark(at + 1, "("));
+    if calls().nth(SET_CONFIG_MAX).is_some() {
+        return false;
+    }
+    calls().all(|at| {
         let mut depth = 0usize;
         let mut commas = 0;
         let mut last_argument = at + 2;
@@ -135,9 +159,8 @@ fn of_function(
         return;
     }
     seen.push(function.oid);
-    match (&function.body, function.language.as_str()) {
-        (Some(body), "sql" | "plpgsql") => of_text(body, analysis, seen, effects),
-        _ => {}
+    if let (Some(body), "sql" | "plpgsql") = (&function.body, function.language.as_str()) {
+        of_text(body, analysis, seen, effects)
     }
 }
 

@@ -111,7 +111,7 @@ impl<'a> Lexer<'a> {
                 TokenKind::Punctuation
             }
             b if is_identifier_start(b) => self.word(start, b)?,
-            b if is_operator(b) => self.operator(start),
+            b if is_operator(b) => self.operator(start)?,
             _ => return Err(LexError::Stray),
         };
         Ok(Some(Token { kind, start: start as u32, end: self.at as u32 }))
@@ -182,9 +182,8 @@ impl<'a> Lexer<'a> {
             let found =
                 if escapes { memchr::memchr2(quote, b'\\', rest) } else { memchr::memchr(quote, rest) };
             at += found.ok_or(LexError::Unterminated)?;
-            if self.sql[at] == b'\\' && escapes {
-                at += 2;
-            } else if self.sql.get(at + 1) == Some(&quote) {
+            let escaped = self.sql[at] == b'\\' && escapes;
+            if escaped || self.sql.get(at + 1) == Some(&quote) {
                 at += 2;
             } else {
                 self.at = at + 1;
@@ -267,9 +266,13 @@ impl<'a> Lexer<'a> {
 
     /// A run of operator characters, cut before a comment, and without a trailing `+` or `-`
     /// unless one of ``~!@#%^&|`?`` is in it.
-    fn operator(&mut self, start: usize) -> TokenKind {
+    fn operator(&mut self, start: usize) -> Result<TokenKind, LexError> {
         let mut end = start;
         while self.sql.get(end).copied().is_some_and(is_operator) {
+            // A run is read again for each trailing sign that is cut off: keep that short.
+            if end - start > OPERATOR_RUN_MAX {
+                return Err(LexError::Stray);
+            }
             let next = self.sql.get(end + 1);
             if (self.sql[end] == b'-' && next == Some(&b'-'))
                 || (self.sql[end] == b'/' && next == Some(&b'*'))
@@ -285,7 +288,7 @@ impl<'a> Lexer<'a> {
             }
         }
         self.at = end.max(start + 1);
-        TokenKind::Operator
+        Ok(TokenKind::Operator)
     }
 }
 
@@ -355,6 +358,9 @@ const fn is_operator(byte: u8) -> bool {
             | b'?'
     )
 }
+
+/// Longer runs of operator characters are not read; an operator has at most 63.
+const OPERATOR_RUN_MAX: usize = 512;
 
 /// Identifiers are cut to this many bytes (NAMEDATALEN - 1).
 const IDENTIFIER_BYTES_MAX: usize = 63;

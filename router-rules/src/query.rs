@@ -4,11 +4,11 @@ use crate::facts::Facts;
 use crate::second;
 use crate::walk::{self, Text, Tokens};
 
-/// The facts of one statement.
-pub(crate) fn facts<'a>(tokens: Tokens<'a>) -> Facts<'a> {
+/// The facts of one statement; `thorough` lets the parser read it, too.
+pub(crate) fn facts<'a>(tokens: Tokens<'a>, thorough: bool) -> Facts<'a> {
     let mut facts = walk::walk(tokens, Text::Sql);
     // What is for the primary anyway needs no second reading.
-    if facts.refusal.is_none() {
+    if thorough && facts.refusal.is_none() {
         second::consult(tokens, &mut facts);
     }
     facts.literals_matter =

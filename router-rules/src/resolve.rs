@@ -212,10 +212,10 @@ impl<'a> Resolver<'a> {
         } else if listed && builtins::is_catalog_relation(&name.name) {
             return builtin_relation(&name.name);
         }
-        if self.catalog.unknown() == Unknown::Sketch {
-            if let Some(relation) = catalog.relations(&name.name).next() {
-                return Found::User(relation);
-            }
+        if self.catalog.unknown() == Unknown::Sketch
+            && let Some(relation) = catalog.relations(&name.name).next()
+        {
+            return Found::User(relation);
         }
         if self.path.iter().any(|s| s == "information_schema") {
             return Found::Builtin;
@@ -622,10 +622,10 @@ impl<'a> Resolver<'a> {
         look: impl FnOnce(&mut Resolver<'a>) -> Result<(), Reason>,
     ) -> Arc<Outcome> {
         let key = (oid, self.path_hash);
-        if oid != 0 {
-            if let Some(outcome) = self.catalog.memo.lock().ok().and_then(|memo| memo.get(&key).cloned()) {
-                return outcome;
-            }
+        if oid != 0
+            && let Some(outcome) = self.catalog.memo.lock().ok().and_then(|memo| memo.get(&key).cloned())
+        {
+            return outcome;
         }
         if self.depth >= DEPTH_MAX {
             return Arc::new(Outcome { verdict: Err(Reason::TooLarge), reads: None });

@@ -75,7 +75,8 @@ struct Reading {
 impl Reading {
     /// True when the tree names a relation or a function that the walk has not seen.
     fn overlooked_by(&self, facts: &Facts<'_>) -> bool {
-        let relation = |name: &String| facts.relations.iter().any(|r| r.name == **name);
+        // The parser takes `ONLY t` for a relation called ONLY with an alias.
+        let relation = |name: &String| name == "only" || facts.relations.iter().any(|r| r.name == **name);
         let function = |name: &String| {
             walk::is_grammar_word(name)
                 || facts.calls.iter().any(|c| c.form != Form::Column && c.name.name == **name)

@@ -119,9 +119,8 @@ fn quote_end(sql: &[u8], at: usize, escapes: bool) -> usize {
         let found = if escapes { memchr::memchr2(quote, b'\\', rest) } else { memchr::memchr(quote, rest) };
         let Some(found) = found else { return sql.len() };
         at += found;
-        if sql[at] == b'\\' && escapes {
-            at += 2;
-        } else if sql.get(at + 1) == Some(&quote) {
+        let escaped = sql[at] == b'\\' && escapes;
+        if escaped || sql.get(at + 1) == Some(&quote) {
             at += 2;
         } else {
             return at + 1;
@@ -137,15 +136,14 @@ fn number_end(sql: &[u8], at: usize) -> (usize, u8) {
         end += 1;
     }
     let digits = end - at;
-    let whole = !matches!(sql.get(end), Some(b'.' | b'_'))
-        && !sql.get(end).copied().is_some_and(is_identifier_start)
-        && !(at > 0 && sql[at - 1] == b'.');
-    if !whole {
+    let goes_on = sql.get(end).is_some_and(|next| matches!(next, b'.' | b'_') || is_identifier_start(*next));
+    let is_fraction = at > 0 && sql[at - 1] == b'.';
+    if goes_on || is_fraction {
         return (end, FRACTION);
     }
     let mark = match digits {
-        0..=INTEGER_DIGITS => INTEGER,
-        0..=BIGINT_DIGITS => BIGINT,
+        n if n <= INTEGER_DIGITS => INTEGER,
+        n if n <= BIGINT_DIGITS => BIGINT,
         _ => FRACTION,
     };
     (end, mark)

@@ -13,8 +13,8 @@ pub(crate) fn split<'a>(sql: &'a str, tokens: &'a [Token]) -> Vec<Tokens<'a>> {
     let mut from = 0;
     let mut depth = 0usize;
     let mut atomic = 0usize;
-    for at in 0..tokens.len() {
-        match tokens[at].kind {
+    for (at, token) in tokens.iter().enumerate() {
+        match token.kind {
             TokenKind::Punctuation => match whole.text(at) {
                 "(" => depth += 1,
                 ")" => depth = depth.saturating_sub(1),
@@ -27,9 +27,8 @@ pub(crate) fn split<'a>(sql: &'a str, tokens: &'a [Token]) -> Vec<Tokens<'a>> {
                 _ => {}
             },
             TokenKind::Word if whole.is(from, "create") => {
-                if whole.is(at, "atomic") && whole.is(at - 1, "begin") {
-                    atomic += 1;
-                } else if atomic > 0 && whole.is(at, "case") {
+                let begins = at > 0 && whole.is(at, "atomic") && whole.is(at - 1, "begin");
+                if begins || (atomic > 0 && whole.is(at, "case")) {
                     atomic += 1;
                 } else if atomic > 0 && whole.is(at, "end") {
                     atomic -= 1;

@@ -371,9 +371,9 @@ impl<'a> Walker<'a> {
                 self.frames.truncate(1);
                 *self.frame() = Frame::new(Paren::Query);
             }
-            "." => {
+            "."
                 // `(expression).f` may call `f` on a row.
-                if self.previous_is_mark(")") || self.previous_is_mark("]") {
+                if (self.previous_is_mark(")") || self.previous_is_mark("]")) => {
                     let mut end = self.at;
                     while self.tokens.is_mark(end, ".") {
                         let Some(name) = self.tokens.identifier(end + 1) else { break };
@@ -383,7 +383,6 @@ impl<'a> Walker<'a> {
                     self.at = end.max(self.at + 1);
                     return;
                 }
-            }
             _ => {}
         }
         self.at += 1;
@@ -659,10 +658,10 @@ impl<'a> Walker<'a> {
         match word {
             _ if labelled && word != "select" && word != "with" && word != "values" => {
                 // `AS any_word`: a label; only a data type may matter.
-                if self.casts() {
-                    if let Some((name, _)) = self.tokens.name(at) {
-                        self.mention_type(name);
-                    }
+                if self.casts()
+                    && let Some((name, _)) = self.tokens.name(at)
+                {
+                    self.mention_type(name);
                 }
                 self.facts.words.push(Cow::Owned(word.to_string()));
                 self.at += 1;

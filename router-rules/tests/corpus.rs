@@ -38,7 +38,7 @@ fn corpus() -> Option<Vec<Value>> {
     Some(lines)
 }
 
-fn texts<'a>(value: &'a Value) -> Vec<&'a str> {
+fn texts(value: &Value) -> Vec<&str> {
     match value {
         Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
         Value::String(text) => vec![text],

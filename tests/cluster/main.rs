@@ -1,9 +1,12 @@
 //! Tests that need a real cluster; one file per promise.
 
+mod auth;
 mod bounded;
 mod cancel;
 mod cluster_picture;
+mod consistency;
 mod copy;
+mod corpus_hand;
 mod drivers;
 mod explained;
 mod harness_itself;
@@ -17,4 +20,5 @@ mod pooling;
 mod reload;
 mod startup;
 mod support;
+mod tls;
 mod transparent;

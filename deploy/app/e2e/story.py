@@ -259,7 +259,7 @@ class Story(unittest.TestCase):
             self.browser.submit("header form[action$='logout/']")
         self.assertIn("Sign up", self.browser.find("header").text)
 
-    def test_13_both_replicas_took_part_and_nothing_went_wrong(self) -> None:
+    def test_13_primary_and_replicas_took_part_and_nothing_went_wrong(self) -> None:
         if support.EXPECT_PGWEIR:
             self.assertEqual(len(self.nodes_seen.get("primary", ())), 1, self.nodes_seen)
             self.assertTrue(self.nodes_seen.get("replica"), self.nodes_seen)

@@ -238,7 +238,11 @@ async fn next_response(client: &mut Connection) -> Result<BytesMut, LoginError> 
             }
             Ok(None) if client.fill().await? > 0 => {}
             Ok(None) => return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
-            Err(error) => return Err(violation(error.to_string())),
+            // As Postgres: a message of impossible length is no password.
+            Err(error) => {
+                let message = format!("password authentication failed: {error}");
+                return Err(Refusal::new(sqlstate::INVALID_PASSWORD, message).into());
+            }
         }
     }
 }

@@ -86,6 +86,11 @@ impl Account {
         }
     }
 
+    /// Is this the password that was configured?
+    fn has_password(&self, password: &Secret) -> bool {
+        matches!(&**self.credentials.0.load(), Shown::Password(known) if known.password == *password)
+    }
+
     /// The same secret as before?
     fn is_like(&self, other: &Account) -> bool {
         (&self.verifier, &self.md5, self.valid_until, self.absent)
@@ -97,6 +102,16 @@ impl Account {
 #[derive(Default)]
 struct Slot {
     read: tokio::sync::Mutex<Read>,
+}
+
+impl Slot {
+    /// Ask again next time.
+    fn expire(&self) {
+        // Somebody who holds the lock is reading it right now.
+        if let Ok(mut read) = self.read.try_lock() {
+            read.fresh = Duration::ZERO;
+        }
+    }
 }
 
 /// What the last look-up gave.
@@ -126,17 +141,14 @@ impl Directory {
         let previous = self.configured.load_full();
         self.configured.store(Arc::new(Configured::new(config, &previous.accounts)));
         self.lookup.store(Arc::new(Lookup::new(config)));
-        self.found.clear();
+        self.found.iter().for_each(|(_, slot)| slot.expire());
     }
 
     /// What is known of this user may be out of date (a password was refused): read it again when it is
     /// asked for next.
     pub fn forget(&self, user: &str) {
-        // Somebody who holds the lock is reading it right now.
-        if let Some(slot) = self.found.get(truncated(user))
-            && let Ok(mut read) = slot.read.try_lock()
-        {
-            read.fresh = Duration::ZERO;
+        if let Some(slot) = self.found.get(truncated(user)) {
+            slot.expire();
         }
     }
 
@@ -251,8 +263,12 @@ impl Configured {
         let mut accounts = HashMap::new();
         let mut looked_up = vec![];
         let mut add = |name: &String, password| {
-            let account = configured(name, password).succeeding(previous.get(name));
-            accounts.insert(name.clone(), Arc::new(account));
+            let account = match previous.get(name) {
+                // Deriving keys takes milliseconds.
+                Some(known) if known.has_password(password) => known.clone(),
+                known => Arc::new(configured(name, password).succeeding(known)),
+            };
+            accounts.insert(name.clone(), account);
         };
         if let Some(password) = &config.cluster.password {
             add(&config.cluster.user, password);

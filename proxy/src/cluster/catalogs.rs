@@ -15,7 +15,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use router_rules::Catalog;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -47,6 +47,8 @@ struct Watched {
     /// How often DDL passed through us: a snapshot read before the last time is not published.
     changes: AtomicU64,
     wake: Notify,
+    /// Somebody is about to drop the database: be out of it.
+    let_go: AtomicBool,
 }
 
 impl Catalogs {
@@ -58,6 +60,7 @@ impl Catalogs {
             Some(watched) => {
                 if watched.is_unused(now) {
                     watched.snapshot.store(None);
+                    watched.let_go.store(false, Ordering::Relaxed);
                     watched.wake.notify_one();
                 }
                 if now.since(watched.asked.get()) > Duration::from_millis(100) {
@@ -70,6 +73,15 @@ impl Catalogs {
                 self.watch(cluster, database, now);
                 None
             }
+        }
+    }
+
+    /// The database is about to be dropped, renamed or copied, which needs it to be empty: our own
+    /// connection to it is closed. It is opened again when somebody asks for the catalog.
+    pub fn let_go(&self, database: &str) {
+        if let Some(watched) = self.by_name.load().get(database) {
+            watched.let_go.store(true, Ordering::Relaxed);
+            watched.wake.notify_one();
         }
     }
 
@@ -99,7 +111,7 @@ impl Catalogs {
 
 impl Watched {
     fn is_unused(&self, now: Moment) -> bool {
-        now.since(self.asked.get()) > UNUSED_AFTER
+        self.let_go.load(Ordering::Relaxed) || now.since(self.asked.get()) > UNUSED_AFTER
     }
 
     /// Publishes what was read unless DDL passed since `changes` was read.

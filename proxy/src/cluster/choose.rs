@@ -32,8 +32,10 @@ const SPILL_FLOOR: usize = 8;
 impl Load {
     /// Weight in thousandths, after slow start.
     fn share(&self) -> u64 {
-        let ramp = (self.serving.as_millis().min(SLOW_START.as_millis()) as u64) * 1000
-            / SLOW_START.as_millis() as u64;
+        let mut ramp = 1000;
+        if self.serving < SLOW_START {
+            ramp = (self.serving.as_millis() * 1000 / SLOW_START.as_millis()) as u64;
+        }
         u64::from(self.weight) * ramp.max(SLOW_START_FLOOR)
     }
 
@@ -79,7 +81,7 @@ fn two_choices(candidates: u64, load: &impl Fn(usize) -> Load, one: u32, two: u3
 
 /// A random number scaled to below `total`.
 fn ticket(random: u32, total: u64) -> u64 {
-    (u128::from(random) * u128::from(total) >> 32) as u64
+    ((u128::from(random) * u128::from(total)) >> 32) as u64
 }
 
 /// The candidate in whose part of the total share `ticket` lies.

@@ -239,3 +239,6 @@ fn on_primary(view: &View, reason: Reason, waited: Duration) -> Option<Placement
     let node = view.primary()?.clone();
     Some(Placement { node, reason, waited, lag: Duration::ZERO })
 }
+
+#[cfg(test)]
+mod tests;

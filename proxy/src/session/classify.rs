@@ -10,8 +10,9 @@ use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
 use router_rules::statement::Footprint;
 use router_rules::{Classified, Reason, Scope, SessionEffect};
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a request would do.
 #[derive(Debug)]
@@ -174,6 +175,7 @@ impl Session {
             types: body.slice_ref(parse.types),
             classified: self.weir.classifier.classify(parse.sql, &self.memory.scope),
             scope: self.memory.scope.id,
+            described: AtomicBool::new(false),
         })
     }
 
@@ -188,6 +190,7 @@ impl Session {
                 types: prepared.types.clone(),
                 classified: self.weir.classifier.classify(&prepared.sql, scope),
                 scope: scope.id,
+                described: AtomicBool::new(prepared.described.load(Ordering::Relaxed)),
             });
         }
         Some(prepared.clone())
@@ -208,10 +211,15 @@ impl Session {
             _ => settings.value("session_authorization").unwrap_or(&self.who.user),
         };
         let standard = self.memory.reported.get("standard_conforming_strings").is_none_or(|v| v != "off");
-        let mut hasher = foldhash::quality::FixedState::with_seed(1).build_hasher();
-        (&self.who.database, generation, search_path, role, standard).hash(&mut hasher);
+        let id = foldhash::quality::FixedState::with_seed(1).hash_one((
+            &self.who.database,
+            generation,
+            search_path,
+            role,
+            standard,
+        ));
         let scope = Scope {
-            id: hasher.finish(),
+            id,
             catalog,
             search_path: split_path(search_path),
             role: role.to_owned(),

@@ -3,7 +3,7 @@
 //! A session holds a server while a transaction, a pin or a batch needs it, and no longer.
 
 use crate::cluster::{Node, Placement, Wish};
-use crate::pool::{Lease, LeaseError, Opening, Pool};
+use crate::pool::{LastUse, Lease, LeaseError, Opening, Pool};
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
@@ -13,7 +13,7 @@ use crate::session::receive::Request;
 use crate::session::registry::Doing;
 use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
-use router_rules::{Decision, PinReason, Reason, Target};
+use router_rules::{Decision, PinReason, Reason, SessionEffect, Target};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +28,7 @@ impl Session {
         decision: &mut Decision,
         work: &Work,
     ) -> Result<Result<(), Refusal>, Failure> {
+        self.leave_database(work);
         if self.lease.is_some() && self.on == Target::Replica && decision.target == Target::Primary {
             self.leave_replica().await?;
         }
@@ -46,6 +47,21 @@ impl Session {
         }
         self.explain(decision, placed.0, placed.1, work);
         self.bring_settings().await
+    }
+
+    /// DROP DATABASE and its like need the database to be empty: what is there for nobody leaves it.
+    fn leave_database(&self, work: &Work) {
+        use router_rules::statement::Kind;
+        let is_ddl = work.parts.iter().any(|p| p.statements.iter().any(|s| s.kind == Kind::Ddl));
+        if !is_ddl {
+            return;
+        }
+        for database in work.texts.iter().filter_map(|sql| emptied_database(sql)) {
+            for pool in self.weir.pools.all().iter().filter(|pool| pool.key.database == database) {
+                pool.close_idle();
+            }
+            self.weir.cluster.let_go(&database);
+        }
     }
 
     async fn lease_anew(
@@ -83,7 +99,7 @@ impl Session {
             (decision.target, decision.reason) = (self.on, placement.reason);
             let pool = self.pool_of(&placement.node);
             let started = Instant::now();
-            let leased = match pool.try_lease() {
+            let leased = match self.try_lease(&pool, work) {
                 Some(lease) => Ok(lease),
                 None => {
                     let credentials = self.who.credentials.clone();
@@ -101,6 +117,7 @@ impl Session {
                 Ok(lease) => {
                     self.card.set_running_on(Some(lease.cancel.clone()));
                     self.lease = Some(lease);
+                    self.hide_sequences(work);
                     return Ok(Ok((placement.waited, placement.lag)));
                 }
                 Err(error) if error.is_nodes_fault() => {
@@ -112,6 +129,13 @@ impl Session {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 }
+                Err(error @ LeaseError::Login(_)) if self.on == Target::Replica => {
+                    // A database, role or password that is new may not have come here yet: what
+                    // the primary says counts.
+                    failed.push(placement.node);
+                    (decision.target, decision.reason) = (Target::Primary, Reason::NoReplica);
+                    last = Some(error);
+                }
                 Err(error) => return Ok(Err(self.refusal_of(error))),
             }
         }
@@ -119,6 +143,30 @@ impl Session {
             Some(error) if !error.is_nodes_fault() => self.refusal_of(error),
             _ => no_primary(&config),
         }))
+    }
+
+    /// What sequences last gave is known to one server only: where that is asked for, the server that
+    /// this session had last, if nobody has had it since.
+    fn try_lease(&self, pool: &Arc<Pool>, work: &Work) -> Option<Lease> {
+        if uses_sequences(work)
+            && let Some(lease) = self.last_primary.and_then(|last| pool.try_lease_again(last))
+        {
+            return Some(lease);
+        }
+        pool.try_lease()
+    }
+
+    /// On any other server `lastval()` must say that it knows nothing, and not what somebody else was given.
+    fn hide_sequences(&mut self, work: &Work) {
+        let Some(lease) = self.lease.as_mut() else { return };
+        let had_it_last = self.last_primary.is_some_and(|last| {
+            lease.last_use() == LastUse { process: last.process, leases: last.leases + 1 }
+        });
+        if uses_sequences(work) && !had_it_last {
+            lease.statements.unnamed = None;
+            frontend::put_query(&mut lease.connection.output, b"DISCARD SEQUENCES");
+            self.ledger.push(Owed::Ours(Ours::Sequences));
+        }
     }
 
     async fn place(&self, decision: &Decision, work: &Work) -> Option<Placement> {
@@ -264,6 +312,9 @@ impl Session {
     pub(super) fn give_back(&mut self) {
         let Some(lease) = self.lease.take() else { return };
         self.card.set_running_on(None);
+        if self.on == Target::Primary {
+            self.last_primary = Some(lease.last_use());
+        }
         if *lease.cancel.pending.lock() > 0 {
             tokio::spawn(settle(lease));
         } else {
@@ -378,6 +429,40 @@ async fn clean(mut lease: Lease, pinned: bool) {
     }
 }
 
+fn uses_sequences(work: &Work) -> bool {
+    let pins = SessionEffect::Pin(PinReason::SequenceState);
+    work.parts.iter().any(|part| part.statements.iter().any(|s| s.effects.contains(&pins)))
+}
+
+/// The database that this statement needs to be empty.
+fn emptied_database(sql: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(sql);
+    let mut words = text
+        .split(|c: char| c.is_whitespace() || matches!(c, ';' | '(' | ')' | '='))
+        .filter(|w| !w.is_empty());
+    let is = |word: Option<&str>, wanted: &str| word.is_some_and(|w| w.eq_ignore_ascii_case(wanted));
+    let verb = words.next()?.to_ascii_lowercase();
+    if !is(words.next(), "database") {
+        return None;
+    }
+    let name = match verb.as_str() {
+        "drop" => {
+            let name = words.next()?;
+            if name.eq_ignore_ascii_case("if") { words.nth(1)? } else { name }
+        }
+        "alter" => words.next()?,
+        "create" => {
+            words.find(|w| w.eq_ignore_ascii_case("template"))?;
+            words.next()?
+        }
+        _ => return None,
+    };
+    Some(match name.strip_prefix('"').and_then(|n| n.strip_suffix('"')) {
+        Some(quoted) => quoted.replace("\"\"", "\""),
+        None => name.to_lowercase(),
+    })
+}
+
 /// What a client is told when nothing takes writes.
 fn no_primary(config: &crate::config::Config) -> Refusal {
     Refusal::new(
@@ -421,5 +506,21 @@ impl Session {
         } else {
             self.drop_lease();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_that_must_be_empty_is_found() {
+        let of = |sql: &str| emptied_database(sql.as_bytes());
+        assert_eq!(of("DROP DATABASE test_app").as_deref(), Some("test_app"));
+        assert_eq!(of("drop database if exists \"TestApp\";").as_deref(), Some("TestApp"));
+        assert_eq!(of("ALTER DATABASE a RENAME TO b").as_deref(), Some("a"));
+        assert_eq!(of("CREATE DATABASE x WITH TEMPLATE=Y").as_deref(), Some("y"));
+        assert_eq!(of("CREATE DATABASE x"), None);
+        assert_eq!(of("DROP TABLE x"), None);
     }
 }

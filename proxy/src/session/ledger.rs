@@ -80,6 +80,8 @@ pub enum Ours {
     Unpin,
     /// Leaves a transaction that read on a replica, to go on elsewhere.
     Leave,
+    /// Takes away what sequences gave to others.
+    Sequences,
     /// Makes a placeholder readable by SHOW.
     Placeholder,
 }

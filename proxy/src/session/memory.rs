@@ -140,7 +140,7 @@ impl Wishes {
                 Some("on" | "true" | "yes" | "1") => self.trace = true,
                 Some(_) => return wrong("on, off"),
             },
-            "pgweir.min_lsn" => {}
+            "pgweir.min_lsn" => SessionFreshness::default().set_min_lsn(value.unwrap_or(""))?,
             _ => {
                 return Err(format!(
                     "unrecognized configuration parameter \"{name}\" (pgweir knows consistency, max_lag, route, trace, min_lsn)"

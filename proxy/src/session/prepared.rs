@@ -10,6 +10,7 @@ use router_rules::Classified;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A statement that a client prepared.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Prepared {
     pub classified: Arc<Classified>,
     /// The classifier's scope it was classified under.
     pub scope: u64,
+    /// The client has asked what its result looks like, and may rely on the answer.
+    pub described: AtomicBool,
 }
 
 impl Prepared {

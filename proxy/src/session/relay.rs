@@ -47,8 +47,7 @@ impl Session {
     /// Carries the request to its end: all that it is owed, or as far as the client has asked.
     pub(super) async fn relay(&mut self, request: &Request) -> Result<Relayed, Failure> {
         let mut left = request.left;
-        let query_limit = self.weir.config.load().limits.query;
-        let deadline = query_limit.map(|limit| tokio::time::Instant::now() + limit);
+        let deadline = self.deadline();
         let mut overdue = false;
         loop {
             left = self.stream_rest(left);
@@ -85,6 +84,15 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// When the statement must have ended: its own limit, or its transaction's.
+    fn deadline(&self) -> Option<tokio::time::Instant> {
+        let config = self.weir.config.load();
+        let now = tokio::time::Instant::now();
+        let query = config.limits.query.map(|limit| now + limit);
+        let began = self.began.map_or(now, tokio::time::Instant::from_std);
+        query.into_iter().chain(config.limits.transaction.map(|limit| began + limit)).min()
     }
 
     fn is_answered(&self, request: &Request) -> bool {
@@ -128,6 +136,22 @@ impl Session {
                 }
                 kill.await;
             }
+        };
+        let transaction = self.weir.config.load().limits.transaction;
+        let left = match (transaction, self.began) {
+            (Some(limit), Some(began)) if self.memory.status != Status::Idle => {
+                Some(limit.saturating_sub(began.elapsed()))
+            }
+            _ => None,
+        };
+        let (limit, code, text, name) = match left {
+            Some(left) if limit.is_none_or(|limit| left < limit) => (
+                Some(left),
+                sqlstate::TRANSACTION_TIMEOUT,
+                "terminating connection due to transaction timeout",
+                "limits.transaction",
+            ),
+            _ => (limit, code, text, name),
         };
         let limited = async {
             match limit {
@@ -299,8 +323,11 @@ impl Session {
         self.copy_in = false;
         self.memory.failed = true;
         self.undo_skipped();
-        let cause = Cause::of(&fields);
-        if cause == Some(Cause::StalePlan)
+        let mut cause = Cause::of(&fields);
+        if cause == Some(Cause::StalePlan) && self.relies_on_old_shape() {
+            cause = None;
+        }
+        if fields.is_stale_plan()
             && let Some(lease) = self.lease.as_mut()
         {
             for (key, _) in self.bound.drain(..) {
@@ -321,6 +348,15 @@ impl Session {
             return Err(Failure::ServerSaidGoodbye);
         }
         Ok(None)
+    }
+
+    /// The client was told earlier what the result looks like and does not ask again: rows of
+    /// another shape would confuse it, while the error makes it prepare anew.
+    fn relies_on_old_shape(&self) -> bool {
+        let described = |name: &[u8]| {
+            self.memory.statements.get(name).is_some_and(|prepared| prepared.described.load(Ordering::Relaxed))
+        };
+        !self.describes && self.bound.iter().any(|(_, name)| described(name))
     }
 
     /// An error that speaks of a statement by the name it has on servers, in the client's words.

@@ -54,7 +54,7 @@ impl Cause {
         let says = |text: &str| fields.message.contains(text);
         match fields.sqlstate.as_str() {
             "25006" => Some(Cause::ReadOnly),
-            "0A000" if says("cached plan must not change result type") => Some(Cause::StalePlan),
+            _ if fields.is_stale_plan() => Some(Cause::StalePlan),
             "0A000" | "55000" | "XX000" if says("recovery") || says("hot standby") => Some(Cause::Recovery),
             "40001" | "40P01" if says("conflict with recovery") || says("deadlock") => Some(Cause::Conflict),
             "57P01" if says("conflict with recovery") => Some(Cause::Conflict),

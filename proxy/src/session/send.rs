@@ -13,12 +13,14 @@ use crate::wire::frontend::{self, tag};
 use bytes::{Bytes, BytesMut};
 use router_rules::{Classified, Decision, SessionEffect, Target};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Session {
     /// Puts the request into the server's output. Nothing is awaited.
     pub(super) fn send(&mut self, request: &Request, work: &Work, decision: &Decision) {
         self.count(work, decision);
         self.bound.clear();
+        self.describes = false;
         self.close_doomed();
         self.send_begin();
         self.send_placeholder(work);
@@ -57,6 +59,15 @@ impl Session {
             self.counters.statement(decision.target, decision.reason);
         }
         self.card.statements.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// A batch ended with a refusal of ours: a server that has seen the begin of it is told of its end.
+    pub(super) fn sync_unseen(&mut self) {
+        if let (true, Some(lease)) = (self.unsynced, self.lease.as_mut()) {
+            frontend::put_empty(&mut lease.connection.output, tag::SYNC);
+            self.ledger.push(Owed::Sync { ours: true });
+        }
+        self.unsynced = false;
     }
 
     fn out(&mut self) -> Option<&mut BytesMut> {
@@ -322,6 +333,12 @@ impl Session {
 
     fn send_describe(&mut self, whole: &[u8], body: &[u8]) {
         let Some(named) = frontend::named(body) else { return };
+        self.describes = true;
+        if named.kind == b'S'
+            && let Some(prepared) = self.memory.statements.get(named.name)
+        {
+            prepared.described.store(true, Ordering::Relaxed);
+        }
         let found = if named.kind == b'S' { self.bring_statement(named.name) } else { None };
         let Some(out) = self.out() else { return };
         match found {

@@ -9,7 +9,7 @@
 
 use router_rules::SessionEffect;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// A set of settings: name → SQL that brings it about. Cheap to clone and to compare.
@@ -45,13 +45,7 @@ impl Default for Settings {
 
 impl Settings {
     fn from_map(of: BTreeMap<String, Setting>) -> Self {
-        let id = if of.is_empty() {
-            0
-        } else {
-            let mut hasher = foldhash::fast::FixedState::with_seed(0x5e77).build_hasher();
-            of.hash(&mut hasher);
-            hasher.finish()
-        };
+        let id = if of.is_empty() { 0 } else { foldhash::fast::FixedState::with_seed(0x5e77).hash_one(&of) };
         Self(Arc::new(Inner { id, of }))
     }
 

@@ -326,7 +326,9 @@ async fn open_session(
         held_result: false,
         portals: vec![],
         bound: vec![],
+        describes: false,
         pools: vec![],
+        last_primary: None,
         began: None,
         unpin_answer: None,
     }))

@@ -100,6 +100,11 @@ impl ErrorFields {
         fields
     }
 
+    /// A prepared statement's result has changed its type.
+    pub fn is_stale_plan(&self) -> bool {
+        self.sqlstate == "0A000" && self.message.contains("cached plan must not change result type")
+    }
+
     /// The connection ends after it.
     pub fn is_fatal(&self) -> bool {
         matches!(self.severity.as_str(), "FATAL" | "PANIC")

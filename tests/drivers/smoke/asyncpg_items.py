@@ -196,20 +196,4 @@ async def server_version_and_pid():
     return conn.get_server_version()[:2], conn.get_server_pid() > 0
 
 
-@item
-async def closing_a_connection_mid_query():
-    conn = await connect()
-    task = asyncio.ensure_future(conn.execute("SELECT pg_sleep(20)"))
-    await asyncio.sleep(0.3)
-    conn.terminate()
-    await asyncio.gather(task, return_exceptions=True)
-    other = await connect()
-    for _ in range(50):
-        busy = await other.fetchval("SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(20)' AND state = 'active'")
-        if busy == 0:
-            return "gone"
-        await asyncio.sleep(0.1)
-    return "goes on"
-
-
 main(lambda function: asyncio.run(asyncio.wait_for(function(), 60)))

@@ -14,7 +14,9 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 MEDIA_ROOT = Path(tempfile.mkdtemp(prefix="board-test-media-"))
 BOARD_SERVE_MEDIA = True
-# The runner's maintenance connection is to this database: the application's own.
+# Whatever demo runs beside the tests is none of their business.
+WEIR_HTTP = WEIR_CONSOLE = WEIR_DEMO_NODES = ""
+WEIR_NODE_NAMES = {}
 WEIR_BAR = True
 DATABASES["default"]["OPTIONS"]["options"] = "-c pgweir.trace=on"
 # The tests provoke what is logged here.

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -16,6 +15,9 @@ from board.weir.models import Mark
 
 ROUNDS_MAX = 100
 READS_MAX = 500
+DIRECT = "direct connection"
+WRITE = "UPDATE weir_mark SET value = value + 1 WHERE id = %s RETURNING value"
+READ = "SELECT value FROM weir_mark WHERE id = %s"
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,9 @@ def write_and_read_back(level: str, rounds: int) -> Outcome:
     started = time.perf_counter()
     with another_connection("") as writer, another_connection(level) as reader:
         for _ in range(rounds):
-            with writer.cursor() as cursor:
-                cursor.execute(
-                    "UPDATE weir_mark SET value = value + 1 WHERE id = %s RETURNING value",
-                    [mark.pk],
-                )
-                written = first(cursor)
+            written, _ = run(writer, WRITE, mark.pk)
             began = time.perf_counter()
-            seen, route = read(reader, mark.pk)
+            seen, route = run(reader, READ, mark.pk)
             slowest = max(slowest, (time.perf_counter() - began) * 1000)
             nodes[route] += 1
             stale += seen < written
@@ -75,25 +72,21 @@ def many_reads(reads: int) -> dict[str, int]:
     nodes = Counter[str]()
     with another_connection("") as reader:
         for _ in range(reads):
-            nodes[read(reader, mark.pk)[1]] += 1
+            nodes[run(reader, READ, mark.pk)[1]] += 1
     return dict(nodes)
 
 
-def read(reader: BaseDatabaseWrapper, pk: int) -> tuple[int, str]:
-    """The mark's value, and the name of the node that gave it."""
-    traced = trace.Trace()
+def run(other: BaseDatabaseWrapper, sql: str, pk: int) -> tuple[int, str]:
+    """The value that the statement gave, and the node; less than any value if there was no row."""
+    page, traced = trace.current.get(), trace.Trace()
     token = trace.current.set(traced)
     try:
-        with reader.execute_wrapper(traced.wrapper), reader.cursor() as cursor:
-            cursor.execute("SELECT value FROM weir_mark WHERE id = %s", [pk])
-            value = first(cursor)
+        with other.execute_wrapper(traced.wrapper), other.cursor() as cursor:
+            cursor.execute(sql, [pk])
+            row = cursor.fetchone()
     finally:
         trace.current.reset(token)
-    route = traced.statements[-1].route
-    return value, route.name if route else "direct connection"
-
-
-def first(cursor: Any) -> int:
-    """The first column of the only row; less than any value where the row is not there yet."""
-    row = cursor.fetchone()
-    return int(row[0]) if row else -1
+    statement = traced.statements[-1]
+    if page is not None:
+        page.add(statement)
+    return int(row[0]) if row else -1, statement.route.name if statement.route else DIRECT

@@ -35,38 +35,53 @@
       pen.strokeStyle = colour; pen.lineWidth = 2; pen.beginPath();
       values.forEach((value, at) => { const x = (at / (length - 1)) * width, y = height - 12 - (value / top) * (height - 28); at ? pen.lineTo(x, y) : pen.moveTo(x, y); });
       pen.stroke();
-      const key = element("span", `● ${name}  `); key.style.color = colour; legend.append(key);
+      const key = element("span", `● ${nameOf(name)}  `); key.style.color = colour; legend.append(key);
     });
   }
 
   // Nodes.
+  function newRow(rows, node) {
+    const row = element("tr", "");
+    row.id = `node-${node.name}`;
+    row.dataset.name = node.name;
+    const first = element("td", "");
+    first.append(element("strong", node.name), element("div", node.node, "small text-body-secondary"));
+    row.append(first, ...["", "", "", "text-end", "text-end", "text-end"].map((className) => element("td", "", className)));
+    rows.append(row);
+    return row;
+  }
+  function buttonsFor(node, state, down) {
+    const late = state.endsWith("late");
+    return [["pause", "Pause replay", !down && !node.paused], ["resume", "Resume", !down && node.paused], ["delay", late ? "No delay" : "200 ms late", !down], ["stop", "Stop", !down], ["start", "Start", down]]
+      .filter(([, , shown]) => shown)
+      .map(([action, label]) => {
+        const button = element("button", label, "btn btn-sm btn-outline-primary ms-1 mb-1");
+        button.type = "button"; button.dataset.action = action; button.dataset.name = node.name;
+        button.dataset.delay = late ? "0" : "200";
+        return button;
+      });
+  }
   const panel = document.getElementById("nodes");
   const lagSeries = {};
   const LAG_POINTS = 60;
   function showNodes(picture) {
     const rows = document.getElementById("node-rows");
-    rows.replaceChildren();
     picture.nodes.forEach((node) => {
       names[node.node] = node.name;
       const down = node.running === false || node.up === false;
       const state = down ? "down" : node.paused ? "paused" : node.delay && node.delay !== "0" ? `${node.delay} late` : "up";
-      const row = element("tr", "");
-      row.dataset.name = node.name; row.dataset.state = state;
-      const first = element("td", ""); first.append(element("strong", node.name), element("div", node.node, "small text-body-secondary"));
-      const badge = element("td", ""); badge.append(element("span", state, `badge text-bg-${down ? "danger" : state === "up" ? "success" : "warning"}`));
-      const lag = node.role === "replica" || node.lag_ms !== undefined ? `${node.lag_ms ?? "?"} ms, ${Math.round((node.lag_bytes || 0) / 1024)} kB` : "";
-      const buttons = element("td", "", "text-end");
-      if (picture.buttons && node.name !== "primary") {
-        for (const [action, label, shown] of [["pause", "Pause replay", !down && !node.paused], ["resume", "Resume", !down && node.paused], ["delay", state.endsWith("late") ? "No delay" : "200 ms late", !down], ["stop", "Stop", !down], ["start", "Start", down]]) {
-          if (!shown) continue;
-          const button = element("button", label, "btn btn-sm btn-outline-primary ms-1 mb-1");
-          button.type = "button"; button.dataset.action = action; button.dataset.name = node.name;
-          button.dataset.delay = label === "No delay" ? "0" : "200";
-          buttons.append(button);
-        }
+      const row = document.getElementById(`node-${node.name}`) || newRow(rows, node);
+      const [, zone, role, badge, lag, connections, buttons] = row.cells;
+      zone.textContent = node.zone || "";
+      role.textContent = node.role || (node.name === "primary" ? "primary" : "replica");
+      lag.textContent = node.role === "replica" || node.lag_ms !== undefined ? `${node.lag_ms ?? "?"} ms, ${Math.round((node.lag_bytes || 0) / 1024)} kB` : "";
+      connections.textContent = node.connections ?? "";
+      // A button that somebody is about to press stays where it is.
+      if (row.dataset.state !== state) {
+        row.dataset.state = state;
+        badge.replaceChildren(element("span", state, `badge text-bg-${down ? "danger" : state === "up" ? "success" : "warning"}`));
+        buttons.replaceChildren(...(picture.buttons && node.name !== "primary" ? buttonsFor(node, state, down) : []));
       }
-      row.append(first, element("td", node.zone || ""), element("td", node.role || (node.name === "primary" ? "primary" : "replica")), badge, element("td", lag, "text-end"), element("td", node.connections ?? "", "text-end"), buttons);
-      rows.append(row);
       if (node.role === "replica") {
         const values = (lagSeries[node.name] ||= []);
         values.push(node.lag_ms || 0);
@@ -147,9 +162,8 @@
           const tick = JSON.parse(text);
           if (tick.note) { say(tick.note, "info"); continue; }
           ticks += 1; clicks += tick.per_second / 2;
-          for (const node of Object.keys(tick.nodes)) series[nameOf(node)] ||= Array(ticks - 1).fill(0);
-          for (const name of Object.keys(series)) series[name].push(0);
-          for (const [node, number] of Object.entries(tick.nodes)) series[nameOf(node)][ticks - 1] = number * 2;
+          for (const node of Object.keys(tick.nodes)) series[node] ||= Array(ticks - 1).fill(0);
+          for (const [node, values] of Object.entries(series)) values.push(2 * (tick.nodes[node] || 0));
           const errors = Object.values(tick.errors).reduce((sum, number) => sum + number, 0);
           line.textContent = `${tick.seconds} s: ${tick.per_second} clicks/s, p50 ${tick.p50_ms} ms, p99 ${tick.p99_ms} ms` + (tick.status.clients === null ? "" : `, ${tick.status.clients} clients, ${tick.status.nodes.reduce((sum, node) => sum + node.connections, 0)} server connections`) + (errors ? `, ${errors} errors` : "");
           draw(document.getElementById("peak-chart"), document.getElementById("peak-legend"), series, "/s");

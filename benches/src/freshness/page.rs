@@ -1,0 +1,88 @@
+//! The freshness table as a part of the results page.
+
+use super::{Line, Results};
+use crate::bench_error::BenchError;
+use crate::chart::{Table, write_section};
+use crate::report;
+use std::path::Path;
+
+/// Writes the part of `path` that is this run's, and its figures as JSON beside it.
+pub fn write(path: &Path, results: &Results) -> Result<(), BenchError> {
+    write_section(path, "freshness", &page(results))?;
+    let json = serde_json::to_string_pretty(results).map_err(|error| BenchError(error.to_string()))?;
+    std::fs::write(path.with_extension("freshness.json"), json + "\n")?;
+    Ok(())
+}
+
+fn page(results: &Results) -> String {
+    let mut page = format!(
+        "## Freshness\n\n{} clients; each reads one row of a table by a prepared statement, every {} ms, and \
+         all together write the same table or another one at the given rate, for {} s per line. `delay` is \
+         `recovery_min_apply_delay` of both replicas. `added` is the difference to `eventual` under the same \
+         load. CPU is pgweir's, per statement. The last column is what the primary ran for the application \
+         (`pg_stat_statements`) beyond the statements that clients sent there.\n\n`cargo run --release -p \
+         pgweir-benches -- {}`\n\n",
+        results.clients, results.pause_ms, results.seconds, results.command
+    );
+    page += &report::machine(&results.machine);
+    page += &table(&results.lines);
+    page += "\nIdle: CPU of each node, share of a core, without pgweir and with it (ten seconds):\n\n";
+    let mut idle = Table::new(["node", "without", "with"]);
+    for (index, (without, with)) in results.idle.iter().enumerate() {
+        idle.row([index.to_string(), percent(*without, 2), percent(*with, 2)]);
+    }
+    page + &idle.text()
+}
+
+fn table(lines: &[Line]) -> String {
+    let mut table = Table::new([
+        "level",
+        "delay ms",
+        "writes/s",
+        "to",
+        "reads on replicas",
+        "read p50 ms",
+        "read p99 ms",
+        "added p50 ms",
+        "added p99 ms",
+        "waited",
+        "write p50 ms",
+        "CPU µs",
+        "statements added",
+    ]);
+    for line in lines {
+        let base = lines.iter().find(|base| {
+            base.level == "eventual"
+                && (base.delay_ms, base.writes, base.same_table)
+                    == (line.delay_ms, line.writes, line.same_table)
+        });
+        let added = |pick: fn(&Line) -> f64| {
+            base.map_or("–".into(), |base| format!("{:+.2}", pick(line) - pick(base)))
+        };
+        let target = match (line.writes, line.same_table) {
+            (0, _) => "–",
+            (_, true) => "same table",
+            (_, false) => "another",
+        };
+        table.row([
+            line.level.clone(),
+            line.delay_ms.to_string(),
+            line.writes.to_string(),
+            target.to_owned(),
+            percent(line.replica_share, 1),
+            format!("{:.2}", line.p50_ms),
+            format!("{:.2}", line.p99_ms),
+            added(|line| line.p50_ms),
+            added(|line| line.p99_ms),
+            percent(line.waited / line.reads.max(1) as f64, 1),
+            format!("{:.2}", line.write_p50_ms),
+            format!("{:.1}", line.cpu_micros),
+            format!("{:.0}", line.statements_added),
+        ]);
+    }
+    table.text()
+}
+
+fn percent(share: f64, digits: usize) -> String {
+    format!("{:.digits$} %", share * 100.0)
+}

@@ -1,0 +1,284 @@
+//! `pgweir audit`: how much of today's load could leave the primary, and what holds the rest.
+//!
+//! It reads `pg_stat_statements` on the primary and decides each statement as `pgweir route` would.
+//! It only reads. Statements are judged as if each ran alone: reads inside transactions that also
+//! write stay on the primary, and `pg_stat_statements` does not tell which those are.
+
+use super::ConfigArgs;
+use super::route::connect_to_primary;
+use crate::cluster::catalog;
+use crate::cluster::connect::explain;
+use crate::config::Config;
+use router_rules::rehearse::Rehearsal;
+use router_rules::{Catalog, Classifier, Policy, Target};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Arguments of `pgweir audit`.
+#[derive(Debug, clap::Args)]
+pub struct AuditArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The database to look at
+    #[arg(long, short, value_name = "NAME", default_value = "postgres")]
+    database: String,
+    /// One JSON object instead of tables
+    #[arg(long)]
+    json: bool,
+    /// How many of the dearest statements that stay on the primary to list
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+}
+
+/// How many bytes of a statement's text a table shows.
+const TEXT_SHOWN: usize = 80;
+
+/// How many bytes the classifier may remember.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// The statements of this database with their cost, whatever the extension's version and schema.
+const STATEMENTS: &str = r"
+SELECT coalesce(pg_catalog.pg_get_userbyid(s.userid), ''), s.query, s.calls,
+       coalesce(pg_catalog.to_jsonb(s) ->> 'total_exec_time', pg_catalog.to_jsonb(s) ->> 'total_time', '0')::pg_catalog.float8
+FROM {schema}.pg_stat_statements s JOIN pg_catalog.pg_database d ON d.oid = s.dbid
+WHERE d.datname = pg_catalog.current_database()
+  AND coalesce((pg_catalog.to_jsonb(s) ->> 'toplevel')::pg_catalog.bool, true)";
+
+/// Where the extension's view is.
+const SCHEMA: &str = r"
+SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e
+JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements'";
+
+/// One statement of `pg_stat_statements`.
+struct Seen {
+    user: String,
+    text: String,
+    calls: i64,
+    /// Milliseconds.
+    time: f64,
+}
+
+/// Prints the report. Exit code 1 if it cannot be made.
+pub fn run(args: &AuditArgs) -> ExitCode {
+    match audit(args) {
+        Ok(report) if args.json => {
+            println!("{}", report.json());
+            ExitCode::SUCCESS
+        }
+        Ok(report) => {
+            print!("{}", report.text());
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn audit(args: &AuditArgs) -> Result<Report, String> {
+    let (config, _) = Config::load(&args.config.config)
+        .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let (catalog, seen) = runtime.block_on(read(&config, &args.database))?;
+    Ok(Report::new(&config.policy, Arc::new(catalog), &args.database, seen, args.top))
+}
+
+async fn read(config: &Config, database: &str) -> Result<(Catalog, Vec<Seen>), String> {
+    let link = connect_to_primary(config, database).await?;
+    let failed = |e: tokio_postgres::Error| explain(&e);
+    let catalog = catalog::load(&link.client, 1).await.map_err(failed)?;
+    let schema = link.client.query_opt(SCHEMA, &[]).await.map_err(failed)?.ok_or_else(|| {
+        format!("the extension pg_stat_statements is not installed in {database:?}: CREATE EXTENSION pg_stat_statements")
+    })?;
+    let query = STATEMENTS.replace("{schema}", schema.get(0));
+    let rows = link.client.query(&query, &[]).await.map_err(failed)?;
+    let seen = rows.iter().map(|row| Seen {
+        user: row.get(0),
+        text: row.get::<_, Option<String>>(1).unwrap_or_default(),
+        calls: row.get(2),
+        time: row.get(3),
+    });
+    Ok((catalog, seen.collect()))
+}
+
+/// Calls and milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Cost {
+    calls: i64,
+    time: f64,
+}
+
+impl Cost {
+    fn add(&mut self, seen: &Seen) {
+        self.calls += seen.calls;
+        self.time += seen.time;
+    }
+}
+
+/// What the audit found.
+#[derive(Debug, Default)]
+struct Report {
+    database: String,
+    total: Cost,
+    /// What could run on replicas.
+    replica: Cost,
+    /// SET, BEGIN and their like, which go wherever the statements beside them go.
+    session: Cost,
+    /// By reason, what stays on the primary.
+    primary: BTreeMap<&'static str, (Cost, &'static str)>,
+    /// The dearest that stay: reason, cost, text.
+    dearest: Vec<(&'static str, Cost, String)>,
+}
+
+impl Report {
+    fn new(policy: &Policy, catalog: Arc<Catalog>, database: &str, mut seen: Vec<Seen>, top: usize) -> Self {
+        seen.sort_by(|a, b| b.time.total_cmp(&a.time));
+        let classifier = Classifier::new(CACHE_BYTES);
+        let mut report = Report { database: database.to_owned(), ..Report::default() };
+        for seen in &seen {
+            report.total.add(seen);
+            let mut session =
+                Rehearsal::new(&classifier, policy, Some(catalog.clone()), &seen.user, database);
+            let step = session.step(&seen.text);
+            if step.neutral {
+                report.session.add(seen);
+            } else if step.target == Target::Replica {
+                report.replica.add(seen);
+            } else {
+                let reason = step.reason.as_str();
+                report.primary.entry(reason).or_insert((Cost::default(), step.reason.explain())).0.add(seen);
+                if report.dearest.len() < top {
+                    let cost = Cost { calls: seen.calls, time: seen.time };
+                    report.dearest.push((reason, cost, shortened(&seen.text)));
+                }
+            }
+        }
+        report
+    }
+
+    /// Reasons, the dearest first.
+    fn by_cost(&self) -> Vec<(&'static str, Cost, &'static str)> {
+        let mut reasons: Vec<_> =
+            self.primary.iter().map(|(word, (cost, why))| (*word, *cost, *why)).collect();
+        reasons.sort_by(|a, b| b.1.time.total_cmp(&a.1.time));
+        reasons
+    }
+
+    fn share(&self, cost: Cost) -> (f64, f64) {
+        let percent = |part: f64, whole: f64| if whole > 0.0 { 100.0 * part / whole } else { 0.0 };
+        (percent(cost.calls as f64, self.total.calls as f64), percent(cost.time, self.total.time))
+    }
+
+    fn text(&self) -> String {
+        let mut out = format!(
+            "Database {}: {} calls, {:.1} s\n\n",
+            self.database,
+            self.total.calls,
+            self.total.time / 1e3
+        );
+        let mut line = |word: &str, cost: Cost, why: &str| {
+            let (calls, time) = self.share(cost);
+            out.push_str(&format!(
+                "{word:22} {:>12} {calls:>5.1} % {:>11.1} s {time:>5.1} %  {why}\n",
+                cost.calls,
+                cost.time / 1e3
+            ));
+        };
+        line("to replicas", self.replica, "Could leave the primary.");
+        line(
+            "beside the others",
+            self.session,
+            "SET, BEGIN, COMMIT: go where the statements beside them go.",
+        );
+        for (word, cost, why) in self.by_cost() {
+            line(word, cost, why);
+        }
+        if !self.dearest.is_empty() {
+            out.push_str("\nThe dearest that stay on the primary:\n");
+        }
+        for (word, cost, text) in &self.dearest {
+            out.push_str(&format!("{:>11.1} s {:>12}  {word:22} {text}\n", cost.time / 1e3, cost.calls));
+        }
+        out.push_str("\nJudged as if each statement ran alone; reads in transactions that also write stay on the primary.\n");
+        out
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let cost = |cost: Cost| {
+            let (calls_percent, time_percent) = self.share(cost);
+            json!({ "calls": cost.calls, "ms": cost.time, "calls_percent": calls_percent, "time_percent": time_percent })
+        };
+        let with = |cost: serde_json::Value, more: &[(&str, &str)]| {
+            let mut object = cost;
+            for (key, value) in more {
+                object[*key] = json!(value);
+            }
+            object
+        };
+        json!({
+            "database": self.database,
+            "total": cost(self.total),
+            "replica": cost(self.replica),
+            "session": cost(self.session),
+            "primary": self.by_cost().into_iter().map(|(word, c, why)| with(cost(c), &[("reason", word), ("explain", why)])).collect::<Vec<_>>(),
+            "dearest": self.dearest.iter().map(|(word, c, text)| with(cost(*c), &[("reason", word), ("text", text)])).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// One line of at most [`TEXT_SHOWN`] bytes.
+fn shortened(text: &str) -> String {
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.len() > TEXT_SHOWN {
+        let mut end = TEXT_SHOWN;
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use router_rules::catalog::Unknown;
+
+    fn report() -> Report {
+        let catalog = Catalog::from_short_form([], ["public.books:r:p"], Unknown::Primary);
+        let seen = |text: &str, calls, time| Seen { user: "app".into(), text: text.into(), calls, time };
+        let seen = vec![
+            seen("SELECT * FROM books WHERE id = $1", 80, 600.0),
+            seen("UPDATE books SET n = $1", 10, 300.0),
+            seen("SELECT * FROM books FOR UPDATE", 5, 100.0),
+            seen("BEGIN", 5, 0.0),
+        ];
+        Report::new(&Policy::default(), Arc::new(catalog), "app", seen, 1)
+    }
+
+    #[test]
+    fn the_load_is_divided_by_where_it_could_run_and_why_not() {
+        let report = report();
+        assert_eq!(report.replica, Cost { calls: 80, time: 600.0 });
+        assert_eq!(report.share(report.replica), (80.0, 60.0));
+        assert_eq!(report.session.calls, 5);
+        let words: Vec<_> = report.by_cost().iter().map(|(word, ..)| *word).collect();
+        assert_eq!(words, ["write", "locks"]);
+        assert_eq!(report.dearest.len(), 1);
+    }
+
+    #[test]
+    fn both_forms_of_the_report_say_the_same() {
+        let report = report();
+        assert!(report.text().contains("to replicas"));
+        let json = report.json();
+        assert_eq!(json["replica"]["time_percent"], 60.0);
+        assert_eq!(json["primary"][0]["reason"], "write");
+        assert_eq!(json["dearest"][0]["text"], "UPDATE books SET n = $1");
+    }
+}

@@ -1,0 +1,106 @@
+//! The hand-written, adversarial part of the routing corpus, decided with the live catalog.
+//!
+//! `PGWEIR_CORPUS` names the corpus's directory; where there is none beside the workspace the test
+//! is skipped and says so.
+
+use crate::support::Outcome;
+use pgweir_tests::cluster::Cluster;
+use pgweir_tests::weir::Weir;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+fn corpus() -> Option<PathBuf> {
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
+    let worktree = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
+    let named = std::env::var_os("PGWEIR_CORPUS").map(PathBuf::from);
+    named.into_iter().chain([beside, worktree]).find(|dir| dir.join("dev.jsonl").exists())
+}
+
+#[test]
+fn no_adversarial_statement_is_wrong_and_most_reads_go_to_a_replica() -> Outcome {
+    let Some(corpus) = corpus() else {
+        println!("skipped: no corpus here (PGWEIR_CORPUS)");
+        return Ok(());
+    };
+    let cluster = Cluster::builder().replicas(0).start()?;
+    let root = cluster.node(0).superuser();
+    root.sql("CREATE DATABASE hand")?;
+    let fixture = std::fs::read_to_string(corpus.join("fixtures/hand.sql")).expect("the fixture can be read");
+    let port = cluster.node(0).port().to_string();
+    let directory = cluster.directory().to_string_lossy().into_owned();
+    // VACUUM cannot run beside other statements in one message, and nothing here hangs on it.
+    let fixture =
+        fixture.replace("@PORT@", &port).replace("@DIR@", &directory).replace("VACUUM ANALYZE;", "");
+    root.database("hand").sql(&fixture)?;
+    let weir = Weir::builder(&cluster).start()?;
+
+    let text = std::fs::read_to_string(corpus.join("dev.jsonl")).expect("the corpus can be read");
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a line of the corpus is JSON"))
+        .filter(|line| line["source"] == "hand")
+        .collect();
+    let mut input = String::new();
+    for line in &lines {
+        input.push_str(&line.to_string().replace("@PORT@", &port).replace("@DIR@", &directory));
+        input.push('\n');
+    }
+    let answers = route(&weir.config_file().to_string_lossy(), input);
+    assert_eq!(answers.len(), lines.len());
+
+    let mut counts: BTreeMap<(String, String, String), usize> = BTreeMap::new();
+    let (mut wrong, mut reads, mut on_replica) = (vec![], 0, 0);
+    for (line, answer) in lines.iter().zip(&answers) {
+        assert_eq!(line["id"], answer["id"], "answers come in order");
+        let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+        *counts
+            .entry((word(&line["label"]), word(&answer["target"]), word(&answer["reason"])))
+            .or_default() += 1;
+        let replica = answer["target"] == "replica";
+        match line["safe_on_replica"].as_bool() {
+            Some(false) if replica => {
+                wrong.push(format!("{}: {} ({})", line["id"], line["sql"], line["why"]))
+            }
+            Some(true) if is_single_read(line) => {
+                reads += 1;
+                on_replica += usize::from(replica);
+            }
+            _ => {}
+        }
+    }
+    for ((label, target, reason), count) in &counts {
+        println!("{label:14} {target:8} {reason:22} {count:6}");
+    }
+    let share = f64::from(on_replica) / f64::from(reads);
+    println!("wrong: {}; safe single reads on a replica: {on_replica} of {reads}", wrong.len());
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(share >= 0.60, "{share}");
+    Ok(())
+}
+
+/// A single statement that Postgres's grammar knows as a query, EXPLAIN or COPY.
+fn is_single_read(line: &Value) -> bool {
+    let read = |node: &Value| matches!(node.as_str(), Some("SelectStmt" | "ExplainStmt" | "CopyStmt"));
+    line["sql"].is_string() && line["stmt"].as_array().is_some_and(|nodes| nodes.iter().all(read))
+}
+
+/// What `pgweir route --json` answers.
+fn route(config: &str, input: String) -> Vec<Value> {
+    let mut child = Command::new(pgweir_tests::weir::program().expect("pgweir is built"))
+        .args(["route", "--json", "--config", config, "--database", "hand", "--user", "postgres"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("pgweir starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // Written from a thread of its own: both pipes are smaller than the corpus.
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().expect("it ends");
+    writer.join().expect("the writer ends").expect("it reads its input");
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}

@@ -1,0 +1,1 @@
+"""Drivers' feature checks and test suites, run directly and through pgweir, side by side."""
