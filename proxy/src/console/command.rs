@@ -291,6 +291,18 @@ mod tests {
     }
 
     #[test]
+    fn every_command_is_in_the_documentation() {
+        let page = include_str!("../../../docs/console.md").replace("\\|", "|");
+        for show in Show::ALL {
+            assert!(page.contains(&format!("`SHOW {}`", show.as_str())), "{}", show.as_str());
+        }
+        for (command, _) in COMMANDS {
+            let word = command.split(' ').next().unwrap();
+            assert!(page.contains(&format!("`{word}")), "{command}");
+        }
+    }
+
+    #[test]
     fn looking_is_for_everybody_and_doing_is_for_admins() {
         for text in ["SHOW CLIENTS", "ROUTE 'x'", "BEGIN"] {
             assert_eq!(one(text).needs(), Role::Stats, "{text}");

@@ -507,6 +507,17 @@ mod tests {
     }
 
     #[test]
+    fn every_metric_is_in_the_documentation() {
+        let metrics = Metrics::new().unwrap();
+        metrics.database("shop").statement(Target::Primary, Reason::Write);
+        metrics.cluster.node("a:1");
+        let page = include_str!("../../../docs/metrics.md");
+        for family in metrics.gather(&Gauges::default()) {
+            assert!(page.contains(&format!("`{}`", family.name())), "{}", family.name());
+        }
+    }
+
+    #[test]
     fn what_is_always_there_is_there_before_anything_happened() {
         let text = text(&Metrics::new().unwrap(), &Gauges::default());
         for part in [
