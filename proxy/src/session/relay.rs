@@ -354,7 +354,10 @@ impl Session {
     /// another shape would confuse it, while the error makes it prepare anew.
     fn relies_on_old_shape(&self) -> bool {
         let described = |name: &[u8]| {
-            self.memory.statements.get(name).is_some_and(|prepared| prepared.described.load(Ordering::Relaxed))
+            self.memory
+                .statements
+                .get(name)
+                .is_some_and(|prepared| prepared.described.load(Ordering::Relaxed))
         };
         !self.describes && self.bound.iter().any(|(_, name)| described(name))
     }
