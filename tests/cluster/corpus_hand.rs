@@ -74,7 +74,7 @@ fn no_adversarial_statement_is_wrong_and_most_reads_go_to_a_replica() -> Outcome
     for ((label, target, reason), count) in &counts {
         println!("{label:14} {target:8} {reason:22} {count:6}");
     }
-    let share = f64::from(on_replica) / f64::from(reads);
+    let share = on_replica as f64 / reads as f64;
     println!("wrong: {}; safe single reads on a replica: {on_replica} of {reads}", wrong.len());
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(share >= 0.60, "{share}");
