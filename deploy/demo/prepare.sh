@@ -33,6 +33,8 @@ have_python && have_venv || missing="$missing python3 python3-venv"
 if [ "$purpose" = test ]; then
     have node || missing="$missing nodejs"
     have npm || missing="$missing npm"
+    have prometheus && have promtool || missing="$missing prometheus"
+    have prometheus-pgbouncer-exporter || missing="$missing prometheus-pgbouncer-exporter"
     have javac || missing="$missing default-jdk-headless"
     [ -e /usr/share/java/postgresql.jar ] || missing="$missing libpostgresql-jdbc-java"
 fi

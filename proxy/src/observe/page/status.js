@@ -132,8 +132,8 @@ function drawTables(s) {
   const then = history[Math.max(0, history.length - 11)];
   const wait = (name, key) => { const q = (p) => { const v = quantile(s[key], history.length > 1 ? then[key] : null, p); return v === null ? "–" : time(v); }; return [name, q(0.5), q(0.99)]; };
   table("waits", ["last 10 s", "p50", "p99"], [wait("in pgweir itself", "proxy_seconds"), wait("for a server", "lease_wait_seconds"), wait("for freshness", "freshness_wait_seconds"),
-    ...Object.entries(s.freshness_waits).map(([k, v]) => [`freshness ${k}`, "", number(v)]),
-    ...Object.entries(s.reroutes).map(([k, v]) => [`reroutes ${k}`, "", number(v)])], "");
+    ...Object.entries(s.freshness_waits).filter(([, v]) => v > 0).map(([k, v]) => [`freshness ${k}`, "", number(v)]),
+    ...Object.entries(s.reroutes).filter(([, v]) => v > 0).map(([k, v]) => [`reroutes ${k}`, "", number(v)])], "");
   table("pins", [], s.pins.map(([reason, n]) => [reason, n]), "No session is pinned.");
   table("pools", ["node", "database", "in use", "idle", "waiting", "limit"], s.pools.map((p) => [p.node, p.database, p.active, p.idle, p.waiting, p.limit]), "No pool yet.");
   table("events", ["when", "what", "node", ""], s.events.map((e) => [new Date(e.at * 1000).toLocaleTimeString(), e.kind, e.node, e.text]), "Nothing happened yet.");
