@@ -39,3 +39,16 @@ unit: ## What needs no cluster
 cluster: ## What needs a cluster (ONLY=… narrows it)
 	$(CARGO) build --locked -p pgweir
 	@ulimit -n "$$(ulimit -Hn)"; $(CARGO) test --locked -p pgweir-tests -- $(ONLY)
+
+.PHONY: bench
+bench: ## pgweir beside PgBouncer, HAProxy and a direct connection; its levels (ARGS="--seconds 3 --rounds 2")
+	@deploy/demo/prepare.sh bench
+	$(CARGO) build --release --locked -p pgweir -p pgweir-benches
+	$(CARGO_TARGET_DIR)/release/pgweir-benches side-by-side $(ARGS)
+	$(CARGO_TARGET_DIR)/release/pgweir-benches freshness
+
+.PHONY: drivers
+drivers: ## Drivers' feature checks and published suites, directly and through pgweir (ARGS="--only smoke")
+	@deploy/demo/prepare.sh drivers
+	$(CARGO) build --release --locked -p pgweir -p pgweir-benches
+	$(CARGO_TARGET_DIR)/release/pgweir-benches drivers $(ARGS)

@@ -1,4 +1,4 @@
-//! The side-by-side runs: what pgweir costs beside its peers, what freshness costs.
+//! The side-by-side runs: pgweir beside its peers, its levels and a direct connection.
 //!
 //! Both runs start a throw-away cluster, put the contestants before it one beside the other, and
 //! drive them in interleaved rounds (A B C, A B C, …), so that whatever else the machine does
@@ -8,6 +8,7 @@ mod bench_error;
 mod chart;
 mod contestant;
 mod crowd;
+mod drivers;
 mod freshness;
 mod machine;
 mod pgbench;
@@ -34,6 +35,8 @@ enum Command {
     SideBySide(side_by_side::Options),
     /// What each consistency level costs under replay delay and writes.
     Freshness(freshness::Options),
+    /// Drivers' feature checks and published suites, directly and through pgweir.
+    Drivers(drivers::Options),
     /// Opens idle connections until its standard input ends (a part of the side-by-side run).
     #[command(hide = true)]
     Crowd(crowd::Options),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::SideBySide(options) => side_by_side::run(&options),
         Command::Freshness(options) => freshness::run(&options),
+        Command::Drivers(options) => drivers::run(&options),
         Command::Crowd(options) => crowd::run(&options),
     };
     match done {

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Installs what is missing for the demo or the tests, from Debian's (or Ubuntu's) packages.
-# Usage: deploy/demo/prepare.sh demo|test
+# Installs what is missing for the demo, the tests, the benches or the drivers' comparison, from
+# Debian's (or Ubuntu's) packages.
+# Usage: deploy/demo/prepare.sh demo|test|bench|drivers
 #
 # Nothing is installed, and no network is used, when everything is there. Elsewhere than on
 # Debian it says what is missing and stops.
 set -eu
-purpose=${1:?demo or test}
+purpose=${1:?demo, test, bench or drivers}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 missing=''
 
@@ -30,7 +31,18 @@ have_python() { $python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/
 have cc || missing="$missing gcc libc6-dev"
 have_postgres || missing="$missing postgresql"
 have_python && have_venv || missing="$missing python3 python3-venv"
-if [ "$purpose" = test ]; then
+if [ "$purpose" = bench ]; then
+    # Servers are not on an ordinary user's PATH.
+    [ -x /usr/sbin/pgbouncer ] || have pgbouncer || missing="$missing pgbouncer"
+    [ -x /usr/sbin/haproxy ] || have haproxy || missing="$missing haproxy"
+fi
+if [ "$purpose" = drivers ]; then
+    have go || missing="$missing golang-go"
+    [ -d /usr/share/gocode/src/github.com/lib/pq ] || missing="$missing golang-github-lib-pq-dev"
+    have ruby && ruby -e 'require "pg"' 2>/dev/null || missing="$missing ruby ruby-pg"
+    perl -MDBD::Pg -e1 2>/dev/null || missing="$missing libdbd-pg-perl"
+fi
+if [ "$purpose" = test ] || [ "$purpose" = drivers ]; then
     have node || missing="$missing nodejs"
     have npm || missing="$missing npm"
     have prometheus && have promtool || missing="$missing prometheus"

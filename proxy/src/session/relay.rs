@@ -56,7 +56,7 @@ impl Session {
                 return Ok(Relayed::Done);
             }
             let woke = match deadline {
-                Some(deadline) if !overdue => match tokio::time::timeout_at(deadline, self.woke()).await {
+                Some(deadline) if !overdue => match tokio::time::timeout_at(deadline, self.woke(AHEAD_BYTES_MAX)).await {
                     Ok(woke) => woke?,
                     Err(_) => {
                         overdue = true;
@@ -64,7 +64,7 @@ impl Session {
                         continue;
                     }
                 },
-                _ => self.woke().await?,
+                _ => self.woke(AHEAD_BYTES_MAX).await?,
             };
             match woke {
                 Woke::Server => {
@@ -155,8 +155,8 @@ impl Session {
         };
         let limited = async {
             match limit {
-                Some(limit) => tokio::time::timeout(limit, self.woke()).await,
-                None => Ok(self.woke().await),
+                Some(limit) => tokio::time::timeout(limit, self.woke(usize::MAX)).await,
+                None => Ok(self.woke(usize::MAX).await),
             }
         };
         tokio::select! {
@@ -174,8 +174,12 @@ impl Session {
 
     /// Waits until either side has something, writing meanwhile what waits to be written.
     ///
+    /// While a request is being answered the client may be `ahead_max` bytes ahead. Between requests
+    /// there is no such bound but a request's own: a server keeps its answers to itself until a Sync
+    /// or Flush, so what a long batch is owed says nothing about whether the server has done it.
+    ///
     /// Cancel-safe: all state is in the connections' buffers.
-    async fn woke(&mut self) -> Result<Woke, Failure> {
+    async fn woke(&mut self, ahead_max: usize) -> Result<Woke, Failure> {
         poll_fn(|cx| {
             if let Some(lease) = self.lease.as_mut()
                 && let Poll::Ready(Err(error)) = lease.connection.poll_flush(cx)
@@ -201,7 +205,7 @@ impl Session {
             }
             let server_is_full = self.lease.as_ref().is_some_and(|l| l.connection.is_backlogged());
             let ahead =
-                self.lease.is_some() && self.client.input.len() >= AHEAD_BYTES_MAX && !self.ledger.is_empty();
+                self.lease.is_some() && self.client.input.len() >= ahead_max && !self.ledger.is_empty();
             if !server_is_full && (!ahead || self.copy_in) {
                 match self.client.poll_fill(cx) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::ClientGone)),
@@ -532,7 +536,7 @@ impl Session {
         frontend::put_query(&mut lease.connection.output, super::remember::UNPIN_SQL.as_bytes());
         self.ledger.push(Owed::Ours(super::ledger::Ours::Unpin));
         while !self.ledger.is_settled() {
-            match self.woke().await? {
+            match self.woke(AHEAD_BYTES_MAX).await? {
                 Woke::Server => drop(self.take_replies()?),
                 Woke::Client => {}
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),

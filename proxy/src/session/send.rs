@@ -88,8 +88,12 @@ impl Session {
             && !self.unsynced
             && (self.on == Target::Replica || matches!(request.kind, Kind::Batch(_)))
             && !matches!(request.kind, Kind::Batch(End::More));
-        let resumes =
-            request.left == 0 && self.unsynced && self.on == Target::Replica && self.ledger.is_empty();
+        // Of the first part of a long batch no answer need come before its end.
+        let resumes = request.left == 0
+            && self.unsynced
+            && self.on == Target::Replica
+            && self.ledger.is_empty()
+            && !matches!(request.kind, Kind::Batch(End::More));
         self.held_from = (may_run_again || resumes).then_some(self.client.output.len());
         self.held_result = false;
     }

@@ -454,6 +454,18 @@ def a_pipeline_with_a_write():
 
 
 @item
+def a_pipeline_of_big_values():
+    with connect() as conn:
+        conn.execute("DROP TABLE IF EXISTS p3_big")
+        conn.execute("CREATE TABLE p3_big (t text)")
+        with conn.pipeline():
+            for n in range(100):
+                conn.execute("INSERT INTO p3_big VALUES (%s)", (str(n % 10) * 40000,))
+            total = conn.execute("SELECT sum(length(t)) FROM p3_big")
+        return total.fetchone()
+
+
+@item
 def executemany():
     with connect() as conn:
         conn.execute("DROP TABLE IF EXISTS p3_many")
