@@ -287,7 +287,8 @@ mod tests {
             Effect::Wrote { version, .. } => Some(*version),
             Effect::Saw { .. } => None,
         });
-        let last = HashMap::from([(ROW, (last.max().unwrap_or(0), vec![0]))]);
+        let last = last.max().unwrap_or(0);
+        let last = HashMap::from([(ROW, (last, vec![1000 + last]))]);
         verify(history, &last).violations.iter().map(|v| v.promise).collect()
     }
 

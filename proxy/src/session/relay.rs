@@ -56,14 +56,16 @@ impl Session {
                 return Ok(Relayed::Done);
             }
             let woke = match deadline {
-                Some(deadline) if !overdue => match tokio::time::timeout_at(deadline, self.woke(AHEAD_BYTES_MAX)).await {
-                    Ok(woke) => woke?,
-                    Err(_) => {
-                        overdue = true;
-                        self.cancel_running();
-                        continue;
+                Some(deadline) if !overdue => {
+                    match tokio::time::timeout_at(deadline, self.woke(AHEAD_BYTES_MAX)).await {
+                        Ok(woke) => woke?,
+                        Err(_) => {
+                            overdue = true;
+                            self.cancel_running();
+                            continue;
+                        }
                     }
-                },
+                }
                 _ => self.woke(AHEAD_BYTES_MAX).await?,
             };
             match woke {
