@@ -193,7 +193,7 @@ fn measure(
     let before = crowd::Probe::default();
     let probe = before.clone();
     let read = |contestant: &Contestant| -> Result<Reading, BenchError> {
-        let statements = cluster.value(cluster.primary(), "app", crowd::CALLS_SQL)?;
+        let statements = cluster.value(cluster.primary(), "postgres", crowd::CALLS_SQL)?;
         let weir = contestant.weir().ok_or_else(|| BenchError("not pgweir".into()))?;
         let metrics = weir.metrics()?;
         let served = |target| metrics.sum("pgweir_statements_total", &[("target", target)]);
