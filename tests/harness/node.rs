@@ -188,14 +188,18 @@ impl Node {
     pub fn start(&self, site: &Site) -> Result<(), HarnessError> {
         let mut running = self.lock();
         // The first start may lose its port to somebody else and take another one; later
-        // starts may not, because others have been told the port by then.
-        let attempts = if running.port == 0 { 5 } else { 1 };
+        // starts may not, because others have been told the port by then. They may come too soon
+        // after a crash, while the last of the old processes still hold their shared memory.
+        let first = running.port == 0;
         let mut result = Ok(());
-        for _ in 0..attempts {
-            let port = if attempts > 1 { free_port() } else { running.port };
+        for _ in 0..5 {
+            let port = if first { free_port() } else { running.port };
             result = self.start_at(site, &mut running, port);
             if result.is_ok() {
                 break;
+            }
+            if !first {
+                std::thread::sleep(std::time::Duration::from_millis(300));
             }
         }
         result
