@@ -52,7 +52,7 @@ fn no_adversarial_statement_is_wrong_and_most_reads_go_to_a_replica() -> Outcome
     assert_eq!(answers.len(), lines.len());
 
     let mut counts: BTreeMap<(String, String, String), usize> = BTreeMap::new();
-    let (mut wrong, mut reads, mut on_replica) = (vec![], 0, 0);
+    let (mut wrong, mut reads, mut on_replica) = (vec![], 0_u32, 0_u32);
     for (line, answer) in lines.iter().zip(&answers) {
         assert_eq!(line["id"], answer["id"], "answers come in order");
         let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
@@ -66,7 +66,7 @@ fn no_adversarial_statement_is_wrong_and_most_reads_go_to_a_replica() -> Outcome
             }
             Some(true) if is_single_read(line) => {
                 reads += 1;
-                on_replica += usize::from(replica);
+                on_replica += u32::from(replica);
             }
             _ => {}
         }
