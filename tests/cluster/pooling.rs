@@ -299,15 +299,15 @@ fn pins_are_counted_by_reason_and_end_with_their_client() -> Outcome {
 fn a_client_that_dies_in_a_transaction_leaves_no_lock_and_no_server_behind() -> Outcome {
     let stage = stage();
     let weir = narrow(&stage)?;
-    RawClient::login(&weir.app())?.run("CREATE TABLE left_behind AS SELECT 42 AS id, 0 AS n")?;
+    RawClient::login(&weir.app())?.run("CREATE TABLE counted_alone AS SELECT 42 AS id, 0 AS n")?;
     for _ in 0..5 {
         let mut client = RawClient::login(&weir.app())?;
         client.run("BEGIN")?;
-        client.run("UPDATE left_behind SET n = n + 1000 WHERE id = 42")?;
+        client.run("UPDATE counted_alone SET n = n + 1000 WHERE id = 42")?;
         drop(client);
         let mut next = RawClient::login(&weir.app())?;
         // The only server must come free, and the row with it.
-        assert_eq!(next.value("UPDATE left_behind SET n = n WHERE id = 42 RETURNING n")?, "0");
+        assert_eq!(next.value("UPDATE counted_alone SET n = n WHERE id = 42 RETURNING n")?, "0");
     }
     // And one that dies while its statement runs.
     let mut client = RawClient::login(&weir.app())?;
@@ -316,7 +316,7 @@ fn a_client_that_dies_in_a_transaction_leaves_no_lock_and_no_server_behind() -> 
     drop(client);
     let start = Instant::now();
     assert_eq!(
-        RawClient::login(&weir.app())?.value("UPDATE left_behind SET n = n WHERE id = 42 RETURNING n")?,
+        RawClient::login(&weir.app())?.value("UPDATE counted_alone SET n = n WHERE id = 42 RETURNING n")?,
         "0"
     );
     assert!(start.elapsed() < Duration::from_secs(10), "the sleeper kept its server");
