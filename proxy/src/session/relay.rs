@@ -56,14 +56,16 @@ impl Session {
                 return Ok(Relayed::Done);
             }
             let woke = match deadline {
-                Some(deadline) if !overdue => match tokio::time::timeout_at(deadline, self.woke(AHEAD_BYTES_MAX)).await {
-                    Ok(woke) => woke?,
-                    Err(_) => {
-                        overdue = true;
-                        self.cancel_running();
-                        continue;
+                Some(deadline) if !overdue => {
+                    match tokio::time::timeout_at(deadline, self.woke(AHEAD_BYTES_MAX)).await {
+                        Ok(woke) => woke?,
+                        Err(_) => {
+                            overdue = true;
+                            self.cancel_running();
+                            continue;
+                        }
                     }
-                },
+                }
                 _ => self.woke(AHEAD_BYTES_MAX).await?,
             };
             match woke {
@@ -358,7 +360,10 @@ impl Session {
     /// another shape would confuse it, while the error makes it prepare anew.
     fn relies_on_old_shape(&self) -> bool {
         let described = |name: &[u8]| {
-            self.memory.statements.get(name).is_some_and(|prepared| prepared.described.load(Ordering::Relaxed))
+            self.memory
+                .statements
+                .get(name)
+                .is_some_and(|prepared| prepared.described.load(Ordering::Relaxed))
         };
         !self.describes && self.bound.iter().any(|(_, name)| described(name))
     }
