@@ -17,7 +17,7 @@ pub fn write(path: &Path, results: &Results) -> Result<(), BenchError> {
 fn page(results: &Results) -> String {
     let mut page = format!(
         "## Freshness\n\n{} clients; each reads one row of a table by a prepared statement, every {} ms, and \
-         all together write the same table or another one at the given rate, for {} s per line. `delay` is \
+         all together write the same table or another one at the given rate, for {} s per line, once: a line is one measurement and has no spread. `delay` is \
          `recovery_min_apply_delay` of both replicas. `added` is the difference to `eventual` under the same \
          load. CPU is pgweir's, per statement. The last column is what the primary ran for the application \
          (`pg_stat_statements`) beyond the statements that clients sent there.\n\n`cargo run --release -p \

@@ -28,7 +28,11 @@ impl Session {
         let Some(step) = work.single().and_then(|s| s.transaction.as_ref()) else { return false };
         let sql = frontend::query(&request.frames[HEADER_BYTES..]).unwrap_or_default();
         match (&self.memory.block, step) {
-            (Block::None, TransactionStep::Begin(modes)) if self.memory.status == Status::Idle => {
+            // Behind a Parse that was flushed and not synced, a server is at work for us already: it
+            // hears of the BEGIN now, so that it is left for the right one first.
+            (Block::None, TransactionStep::Begin(modes))
+                if self.memory.status == Status::Idle && !self.unsynced =>
+            {
                 let Some(command) = plain_begin(sql) else { return false };
                 self.memory.block = Block::Deferred { begin: request.frames.clone(), modes: *modes };
                 self.say(command, Status::Transaction)

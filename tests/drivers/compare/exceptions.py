@@ -12,6 +12,8 @@ EXCEPTIONS = {
     "psycopg2: tests.test_async.AsyncTests::test_notify": PID,
     "psycopg2: tests.test_connection.TestConnectionInfo::test_backend_pid": PID,
     "psycopg2: tests.test_cursor.CursorTests::test_external_close": "ends the server by the process id of its client; " + PID,
+    "asyncpg: tests.test_listeners.TestListeners::test_listen_": PID,
+    "lib/pq: TestPing": "ends the server by its process id and expects its client to lose the connection; " + PID,
     "psycopg 3: a_rolled_back_set_is_undone": "directly, a placeholder set in a transaction that is rolled back stays "
     "known, and empty, to that one server process",
 }
