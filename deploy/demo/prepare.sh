@@ -1,12 +1,12 @@
 #!/bin/sh
 # Installs what is missing for the demo, the tests, the benches or the drivers' comparison, from
 # Debian's (or Ubuntu's) packages.
-# Usage: deploy/demo/prepare.sh demo|test|bench|drivers
+# Usage: deploy/demo/prepare.sh demo|test|bench|drivers|fuzz
 #
 # Nothing is installed, and no network is used, when everything is there. Elsewhere than on
 # Debian it says what is missing and stops.
 set -eu
-purpose=${1:?demo, test, bench or drivers}
+purpose=${1:?demo, test, bench, drivers or fuzz}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 missing=''
 
@@ -31,6 +31,11 @@ have_python() { $python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/
 have cc || missing="$missing gcc libc6-dev"
 have_postgres || missing="$missing postgresql"
 have_python && have_venv || missing="$missing python3 python3-venv"
+if [ "$purpose" = fuzz ]; then
+    # bindgen and libFuzzer.
+    [ -e /usr/lib/llvm-14/lib/libclang.so ] || ls /usr/lib/llvm-*/lib/libclang*.so >/dev/null 2>&1 || missing="$missing libclang-dev"
+    have c++ || missing="$missing g++"
+fi
 if [ "$purpose" = bench ]; then
     # Servers are not on an ordinary user's PATH.
     [ -x /usr/sbin/pgbouncer ] || have pgbouncer || missing="$missing pgbouncer"
