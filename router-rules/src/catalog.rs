@@ -251,10 +251,9 @@ impl Catalog {
         self.unknown
     }
 
-    /// True when somebody has made an implicit cast, so that more may be passed as an argument than
-    /// Postgres's own types allow.
-    pub(crate) fn casts_implicitly(&self) -> bool {
-        self.rows.casts.iter().any(|cast| cast.usage == 'i')
+    /// True when somebody has made an implicit cast between these types.
+    pub(crate) fn casts_implicitly(&self, from: &str, to: &str) -> bool {
+        self.rows.casts.iter().any(|cast| cast.usage == 'i' && cast.source == from && cast.target == to)
     }
 
     /// The user-defined operators of that name.

@@ -35,10 +35,12 @@ pub(crate) fn lists_relations(view: &str) -> bool {
     )
 }
 
-/// True when the statement reads no more than names of such views: each column of theirs is one of
-/// [`NAMES`], no column anywhere is called like a counter, and no row is taken as a whole.
+/// True when the statement reads no more than names of such views, beside something else: each column of
+/// theirs is one of [`NAMES`], no column anywhere is called like a counter, and no row is taken as a whole.
 pub(crate) fn only_names_are_read(tokens: Tokens<'_>, facts: &Facts<'_>) -> bool {
-    if !facts.relations.iter().any(|relation| lists_relations(&relation.name)) {
+    // On its own, such a view is asked for what it is there for.
+    let joined = facts.relations.iter().any(|relation| !lists_relations(&relation.name));
+    if !joined || !facts.relations.iter().any(|relation| lists_relations(&relation.name)) {
         return false;
     }
     let mut views: Vec<String> = vec![];

@@ -106,7 +106,8 @@ impl<'a> Resolver<'a> {
 
     /// Could an operand that shows this type be passed as `declared`? Errs towards yes.
     pub(super) fn fits(&self, shown: Shown, declared: Option<&str>) -> bool {
-        shown::fits(shown, declared) || self.catalog.casts_implicitly()
+        shown::fits(shown, declared)
+            || matches!((shown, declared), (Some(from), Some(to)) if self.catalog.casts_implicitly(from, to))
     }
 
     pub(super) fn look_into_function(&mut self, function: &'a Function) -> Result<(), Reason> {

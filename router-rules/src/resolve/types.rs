@@ -105,11 +105,13 @@ impl<'a> Resolver<'a> {
         if facts.operators.is_empty() {
             return Ok(());
         }
-        catalog
-            .rows
-            .supports
-            .iter()
-            .try_for_each(|&oid| self.function_by_oid(oid).map_err(through(Reason::WritingOperator)))
+        // Those in C come with an access method or an extension.
+        let written = catalog.rows.supports.iter().filter_map(|&oid| catalog.function_by_oid(oid));
+        for function in written.filter(|f| f.extension.is_none() && !matches!(&*f.language, "c" | "internal"))
+        {
+            self.look_into_function(function).map_err(through(Reason::WritingOperator))?;
+        }
+        Ok(())
     }
 
     /// Any identifier at all that is also the name of a domain or composite type: it may stand

@@ -7,8 +7,6 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../../proxy/src/limits.rs"]
 #[allow(dead_code)]
 mod limits;
-#[path = "../../../proxy/src/wire.rs"]
-#[allow(dead_code, unused_imports)]
 mod wire;
 
 fuzz_target!(|data: &[u8]| {

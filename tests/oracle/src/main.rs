@@ -83,7 +83,7 @@ fn short(judgement: &Judgement) -> &'static str {
 }
 
 fn own_seeds() -> Vec<String> {
-    include_str!("../../seeds.sql").lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    include_str!("../seeds.sql").lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 /// The statements of a routing corpus: JSON Lines with `sql`, a text or a list of texts.
