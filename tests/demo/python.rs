@@ -36,7 +36,9 @@ pub fn application() -> PathBuf {
 pub fn browser() -> bool {
     [("CHROMIUM", "chromium"), ("CHROMEDRIVER", "chromedriver")].iter().all(|(variable, program)| {
         let program = std::env::var_os(variable).unwrap_or_else(|| program.into());
-        Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+        let mut command = Command::new(program);
+        command.arg("--version");
+        run(command).is_ok()
     })
 }
 
@@ -80,8 +82,8 @@ fn all_lines(file: &Path) -> Result<String, HarnessError> {
 
 fn make_environment(place: &Path) -> Result<(), HarnessError> {
     // Debian's own interpreter is the one that Debian's packages complete.
-    let system = ["/usr/bin/python3", "python3"];
-    let system = system.iter().find(|program| can_make_environments(program));
+    let system = ["/usr/bin/python3", "python3"].map(Path::new);
+    let system = system.into_iter().find(|program| can_make_environments(program));
     let system =
         system.ok_or_else(|| HarnessError::failed("no Python 3.11 with venv and ensurepip found"))?;
     let mut venv = Command::new(system);
@@ -91,12 +93,17 @@ fn make_environment(place: &Path) -> Result<(), HarnessError> {
 
 /// False for an environment that is not there, or whose interpreter an upgrade has taken away.
 fn runs(python: &Path) -> bool {
-    Command::new(python).args(["-m", "pip", "--version"]).output().is_ok_and(|output| output.status.success())
+    succeeds(python, "import pip")
 }
 
-fn can_make_environments(program: &str) -> bool {
-    let test = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))";
-    Command::new(program).args(["-c", test]).output().is_ok_and(|output| output.status.success())
+fn can_make_environments(program: &Path) -> bool {
+    succeeds(program, "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))")
+}
+
+fn succeeds(python: &Path, script: &str) -> bool {
+    let mut command = Command::new(python);
+    command.args(["-c", script]);
+    run(command).is_ok()
 }
 
 fn target_directory() -> Result<PathBuf, HarnessError> {

@@ -30,12 +30,12 @@ wait_for() {
     tenths=0
     while alive "$1" && [ $tenths -lt 50 ]; do sleep 0.1; tenths=$((tenths + 1)); done
 }
-for w in $watched; do kill -"${w%%:*}" -- "${w#*:}" 2>/dev/null; done
+for w in $watched; do kill -"${w%%:*}" "${w#*:}" 2>/dev/null; done
 for w in $watched; do
     p=${w#*:}
     wait_for "${p#-}"
     case $p in
-        -*) kill -KILL -- "$p" 2>/dev/null ;;
+        -*) kill -KILL "$p" 2>/dev/null ;;
         *) alive "$p" && kill -KILL "$p" 2>/dev/null ;;
     esac
 done
