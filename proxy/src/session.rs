@@ -37,6 +37,7 @@ use crate::session::classify::Work;
 use crate::session::failure::Failure;
 use crate::session::ledger::Ledger;
 use crate::session::memory::Memory;
+use crate::session::prepared::Prepared;
 use crate::session::receive::{End, Kind, Request, Violation};
 use crate::session::registry::{Card, Doing};
 use crate::session::relay::{Relayed, Woke};
@@ -94,6 +95,10 @@ pub struct Session {
     portals: Vec<(Bytes, Arc<Classified>)>,
     /// Statements bound in this request: their keys, and the client's names for them.
     bound: Vec<(u64, Bytes)>,
+    /// Names of statements that this request gave or took, and what they meant before.
+    renamed: Vec<(Bytes, Option<Arc<Prepared>>)>,
+    /// What the server has told of a statement's parameters, while its result is still to come.
+    parameters: Vec<u8>,
     /// This request asks what results look like.
     describes: bool,
     /// Pools used before.
@@ -195,9 +200,14 @@ impl Session {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
         }
         let deciding = started.elapsed();
+        self.renamed.clear();
         loop {
             if let Err(refusal) = self.lease(&mut decision, &work).await? {
                 return Ok(Err(refusal));
+            }
+            if let Some(cause) = self.agree_on_shapes(request).await? {
+                self.reroute(cause, &mut decision, &work).await?;
+                continue;
             }
             let sending = Instant::now();
             self.send(request, &work, &decision);

@@ -12,7 +12,10 @@ use router_rules::statement::Footprint;
 use router_rules::{Classified, Reason, Scope, SessionEffect};
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Statements that clients have asked to prepare.
+static PREPARED: AtomicU64 = AtomicU64::new(0);
 
 /// What a request would do.
 #[derive(Debug)]
@@ -170,12 +173,18 @@ impl Session {
 
     fn prepare(&self, body: &Bytes, parse: &frontend::Parse<'_>) -> Arc<Prepared> {
         Arc::new(Prepared {
-            key: Prepared::key_of(&self.weir.statement_seed, parse.sql, parse.types),
+            key: Prepared::key_of(
+                &self.weir.statement_seed,
+                parse.sql,
+                parse.types,
+                &self.memory.scope.search_path,
+            ),
             sql: body.slice_ref(parse.sql),
             types: body.slice_ref(parse.types),
             classified: self.weir.classifier.classify(parse.sql, &self.memory.scope),
             scope: self.memory.scope.id,
-            described: AtomicBool::new(false),
+            number: PREPARED.fetch_add(1, Ordering::Relaxed),
+            shape: AtomicU64::new(0),
         })
     }
 
@@ -190,7 +199,8 @@ impl Session {
                 types: prepared.types.clone(),
                 classified: self.weir.classifier.classify(&prepared.sql, scope),
                 scope: scope.id,
-                described: AtomicBool::new(prepared.described.load(Ordering::Relaxed)),
+                number: prepared.number,
+                shape: AtomicU64::new(prepared.shape.load(Ordering::Relaxed)),
             });
         }
         Some(prepared.clone())

@@ -15,6 +15,7 @@ use crate::wire::backend::{self, Status, tag};
 use crate::wire::frame::{self, HEADER_BYTES};
 use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
 use bytes::{Buf, BytesMut};
+use router_rules::Target;
 use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -291,6 +292,15 @@ impl Session {
             let renamed =
                 if kind == tag::ERROR && fate == Fate::Pass { self.in_clients_names(body) } else { None };
             let command = if kind == tag::COMMAND_COMPLETE { backend::command_tag(body) } else { None };
+            if let News::ErrorInstead(told) = &news {
+                self.client.output.extend_from_slice(&input[..run]);
+                self.client.output.extend_from_slice(told);
+                input.advance(run + total);
+                run = 0;
+                (self.copy_in, self.memory.failed, self.held_result) = (false, true, true);
+                self.undo_skipped();
+                continue;
+            }
             self.remember(news, command.unwrap_or_default(), body)?;
             match fate {
                 Fate::Pass if let Some(error) = renamed => {
@@ -340,7 +350,7 @@ impl Session {
                 lease.statements.doom(key);
             }
         }
-        let retry_here = self.on == router_rules::Target::Replica || cause == Some(Cause::StalePlan);
+        let retry_here = self.on == Target::Replica || cause == Some(Cause::StalePlan);
         if let (Some(cause), Some(from), true) = (cause, self.held_from, retry_here) {
             self.client.output.truncate(from);
             self.held_from = None;
@@ -359,12 +369,8 @@ impl Session {
     /// The client was told earlier what the result looks like and does not ask again: rows of
     /// another shape would confuse it, while the error makes it prepare anew.
     fn relies_on_old_shape(&self) -> bool {
-        let described = |name: &[u8]| {
-            self.memory
-                .statements
-                .get(name)
-                .is_some_and(|prepared| prepared.described.load(Ordering::Relaxed))
-        };
+        let described =
+            |name: &[u8]| self.memory.statements.get(name).is_some_and(|prepared| prepared.shape().is_some());
         !self.describes && self.bound.iter().any(|(_, name)| described(name))
     }
 
@@ -530,24 +536,55 @@ impl Session {
         Failure::OutOfStep { node: self.node_name().to_owned(), error: super::ledger::OutOfStep { tag } }
     }
 
-    /// Asks the server whether what the session is pinned for is still there.
-    pub(super) async fn ask_whether_clean(&mut self) -> Result<(), Failure> {
-        self.memory.maybe_unpinned = false;
-        let Some(lease) = self.lease.as_mut() else { return Ok(()) };
-        lease.statements.unnamed = None;
-        frontend::put_query(&mut lease.connection.output, super::remember::UNPIN_SQL.as_bytes());
-        self.ledger.push(Owed::Ours(super::ledger::Ours::Unpin));
-        while !self.ledger.is_settled() {
+    /// Sees to it that what the client was told of its statements holds on this server. `Some`: a
+    /// replica cannot say, and the request runs elsewhere.
+    pub(super) async fn agree_on_shapes(&mut self, request: &Request) -> Result<Option<Cause>, Failure> {
+        let elsewhere = self.on == Target::Replica
+            && matches!(self.memory.block, Block::None)
+            && !self.unsynced
+            && request.left == 0;
+        if !self.ask_for_shapes(request) {
+            return Ok(None);
+        }
+        self.unsynced = true;
+        self.held_from = elsewhere.then_some(self.client.output.len());
+        let cause = self.wait_until_nothing_is_owed().await?;
+        self.held_from = None;
+        if cause.is_none() {
+            self.refuse_other_shapes(request);
+        }
+        Ok(cause)
+    }
+
+    async fn wait_until_nothing_is_owed(&mut self) -> Result<Option<Cause>, Failure> {
+        while !self.ledger.is_empty() || self.passing > 0 {
             match self.woke(AHEAD_BYTES_MAX).await? {
-                Woke::Server => drop(self.take_replies()?),
+                Woke::Server => {
+                    if let Some(cause) = self.take_replies()? {
+                        return Ok(Some(cause));
+                    }
+                }
                 Woke::Client => {}
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
+                Woke::ServerGone(_) if self.held_from.is_some() => return Ok(Some(Cause::Lost)),
                 Woke::ServerGone(error) => return Err(self.server_failure(error)),
             }
             if self.client.input.len() >= AHEAD_BYTES_MAX {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
+        Ok(None)
+    }
+
+    /// Asks the server whether what the session is pinned for is still there.
+    pub(super) async fn ask_whether_clean(&mut self) -> Result<(), Failure> {
+        self.memory.maybe_unpinned = false;
+        self.close_doomed();
+        let Some(lease) = self.lease.as_mut() else { return Ok(()) };
+        lease.statements.unnamed = None;
+        frontend::put_query(&mut lease.connection.output, super::remember::UNPIN_SQL.as_bytes());
+        self.ledger.push(Owed::Ours(super::ledger::Ours::Unpin));
+        self.wait_until_nothing_is_owed().await?;
         self.judge_pins();
         Ok(())
     }

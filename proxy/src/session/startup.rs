@@ -326,6 +326,8 @@ async fn open_session(
         held_result: false,
         portals: vec![],
         bound: vec![],
+        renamed: vec![],
+        parameters: vec![],
         describes: false,
         pools: vec![],
         last_primary: None,
