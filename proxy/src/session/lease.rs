@@ -2,6 +2,7 @@
 //!
 //! A session holds a server while a transaction, a pin or a batch needs it, and no longer.
 
+use crate::auth::LoginError;
 use crate::cluster::{Node, Placement, Wish};
 use crate::pool::{LastUse, Lease, LeaseError, Opening, Pool};
 use crate::session::Session;
@@ -15,6 +16,7 @@ use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
 use router_rules::{Decision, PinReason, Reason, SessionEffect, Target};
 use std::borrow::Cow;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -105,7 +107,7 @@ impl Session {
                     let credentials = self.who.credentials.clone();
                     let opening =
                         Opening { credentials: &credentials, tls: &weir.connector, config: &config };
-                    match self.wait_for_lease(&pool, opening).await? {
+                    match self.wait_for_lease(&pool, &placement.node, opening).await? {
                         Ok(leased) => leased,
                         Err(cancelled) => return Ok(Err(cancelled)),
                     }
@@ -195,20 +197,26 @@ impl Session {
         Some(Placement { node, reason: decision.reason, waited: Duration::ZERO, lag: Duration::ZERO })
     }
 
-    /// Waits for a server; a cancel request ends the wait, and so does the client's end.
+    /// Waits for a server; a cancel request ends the wait, and so does the end of a replica.
     async fn wait_for_lease(
         &mut self,
         pool: &Arc<Pool>,
+        node: &Arc<Node>,
         opening: Opening<'_>,
     ) -> Result<Result<Result<Lease, LeaseError>, Refusal>, Failure> {
         let card = self.card.clone();
         let notice = opening.config.pool.lease_wait_notice;
         let mut lease = std::pin::pin!(pool.lease(opening));
+        let mut given_up = std::pin::pin!(node.given_up());
         let mut told = false;
         loop {
             tokio::select! {
                 biased;
                 leased = &mut lease => return Ok(Ok(leased)),
+                () = &mut given_up, if self.on == Target::Replica => {
+                    let error = io::Error::new(io::ErrorKind::TimedOut, "the node does not answer");
+                    return Ok(Ok(Err(LeaseError::Login(Arc::new(LoginError::Io(error))))));
+                }
                 () = card.cancel_wait.notified() => {
                     return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
                 }

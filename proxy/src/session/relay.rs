@@ -44,30 +44,44 @@ pub enum Woke {
     ServerGone(io::Error),
 }
 
+/// Until then; for ever without a deadline.
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Session {
     /// Carries the request to its end: all that it is owed, or as far as the client has asked.
     pub(super) async fn relay(&mut self, request: &Request) -> Result<Relayed, Failure> {
         let mut left = request.left;
         let deadline = self.deadline();
         let mut overdue = false;
+        let reader =
+            self.may_run_elsewhere(left).then(|| self.lease.as_ref().map(|l| l.node.clone())).flatten();
+        let mut given_up = std::pin::pin!(async {
+            match &reader {
+                Some(node) => node.given_up().await,
+                None => std::future::pending().await,
+            }
+        });
         loop {
             left = self.stream_rest(left);
             if left == 0 && self.is_answered(request) {
                 self.held_from = None;
                 return Ok(Relayed::Done);
             }
-            let woke = match deadline {
-                Some(deadline) if !overdue => {
-                    match tokio::time::timeout_at(deadline, self.woke(AHEAD_BYTES_MAX)).await {
-                        Ok(woke) => woke?,
-                        Err(_) => {
-                            overdue = true;
-                            self.cancel_running();
-                            continue;
-                        }
-                    }
+            let waits_in_vain = self.may_run_elsewhere(left);
+            let woke = tokio::select! {
+                biased;
+                woke = self.woke(AHEAD_BYTES_MAX) => woke?,
+                () = &mut given_up, if waits_in_vain => Woke::ServerGone(io::ErrorKind::TimedOut.into()),
+                () = until(deadline), if !overdue => {
+                    overdue = true;
+                    self.cancel_running();
+                    continue;
                 }
-                _ => self.woke(AHEAD_BYTES_MAX).await?,
             };
             match woke {
                 Woke::Server => {
@@ -79,7 +93,7 @@ impl Session {
                 Woke::Client => self.pass_copy_data()?,
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
                 Woke::ServerGone(error) => {
-                    if self.held_from.is_some() && left == 0 {
+                    if self.may_run_elsewhere(left) {
                         tracing::info!(node = self.node_name(), %error, "server lost before it answered");
                         return Ok(Relayed::Refused(Cause::Lost));
                     }
@@ -87,6 +101,13 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// A read on a replica of whose answer the client has seen nothing, and that is still here whole.
+    ///
+    /// On the primary a lost answer is no proof that nothing was done.
+    fn may_run_elsewhere(&self, left: usize) -> bool {
+        self.on == router_rules::Target::Replica && self.held_from.is_some() && left == 0
     }
 
     /// When the statement must have ended: its own limit, or its transaction's.
