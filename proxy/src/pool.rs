@@ -53,6 +53,7 @@ pub struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
+    #[expect(clippy::vec_box, reason = "a server changes hands without being copied")]
     idle: Vec<Box<Server>>,
     /// All that exist: idle, leased, being opened.
     open: usize,
