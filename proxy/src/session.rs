@@ -212,7 +212,9 @@ impl Session {
             if let Err(refusal) = self.lease(&mut decision, &work).await? {
                 return Ok(Err(refusal));
             }
-            if let Some(cause) = self.agree_on_shapes(request).await? {
+            if work.relies_on_shapes
+                && let Some(cause) = self.agree_on_shapes(request).await?
+            {
                 self.reroute(cause, &mut decision, &work).await?;
                 continue;
             }

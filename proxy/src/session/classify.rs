@@ -34,6 +34,8 @@ pub struct Work {
     pub verdict: Result<Reason, Reason>,
     /// It is SHOW of this setting of ours.
     pub shows: Option<String>,
+    /// It binds a statement whose result was described to the client earlier.
+    pub relies_on_shapes: bool,
     /// The cluster's position, where that is what it shows.
     pub position: Option<String>,
 }
@@ -47,6 +49,7 @@ impl Work {
             reads: Footprint::none(),
             verdict: Ok(Reason::ReadOnly),
             shows: None,
+            relies_on_shapes: false,
             position: None,
         }
     }
@@ -81,6 +84,7 @@ impl Work {
             reads: Footprint::Everything,
             verdict: Err(reason),
             shows: None,
+            relies_on_shapes: false,
             position: None,
         }
     }
@@ -166,6 +170,7 @@ impl Session {
             let prepared = work.parsed[*at].clone();
             work.add(&prepared.classified, prepared.sql.clone());
         } else if let Some(prepared) = self.current(name) {
+            work.relies_on_shapes |= prepared.shape().is_some();
             work.add(&prepared.classified, prepared.sql.clone());
         } else {
             // Prepared by SQL, or not at all: only the session's own server can say.
