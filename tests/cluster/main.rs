@@ -17,6 +17,7 @@ mod nothing_lost;
 mod operate;
 mod pgbench;
 mod pooling;
+mod prepared;
 mod reload;
 mod startup;
 mod support;

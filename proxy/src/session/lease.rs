@@ -2,6 +2,7 @@
 //!
 //! A session holds a server while a transaction, a pin or a batch needs it, and no longer.
 
+use crate::auth::LoginError;
 use crate::cluster::{Node, Placement, Wish};
 use crate::pool::{LastUse, Lease, LeaseError, Opening, Pool};
 use crate::session::Session;
@@ -15,6 +16,7 @@ use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
 use router_rules::{Decision, PinReason, Reason, SessionEffect, Target};
 use std::borrow::Cow;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,21 +71,22 @@ impl Session {
         decision: &mut Decision,
         work: &Work,
     ) -> Result<Result<(Duration, Duration), Refusal>, Failure> {
-        let weir = self.weir.clone();
-        let config = weir.config.load_full();
-        let started = Instant::now();
         let mut failed: Vec<Arc<Node>> = vec![];
         let mut last = None;
-        if weir.gate.is_closed_for(&self.who.database) {
+        if self.weir.gate.is_closed_for(&self.who.database) {
+            let weir = self.weir.clone();
+            let waiting = Instant::now();
             tokio::select! {
                 () = weir.gate.pass(&self.who.database) => {}
                 () = self.card.cancel_wait.notified() => {
                     return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
                 }
             }
+            self.waited += waiting.elapsed();
         }
         while failed.len() < PLACES_MAX
-            || (self.on == Target::Primary && started.elapsed() < config.cluster.primary_wait)
+            || (self.on == Target::Primary
+                && self.started.elapsed() < self.weir.config.load().cluster.primary_wait)
         {
             let Some(placement) = self.place(decision, work).await else { break };
             if decision.target == Target::Replica
@@ -93,26 +96,34 @@ impl Session {
                 (decision.target, decision.reason) = (Target::Primary, Reason::NoReplica);
                 continue;
             }
-            let primary = weir.cluster.primary().is_some_and(|p| Arc::ptr_eq(&p, &placement.node));
+            let primary = self.weir.cluster.is_primary(&placement.node);
             self.on =
                 if primary || decision.target == Target::Primary { Target::Primary } else { Target::Replica };
             (decision.target, decision.reason) = (self.on, placement.reason);
             let pool = self.pool_of(&placement.node);
-            let started = Instant::now();
+            self.waited += placement.waited;
+            let mut waited = Duration::ZERO;
             let leased = match self.try_lease(&pool, work) {
                 Some(lease) => Ok(lease),
                 None => {
-                    let credentials = self.who.credentials.clone();
+                    let waiting = Instant::now();
+                    let (credentials, weir) = (self.who.credentials.clone(), self.weir.clone());
+                    let config = weir.config.load_full();
                     let opening =
                         Opening { credentials: &credentials, tls: &weir.connector, config: &config };
-                    match self.wait_for_lease(&pool, opening).await? {
+                    let leased = self.wait_for_lease(&pool, &placement.node, opening).await?;
+                    waited = waiting.elapsed();
+                    self.waited += waited;
+                    match leased {
                         Ok(leased) => leased,
                         Err(cancelled) => return Ok(Err(cancelled)),
                     }
                 }
             };
-            weir.metrics.lease_wait_seconds.observe(started.elapsed().as_secs_f64());
-            self.counters.waited(started.elapsed());
+            self.weir.metrics.lease_wait_seconds.observe(waited.as_secs_f64());
+            if !waited.is_zero() {
+                self.counters.waited(waited);
+            }
             match leased {
                 Ok(lease) => {
                     self.card.set_running_on(Some(lease.cancel.clone()));
@@ -121,7 +132,7 @@ impl Session {
                     return Ok(Ok((placement.waited, placement.lag)));
                 }
                 Err(error) if error.is_nodes_fault() => {
-                    weir.cluster.suspect(&placement.node);
+                    self.weir.cluster.suspect(&placement.node);
                     failed.push(placement.node);
                     last = Some(error);
                     if self.on == Target::Primary {
@@ -141,7 +152,7 @@ impl Session {
         }
         Ok(Err(match last {
             Some(error) if !error.is_nodes_fault() => self.refusal_of(error),
-            _ => no_primary(&config),
+            _ => no_primary(&self.weir.config.load()),
         }))
     }
 
@@ -185,30 +196,37 @@ impl Session {
                 return Some(placement);
             }
         }
-        let node = match weir.cluster.primary() {
-            Some(node) => node,
+        let (node, waited) = match weir.cluster.primary() {
+            Some(node) => (node, Duration::ZERO),
             None => {
+                let waiting = Instant::now();
                 let limit = weir.config.load().cluster.primary_wait;
-                weir.cluster.wait_for_primary(limit).await?
+                (weir.cluster.wait_for_primary(limit).await?, waiting.elapsed())
             }
         };
-        Some(Placement { node, reason: decision.reason, waited: Duration::ZERO, lag: Duration::ZERO })
+        Some(Placement { node, reason: decision.reason, waited, lag: Duration::ZERO })
     }
 
-    /// Waits for a server; a cancel request ends the wait, and so does the client's end.
+    /// Waits for a server; a cancel request ends the wait, and so does the end of a replica.
     async fn wait_for_lease(
         &mut self,
         pool: &Arc<Pool>,
+        node: &Arc<Node>,
         opening: Opening<'_>,
     ) -> Result<Result<Result<Lease, LeaseError>, Refusal>, Failure> {
         let card = self.card.clone();
         let notice = opening.config.pool.lease_wait_notice;
         let mut lease = std::pin::pin!(pool.lease(opening));
+        let mut given_up = std::pin::pin!(node.given_up());
         let mut told = false;
         loop {
             tokio::select! {
                 biased;
                 leased = &mut lease => return Ok(Ok(leased)),
+                () = &mut given_up, if self.on == Target::Replica => {
+                    let error = io::Error::new(io::ErrorKind::TimedOut, "the node does not answer");
+                    return Ok(Ok(Err(LeaseError::Login(Arc::new(LoginError::Io(error))))));
+                }
                 () = card.cancel_wait.notified() => {
                     return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
                 }

@@ -86,6 +86,7 @@ impl Session {
             }
         }
         self.memory.written = router_rules::statement::Footprint::none();
+        self.take_back_names();
         match cause {
             Cause::Lost => {
                 if let Some(lease) = self.lease.as_ref() {
