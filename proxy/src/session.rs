@@ -15,7 +15,6 @@ pub mod failure;
 pub mod lease;
 pub mod ledger;
 pub mod memory;
-
 pub mod prepared;
 pub mod receive;
 pub mod registry;
@@ -25,6 +24,7 @@ pub mod replication;
 pub mod reroute;
 pub mod send;
 pub mod settings;
+pub mod signal;
 pub mod startup;
 
 use crate::Weir;
@@ -75,6 +75,8 @@ pub struct Session {
     memory: Memory,
     /// The server that works for it now, if any.
     lease: Option<Lease>,
+    /// A server of the primary that knows what sequences gave this session, while it needs none.
+    kept: Option<Lease>,
     /// What kind of node that server is on.
     on: Target,
     ledger: Ledger,
@@ -99,6 +101,8 @@ pub struct Session {
     renamed: Vec<(Bytes, Option<Arc<Prepared>>)>,
     /// What the server has told of a statement's parameters, while its result is still to come.
     parameters: Vec<u8>,
+    /// It has sent a NOTIFY in the transaction under way.
+    notifies: bool,
     /// This request asks what results look like.
     describes: bool,
     /// Pools used before.
@@ -169,6 +173,7 @@ impl Session {
             }
             match self.woke_in_time().await? {
                 Woke::Client => {}
+                Woke::Wanted => self.yield_server(),
                 Woke::ClientGone if self.client.input.is_empty() => return Ok(None),
                 Woke::ClientGone => return Err(Failure::Client(std::io::ErrorKind::UnexpectedEof.into())),
                 Woke::Server => {
@@ -182,6 +187,7 @@ impl Session {
     /// One request, from classification to memory.
     async fn answer(&mut self, request: &Request) -> Result<Result<(), Refusal>, Failure> {
         let started = Instant::now();
+        self.forget_process_in_time(started);
         let mut work = match self.classify(request) {
             Ok(work) => work,
             Err(refusal) => return Ok(Err(refusal)),
@@ -199,6 +205,7 @@ impl Session {
         if let Some(message) = decision.refuse.take() {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
         }
+        self.heed_signals(request, &work);
         let deciding = started.elapsed();
         self.renamed.clear();
         loop {
