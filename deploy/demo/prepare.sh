@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs what is missing for the demo, the tests, the benches or the drivers' comparison, from
-# Debian's (or Ubuntu's) packages.
-# Usage: deploy/demo/prepare.sh demo|test|bench|drivers
+# Installs what is missing for the demo, its check, the tests, the benches or the drivers'
+# comparison, from Debian's (or Ubuntu's) packages.
+# Usage: deploy/demo/prepare.sh demo|check|test|bench|drivers
 #
 # Nothing is installed, and no network is used, when everything is there. Elsewhere than on
 # Debian it says what is missing and stops.
 set -eu
-purpose=${1:?demo, test, bench or drivers}
+purpose=${1:?demo, check, test, bench or drivers}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 missing=''
 
@@ -49,6 +49,15 @@ if [ "$purpose" = test ] || [ "$purpose" = drivers ]; then
     have prometheus-pgbouncer-exporter || missing="$missing prometheus-pgbouncer-exporter"
     have javac || missing="$missing default-jdk-headless"
     [ -e /usr/share/java/postgresql.jar ] || missing="$missing libpostgresql-jdbc-java"
+fi
+
+if [ "$purpose" = check ] || [ "$purpose" = test ]; then
+    # On Debian a browser can be had as a package. Ubuntu's package of that name only fetches a
+    # snap, which needs a running snapd: there the browser's tests run if somebody has installed
+    # one, and say so if they are left out.
+    if ! have "${CHROMIUM:-chromium}" || ! have "${CHROMEDRIVER:-chromedriver}"; then
+        if grep -qs '^ID=debian$' /etc/os-release; then missing="$missing chromium chromium-driver"; fi
+    fi
 fi
 
 as_root() {

@@ -57,7 +57,8 @@ pub struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    idle: Vec<Server>,
+    #[expect(clippy::vec_box, reason = "a server changes hands without being copied")]
+    idle: Vec<Box<Server>>,
     /// All that exist: idle, leased, being opened.
     open: usize,
     waiters: VecDeque<Waiter>,
@@ -210,14 +211,14 @@ impl Pool {
                 if !state.waiters.is_empty() {
                     return None;
                 }
-                let here = std::thread::current().id();
+                let here = crate::server::event_loop();
                 // One of this event loop if there is one near the top, else the warmest.
                 let at =
                     state.idle.iter().rposition(|s| s.thread == here).or(state.idle.len().checked_sub(1))?;
                 state.idle.remove(at)
             };
             if server.is_quiet() {
-                return Some(self.lease_of(Box::new(server)));
+                return Some(self.lease_of(server));
             }
             self.closed();
         }
@@ -231,7 +232,7 @@ impl Pool {
             state.idle.remove(at)
         };
         if server.is_quiet() {
-            return Some(self.lease_of(Box::new(server)));
+            return Some(self.lease_of(server));
         }
         self.closed();
         None
@@ -291,6 +292,9 @@ impl Pool {
 
     fn lease_of(self: &Arc<Self>, mut server: Box<Server>) -> Lease {
         server.leases += 1;
+        if server.connection.output.capacity() == 0 {
+            server.connection.output = crate::net::spare::take();
+        }
         self.leased.fetch_add(1, Ordering::Relaxed);
         server.card.leased.store(true, Ordering::Relaxed);
         Lease { server: Some(server), pool: self.clone(), _outstanding: self.node.begin() }
@@ -360,7 +364,7 @@ impl Pool {
                 Err(Grant::Place) => return,
             }
         }
-        state.idle.push(*server);
+        state.idle.push(server);
     }
 
     /// Closes what is idle for too long, too old or dead.

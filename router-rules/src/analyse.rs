@@ -6,6 +6,7 @@
 
 use crate::catalog::Catalog;
 use crate::facts::Facts;
+use crate::lex::TokenKind;
 use crate::reason::{PinReason, Reason};
 use crate::resolve::{Found, Resolver};
 use crate::settings;
@@ -220,6 +221,9 @@ impl<'a> Analysis<'a> {
         let (analyze, from) = explain_options(tokens);
         let inner = tokens.slice(from, tokens.len());
         let mut analysed = self.statement(inner);
+        // `ANALYZE 0` is not `ANALYZE 1`.
+        let literal = |at| !matches!(tokens.kind(at), Some(TokenKind::Word | TokenKind::Punctuation));
+        analysed.literals_matter |= (1..from.min(tokens.len())).any(literal);
         let statement = &mut analysed.statement;
         let explained = statement.kind;
         statement.kind = Kind::Explain;

@@ -94,14 +94,14 @@ pub struct Operator {
     pub function: u32,
 }
 
-/// One user-defined cast with a function.
+/// One user-defined cast.
 #[derive(Clone, Debug, Default)]
 pub struct Cast {
     /// Source type.
     pub source: String,
     /// Target type.
     pub target: String,
-    /// The function behind it, by OID (may be a built-in one).
+    /// The function behind it, by OID (may be a built-in one); 0 for one that needs none.
     pub function: u32,
     /// `e` explicit only, `a` in assignments, `i` implicitly.
     pub usage: char,
@@ -134,10 +134,12 @@ pub struct Rows {
     pub relations: Vec<Relation>,
     /// User-defined operators.
     pub operators: Vec<Operator>,
-    /// User-defined casts with a function.
+    /// User-defined casts.
     pub casts: Vec<Cast>,
     /// User-defined types.
     pub types: Vec<Type>,
+    /// Functions by which user-defined operator classes compare and hash, by OID.
+    pub supports: Vec<u32>,
     /// Names of the built-in functions that the rows above refer to by OID.
     pub builtins: Vec<(u32, String)>,
 }
@@ -224,12 +226,24 @@ impl Catalog {
         Catalog { unknown, ..Catalog::build(rows, 0) }
     }
 
+    /// The same snapshot, where names that it does not hold mean `unknown`.
+    pub fn assuming(mut self, unknown: Unknown) -> Self {
+        self.unknown = unknown;
+        self
+    }
+
     /// What a name that is not in the snapshot means.
     pub fn unknown(&self) -> Unknown {
         self.unknown
     }
 
-    /// True when the snapshot holds no user-defined operator of that name.
+    /// True when somebody has made an implicit cast, so that more may be passed as an argument than
+    /// Postgres's own types allow.
+    pub(crate) fn casts_implicitly(&self) -> bool {
+        self.rows.casts.iter().any(|cast| cast.usage == 'i')
+    }
+
+    /// The user-defined operators of that name.
     pub(crate) fn operators(&self, name: &str) -> impl Iterator<Item = &Operator> {
         self.operators.get(name).into_iter().flatten().map(|&at| &self.rows.operators[at as usize])
     }

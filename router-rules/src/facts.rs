@@ -81,6 +81,8 @@ pub(crate) struct Facts<'a> {
     pub types: Vec<Name<'a>>,
     /// Every identifier, wherever it stands.
     pub words: Vec<Cow<'a, str>>,
+    /// The text is the body of a PL/pgSQL function.
+    pub body: bool,
     /// The text alone shows that it is not a plain read, and why.
     pub refusal: Option<crate::reason::Reason>,
     /// The classification hangs on a literal: it must not be shared by the shape.

@@ -13,12 +13,16 @@ use crate::lex;
 use crate::reason::Reason;
 use crate::statement::Footprint;
 use crate::walk::{self, Text, Tokens};
+use foldhash::HashSet;
 use std::borrow::Cow;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// How deep views and functions may lead into one another.
 const DEPTH_MAX: usize = 24;
+
+/// How many types one statement may lead to; each is looked into by recursion.
+const TYPES_MAX: usize = 500;
 
 /// Tokens of a view or a function body that are looked into; longer ones are not proved.
 const BODY_TOKENS_MAX: usize = 20_000;
@@ -47,6 +51,8 @@ pub(crate) struct Resolver<'a> {
     /// Nothing runs, it is only planned: EXPLAIN without ANALYZE. The planner evaluates IMMUTABLE
     /// and STABLE functions, but no VOLATILE ones.
     planning: bool,
+    /// Types that were looked into, by schema and name.
+    types_seen: HashSet<(&'a str, &'a str)>,
     /// OIDs read so far; `None` once that is not known.
     pub reads: Option<Vec<u32>>,
     /// Names for rules.
@@ -91,6 +97,7 @@ impl<'a> Resolver<'a> {
             path_hash,
             depth,
             planning: false,
+            types_seen: HashSet::default(),
             reads: Some(vec![]),
             relations: vec![],
             functions: vec![],
@@ -117,7 +124,10 @@ impl<'a> Resolver<'a> {
             let outcome = self.named_type(name);
             verdict = verdict.and(outcome);
         }
-        verdict.and_then(|()| self.mentioned_types(facts)).and_then(|()| self.casts(facts))
+        verdict
+            .and_then(|()| self.mentioned_types(facts))
+            .and_then(|()| self.comparisons(facts))
+            .and_then(|()| self.casts(facts))
     }
 
     /// What the facts read, as a footprint.
@@ -312,7 +322,7 @@ impl<'a> Resolver<'a> {
         let catalog: &'a Catalog = self.catalog;
         let mut candidates: Vec<&'a Function> = vec![];
         for function in catalog.functions(name) {
-            if self.visible(&function.schema, schema) && applicable(function, call) {
+            if self.visible(&function.schema, schema) && self.applicable(function, call) {
                 candidates.push(function);
             }
         }
@@ -369,13 +379,29 @@ impl<'a> Resolver<'a> {
     fn functional_notation(&mut self, call: &Call<'_>, _facts: &Facts<'_>) -> Result<(), Reason> {
         let catalog: &'a Catalog = self.catalog;
         for function in catalog.functions(&call.name.name) {
-            let takes_row = applicable(function, call)
+            let takes_row = self.applicable(function, call)
                 && function.args.first().is_some_and(|arg| walk::canonical_type(arg).is_none());
             if takes_row && self.visible(&function.schema, None) {
                 self.look_into_function(function)?;
             }
         }
         Ok(())
+    }
+
+    /// Could this call mean this function, by the number of arguments and what the text shows of their types?
+    fn applicable(&self, function: &Function, call: &Call<'_>) -> bool {
+        let Some(given) = call.args else { return true };
+        let declared = function.args.len();
+        let required = declared.saturating_sub(function.defaults);
+        let enough = given >= if function.variadic { required.saturating_sub(1) } else { required };
+        let few_enough = function.variadic || given <= declared;
+        let mut pairs = call.shown.iter().zip(&function.args);
+        enough && few_enough && pairs.all(|(shown, arg)| self.fits(*shown, Some(arg)))
+    }
+
+    /// Could an operand that shows this type be passed as `declared`? Errs towards yes.
+    fn fits(&self, shown: Shown, declared: Option<&str>) -> bool {
+        fits(shown, declared) || self.catalog.casts_implicitly()
     }
 
     fn visible(&self, schema: &str, wanted: Option<&str>) -> bool {
@@ -416,6 +442,10 @@ impl<'a> Resolver<'a> {
         }
         if (function.volatility == 'v' && !self.planning) || function.kind == 'p' {
             return Err(Reason::WritingFunction);
+        }
+        // A value that becomes a domain's is checked.
+        for spelt in function.args.iter().chain([&function.returns]) {
+            self.spelt_type(spelt)?;
         }
         if let Some(defaults) = &function.default_exprs {
             self.text(defaults, Text::SqlBody, Some(&[])).map_err(through(Reason::WritingFunction))?;
@@ -469,8 +499,8 @@ impl<'a> Resolver<'a> {
         let catalog: &'a Catalog = self.catalog;
         for operator in catalog.operators(&operation.name) {
             let meant = self.visible(&operator.schema, operation.schema.as_deref())
-                && fits(operation.left, operator.left.as_deref())
-                && fits(operation.right, operator.right.as_deref());
+                && self.fits(operation.left, operator.left.as_deref())
+                && self.fits(operation.right, operator.right.as_deref());
             if meant {
                 self.function_by_oid(operator.function).map_err(through(Reason::WritingOperator))?;
             }
@@ -499,47 +529,94 @@ impl<'a> Resolver<'a> {
         for found in catalog.types(&name.name) {
             if self.visible(&found.schema, schema) {
                 known = true;
-                self.look_into_type(found, 0)?;
+                self.look_into_type(found)?;
             }
         }
         if !known {
-            known = matches!(self.find_relation(name), Found::User(_) | Found::Builtin);
+            match self.find_relation(name) {
+                Found::User(relation) => {
+                    known = true;
+                    self.columns(relation)?;
+                }
+                Found::Builtin => known = true,
+                Found::No(_) => {}
+            }
         }
         if known || catalog.unknown() != Unknown::Primary { Ok(()) } else { Err(Reason::UnknownType) }
     }
 
-    fn look_into_type(&mut self, found: &'a Type, depth: usize) -> Result<(), Reason> {
-        if depth > DEPTH_MAX {
+    fn look_into_type(&mut self, found: &'a Type) -> Result<(), Reason> {
+        if !self.types_seen.insert((&found.schema, &found.name)) {
+            return Ok(());
+        }
+        if self.types_seen.len() > TYPES_MAX {
             return Err(Reason::TooLarge);
         }
         self.reads_relation(CATALOG_OID);
         for check in &found.checks {
             self.text(check, Text::Sql, Some(&[])).map_err(through(Reason::WritingOperator))?;
         }
+        found.parts.iter().try_for_each(|part| self.spelt_type(part))
+    }
+
+    /// A type as the catalog spells it; built-in ones are harmless.
+    fn spelt_type(&mut self, spelt: &str) -> Result<(), Reason> {
         let catalog: &'a Catalog = self.catalog;
-        for part in &found.parts {
-            let part = part.trim_end_matches("[]");
-            let (schema, name) = part.split_once('.').map_or((None, part), |(s, n)| (Some(s), n));
-            for inner in catalog.types(name.trim_matches('"')) {
-                if schema.is_none_or(|s| s.trim_matches('"') == inner.schema) {
-                    self.look_into_type(inner, depth + 1)?;
-                }
+        let spelt = spelt.trim_end_matches("[]");
+        let (schema, name) = spelt.split_once('.').map_or((None, spelt), |(s, n)| (Some(s), n));
+        let (schema, name) = (schema.map(|s| s.trim_matches('"')), name.trim_matches('"'));
+        for found in catalog.types(name) {
+            if schema.is_none_or(|s| s == found.schema) {
+                self.look_into_type(found)?;
+            }
+        }
+        for relation in catalog.relations(name) {
+            if schema.is_some_and(|s| s == relation.schema) {
+                self.columns(relation)?;
             }
         }
         Ok(())
     }
 
+    /// A row type's columns: a value that becomes a domain's is checked.
+    fn columns(&mut self, relation: &'a Relation) -> Result<(), Reason> {
+        if !self.types_seen.insert((&relation.schema, &relation.name)) {
+            return Ok(());
+        }
+        relation.columns.iter().try_for_each(|(_, kind)| self.spelt_type(kind))
+    }
+
+    /// Sorting, grouping and joining call what user-defined operator classes name.
+    fn comparisons(&mut self, facts: &Facts<'_>) -> Result<(), Reason> {
+        let catalog: &'a Catalog = self.catalog;
+        if facts.operators.is_empty() {
+            return Ok(());
+        }
+        catalog
+            .rows
+            .supports
+            .iter()
+            .try_for_each(|&oid| self.function_by_oid(oid).map_err(through(Reason::WritingOperator)))
+    }
+
     /// Any identifier at all that is also the name of a domain or composite type: it may stand
-    /// where a type stands.
+    /// where a type stands. In PL/pgSQL, and beside functions that fill a row that they are given, so
+    /// may the name of a table.
     fn mentioned_types(&mut self, facts: &Facts<'_>) -> Result<(), Reason> {
         if self.catalog.rows.types.is_empty() {
             return Ok(());
         }
         let catalog: &'a Catalog = self.catalog;
+        let fills_rows = facts.body || facts.calls.iter().any(|c| c.name.name.contains("_populate_record"));
         for word in &facts.words {
             for found in catalog.types(word) {
                 if matches!(found.kind, 'd' | 'c') {
-                    self.look_into_type(found, 0)?;
+                    self.look_into_type(found)?;
+                }
+            }
+            if fills_rows {
+                for relation in catalog.relations(word) {
+                    self.columns(relation)?;
                 }
             }
         }
@@ -549,7 +626,7 @@ impl<'a> Resolver<'a> {
     /// A cast with a function that is not harmless taints the types that it joins.
     fn casts(&mut self, facts: &Facts<'_>) -> Result<(), Reason> {
         let catalog: &'a Catalog = self.catalog;
-        for cast in &catalog.rows.casts {
+        for cast in catalog.rows.casts.iter().filter(|cast| cast.function != 0) {
             let Err(reason) = self.function_by_oid(cast.function).map_err(through(Reason::WritingOperator))
             else {
                 continue;
@@ -680,16 +757,6 @@ fn builtin_relation<'a>(name: &str) -> Found<'a> {
     Found::No(if node { Reason::NodeRelation } else { Reason::UnknownRelation })
 }
 
-/// Could this call mean this function, by the number of arguments and what the text shows of their types?
-fn applicable(function: &Function, call: &Call<'_>) -> bool {
-    let Some(given) = call.args else { return true };
-    let declared = function.args.len();
-    let required = declared.saturating_sub(function.defaults);
-    let enough = given >= if function.variadic { required.saturating_sub(1) } else { required };
-    let few_enough = function.variadic || given <= declared;
-    enough && few_enough && call.shown.iter().zip(&function.args).all(|(shown, arg)| fits(*shown, Some(arg)))
-}
-
 /// All argument types are shown and are the function's own: Postgres looks no further.
 fn exact(function: &Function, call: &Call<'_>) -> bool {
     call.args == Some(function.args.len())
@@ -697,7 +764,7 @@ fn exact(function: &Function, call: &Call<'_>) -> bool {
         && call.shown.iter().zip(&function.args).all(|(shown, arg)| shown.is_some_and(|s| s == arg))
 }
 
-/// Could an operand that shows this type be passed as `declared`? Errs towards yes.
+/// The same by Postgres's own implicit casts.
 fn fits(shown: Shown, declared: Option<&str>) -> bool {
     let (Some(from), Some(declared)) = (shown, declared) else { return true };
     let Some(to) = walk::canonical_type(declared) else { return true };

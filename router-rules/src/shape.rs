@@ -38,14 +38,14 @@ pub(crate) fn strip(sql: &[u8], conforming: bool, out: &mut Vec<u8>) {
     let mut at = 0;
     // Where the text that is kept as it is began.
     let mut kept = 0;
+    // Where the last word began: `E` before a quote is a prefix only as a word of its own.
+    let mut word = usize::MAX;
     while at < sql.len() {
         let byte = sql[at];
         let (end, mark) = match byte {
             b'\'' => {
-                let escapes = !conforming
-                    || (at > 0
-                        && matches!(sql[at - 1], b'e' | b'E')
-                        && !(at > 1 && is_identifier_part(sql[at - 2])));
+                let prefixed = word.checked_add(1) == Some(at) && matches!(sql[word], b'e' | b'E');
+                let escapes = !conforming || prefixed;
                 let end = quote_end(sql, at, escapes);
                 if escapes && may_continue(sql, end) {
                     // `E'a' <newline> 'b'`: the second part has escapes, too. Rare: the whole text is its shape.
@@ -85,6 +85,7 @@ pub(crate) fn strip(sql: &[u8], conforming: bool, out: &mut Vec<u8>) {
                 continue;
             }
             b if is_identifier_start(b) => {
+                word = at;
                 at += 1;
                 while sql.get(at).copied().is_some_and(is_identifier_part) {
                     at += 1;
@@ -183,6 +184,8 @@ mod tests {
     fn quotes_hide_what_looks_like_sql() {
         assert_eq!(of("select '; delete from t --'"), of("select ''"));
         assert_ne!(of("select E'\\'; delete'"), of("select E''; delete"));
+        // Before PostgreSQL 15 this was a number and an E'' literal.
+        assert_ne!(of("select 1e'\\', f(), '"), of("select 1e'x', f(), ''"));
         assert_ne!(of("select E'a'\n'\\'; delete from t --'"), of("select E'a'\n'x'; delete from t --'"));
         assert_eq!(of("select $a$ ' $a$"), of("select $b$ x $b$"));
     }

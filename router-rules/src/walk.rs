@@ -103,7 +103,7 @@ pub(crate) fn walk<'a>(tokens: Tokens<'a>, text: Text) -> Facts<'a> {
         text,
         at: 0,
         frames: vec![Frame::new(Paren::Query)],
-        facts: Facts::default(),
+        facts: Facts { body: text == Text::PlpgsqlBody, ..Facts::default() },
         operator_end: usize::MAX,
         modifies: (0..tokens.len()).any(|at| tokens.is_any(at, &["insert", "update", "delete", "merge"])),
     };
@@ -733,12 +733,14 @@ impl<'a> Walker<'a> {
                 if let Some(Frame { paren: Paren::Call(index), .. }) = self.frames.last() {
                     self.facts.calls[*index].args = None;
                 }
+                implied_operator(word, &mut self.facts);
                 self.end_from();
             }
             _ if self.tokens.is_mark(at + 1, "(") => {
                 let modifying = self.modifies && matches!(word, "set" | "conflict" | "insert");
                 let field = word == "second" && self.tokens.kind(at + 2) == Some(TokenKind::Number);
-                if NOT_CALLED.contains(&word)
+                let grammar = NOT_CALLED.contains(&word) && self.is_grammar_here(word);
+                if grammar
                     || modifying
                     || field
                     || (self.text != Text::Sql && NOT_CALLED_PLPGSQL.contains(&word))
@@ -782,6 +784,64 @@ impl<'a> Walker<'a> {
         }
         self.at += 1;
         true
+    }
+
+    /// A word of the grammar that may also name a function: does it stand where the grammar has it?
+    fn is_grammar_here(&self, word: &str) -> bool {
+        let Some(before) = self.at.checked_sub(1) else { return true };
+        let follows = |words: &[&str]| self.tokens.is_any(before, words);
+        match word {
+            "by" => follows(&["group", "order", "partition", "first"]),
+            "first" | "next" => follows(&["fetch", "nulls"]),
+            "materialized" => follows(&["as", "not"]),
+            "sets" => follows(&["grouping"]),
+            "ordinality" => follows(&["with", "for"]),
+            "cube" | "rollup" => (0..before).any(|at| self.tokens.is(at, "group")),
+            "set" => self.modifies || self.text != Text::Sql,
+            "join" => {
+                self.ends_value(before)
+                    || follows(&["natural", "inner", "left", "right", "full", "outer", "cross"])
+            }
+            "like" | "ilike" | "similar" => follows(&["not"]) || self.ends_value(before),
+            "escape" | "columns" | "passing" | "filter" | "over" => self.ends_value(before),
+            "following" | "groups" | "is" | "isnull" | "nested" | "notnull" | "partition" | "preceding"
+            | "range" | "recursive" | "rows" | "within" => false,
+            _ => true,
+        }
+    }
+
+    /// True when a value or a table can end with token `at`.
+    fn ends_value(&self, at: usize) -> bool {
+        const VALUES: &[&str] = &[
+            "true",
+            "false",
+            "null",
+            "end",
+            "user",
+            "current_user",
+            "session_user",
+            "current_role",
+            "current_catalog",
+            "current_schema",
+            "current_date",
+            "current_time",
+            "current_timestamp",
+            "localtime",
+            "localtimestamp",
+            "unknown",
+            "isnull",
+            "notnull",
+            "document",
+            "normalized",
+            "group",
+        ];
+        match self.tokens.kind(at) {
+            Some(TokenKind::Word) => self.tokens.is_any(at, VALUES) || self.ends_operand(at),
+            Some(TokenKind::Operator) => self.ends_operand(at),
+            Some(TokenKind::Punctuation) => self.tokens.text(at) == "]" || self.ends_operand(at),
+            Some(_) => true,
+            None => false,
+        }
     }
 
     fn end_from(&mut self) {
@@ -877,7 +937,9 @@ pub(crate) fn implied_operator(word: &str, facts: &mut Facts<'_>) {
         "ilike" => &["~~*", "!~~*"],
         "similar" => &["~", "!~"],
         "between" => &[">=", "<=", "<", ">"],
-        "in" | "case" | "nullif" | "distinct" | "using" | "natural" => &["=", "<>"],
+        "in" | "case" | "nullif" | "distinct" | "using" | "natural" | "group" | "union" | "intersect"
+        | "except" | "partition" => &["=", "<>", "<"],
+        "order" | "greatest" | "least" => &["<", ">"],
         _ => return,
     };
     for name in names {

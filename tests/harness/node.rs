@@ -217,6 +217,8 @@ impl Node {
         let mut postgres = site.command("postgres");
         postgres.arg("-D").arg(&self.data);
         let mut process = Process::spawn(postgres, &self.log, "QUIT")?;
+        // Whoever starts it again with pg_ctl may go on with its log.
+        site.identity.own(&self.log)?;
         let login = Login::local(port, SUPERUSER, SUPERUSER_PASSWORD, "postgres");
         let deadline = Instant::now() + START_TIME_MAX;
         loop {

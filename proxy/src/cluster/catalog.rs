@@ -16,7 +16,8 @@ const SEPARATOR: char = '\x1f';
 /// # Errors
 /// The connection's.
 pub async fn load(client: &Client, generation: u64) -> Result<Catalog, Error> {
-    let script = [BEGIN, FUNCTIONS, RELATIONS, OPERATORS, CASTS, TYPES, BUILTINS, COMMIT].join(";\n");
+    let script =
+        [BEGIN, FUNCTIONS, RELATIONS, OPERATORS, CASTS, TYPES, SUPPORTS, BUILTINS, COMMIT].join(";\n");
     let answers = client.simple_query(&script).await?;
     let mut rows = Rows::default();
     for message in &answers {
@@ -107,10 +108,10 @@ SELECT 'operator', n.nspname, o.oprname,
 FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
 WHERE o.oid >= 16384 AND n.nspname !~ '^pg_temp_'";
 
-/// Casts with a function that are not part of Postgres.
+/// Casts that are not part of Postgres.
 const CASTS: &str = r"
 SELECT 'cast', pg_catalog.format_type(c.castsource, NULL), pg_catalog.format_type(c.casttarget, NULL), c.castfunc, c.castcontext
-FROM pg_catalog.pg_cast c WHERE c.oid >= 16384 AND c.castfunc <> 0";
+FROM pg_catalog.pg_cast c WHERE c.oid >= 16384";
 
 /// Types that are neither part of Postgres nor the row type or array type of something else.
 const TYPES: &str = r"
@@ -128,10 +129,15 @@ LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
 WHERE t.oid >= 16384 AND n.nspname !~ '^pg_(toast_)?temp_' AND n.nspname NOT IN ('pg_toast', 'information_schema')
   AND (t.typrelid = 0 OR c.relkind = 'c') AND NOT (t.typelem <> 0 AND t.typlen = -1)";
 
+/// Functions of operator classes that are not part of Postgres.
+const SUPPORTS: &str = r"
+SELECT DISTINCT 'support', s.amproc::pg_catalog.oid FROM pg_catalog.pg_amproc s WHERE s.oid >= 16384";
+
 /// Names of Postgres's own functions behind the operators, casts and aggregates above.
 const BUILTINS: &str = r"
 SELECT DISTINCT 'builtin', p.oid, p.proname FROM pg_catalog.pg_proc p WHERE p.oid < 16384 AND p.oid IN (
   SELECT o.oprcode::pg_catalog.oid FROM pg_catalog.pg_operator o WHERE o.oid >= 16384
+  UNION ALL SELECT s.amproc::pg_catalog.oid FROM pg_catalog.pg_amproc s WHERE s.oid >= 16384
   UNION ALL SELECT c.castfunc FROM pg_catalog.pg_cast c WHERE c.oid >= 16384
   UNION ALL SELECT x.f FROM pg_catalog.pg_aggregate a, LATERAL (VALUES (a.aggtransfn::pg_catalog.oid),
     (a.aggfinalfn::pg_catalog.oid), (a.aggcombinefn::pg_catalog.oid), (a.aggserialfn::pg_catalog.oid),
@@ -148,6 +154,8 @@ SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws(' ',
      FROM pg_catalog.pg_operator o WHERE o.oid >= 16384),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(c.xmin::pg_catalog.text::pg_catalog.int8))
      FROM pg_catalog.pg_cast c WHERE c.oid >= 16384),
+  (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(s.xmin::pg_catalog.text::pg_catalog.int8))
+     FROM pg_catalog.pg_amproc s WHERE s.oid >= 16384),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(t.xmin::pg_catalog.text::pg_catalog.int8))
      FROM pg_catalog.pg_type t WHERE t.oid >= 16384 AND t.typtype IN ('d', 'b', 'e', 'r', 'm') AND t.typelem = 0),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(k.xmin::pg_catalog.text::pg_catalog.int8))
@@ -227,6 +235,7 @@ fn take(row: &Columns<'_>, rows: &mut Rows) {
             parts: row.list(5),
             functions: vec![],
         }),
+        "support" => rows.supports.push(row.oid(1)),
         "builtin" => rows.builtins.push((row.oid(1), row.text(2))),
         _ => {}
     }

@@ -82,21 +82,22 @@ impl Session {
         decision: &mut Decision,
         work: &Work,
     ) -> Result<Result<(Duration, Duration), Refusal>, Failure> {
-        let weir = self.weir.clone();
-        let config = weir.config.load_full();
-        let started = Instant::now();
         let mut failed: Vec<Arc<Node>> = vec![];
         let mut last = None;
-        if weir.gate.is_closed_for(&self.who.database) {
+        if self.weir.gate.is_closed_for(&self.who.database) {
+            let weir = self.weir.clone();
+            let waiting = Instant::now();
             tokio::select! {
                 () = weir.gate.pass(&self.who.database) => {}
                 () = self.card.cancel_wait.notified() => {
                     return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
                 }
             }
+            self.waited += waiting.elapsed();
         }
         while failed.len() < PLACES_MAX
-            || (self.on == Target::Primary && started.elapsed() < config.cluster.primary_wait)
+            || (self.on == Target::Primary
+                && self.started.elapsed() < self.weir.config.load().cluster.primary_wait)
         {
             let Some(placement) = self.place(decision, work).await else { break };
             if decision.target == Target::Replica
@@ -106,26 +107,34 @@ impl Session {
                 (decision.target, decision.reason) = (Target::Primary, Reason::NoReplica);
                 continue;
             }
-            let primary = weir.cluster.primary().is_some_and(|p| Arc::ptr_eq(&p, &placement.node));
+            let primary = self.weir.cluster.is_primary(&placement.node);
             self.on =
                 if primary || decision.target == Target::Primary { Target::Primary } else { Target::Replica };
             (decision.target, decision.reason) = (self.on, placement.reason);
             let pool = self.pool_of(&placement.node);
-            let started = Instant::now();
+            self.waited += placement.waited;
+            let mut waited = Duration::ZERO;
             let leased = match self.try_lease(&pool, work) {
                 Some(lease) => Ok(lease),
                 None => {
-                    let credentials = self.who.credentials.clone();
+                    let waiting = Instant::now();
+                    let (credentials, weir) = (self.who.credentials.clone(), self.weir.clone());
+                    let config = weir.config.load_full();
                     let opening =
                         Opening { credentials: &credentials, tls: &weir.connector, config: &config };
-                    match self.wait_for_lease(&pool, &placement.node, opening).await? {
+                    let leased = self.wait_for_lease(&pool, &placement.node, opening).await?;
+                    waited = waiting.elapsed();
+                    self.waited += waited;
+                    match leased {
                         Ok(leased) => leased,
                         Err(cancelled) => return Ok(Err(cancelled)),
                     }
                 }
             };
-            weir.metrics.lease_wait_seconds.observe(started.elapsed().as_secs_f64());
-            self.counters.waited(started.elapsed());
+            self.weir.metrics.lease_wait_seconds.observe(waited.as_secs_f64());
+            if !waited.is_zero() {
+                self.counters.waited(waited);
+            }
             match leased {
                 Ok(lease) => {
                     self.card.set_running_on(Some(lease.cancel.clone()));
@@ -134,7 +143,7 @@ impl Session {
                     return Ok(Ok((placement.waited, placement.lag)));
                 }
                 Err(error) if error.is_nodes_fault() => {
-                    weir.cluster.suspect(&placement.node);
+                    self.weir.cluster.suspect(&placement.node);
                     failed.push(placement.node);
                     last = Some(error);
                     if self.on == Target::Primary {
@@ -154,7 +163,7 @@ impl Session {
         }
         Ok(Err(match last {
             Some(error) if !error.is_nodes_fault() => self.refusal_of(error),
-            _ => no_primary(&config),
+            _ => no_primary(&self.weir.config.load()),
         }))
     }
 
@@ -198,14 +207,15 @@ impl Session {
                 return Some(placement);
             }
         }
-        let node = match weir.cluster.primary() {
-            Some(node) => node,
+        let (node, waited) = match weir.cluster.primary() {
+            Some(node) => (node, Duration::ZERO),
             None => {
+                let waiting = Instant::now();
                 let limit = weir.config.load().cluster.primary_wait;
-                weir.cluster.wait_for_primary(limit).await?
+                (weir.cluster.wait_for_primary(limit).await?, waiting.elapsed())
             }
         };
-        Some(Placement { node, reason: decision.reason, waited: Duration::ZERO, lag: Duration::ZERO })
+        Some(Placement { node, reason: decision.reason, waited, lag: Duration::ZERO })
     }
 
     /// Waits for a server; a cancel request ends the wait, and so does the end of a replica.

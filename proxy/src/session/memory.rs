@@ -1,6 +1,6 @@
 //! What a session remembers between its statements. No I/O, no clock.
 
-use crate::cluster::SessionFreshness;
+use crate::cluster::{Node, SessionFreshness};
 use crate::server::Reported;
 use crate::session::prepared::Prepared;
 use crate::session::settings::Track;
@@ -8,8 +8,11 @@ use crate::wire::backend::Status;
 use bytes::Bytes;
 use router_rules::hint::Consistency;
 use router_rules::statement::{Footprint, Isolation};
-use router_rules::{Classified, PinReason, Scope, SessionEffect, Target, TransactionModes, TransactionStep};
+use router_rules::{
+    Classified, PinReason, Reason, Scope, SessionEffect, Target, TransactionModes, TransactionStep,
+};
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +29,10 @@ pub struct Memory {
     pub scope: Arc<Scope>,
     /// The settings that `scope` was made of.
     pub scope_settings: u64,
+    /// How often catalogs had changed when `scope` was looked at last, and when that was.
+    pub scope_changes: u64,
+    /// See `scope_changes`.
+    pub scope_asked: Instant,
     /// The client's prepared statements by name; the unnamed one under the empty name.
     pub statements: HashMap<Bytes, Arc<Prepared>, foldhash::fast::RandomState>,
     /// The transaction block, if any.
@@ -53,7 +60,31 @@ pub struct Memory {
     /// What `SET pgweir.…` asked for.
     pub wishes: Wishes,
     /// `SHOW pgweir.last_route`.
-    pub last_route: String,
+    pub last_route: Option<Route>,
+}
+
+/// Where a statement went, and why: put into words only for who asks.
+#[derive(Debug)]
+pub struct Route {
+    /// The node.
+    pub node: Arc<Node>,
+    /// What it was taken for.
+    pub on: Target,
+    /// Why.
+    pub reason: Reason,
+    /// How long it waited for a replica to catch up.
+    pub waited: Duration,
+    /// How old the node's state was at most.
+    pub lag: Duration,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Route { node, on, reason, waited, lag } = self;
+        let ms = |time: &Duration| time.as_secs_f64() * 1000.0;
+        write!(f, "pgweir: node={} role={on} reason={reason} ", node.name)?;
+        write!(f, "waited_ms={:.1} lag_ms={:.1}", ms(waited), ms(lag))
+    }
 }
 
 /// What the server says where the session has not set anything.

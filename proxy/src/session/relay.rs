@@ -115,11 +115,11 @@ impl Session {
 
     /// When the statement must have ended: its own limit, or its transaction's.
     fn deadline(&self) -> Option<tokio::time::Instant> {
-        let config = self.weir.config.load();
-        let now = tokio::time::Instant::now();
-        let query = config.limits.query.map(|limit| now + limit);
-        let began = self.began.map_or(now, tokio::time::Instant::from_std);
-        query.into_iter().chain(config.limits.transaction.map(|limit| began + limit)).min()
+        let config = &self.config;
+        let began = self.began.unwrap_or(self.started);
+        let query = config.limits.query.map(|limit| self.started + self.waited + limit);
+        let transaction = config.limits.transaction.map(|limit| began + limit);
+        query.into_iter().chain(transaction).min().map(tokio::time::Instant::from_std)
     }
 
     fn is_answered(&self, request: &Request) -> bool {
@@ -134,7 +134,7 @@ impl Session {
     /// Waits, within the limits for clients that do nothing.
     pub(super) async fn woke_in_time(&mut self) -> Result<Woke, Failure> {
         let (limit, code, text, name) = {
-            let config = self.weir.config.load();
+            let config = &self.config;
             if self.memory.status == Status::Idle {
                 (
                     config.limits.client_idle,
@@ -164,7 +164,7 @@ impl Session {
                 kill.await;
             }
         };
-        let transaction = self.weir.config.load().limits.transaction;
+        let transaction = self.config.limits.transaction;
         let left = match (transaction, self.began) {
             (Some(limit), Some(began)) if self.memory.status != Status::Idle => {
                 Some(limit.saturating_sub(began.elapsed()))

@@ -145,9 +145,9 @@ impl Session {
             return;
         }
         let wishes = &self.memory.wishes;
-        let policy = self.weir.config.load().policy.clone();
+        let policy = self.config.policy.clone();
         let value = match name.as_str() {
-            "pgweir.last_route" => self.memory.last_route.clone(),
+            "pgweir.last_route" => self.memory.last_route.as_ref().map_or(String::new(), ToString::to_string),
             "pgweir.lsn" => work.position.clone().unwrap_or_default(),
             "pgweir.consistency" => wishes.consistency.unwrap_or(policy.consistency).as_str().into(),
             "pgweir.max_lag" => wishes
@@ -345,7 +345,7 @@ impl Session {
     /// A name of the client's means another statement now, or none. What it meant before.
     fn rename(&mut self, name: &Bytes, to: Option<&Arc<Prepared>>) -> Option<Arc<Prepared>> {
         let before = match to {
-            Some(prepared) => self.memory.statements.insert(name.clone(), prepared.clone()),
+            Some(prepared) => self.memory.statements.insert(Bytes::copy_from_slice(name), prepared.clone()),
             None => self.memory.statements.remove(name),
         };
         self.renamed.push((name.clone(), before.clone()));
@@ -476,7 +476,7 @@ impl Session {
     }
 
     fn make_room_for(&mut self, key: u64) {
-        let max = self.weir.config.load().pool.server_statements_max;
+        let max = self.config.pool.server_statements_max;
         let schema = self.schema();
         let Some(lease) = self.lease.as_mut() else { return };
         if let Some(evicted) = lease.statements.insert(key, schema, max) {

@@ -295,6 +295,8 @@ async fn open_session(
         defaults: welcome.defaults.clone(),
         scope: Arc::new(scope),
         scope_settings: u64::MAX,
+        scope_changes: 0,
+        scope_asked: std::time::Instant::now(),
         statements: HashMap::default(),
         block: Block::None,
         status: Status::Idle,
@@ -308,10 +310,11 @@ async fn open_session(
         schema_changed: false,
         failed: false,
         wishes,
-        last_route: String::new(),
+        last_route: None,
     };
     Ok(Box::new(Session {
         counters: weir.metrics.database(&who.database),
+        config: weir.config.load_full(),
         weir: weir.clone(),
         card,
         who,
@@ -335,6 +338,8 @@ async fn open_session(
         describes: false,
         pools: vec![],
         last_primary: None,
+        started: std::time::Instant::now(),
+        waited: std::time::Duration::ZERO,
         began: None,
         unpin_answer: None,
     }))

@@ -31,6 +31,7 @@ CONNECT_SECONDS_MAX = 3
 DELAY_MS_MAX = 60_000
 REPLICAS_MAX = 5
 NODES_LIST = re.compile(r"^\s*nodes\s*=\s*\[", re.MULTILINE)
+NODES_TABLES = re.compile(r"^\s*\[\[\s*cluster\s*\.\s*nodes\s*\]\]", re.MULTILINE)
 
 
 class Refused(Exception):
@@ -186,7 +187,8 @@ def add(demo: Demo) -> str:
     node = Node(
         name=f"replica-{number}",
         address=f"{host}:{port}",
-        zone=model.zone,
+        # Next door to pgweir, where reads move to it; in another zone it would only stand by.
+        zone=demo.raw.get("zone") or model.zone,
         data=data,
         dsn=psycopg.conninfo.make_conninfo(model.dsn, port=port),
     )
@@ -230,6 +232,9 @@ def tell_pgweir(demo: Demo, node: Node) -> str:
 
 def with_node(text: str, node: Node) -> str:
     """pgweir's TOML with one node more at the end of `nodes`, everything else as it was."""
+    if NODES_TABLES.search(text):
+        entry = f'[[cluster.nodes]]\naddress = "{node.address}"\nzone = "{node.zone}"\n'
+        return f"{text.rstrip()}\n\n{entry}"
     start = NODES_LIST.search(text)
     if not start:
         raise Refused("pgweir's file has no list of nodes")

@@ -290,6 +290,11 @@ class Demo(SimpleTestCase):
         cluster = tomllib.loads(demo.with_node(text, node))["cluster"]
         self.assertEqual(cluster["nodes"][1]["groups"], ["a]"])
         self.assertEqual(cluster["nodes"][2], {"address": "h:3", "zone": "b"})
+        text = '[[cluster.nodes]]\naddress = "h:1"\n\n[[rule]]\nname = "r"\n'
+        parsed = tomllib.loads(demo.with_node(text, node))
+        added = {"address": "h:3", "zone": "b"}
+        self.assertEqual(parsed["cluster"]["nodes"], [{"address": "h:1"}, added])
+        self.assertEqual(parsed["rule"], [{"name": "r"}])
         for broken in ("[cluster]\n", 'nodes = ["h:1"'):
             with self.assertRaises(demo.Refused):
                 demo.with_node(broken, node)
