@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs what is missing for the demo, its check, the tests, the benches or the drivers'
-# comparison, from Debian's (or Ubuntu's) packages.
-# Usage: deploy/demo/prepare.sh demo|check|test|bench|drivers
+# Installs what is missing for the demo, its check, the tests, the benches, the drivers' comparison
+# or the fuzz targets, from Debian's (or Ubuntu's) packages.
+# Usage: deploy/demo/prepare.sh demo|check|test|bench|drivers|fuzz
 #
 # Nothing is installed, and no network is used, when everything is there. Elsewhere than on
 # Debian it says what is missing and stops.
 set -eu
-purpose=${1:?demo, check, test, bench or drivers}
+purpose=${1:?demo, check, test, bench, drivers or fuzz}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 missing=''
 
@@ -39,6 +39,11 @@ if ! have_python; then
     if grep -qs '^VERSION_ID="22.04"$' /etc/os-release; then
         missing="$missing python3.11 python3.11-venv"
     fi
+fi
+if [ "$purpose" = fuzz ]; then
+    # bindgen and libFuzzer.
+    [ -e /usr/lib/llvm-14/lib/libclang.so ] || ls /usr/lib/llvm-*/lib/libclang*.so >/dev/null 2>&1 || missing="$missing libclang-dev"
+    have c++ || missing="$missing g++"
 fi
 if [ "$purpose" = bench ]; then
     # Servers are not on an ordinary user's PATH.
