@@ -15,7 +15,6 @@ pub mod failure;
 pub mod lease;
 pub mod ledger;
 pub mod memory;
-
 pub mod prepared;
 pub mod receive;
 pub mod registry;
@@ -25,6 +24,7 @@ pub mod replication;
 pub mod reroute;
 pub mod send;
 pub mod settings;
+pub mod signal;
 pub mod startup;
 
 use crate::Weir;
@@ -78,6 +78,8 @@ pub struct Session {
     memory: Memory,
     /// The server that works for it now, if any.
     lease: Option<Lease>,
+    /// A server of the primary that knows what sequences gave this session, while it needs none.
+    kept: Option<Lease>,
     /// What kind of node that server is on.
     on: Target,
     ledger: Ledger,
@@ -102,6 +104,8 @@ pub struct Session {
     renamed: Vec<(Bytes, Option<Arc<Prepared>>)>,
     /// What the server has told of a statement's parameters, while its result is still to come.
     parameters: Vec<u8>,
+    /// It has sent a NOTIFY in the transaction under way.
+    notifies: bool,
     /// This request asks what results look like.
     describes: bool,
     /// Pools used before.
@@ -176,6 +180,7 @@ impl Session {
             }
             match self.woke_in_time().await? {
                 Woke::Client => {}
+                Woke::Wanted => self.yield_server(),
                 Woke::ClientGone if self.client.input.is_empty() => return Ok(None),
                 Woke::ClientGone => return Err(Failure::Client(std::io::ErrorKind::UnexpectedEof.into())),
                 Woke::Server => {
@@ -190,6 +195,7 @@ impl Session {
     async fn answer(&mut self, request: &Request) -> Result<Result<(), Refusal>, Failure> {
         (self.started, self.waited) = (Instant::now(), Duration::ZERO);
         self.refresh_config();
+        self.forget_process_in_time(self.started);
         let mut work = match self.classify(request) {
             Ok(work) => work,
             Err(refusal) => return Ok(Err(refusal)),
@@ -207,6 +213,7 @@ impl Session {
         if let Some(message) = decision.refuse.take() {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
         }
+        self.heed_signals(request, &work);
         self.renamed.clear();
         loop {
             if let Err(refusal) = self.lease(&mut decision, &work).await? {

@@ -105,6 +105,7 @@ pub(crate) fn walk<'a>(tokens: Tokens<'a>, text: Text) -> Facts<'a> {
         frames: vec![Frame::new(Paren::Query)],
         facts: Facts { body: text == Text::PlpgsqlBody, ..Facts::default() },
         operator_end: usize::MAX,
+        relation_end: usize::MAX,
         modifies: (0..tokens.len()).any(|at| tokens.is_any(at, &["insert", "update", "delete", "merge"])),
     };
     walker.run();
@@ -176,6 +177,8 @@ struct Walker<'a> {
     modifies: bool,
     /// Where the last `OPERATOR(…)` ended: its parenthesis ends no operand.
     operator_end: usize,
+    /// Where the last relation's name ended: a `*` there belongs to it.
+    relation_end: usize,
 }
 
 /// Words after which a parenthesis is no call.
@@ -514,6 +517,7 @@ impl<'a> Walker<'a> {
                 self.facts.only.push(self.facts.relations.len());
             }
             self.facts.relations.push(name);
+            self.relation_end = end;
         } else if name.schema.is_some() {
             self.column(Name { schema: None, name: name.name });
         } else if matches!(
@@ -613,12 +617,7 @@ impl<'a> Walker<'a> {
             Some(TokenKind::Quoted) => true,
             Some(TokenKind::Punctuation) => self.tokens.text(at) == ")" && at != self.operator_end,
             // `FROM t* a(b)`.
-            Some(TokenKind::Operator) => {
-                self.tokens.text(at) == "*"
-                    && at > 0
-                    && self.tokens.identifier(at - 1).is_some()
-                    && matches!(self.frames.last(), Some(Frame { clause: Clause::From, .. }))
-            }
+            Some(TokenKind::Operator) => self.tokens.text(at) == "*" && at == self.relation_end,
             Some(TokenKind::Word) => {
                 let before_dot = at > 0 && self.tokens.is_mark(at - 1, ".");
                 before_dot
@@ -697,6 +696,7 @@ impl<'a> Walker<'a> {
                     frame.expects_table = true;
                 }
             }
+            "join" if self.tokens.is_mark(at + 1, "(") && !self.is_grammar_here(word) => return false,
             "join" => self.frame().expects_table = true,
             "lateral" | "only" => {}
             "rows" if self.tokens.is(at + 1, "from") && self.tokens.is_mark(at + 2, "(") => {
@@ -793,10 +793,17 @@ impl<'a> Walker<'a> {
         match word {
             "by" => follows(&["group", "order", "partition", "first"]),
             "first" | "next" => follows(&["fetch", "nulls"]),
-            "materialized" => follows(&["as", "not"]),
+            "materialized" => {
+                follows(&["as"]) || (follows(&["not"]) && self.tokens.is(before.wrapping_sub(1), "as"))
+            }
             "sets" => follows(&["grouping"]),
             "ordinality" => follows(&["with", "for"]),
-            "cube" | "rollup" => (0..before).any(|at| self.tokens.is(at, "group")),
+            "cube" | "rollup" => {
+                let begins = follows(&["by", "all", "distinct"])
+                    || self.tokens.is_mark(before, ",")
+                    || self.tokens.is_mark(before, "(");
+                begins && (0..before).any(|at| self.tokens.is(at, "group"))
+            }
             "set" => self.modifies || self.text != Text::Sql,
             "join" => {
                 self.ends_value(before)

@@ -18,6 +18,7 @@ mod operate;
 mod pgbench;
 mod pooling;
 mod prepared;
+mod processes;
 mod reload;
 mod startup;
 mod support;

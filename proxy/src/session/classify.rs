@@ -19,6 +19,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Statements that clients have asked to prepare.
 static PREPARED: AtomicU64 = AtomicU64::new(0);
 
+/// In a longer text (bytes) a name is found as it is written in lower case only.
+const NAMES_BYTES_MAX: usize = 2_000;
+
 /// What a request would do.
 #[derive(Debug)]
 pub struct Work {
@@ -87,6 +90,26 @@ impl Work {
             relies_on_shapes: false,
             position: None,
         }
+    }
+
+    /// A query that no replica may answer, with this name (in lower case) in its text.
+    pub fn asks_server(&self, name: &[u8]) -> bool {
+        use router_rules::statement::Kind;
+        let mentions = |sql: &[u8]| {
+            if sql.len() > NAMES_BYTES_MAX {
+                return memchr::memmem::find(sql, name).is_some();
+            }
+            sql.windows(name.len()).any(|window| window.eq_ignore_ascii_case(name))
+        };
+        let asks = |part: &Classified, sql: &[u8]| {
+            part.verdict.is_err()
+                && part
+                    .statements
+                    .iter()
+                    .any(|s| matches!(s.kind, Kind::Select | Kind::Prepare | Kind::Other))
+                && mentions(sql)
+        };
+        self.parts.iter().zip(&self.texts).any(|(part, sql)| asks(part, sql))
     }
 
     /// The single statement that this is, if it is one.
@@ -231,6 +254,7 @@ impl Session {
         if self.memory.scope_settings == settings.id() && known == generation {
             return;
         }
+        self.weir.classifier.on_catalog(generation);
         let search_path = settings.value("search_path").unwrap_or(&self.memory.defaults.search_path);
         let role = match settings.value("role") {
             Some(role) if !role.eq_ignore_ascii_case("none") => role,

@@ -42,6 +42,8 @@ pub enum Woke {
     Server,
     /// The server is gone.
     ServerGone(io::Error),
+    /// Others wait for a server, and this session can do without the one it keeps.
+    Wanted,
 }
 
 /// Until then; for ever without a deadline.
@@ -91,6 +93,7 @@ impl Session {
                     self.pass_copy_data()?;
                 }
                 Woke::Client => self.pass_copy_data()?,
+                Woke::Wanted => {}
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
                 Woke::ServerGone(error) => {
                     if self.may_run_elsewhere(left) {
@@ -177,6 +180,14 @@ impl Session {
             ),
             _ => (limit, code, text, name),
         };
+        let wanted = self.can_yield().then(|| self.kept.as_ref().or(self.lease.as_ref())).flatten();
+        let wanted = wanted.map(crate::pool::Lease::wanted);
+        let wanted = async {
+            match wanted {
+                Some(wanted) => wanted.await,
+                None => std::future::pending().await,
+            }
+        };
         let limited = async {
             match limit {
                 Some(limit) => tokio::time::timeout(limit, self.woke(usize::MAX)).await,
@@ -189,6 +200,7 @@ impl Session {
                 let hint = format!("{name} of pgweir is over.");
                 Err(Failure::Fatal(Refusal::new(code, text).with_hint(hint)))
             }),
+            () = wanted => Ok(Woke::Wanted),
             () = kill => Err(Failure::Fatal(Refusal::new(
                 sqlstate::ADMIN_SHUTDOWN,
                 "terminating connection due to administrator command",
@@ -330,7 +342,12 @@ impl Session {
                     run = 0;
                     frame::put(&mut self.client.output, kind, |out| out.extend_from_slice(&error));
                 }
-                Fate::Pass => run += total,
+                Fate::Pass => {
+                    if kind == tag::NOTIFICATION {
+                        self.name_notifier(&mut input[run + HEADER_BYTES..run + total]);
+                    }
+                    run += total;
+                }
                 Fate::Swallow => {
                     self.client.output.extend_from_slice(&input[..run]);
                     input.advance(run + total);
@@ -430,6 +447,17 @@ impl Session {
         }
         self.memory.reported.insert(name.into_owned(), value.into_owned());
         Fate::Pass
+    }
+
+    /// A notification tells who sent it: clients of ours are named as they were named to themselves.
+    fn name_notifier(&self, body: &mut [u8]) {
+        let Some(process) = body.first_chunk_mut::<4>() else { return };
+        let server = i32::from_be_bytes(*process);
+        let own = self.lease.as_ref().is_some_and(|lease| lease.cancel.process == server);
+        let client = if own { Some(self.card.process) } else { self.weir.registry.notifier(server) };
+        if let Some(client) = client {
+            *process = client.to_be_bytes();
+        }
     }
 
     /// Moves COPY data (and the end of it) from the client to the server while the server takes it.
@@ -585,7 +613,7 @@ impl Session {
                         return Ok(Some(cause));
                     }
                 }
-                Woke::Client => {}
+                Woke::Client | Woke::Wanted => {}
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
                 Woke::ServerGone(_) if self.held_from.is_some() => return Ok(Some(Cause::Lost)),
                 Woke::ServerGone(error) => return Err(self.server_failure(error)),

@@ -2,6 +2,7 @@
 
 use crate::session::Session;
 use crate::session::classify::Work;
+use crate::session::lease::asks_sequences;
 use crate::session::ledger::{Described, Ours, Owed, Undo};
 use crate::session::memory::Block;
 use crate::session::prepared::{Prepared, server_name};
@@ -12,9 +13,11 @@ use crate::wire::frame::{self, HEADER_BYTES};
 use crate::wire::frontend::{self, tag};
 use crate::wire::{Refusal, sqlstate};
 use bytes::{Bytes, BytesMut};
-use router_rules::{Classified, Decision, SessionEffect, Target};
+use router_rules::statement::Kind as StatementKind;
+use router_rules::{Classified, Decision, PinReason, Reason, SessionEffect, Target};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 impl Session {
     /// Puts the request into the server's output. Nothing is awaited.
@@ -27,6 +30,20 @@ impl Session {
         self.send_placeholder(work);
         for part in &work.parts {
             self.memory.on_sent(part);
+        }
+        if self.memory.pins.contains(&PinReason::ServerProcess) && pins_process(work) {
+            self.memory.process_asked = Some(Instant::now());
+        }
+        self.notifies |= work.parts.iter().any(|part| notifies(part));
+        if self.notifies
+            && let Some(lease) = &self.lease
+        {
+            self.weir.registry.note_notifier(lease.cancel.process, self.card.process);
+        }
+        if asks_sequences(work)
+            && let Some(lease) = &self.lease
+        {
+            lease.set_asks_sequences();
         }
         if work.parts.is_empty() && work.verdict.is_err() {
             self.memory.written = router_rules::statement::Footprint::Everything;
@@ -199,8 +216,8 @@ impl Session {
     /// `pg_prepared_statements` shows a client its own statements, by its own names: what is shared
     /// leaves the server, what the client has prepared comes there for as long as the request takes.
     fn show_own_statements(&mut self, work: &Work) {
-        let asks = work.verdict.is_err() && work.texts.iter().any(|sql| names_prepared_statements(sql));
-        if !asks || self.memory.status == Status::Failed {
+        // The function's name begins the view's.
+        if !work.asks_server(b"pg_prepared_statement") || self.memory.status == Status::Failed {
             return;
         }
         let Some(lease) = self.lease.as_mut() else { return };
@@ -563,9 +580,12 @@ fn close_ours(name: Bytes) -> Owed {
     Owed::Close { ours: true, undo: Undo { kept: Some(name), ..Undo::default() } }
 }
 
-/// True for SQL that looks at the prepared statements of its session.
-fn names_prepared_statements(sql: &[u8]) -> bool {
-    // The function's name begins the view's.
-    const NAME: &[u8] = b"pg_prepared_statement";
-    sql.windows(NAME.len()).any(|window| window.eq_ignore_ascii_case(NAME))
+fn notifies(part: &Classified) -> bool {
+    part.verdict == Err(Reason::Notify)
+        || part.statements.iter().any(|s| s.kind == StatementKind::Notify && s.effects.is_empty())
+}
+
+fn pins_process(work: &Work) -> bool {
+    let pin = SessionEffect::Pin(PinReason::ServerProcess);
+    work.parts.iter().flat_map(|part| &part.statements).any(|s| s.effects.contains(&pin))
 }

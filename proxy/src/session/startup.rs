@@ -9,7 +9,7 @@ use crate::server::{CancelTarget, Reported, Server};
 use crate::session::lease::refusal_of_login;
 use crate::session::ledger::Ledger;
 use crate::session::memory::{Block, Defaults, Memory, Wishes};
-use crate::session::registry::{Doing, Key, Registered};
+use crate::session::registry::{Card, Doing, Key, Registered};
 use crate::session::settings::{Settings, Track};
 use crate::session::{Session, Who, replication};
 use crate::wire::backend::{self, Status};
@@ -301,6 +301,8 @@ async fn open_session(
         block: Block::None,
         status: Status::Idle,
         pins: vec![],
+        sequences: false,
+        process_asked: None,
         maybe_unpinned: false,
         freshness,
         written: Footprint::none(),
@@ -319,6 +321,7 @@ async fn open_session(
         client,
         memory,
         lease: None,
+        kept: None,
         on: Target::Primary,
         ledger: Ledger::default(),
         unsynced: false,
@@ -331,6 +334,7 @@ async fn open_session(
         bound: vec![],
         renamed: vec![],
         parameters: vec![],
+        notifies: false,
         describes: false,
         pools: vec![],
         last_primary: None,
@@ -416,6 +420,16 @@ async fn cancel(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
     match card.start_cancel() {
         Some(target) => pass_cancel(weir, target).await,
         None => card.cancel_wait.notify_waiters(),
+    }
+}
+
+/// Ends a client at once; what it runs is cancelled.
+pub(crate) fn end_client(weir: &Arc<Weir>, card: &Card) {
+    card.killed_now.store(true, Ordering::Relaxed);
+    card.kill.notify_waiters();
+    card.cancel_wait.notify_waiters();
+    if let Some(target) = card.start_cancel() {
+        send_cancel(weir.clone(), target);
     }
 }
 
