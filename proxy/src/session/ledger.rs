@@ -231,7 +231,6 @@ impl Ledger {
         if self.skipping {
             match owed {
                 Owed::Sync { .. } => self.skipping = false,
-                Owed::Query { .. } | Owed::Ours(_) | Owed::FunctionCall => {}
                 Owed::Parse { undo, .. } | Owed::Close { undo, .. } | Owed::Instead { undo, .. } => {
                     return self.undone.push(undo);
                 }
@@ -390,6 +389,9 @@ impl Ledger {
         outcome
     }
 }
+
+#[cfg(test)]
+mod conversations;
 
 #[cfg(test)]
 mod tests {

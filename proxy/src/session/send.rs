@@ -67,7 +67,8 @@ impl Session {
                 let of = work.parts.first().filter(|p| !p.plain).cloned();
                 self.put(&request.frames);
                 self.ledger.push(Owed::Query { of, next: 0 });
-                self.unsynced = false;
+                // Behind an error a server skips it, as everything up to the Sync.
+                self.unsynced = self.ledger.is_skipping();
             }
             Kind::FunctionCall => {
                 self.put(&request.frames);
