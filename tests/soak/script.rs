@@ -58,7 +58,7 @@ const TEXTS: [&str; 8] = [
     "SELECT $1::int + 1",
     "SELECT v FROM soak_rows WHERE client = $1 ORDER BY k",
     "SELECT count(*) FROM soak_rows WHERE client = $1",
-    "UPDATE soak_rows SET v = v WHERE client = $1 RETURNING k",
+    "UPDATE soak_rows SET v = v WHERE client = $1 RETURNING client",
     "SELECT current_setting('work_mem'), $1::int",
     "SELECT 1 / ($1::int - $1::int)",
     "INSERT INTO soak_rows VALUES ($1, 100, 'prepared') ON CONFLICT (client, k) DO NOTHING",
