@@ -20,6 +20,7 @@ mod pooling;
 mod prepared;
 mod processes;
 mod reload;
+mod soak;
 mod startup;
 mod support;
 mod tls;

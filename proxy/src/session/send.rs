@@ -67,7 +67,8 @@ impl Session {
                 let of = work.parts.first().filter(|p| !p.plain).cloned();
                 self.put(&request.frames);
                 self.ledger.push(Owed::Query { of, next: 0 });
-                self.unsynced = false;
+                // Behind an error a server skips it, as everything up to the Sync.
+                self.unsynced = self.ledger.is_skipping();
             }
             Kind::FunctionCall => {
                 self.put(&request.frames);
@@ -319,7 +320,7 @@ impl Session {
             lease.statements.set_unnamed(prepared.key);
             lease.connection.output.extend_from_slice(whole);
             let before = self.rename(&name, Some(prepared));
-            let undo = Undo { client: Some((name, before)), server: Some(prepared.key), kept: None };
+            let undo = Undo { client: Some((name, before)), unnamed: Some(prepared.key), ..Undo::default() };
             return self.ledger.push(Owed::Parse { ours: false, undo });
         }
         if self.memory.statements.contains_key(&name) {
@@ -345,7 +346,7 @@ impl Session {
         self.make_room_for(prepared.key);
         let Some(out) = self.out() else { return };
         frontend::put_parse(out, server_name(prepared.key).as_bytes(), &prepared.sql, &prepared.types);
-        let undo = Undo { client, server: Some(prepared.key), kept: None };
+        let undo = Undo { client, server: Some(prepared.key), ..Undo::default() };
         self.ledger.push(Owed::Parse { ours: false, undo });
     }
 
@@ -378,7 +379,7 @@ impl Session {
     /// A shared statement leaves the server at once.
     fn close_shared(&mut self, key: u64) {
         let Some(lease) = self.lease.as_mut() else { return };
-        lease.statements.remove_named(key);
+        lease.statements.remove(key);
         self.close_named(vec![server_name(key).into()]);
     }
 
@@ -393,7 +394,12 @@ impl Session {
             lease.statements.set_unnamed(prepared.key);
         }
         frontend::put_parse(&mut lease.connection.output, name.as_bytes(), &prepared.sql, &prepared.types);
-        let undo = Undo { server: Some(prepared.key), ..Undo::default() };
+        let key = Some(prepared.key);
+        let undo = if named {
+            Undo { server: key, ..Undo::default() }
+        } else {
+            Undo { unnamed: key, ..Undo::default() }
+        };
         self.ledger.push(Owed::Parse { ours: true, undo });
     }
 
@@ -407,6 +413,7 @@ impl Session {
             return asked;
         }
         for (prepared, named) in self.relied_upon(request) {
+            self.close_doomed();
             let known = self.lease.as_ref().and_then(|l| l.statements.shape(prepared.key, named));
             if known.is_some() && known == prepared.shape() {
                 continue;
@@ -564,6 +571,9 @@ impl Session {
         for undo in self.ledger.take_undone() {
             if let (Some(key), Some(lease)) = (undo.server, self.lease.as_mut()) {
                 lease.statements.remove(key);
+            }
+            if let (Some(key), Some(lease)) = (undo.unnamed, self.lease.as_mut()) {
+                lease.statements.remove_unnamed(key);
             }
             if let (Some(name), Some(lease)) = (undo.kept, self.lease.as_mut()) {
                 lease.statements.doom_name(name);
