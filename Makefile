@@ -17,14 +17,14 @@ help: ## This list
 
 .PHONY: demo
 demo: ## A throw-away cluster, pgweir and the sample application; CHECK=1: without a person
-	@deploy/demo/prepare.sh demo
+	@deploy/demo/prepare.sh $(if $(CHECK),check,demo)
 	$(CARGO) build --release --locked -p pgweir -p pgweir-tests --bins
 	@exec $(CARGO_TARGET_DIR)/release/pgweir-demo $(if $(CHECK),--check)
 
 .PHONY: test
-test: ## Everything: style, unit tests, the real cluster, drivers
+test: ## Everything: style, unit tests, the real cluster, drivers, the sample application
 	@deploy/demo/prepare.sh test
-	$(MAKE) --no-print-directory lint unit cluster
+	$(MAKE) --no-print-directory lint unit cluster app
 
 .PHONY: lint
 lint: ## Format and clippy
@@ -39,6 +39,11 @@ unit: ## What needs no cluster
 cluster: ## What needs a cluster (ONLY=… narrows it)
 	$(CARGO) build --locked -p pgweir
 	@ulimit -n "$$(ulimit -Hn)"; $(CARGO) test --locked -p pgweir-tests -- $(ONLY)
+
+.PHONY: app
+app: ## The sample application's tests: Django's through pgweir, and a browser's
+	$(CARGO) build --locked -p pgweir -p pgweir-tests --bins
+	@exec $(CARGO_TARGET_DIR)/debug/pgweir-demo --test
 
 .PHONY: bench
 bench: ## pgweir beside PgBouncer, HAProxy and a direct connection; its levels (ARGS="--seconds 3 --rounds 2")

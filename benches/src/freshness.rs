@@ -9,7 +9,7 @@ mod page;
 
 use crate::bench_error::BenchError;
 use crate::contestant::{Contestant, Kind};
-use crate::machine::{Machine, version};
+use crate::machine::{Machine, asked, version};
 use crate::statistics::percentile;
 use crowd::{Orders, Tally};
 use pgweir_tests::{Cluster, Usage};
@@ -123,7 +123,7 @@ pub fn run(options: &Options) -> Result<(), BenchError> {
         (name.to_owned(), version(command))
     });
     let mut results = Results {
-        command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+        command: asked(),
         machine: Machine::look(programs.into()),
         clients: options.clients,
         pause_ms: options.pause,

@@ -3,7 +3,7 @@
 use crate::bench_error::BenchError;
 use crate::contestant::{self, Contestant, ENTRIES, Entry, Kind, SERVERS_MAX};
 use crate::crowd;
-use crate::machine::{Machine, version};
+use crate::machine::{Machine, asked, version};
 use crate::report::{self, Cell, Results};
 use crate::sample::{Sample, Turn};
 use crate::workload::{ACCOUNTS_PER_SCALE, WORKLOADS, Workload};
@@ -62,7 +62,7 @@ pub fn run(options: &Options) -> Result<(), BenchError> {
     fill(&cluster, options.scale)?;
     let machine = machine(&cluster, &pgweir);
     let mut results = Results {
-        command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+        command: asked(),
         machine,
         seconds: options.seconds,
         rounds: options.rounds,

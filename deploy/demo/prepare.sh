@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs what is missing for the demo, the tests, the benches or the drivers' comparison, from
-# Debian's (or Ubuntu's) packages.
-# Usage: deploy/demo/prepare.sh demo|test|bench|drivers|fuzz
+# Installs what is missing for the demo, its check, the tests, the benches, the drivers' comparison
+# or the fuzz targets, from Debian's (or Ubuntu's) packages.
+# Usage: deploy/demo/prepare.sh demo|check|test|bench|drivers|fuzz
 #
 # Nothing is installed, and no network is used, when everything is there. Elsewhere than on
 # Debian it says what is missing and stops.
 set -eu
-purpose=${1:?demo, test, bench, drivers or fuzz}
+purpose=${1:?demo, check, test, bench, drivers or fuzz}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 missing=''
 
@@ -21,16 +21,25 @@ have_postgres() {
     return 1
 }
 
-# Debian's own interpreter is preferred: it is the one whose venv its packages complete.
-python=/usr/bin/python3
-[ -x $python ] || python=python3
-have_venv() { $python -c 'import venv, ensurepip' >/dev/null 2>&1; }
-# The sample application's framework needs this.
-have_python() { $python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+# The sample application's framework needs a newer Python than the oldest that is about. Debian's
+# own interpreter is preferred: it is the one whose venv its packages complete.
+have_python() {
+    for python in /usr/bin/python3 /usr/bin/python3.11 python3; do
+        $python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
+            >/dev/null 2>&1 && return 0
+    done
+    return 1
+}
 
 have cc || missing="$missing gcc libc6-dev"
 have_postgres || missing="$missing postgresql"
-have_python && have_venv || missing="$missing python3 python3-venv"
+if ! have_python; then
+    missing="$missing python3 python3-venv"
+    # There, python3 is older, and a newer one is a package beside it.
+    if grep -qs '^VERSION_ID="22.04"$' /etc/os-release; then
+        missing="$missing python3.11 python3.11-venv"
+    fi
+fi
 if [ "$purpose" = fuzz ]; then
     # bindgen and libFuzzer.
     [ -e /usr/lib/llvm-14/lib/libclang.so ] || ls /usr/lib/llvm-*/lib/libclang*.so >/dev/null 2>&1 || missing="$missing libclang-dev"
@@ -54,6 +63,15 @@ if [ "$purpose" = test ] || [ "$purpose" = drivers ]; then
     have prometheus-pgbouncer-exporter || missing="$missing prometheus-pgbouncer-exporter"
     have javac || missing="$missing default-jdk-headless"
     [ -e /usr/share/java/postgresql.jar ] || missing="$missing libpostgresql-jdbc-java"
+fi
+
+if [ "$purpose" = check ] || [ "$purpose" = test ]; then
+    # On Debian a browser can be had as a package. Ubuntu's package of that name only fetches a
+    # snap, which needs a running snapd: there the browser's tests run if somebody has installed
+    # one, and say so if they are left out.
+    if ! have "${CHROMIUM:-chromium}" || ! have "${CHROMEDRIVER:-chromedriver}"; then
+        if grep -qs '^ID=debian$' /etc/os-release; then missing="$missing chromium chromium-driver"; fi
+    fi
 fi
 
 as_root() {

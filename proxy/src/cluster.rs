@@ -219,6 +219,11 @@ impl Cluster {
         node.prober.rouse();
     }
 
+    /// True for the node that takes writes now.
+    pub fn is_primary(&self, node: &Arc<Node>) -> bool {
+        self.view.load().primary().is_some_and(|primary| Arc::ptr_eq(primary, node))
+    }
+
     /// The snapshot of a database's catalog; `None` until it has been read (asking starts that).
     pub fn catalog(&self, database: &str) -> Option<Arc<Catalog>> {
         self.catalogs.get(self, database)

@@ -15,6 +15,8 @@ pub const STATEMENT_BYTES_MAX: usize = 16 << 20;
 pub const REQUEST_BYTES_MAX: usize = 256 * 1024;
 /// What one read from a socket may bring.
 pub const READ_BYTES: usize = 16 * 1024;
+/// Empty buffers of [`READ_BYTES`] kept by each event loop for its next reads.
+pub const SPARE_BUFFERS_MAX: usize = 64;
 /// Bytes waiting for a slow reader before we stop reading for it.
 pub const BACKLOG_BYTES_MAX: usize = 256 * 1024;
 /// A client may send this much ahead of its turn before we stop reading it.

@@ -1,5 +1,6 @@
 //! A socket with its two buffers.
 
+pub mod spare;
 pub mod tls;
 
 use crate::limits::{BACKLOG_BYTES_MAX, READ_BYTES};
@@ -146,18 +147,26 @@ impl Connection {
     /// The transport's.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.input.is_empty() && self.stream.poll_readable(cx)?.is_pending() {
-            // Nothing to read and nothing kept: give the memory back while we wait.
-            self.input = BytesMut::new();
+            // Nothing to read and nothing kept: give the memory back while we wait. While a request
+            // that was split off is being served its memory is in use anyhow.
+            if self.input.capacity() > 0 && spare::is_free(&mut self.input) {
+                put_away(&mut self.input);
+            }
             return Poll::Pending;
         }
         if self.input.capacity() - self.input.len() < READ_BYTES / 4 {
-            self.input.reserve(READ_BYTES);
+            if self.input.is_empty() {
+                put_away(&mut self.input);
+                self.input = spare::take();
+            } else {
+                self.input.reserve(READ_BYTES);
+            }
         }
         let stream = Pin::new(&mut self.stream);
         let read = poll_read_buf(stream, cx, &mut self.input);
         match read {
             // TLS, which had to be read to be asked.
-            Poll::Pending if self.input.is_empty() => self.input = BytesMut::new(),
+            Poll::Pending if self.input.is_empty() => put_away(&mut self.input),
             Poll::Ready(Ok(n)) => self.counts.0 += n as u64,
             _ => {}
         }
@@ -177,9 +186,7 @@ impl Connection {
             self.counts.1 += n as u64;
             self.output.advance(n);
         }
-        if self.output.capacity() > 0 {
-            self.output = BytesMut::new();
-        }
+        put_away(&mut self.output);
         if self.stream.is_tls() { Pin::new(&mut self.stream).poll_flush(cx) } else { Poll::Ready(Ok(())) }
     }
 
@@ -220,6 +227,13 @@ impl Connection {
             }
         }
         Ok(())
+    }
+}
+
+/// Leaves no buffer behind.
+fn put_away(buffer: &mut BytesMut) {
+    if buffer.capacity() > 0 {
+        spare::give(std::mem::take(buffer));
     }
 }
 

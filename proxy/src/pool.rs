@@ -17,7 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// After a failed connection attempt, others fail with it for this long instead of trying themselves.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -43,6 +43,10 @@ pub struct Pool {
     limit: AtomicUsize,
     /// Sessions that wait for a server of it.
     waiting: AtomicUsize,
+    /// Signalled when a session begins to wait: who keeps a server without need may let it go.
+    wanted: Notify,
+    /// A session of it has asked for what a sequence gave it last.
+    asks_sequences: AtomicBool,
     /// Servers that sessions have.
     leased: AtomicUsize,
     /// Servers being opened.
@@ -53,7 +57,8 @@ pub struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    idle: Vec<Server>,
+    #[expect(clippy::vec_box, reason = "a server changes hands without being copied")]
+    idle: Vec<Box<Server>>,
     /// All that exist: idle, leased, being opened.
     open: usize,
     waiters: VecDeque<Waiter>,
@@ -129,6 +134,34 @@ impl Lease {
     }
 }
 
+impl Lease {
+    /// Somebody waits for a server of this pool.
+    pub fn is_wanted(&self) -> bool {
+        self.pool.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// Resolves when somebody waits for a server of this pool.
+    pub fn wanted(&self) -> impl Future<Output = ()> + Send + use<> {
+        let pool = self.pool.clone();
+        async move {
+            let told = pool.wanted.notified();
+            if pool.waiting.load(Ordering::SeqCst) == 0 {
+                told.await;
+            }
+        }
+    }
+
+    /// A session has asked for what a sequence gave it last: those of this user and database rely on it.
+    pub fn set_asks_sequences(&self) {
+        self.pool.asks_sequences.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether sessions of this user and database ask for what sequences gave them.
+    pub fn asks_sequences(&self) -> bool {
+        self.pool.asks_sequences.load(Ordering::Relaxed)
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         if self.server.take().is_some() {
@@ -157,6 +190,8 @@ impl Pool {
             state: Mutex::default(),
             limit: AtomicUsize::new(limit),
             waiting: AtomicUsize::new(0),
+            wanted: Notify::new(),
+            asks_sequences: AtomicBool::new(false),
             leased: AtomicUsize::new(0),
             opening: AtomicUsize::new(0),
             servers: Mutex::default(),
@@ -176,14 +211,14 @@ impl Pool {
                 if !state.waiters.is_empty() {
                     return None;
                 }
-                let here = std::thread::current().id();
+                let here = crate::server::event_loop();
                 // One of this event loop if there is one near the top, else the warmest.
                 let at =
                     state.idle.iter().rposition(|s| s.thread == here).or(state.idle.len().checked_sub(1))?;
                 state.idle.remove(at)
             };
             if server.is_quiet() {
-                return Some(self.lease_of(Box::new(server)));
+                return Some(self.lease_of(server));
             }
             self.closed();
         }
@@ -197,7 +232,7 @@ impl Pool {
             state.idle.remove(at)
         };
         if server.is_quiet() {
-            return Some(self.lease_of(Box::new(server)));
+            return Some(self.lease_of(server));
         }
         self.closed();
         None
@@ -223,7 +258,8 @@ impl Pool {
             }
         };
         if let Err(receiver) = &mut grant {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            self.wanted.notify_waiters();
             let waited = tokio::time::timeout(opening.config.pool.lease_wait, receiver).await;
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             grant = match waited {
@@ -256,6 +292,9 @@ impl Pool {
 
     fn lease_of(self: &Arc<Self>, mut server: Box<Server>) -> Lease {
         server.leases += 1;
+        if server.connection.output.capacity() == 0 {
+            server.connection.output = crate::net::spare::take();
+        }
         self.leased.fetch_add(1, Ordering::Relaxed);
         server.card.leased.store(true, Ordering::Relaxed);
         Lease { server: Some(server), pool: self.clone(), _outstanding: self.node.begin() }
@@ -325,7 +364,7 @@ impl Pool {
                 Err(Grant::Place) => return,
             }
         }
-        state.idle.push(*server);
+        state.idle.push(server);
     }
 
     /// Closes what is idle for too long, too old or dead.

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -47,7 +48,7 @@ pub struct Server {
     /// When it was last given back.
     pub idle_since: Instant,
     /// The event loop it belongs to: others may use it, at the cost of a wake-up across threads.
-    pub thread: std::thread::ThreadId,
+    pub thread: ThreadId,
 }
 
 /// Where and with what a CancelRequest goes.
@@ -78,6 +79,12 @@ pub struct Target {
     pub replication: Option<String>,
     /// Settings for the StartupMessage itself (a server that is not shared starts with its client's).
     pub settings: Vec<(String, String)>,
+}
+
+/// The event loop that this runs on.
+pub fn event_loop() -> ThreadId {
+    thread_local!(static HERE: ThreadId = std::thread::current().id());
+    HERE.with(|here| *here)
 }
 
 /// Opens a socket to `address`: `host:port`, or a directory with `:port` for a Unix socket.
@@ -165,7 +172,7 @@ impl Server {
             opened: now,
             leases: 0,
             idle_since: now,
-            thread: std::thread::current().id(),
+            thread: event_loop(),
         })
     }
 

@@ -15,7 +15,6 @@ pub mod failure;
 pub mod lease;
 pub mod ledger;
 pub mod memory;
-
 pub mod prepared;
 pub mod receive;
 pub mod registry;
@@ -25,18 +24,21 @@ pub mod replication;
 pub mod reroute;
 pub mod send;
 pub mod settings;
+pub mod signal;
 pub mod startup;
 
 use crate::Weir;
 use crate::auth::Credentials;
 use crate::cluster::Node;
+use crate::config::Config;
 use crate::net::Connection;
 use crate::observe::metrics::DatabaseMetrics;
 use crate::pool::{LastUse, Lease, Pool};
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
 use crate::session::ledger::Ledger;
-use crate::session::memory::Memory;
+use crate::session::memory::{Memory, Route};
+use crate::session::prepared::Prepared;
 use crate::session::receive::{End, Kind, Request, Violation};
 use crate::session::registry::{Card, Doing};
 use crate::session::relay::{Relayed, Woke};
@@ -67,6 +69,8 @@ pub struct Who {
 /// A logged-in client and all that belongs to it.
 pub struct Session {
     weir: Arc<Weir>,
+    /// The configuration that was in force when the last request came.
+    config: Arc<Config>,
     card: Arc<Card>,
     counters: Arc<DatabaseMetrics>,
     who: Who,
@@ -74,6 +78,8 @@ pub struct Session {
     memory: Memory,
     /// The server that works for it now, if any.
     lease: Option<Lease>,
+    /// A server of the primary that knows what sequences gave this session, while it needs none.
+    kept: Option<Lease>,
     /// What kind of node that server is on.
     on: Target,
     ledger: Ledger,
@@ -88,18 +94,30 @@ pub struct Session {
     /// From here on the client's output is kept back: nothing of the answer has been seen yet, and
     /// the request may still run elsewhere.
     held_from: Option<usize>,
+    /// What is kept back belongs to a block that can begin again elsewhere, if the replica is lost.
+    held_in_block: bool,
     /// What is kept back holds part of a result already.
     held_result: bool,
     /// Open portals and what their statements do.
     portals: Vec<(Bytes, Arc<Classified>)>,
     /// Statements bound in this request: their keys, and the client's names for them.
     bound: Vec<(u64, Bytes)>,
+    /// Names of statements that this request gave or took, and what they meant before.
+    renamed: Vec<(Bytes, Option<Arc<Prepared>>)>,
+    /// What the server has told of a statement's parameters, while its result is still to come.
+    parameters: Vec<u8>,
+    /// It has sent a NOTIFY in the transaction under way.
+    notifies: bool,
     /// This request asks what results look like.
     describes: bool,
     /// Pools used before.
     pools: Vec<(Arc<Node>, Arc<Pool>)>,
     /// The server of the primary that it had last.
     last_primary: Option<LastUse>,
+    /// When the request under way came.
+    started: Instant,
+    /// How long it has waited, for a server or for news of the cluster.
+    waited: Duration,
     /// When the first statement of the transaction under way came.
     began: Option<Instant>,
     /// The answer to "is the session clean again?".
@@ -164,11 +182,21 @@ impl Session {
             }
             match self.woke_in_time().await? {
                 Woke::Client => {}
+                Woke::Wanted => self.yield_server(),
                 Woke::ClientGone if self.client.input.is_empty() => return Ok(None),
                 Woke::ClientGone => return Err(Failure::Client(std::io::ErrorKind::UnexpectedEof.into())),
                 Woke::Server => {
-                    self.take_replies()?;
+                    let told = self.client.output.len();
+                    match self.take_replies() {
+                        // A replica's farewell concerns nobody who can go on elsewhere.
+                        Err(Failure::ServerSaidGoodbye) if self.leave_lost_replica() => {
+                            self.client.output.truncate(told);
+                            self.memory.failed = false;
+                        }
+                        taken => drop(taken?),
+                    }
                 }
+                Woke::ServerGone(_) if self.leave_lost_replica() => {}
                 Woke::ServerGone(error) => return Err(self.server_failure(error)),
             }
         }
@@ -176,7 +204,9 @@ impl Session {
 
     /// One request, from classification to memory.
     async fn answer(&mut self, request: &Request) -> Result<Result<(), Refusal>, Failure> {
-        let started = Instant::now();
+        (self.started, self.waited) = (Instant::now(), Duration::ZERO);
+        self.refresh_config();
+        self.forget_process_in_time(self.started);
         let mut work = match self.classify(request) {
             Ok(work) => work,
             Err(refusal) => return Ok(Err(refusal)),
@@ -194,22 +224,36 @@ impl Session {
         if let Some(message) = decision.refuse.take() {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
         }
-        let deciding = started.elapsed();
+        self.heed_signals(request, &work);
+        self.renamed.clear();
         loop {
             if let Err(refusal) = self.lease(&mut decision, &work).await? {
                 return Ok(Err(refusal));
             }
-            let sending = Instant::now();
+            if work.relies_on_shapes
+                && let Some(cause) = self.agree_on_shapes(request).await?
+            {
+                self.reroute(cause, &mut decision, &work).await?;
+                continue;
+            }
             self.send(request, &work, &decision);
-            self.weir.metrics.proxy_seconds.observe((deciding + sending.elapsed()).as_secs_f64());
+            let ours = self.started.elapsed().saturating_sub(self.waited);
+            self.weir.metrics.proxy_seconds.observe(ours.as_secs_f64());
             match self.relay(request).await? {
                 Relayed::Done => break,
                 Relayed::Refused(cause) => self.reroute(cause, &mut decision, &work).await?,
             }
         }
-        self.account(started, &work);
+        self.account(&work);
         self.release(request).await?;
         Ok(Ok(()))
+    }
+
+    fn refresh_config(&mut self) {
+        let in_force = self.weir.config.load();
+        if !Arc::ptr_eq(&in_force, &self.config) {
+            self.config = Arc::clone(&in_force);
+        }
     }
 
     /// `SET pgweir.min_lsn`: a position that this cluster can never reach is refused at once.
@@ -229,9 +273,10 @@ impl Session {
     }
 
     /// Counts what the statement took, and the transaction if it ended one.
-    fn account(&mut self, started: Instant, work: &Work) {
-        let took = started.elapsed();
-        if self.weir.config.load().log.slow_statement.is_some_and(|bound| took > bound) {
+    fn account(&mut self, work: &Work) {
+        let now = Instant::now();
+        let took = now - self.started;
+        if self.config.log.slow_statement.is_some_and(|bound| took > bound) {
             let shape = work.parts.first().map_or(0, |part| part.shape);
             tracing::warn!(
                 shape = format_args!("{shape:016x}"),
@@ -244,9 +289,9 @@ impl Session {
         }
         self.weir.metrics.statement_seconds(self.on).observe(took.as_secs_f64());
         self.counters.statement_took(took);
-        let began = *self.began.get_or_insert(started);
+        let began = *self.began.get_or_insert(self.started);
         if self.memory.status == Status::Idle {
-            self.counters.transaction(began.elapsed());
+            self.counters.transaction(now - began);
             self.began = None;
         }
         let (received, sent) = self.client.take_counts();
@@ -321,17 +366,11 @@ impl Session {
         if work.shows.is_some() {
             return;
         }
-        let line = format!(
-            "pgweir: node={} role={} reason={} waited_ms={:.1} lag_ms={:.1}",
-            self.node_name(),
-            self.on,
-            decision.reason,
-            waited.as_secs_f64() * 1000.0,
-            lag.as_secs_f64() * 1000.0,
-        );
+        let Some(lease) = self.lease.as_ref() else { return };
+        let route = Route { node: lease.node.clone(), on: self.on, reason: decision.reason, waited, lag };
         if self.memory.wishes.trace {
-            crate::wire::error::put_notice(&mut self.client.output, "00000", &line);
+            crate::wire::error::put_notice(&mut self.client.output, "00000", &route.to_string());
         }
-        self.memory.last_route = line;
+        self.memory.last_route = Some(route);
     }
 }

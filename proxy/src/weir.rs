@@ -15,7 +15,7 @@ use crate::session::startup::Welcomes;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use router_rules::Classifier;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Semaphore;
 
 /// One running pgweir: passed by reference to everything that needs a part of it.
@@ -50,6 +50,8 @@ pub struct Weir {
     pub connector: Connector,
     /// Seeds the keys of prepared statements.
     pub statement_seed: foldhash::quality::RandomState,
+    /// Counts the changes of any database's schema that went through us.
+    pub schema_changes: AtomicU64,
     /// SIGTERM came: no new clients, and those that are there leave between transactions.
     pub draining: AtomicBool,
     /// How many cancel requests may be under way at once.

@@ -24,6 +24,11 @@ fn replicas_that_die_and_return_under_load_cost_no_client_an_error() -> Outcome 
                         assert_eq!(client.value("SELECT count(*) FROM product")?, "100");
                         let rows = client.execute("r", &[Some("5")])?;
                         assert_eq!(rows, [[Some("product 5".to_owned())]]);
+                        client.run("BEGIN READ ONLY")?;
+                        assert_eq!(client.value("SELECT count(*) FROM product")?, "100");
+                        std::thread::sleep(Duration::from_millis(3));
+                        assert_eq!(client.execute("r", &[Some("5")])?, rows);
+                        client.run("COMMIT")?;
                         client.run(&format!("UPDATE counter SET n = n + 1 WHERE id = {number}"))?;
                         writes += 1;
                     }
@@ -112,4 +117,32 @@ fn each_acknowledged_commit_survives_a_switch_of_the_primary_and_none_counts_twi
         }
         Ok(())
     })
+}
+
+#[test]
+fn a_write_whose_answer_was_lost_is_not_run_again_by_either_protocol() -> Outcome {
+    let stage = Stage::own(|weir| weir.set("cluster.probe_timeout", "500ms"))?;
+    stage.cluster.node(0).superuser().database("app").sql(SCHEMA)?;
+    let slow = "INSERT INTO note (body) SELECT 'lost answer' FROM pg_sleep(0.8)";
+    for round in 1..=2 {
+        let mut client = stage.client()?;
+        client.prepare("w", slow)?;
+        let outcome = std::thread::scope(|scope| {
+            let writing = scope.spawn(|| match round {
+                1 => client.execute("w", &[]).map(drop),
+                _ => client.run(slow).map(drop),
+            });
+            std::thread::sleep(Duration::from_millis(300));
+            stage.cluster.close_door(0);
+            std::thread::sleep(Duration::from_millis(50));
+            stage.cluster.heal(0);
+            writing.join().expect("no panic")
+        });
+        assert!(outcome.is_err(), "round {round}: the answer was lost and the client was told of success");
+        // Longer than a second run would take.
+        std::thread::sleep(Duration::from_millis(1500));
+        let count = "SELECT count(*) FROM note WHERE body = 'lost answer'";
+        assert_eq!(stage.cluster.value(0, "app", count)?, round.to_string());
+    }
+    Ok(())
 }

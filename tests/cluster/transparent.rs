@@ -10,12 +10,12 @@ use pgweir_tests::HarnessError;
 use pgweir_tests::raw::{self, Frame, RawClient};
 
 /// A batch to send, and the tags of which one ends the answer.
-struct Batch {
-    bytes: Vec<u8>,
-    until: Until,
+pub(crate) struct Batch {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) until: Until,
 }
 
-enum Until {
+pub(crate) enum Until {
     /// As many ReadyForQuery as this.
     Ready(usize),
     /// A frame with this tag.
@@ -24,23 +24,23 @@ enum Until {
     Nothing,
 }
 
-fn simple(sql: &str) -> Batch {
+pub(crate) fn simple(sql: &str) -> Batch {
     Batch { bytes: raw::query(sql), until: Until::Ready(1) }
 }
 
-fn simples(sql: &[&str]) -> Vec<Batch> {
+pub(crate) fn simples(sql: &[&str]) -> Vec<Batch> {
     sql.iter().map(|sql| simple(sql)).collect()
 }
 
-fn extended(messages: &[Vec<u8>]) -> Batch {
+pub(crate) fn extended(messages: &[Vec<u8>]) -> Batch {
     Batch { bytes: [messages.concat(), raw::sync()].concat(), until: Until::Ready(1) }
 }
 
-fn until(messages: &[Vec<u8>], tag: u8) -> Batch {
+pub(crate) fn until(messages: &[Vec<u8>], tag: u8) -> Batch {
     Batch { bytes: messages.concat(), until: Until::Tag(tag) }
 }
 
-fn hold(client: &mut RawClient, conversation: &[Batch]) -> Result<Vec<Vec<Frame>>, HarnessError> {
+pub(crate) fn hold(client: &mut RawClient, conversation: &[Batch]) -> Result<Vec<Vec<Frame>>, HarnessError> {
     let mut answers = Vec::new();
     for batch in conversation {
         client.send(&batch.bytes)?;
@@ -74,7 +74,7 @@ fn normal(mut frame: Frame) -> Frame {
     frame
 }
 
-fn compare(stage: &Stage, conversation: &[Batch]) -> Outcome {
+pub(crate) fn compare(stage: &Stage, conversation: &[Batch]) -> Outcome {
     let direct = hold(&mut stage.direct()?, conversation)?;
     let through = hold(&mut stage.client()?, conversation)?;
     for (number, (through, direct)) in through.iter().zip(&direct).enumerate() {

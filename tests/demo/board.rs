@@ -1,7 +1,7 @@
 //! The sample application, started and filled.
 
 use crate::python::application;
-use pgweir_tests::node::{SUPERUSER, SUPERUSER_PASSWORD};
+use crate::topology::{self, PARTS, Part};
 use pgweir_tests::ports::free_port;
 use pgweir_tests::process::{Process, run};
 use pgweir_tests::{Cluster, HarnessError, Weir, http, scratch};
@@ -15,6 +15,10 @@ pub const PERSON: &str = "demo";
 /// With this password.
 pub const PASSWORD: &str = "weir-and-water";
 
+/// Where the application is to be found, if nobody else is there.
+const USUAL_PORT: u16 = 8000;
+/// As many ports as are tried before the demo gives up.
+const PORTS_TRIED: usize = 5;
 /// How long gunicorn may take to answer.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -30,13 +34,10 @@ pub struct Board {
 impl Board {
     /// Migrates, seeds and serves, all of it through pgweir.
     pub fn start(python: &Path, cluster: &Cluster, weir: &Weir) -> Result<Board, HarnessError> {
-        // The usual address if it is free: it is the one that people remember.
-        let usual = TcpListener::bind(("127.0.0.1", 8000)).is_ok();
-        let port = if usual { 8000 } else { free_port() };
         let place = scratch::directory()?;
         let mut board = Board {
-            address: format!("127.0.0.1:{port}"),
-            environment: environment(cluster, weir, port, &place)?,
+            address: String::new(),
+            environment: environment(cluster, weir, &place)?,
             python: python.to_owned(),
             _gunicorn: None,
         };
@@ -49,20 +50,40 @@ impl Board {
         create.args(["--email", "demo@example.org"]).env("DJANGO_SUPERUSER_PASSWORD", PASSWORD);
         run(create)?;
         println!("Starting the application …");
-        let mut gunicorn = board.command(&["-m", "gunicorn", "board.wsgi:application"]);
-        gunicorn.args(["--bind", &board.address]);
-        let log = place.join("gunicorn.log");
-        let mut gunicorn = Process::spawn(gunicorn, &log, "QUIT")?;
-        let deadline = Instant::now() + START_TIME_MAX;
-        while !http::get(&board.address, "/").is_ok_and(|answer| answer.status == 200) {
-            if gunicorn.ended().is_some() || Instant::now() > deadline {
-                let log = std::fs::read_to_string(&log).unwrap_or_default();
-                return Err(HarnessError::failed(format!("the application does not answer:\n{log}")));
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        board._gunicorn = Some(gunicorn);
+        board.serve(&place.join("gunicorn.log"))?;
         Ok(board)
+    }
+
+    /// Starts gunicorn: at the usual address if it is free, the one that people remember.
+    fn serve(&mut self, log: &Path) -> Result<(), HarnessError> {
+        let deadline = Instant::now() + START_TIME_MAX;
+        for port in std::iter::once(USUAL_PORT).chain(std::iter::repeat_with(free_port)).take(PORTS_TRIED) {
+            // Two demos may find the same port free: only gunicorn's own word says whose it is.
+            if TcpListener::bind(("127.0.0.1", port)).is_err() {
+                continue;
+            }
+            self.address = format!("127.0.0.1:{port}");
+            let _ = std::fs::remove_file(log);
+            let mut gunicorn = self.command(&["-m", "gunicorn", "board.wsgi:application"]);
+            gunicorn.args(["--bind", &self.address]);
+            let mut gunicorn = Process::spawn(gunicorn, log, "QUIT")?;
+            loop {
+                let said = std::fs::read_to_string(log).unwrap_or_default();
+                if said.contains("Connection in use") {
+                    break;
+                }
+                let listens = said.contains("Listening at");
+                if listens && http::get(&self.address, "/").is_ok_and(|answer| answer.status == 200) {
+                    self._gunicorn = Some(gunicorn);
+                    return Ok(());
+                }
+                if gunicorn.ended().is_some() || Instant::now() > deadline {
+                    return Err(HarnessError::failed(format!("the application does not answer:\n{said}")));
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        Err(HarnessError::failed("found no free port for the application"))
     }
 
     /// `host:port`.
@@ -76,7 +97,8 @@ impl Board {
         command
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// The application's Python with what its programs need to know.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.python);
         command.args(arguments).current_dir(application());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -84,70 +106,28 @@ impl Board {
     }
 }
 
-fn environment(
-    cluster: &Cluster,
-    weir: &Weir,
-    port: u16,
-    place: &Path,
-) -> Result<Vec<(String, String)>, HarnessError> {
+fn environment(cluster: &Cluster, weir: &Weir, place: &Path) -> Result<Vec<(String, String)>, HarnessError> {
     let nodes = place.join("nodes.json");
-    std::fs::write(&nodes, describe(cluster, weir).to_string())
+    std::fs::write(&nodes, topology::describe(cluster, weir).to_string())
         .map_err(|error| HarnessError::Io("describing the nodes".into(), error))?;
-    let names: Vec<String> =
-        (0..cluster.nodes().len()).map(|node| format!("{}={}", cluster.address(node), name(node))).collect();
-    let mut environment: Vec<(String, String)> =
-        weir.app().environment().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    environment.extend(
-        [
-            ("DJANGO_SETTINGS_MODULE", "board.settings.demo".to_owned()),
-            ("BOARD_VAR", place.join("var").to_string_lossy().into_owned()),
-            ("BOARD_BIND", format!("127.0.0.1:{port}")),
-            ("PGWEIR_HTTP", weir.http_address()),
-            ("PGWEIR_NODE_NAMES", names.join(",")),
-            ("PGWEIR_DEMO_NODES", nodes.to_string_lossy().into_owned()),
-            ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value)),
-    );
-    Ok(environment)
-}
-
-/// What the application's control room needs to know to pause, stop and add nodes.
-fn describe(cluster: &Cluster, weir: &Weir) -> serde_json::Value {
-    let nodes: Vec<serde_json::Value> = cluster
-        .nodes()
-        .iter()
-        .enumerate()
-        .map(|(index, node)| {
-            serde_json::json!({
-                "name": name(index),
-                "address": cluster.address(index),
-                "zone": "a",
-                "data": node.data(),
-                "dsn": format!(
-                    "host=127.0.0.1 port={} user={SUPERUSER} password={SUPERUSER_PASSWORD} dbname=postgres",
-                    node.port()
-                ),
-            })
-        })
-        .collect();
-    let mut description = serde_json::json!({
-        "bin": cluster.binaries().program("postgres").parent(),
-        "zone": "a",
-        "config": weir.config_file(),
-        "pid": weir.pid(),
-        "nodes": nodes,
-    });
-    if let Some(user) = cluster.server_user() {
-        description["run_as"] = user.into();
-    }
-    description
-}
-
-/// What people call a node.
-pub fn name(index: usize) -> String {
-    match index {
-        0 => "primary".to_owned(),
-        replica => format!("replica-{replica}"),
-    }
+    // What programs leave in the temporary directory goes with ours.
+    let temporary = place.join("tmp");
+    std::fs::create_dir(&temporary)
+        .map_err(|error| HarnessError::Io(format!("making {}", temporary.display()), error))?;
+    let name = |(index, part): (usize, &Part)| format!("{}={}", cluster.address(index), part.name);
+    let names: Vec<String> = PARTS.iter().enumerate().map(name).collect();
+    let mut environment = weir.app().environment();
+    environment.extend([
+        ("DJANGO_SETTINGS_MODULE", "board.settings.demo".to_owned()),
+        ("BOARD_VAR", place.join("var").to_string_lossy().into_owned()),
+        // The control room's peak and its buttons at the same time, and a visitor beside them.
+        ("BOARD_THREADS", "8".to_owned()),
+        ("PGWEIR_HTTP", format!("http://{}", weir.http_address())),
+        ("PGWEIR_CONSOLE", topology::dsn(&topology::console(weir))),
+        ("PGWEIR_NODE_NAMES", names.join(",")),
+        ("PGWEIR_DEMO_NODES", nodes.to_string_lossy().into_owned()),
+        ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
+        ("TMPDIR", temporary.to_string_lossy().into_owned()),
+    ]);
+    Ok(environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }

@@ -3,7 +3,6 @@
 use pgweir_tests::HarnessError;
 use pgweir_tests::http::{self, Answer};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Pages that anybody may look at.
@@ -26,6 +25,11 @@ impl Browser {
         Browser { address: address.into(), cookies: BTreeMap::new(), requests: 0, failures: Vec::new() }
     }
 
+    /// The application's `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// GETs a page and expects this status.
     pub fn get(&mut self, path: &str, status: u16) -> Result<Answer, HarnessError> {
         self.request("GET", path, "", status)
@@ -33,16 +37,27 @@ impl Browser {
 
     /// Submits a form as a browser does, and follows the redirect that must come.
     pub fn submit(&mut self, path: &str, fields: &[(&str, &str)]) -> Result<Answer, HarnessError> {
-        let token = self.cookies.get("csrftoken").cloned().unwrap_or_default();
-        let mut body = format!("csrfmiddlewaretoken={}", encoded(&token));
-        for (name, value) in fields {
-            body += &format!("&{name}={}", encoded(value));
-        }
+        let body = self.form(fields);
         let answer = self.request("POST", path, &body, 302)?;
         let place = answer.header("location").unwrap_or("/").to_owned();
         let mut page = self.get(&place, 200)?;
         page.headers.push(("location".into(), place));
         Ok(page)
+    }
+
+    /// Calls as the page's own scripts do.
+    pub fn call(&mut self, path: &str, fields: &[(&str, &str)]) -> Result<Answer, HarnessError> {
+        let body = self.form(fields);
+        self.request("POST", path, &body, 200)
+    }
+
+    fn form(&self, fields: &[(&str, &str)]) -> String {
+        let token = self.cookies.get("csrftoken").map_or("", String::as_str);
+        let mut body = format!("csrfmiddlewaretoken={}", encoded(token));
+        for (name, value) in fields {
+            body += &format!("&{name}={}", encoded(value));
+        }
+        body
     }
 
     fn request(&mut self, method: &str, path: &str, body: &str, status: u16) -> Result<Answer, HarnessError> {
@@ -89,18 +104,18 @@ pub fn posts(page: &Answer) -> Vec<String> {
     found
 }
 
-/// Looks at pages, one every quarter of a second, until told that it is over.
-pub fn traffic(address: &str, over: &AtomicBool) {
+/// Looks at pages, one every quarter of a second, for ever.
+pub fn traffic(address: &str) -> ! {
     let mut browser = Browser::new(address);
-    let mut turn = 0;
-    while !over.load(Ordering::Relaxed) {
+    let mut turn = 0_usize;
+    loop {
         let page = browser.get(PAGES[turn % PAGES.len()], 200);
         let links = page.map(|page| posts(&page)).unwrap_or_default();
         if let Some(link) = links.get(turn % links.len().max(1)) {
             let _ = browser.get(link, 200);
         }
-        turn += 1;
         browser.failures.clear();
+        turn = turn.wrapping_add(1);
         std::thread::sleep(Duration::from_millis(250));
     }
 }

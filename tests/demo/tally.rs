@@ -1,6 +1,6 @@
 //! Who served how many statements: as pgweir says, and as the nodes themselves count.
 
-use crate::board::name;
+use crate::topology::PARTS;
 use pgweir_tests::cluster::APP;
 use pgweir_tests::{Cluster, HarnessError, Metrics, Weir};
 
@@ -35,17 +35,30 @@ impl Tally {
         Ok(Tally { nodes: nodes.collect::<Result<_, _>>()?, metrics: weir.metrics()? })
     }
 
+    /// The reads that one node has served so far, whether the others run or not.
+    pub fn reads_now(cluster: &Cluster, index: usize) -> Result<u64, HarnessError> {
+        Ok(node(cluster, index)?.reads)
+    }
+
     /// The table that `make demo CHECK=1` shows.
     pub fn print(&self) {
-        println!("\n  node        address                 reads   writes   (counted by the node itself)");
-        for (index, node) in self.nodes.iter().enumerate() {
-            println!("  {:<11} {:<20} {:>8} {:>8}", name(index), node.address, node.reads, node.writes);
+        println!(
+            "\n  node        zone  address                 reads   writes   (counted by the node itself)"
+        );
+        for (part, node) in PARTS.iter().zip(&self.nodes) {
+            let NodeTally { address, reads, writes, .. } = node;
+            println!("  {:<11} {:<5} {address:<20} {reads:>8} {writes:>8}", part.name, part.zone);
         }
         println!("\n  pgweir's own account");
         for target in ["primary", "replica"] {
-            println!("  {target:<11} {:>28}", self.by_pgweir(target));
+            println!("  {target:<17} {:>28}", self.by_pgweir(target));
         }
         println!();
+    }
+
+    /// The reads that a node has served so far.
+    pub fn reads(&self, index: usize) -> u64 {
+        self.nodes[index].reads
     }
 
     fn by_pgweir(&self, target: &str) -> f64 {
@@ -62,8 +75,8 @@ impl Tally {
             }
         };
         complain(self.nodes[0].writes == 0, "the primary has seen no write".into());
-        for (index, node) in self.nodes.iter().enumerate().skip(1) {
-            let name = name(index);
+        for (part, node) in PARTS.iter().zip(&self.nodes).skip(1) {
+            let name = part.name;
             complain(node.reads == 0, format!("{name} has served no read"));
             complain(node.writes > 0, format!("{name} has run {} writes", node.writes));
             complain(node.refused > 0, format!("{name} was sent {} writes", node.refused));

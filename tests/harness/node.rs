@@ -94,7 +94,8 @@ impl Node {
         initdb.args(["--auth-local=scram-sha-256", "--auth-host=scram-sha-256"]);
         initdb.arg(format!("--locale={locale}"));
         initdb.arg(format!("--pwfile={}", password_file.display()));
-        process::run(initdb).map(drop)
+        // Its servers have shared memory by then, which they would leave behind if they were killed.
+        process::run_alone(initdb).map(drop)
     }
 
     fn append_settings(&self, settings: &[(String, String)]) -> Result<(), HarnessError> {
@@ -217,6 +218,8 @@ impl Node {
         let mut postgres = site.command("postgres");
         postgres.arg("-D").arg(&self.data);
         let mut process = Process::spawn(postgres, &self.log, "QUIT")?;
+        // Whoever starts it again with pg_ctl may go on with its log.
+        site.identity.own(&self.log)?;
         let login = Login::local(port, SUPERUSER, SUPERUSER_PASSWORD, "postgres");
         let deadline = Instant::now() + START_TIME_MAX;
         loop {

@@ -1,9 +1,8 @@
 //! A server process that is watched by the reaper.
 
 use crate::error::{Doing, HarnessError};
-use crate::reaper;
+use crate::reaper::{self, Reach};
 use std::fs::File;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -25,9 +24,9 @@ impl Process {
             .open(log)
             .doing(|| format!("opening {}", log.display()))?;
         let err = out.try_clone().doing(|| "duplicating a log file".into())?;
-        command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
-        let child = command.spawn().doing(|| format!("starting {:?}", command.get_program()))?;
-        reaper::watch(child.id(), end_signal);
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        let child = reaper::spawn(&mut command, end_signal, Reach::Process)
+            .doing(|| format!("starting {:?}", command.get_program()))?;
         Ok(Process { child, end_signal })
     }
 
@@ -75,7 +74,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.end(self.end_signal);
-        reaper::forget(self.id());
+        reaper::forget(self.id(), Reach::Process);
     }
 }
 
@@ -88,9 +87,23 @@ pub fn signal(pid: u32, name: &str) {
 }
 
 /// Runs a program to its end and returns its standard output; its words if it fails.
-pub fn run(mut command: Command) -> Result<String, HarnessError> {
+pub fn run(command: Command) -> Result<String, HarnessError> {
+    run_reached(command, Reach::Group)
+}
+
+/// The same for a program that takes its own children down, and must be left to it.
+pub fn run_alone(command: Command) -> Result<String, HarnessError> {
+    run_reached(command, Reach::Process)
+}
+
+fn run_reached(mut command: Command, reach: Reach) -> Result<String, HarnessError> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().doing(|| format!("running {name}"))?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = reaper::spawn(&mut command, "TERM", reach).doing(|| format!("running {name}"))?;
+    let pid = child.id();
+    let output = child.wait_with_output();
+    reaper::forget(pid, reach);
+    let output = output.doing(|| format!("running {name}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -100,4 +113,14 @@ pub fn run(mut command: Command) -> Result<String, HarnessError> {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )))
+}
+
+/// Runs a program to its end while its words go where ours go; true if it says that all was well.
+pub fn run_shown(mut command: Command) -> Result<bool, HarnessError> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null());
+    let mut child = reaper::spawn(&mut command, "TERM", Reach::Group).doing(|| format!("running {name}"))?;
+    let status = child.wait();
+    reaper::forget(child.id(), Reach::Group);
+    Ok(status.doing(|| format!("running {name}"))?.success())
 }

@@ -192,7 +192,7 @@ class Story(unittest.TestCase):
 
     def test_09_at_rest_everything_is_read_from_replicas(self) -> None:
         if not support.EXPECT_PGWEIR:
-            self.skipTest("there is no pgweir")
+            raise support.missing("pgweir")
         # The page's own call counts the visit: let it come to rest first.
         self.browser.open(self.post_path)
         time.sleep(SETTLE_SECONDS)

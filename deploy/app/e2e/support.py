@@ -11,10 +11,12 @@ BOARD_STRICT         1: what would be skipped fails
 CHROMIUM, CHROMEDRIVER        the programs, if not in the usual place
 """
 
+import atexit
 import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -53,6 +55,14 @@ QUIET = [
 ]
 
 
+def leave(*_: Any) -> None:
+    """SIGTERM ends a run as Ctrl-C does: servers and browsers are stopped on the way out."""
+    raise KeyboardInterrupt
+
+
+signal.signal(signal.SIGTERM, leave)
+
+
 def missing(what: str) -> unittest.SkipTest | AssertionError:
     """What to raise where the environment lacks something."""
     if os.environ.get("BOARD_STRICT") == "1":
@@ -88,6 +98,7 @@ class Server:
             stdout=self.log,
             stderr=subprocess.STDOUT,
         )
+        atexit.register(self.stop)
 
     @property
     def url(self) -> str:
@@ -111,6 +122,7 @@ class Server:
         return [line for line in Path(self.log.name).read_text().splitlines() if " ERROR " in line]
 
     def stop(self) -> None:
+        atexit.unregister(self.stop)
         self.process.terminate()
         try:
             self.process.wait(20)
@@ -167,8 +179,10 @@ class Browser:
         options.binary_location = chromium
         self.driver = webdriver.Chrome(options, webdriver.ChromeService(driver))
         self.driver.set_script_timeout(60)
+        atexit.register(self.close)
 
     def close(self) -> None:
+        atexit.unregister(self.close)
         self.driver.quit()
         shutil.rmtree(self.profile, ignore_errors=True)
 

@@ -195,6 +195,7 @@ impl Board {
         }
         self.incarnations += 1;
         let entry = &mut self.entries[i];
+        node.take_back();
         entry.layout = identity.layout;
         entry.facts.timeline = 0;
         entry.forget_position();
@@ -216,6 +217,8 @@ impl Board {
         if entry.facts.up {
             entry.facts.up = false;
             entry.since = now;
+        } else {
+            node.give_up();
         }
         entry.error = Some(error);
         self.judge(now);

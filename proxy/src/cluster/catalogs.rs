@@ -32,6 +32,18 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The generation of the next snapshot of any database.
 static GENERATION: AtomicU64 = AtomicU64::new(1);
 
+/// Grows whenever a snapshot of any database is published or withdrawn.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+
+/// A database in use has to be asked for this often at least.
+pub const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often snapshots have been published or withdrawn: who has asked for one since the last change,
+/// and less than [`ASK_EVERY`] ago, knows it.
+pub fn changes() -> u64 {
+    CHANGES.load(Ordering::Acquire)
+}
+
 /// Snapshots by database.
 #[derive(Debug, Default)]
 pub struct Catalogs {
@@ -59,11 +71,11 @@ impl Catalogs {
         match known.get(database) {
             Some(watched) => {
                 if watched.is_unused(now) {
-                    watched.snapshot.store(None);
+                    watched.show(None);
                     watched.let_go.store(false, Ordering::Relaxed);
                     watched.wake.notify_one();
                 }
-                if now.since(watched.asked.get()) > Duration::from_millis(100) {
+                if now.since(watched.asked.get()) > ASK_EVERY {
                     watched.asked.set(now);
                 }
                 watched.snapshot.load_full()
@@ -89,7 +101,7 @@ impl Catalogs {
     pub fn changed(&self, database: &str) {
         if let Some(watched) = self.by_name.load().get(database) {
             watched.changes.fetch_add(1, Ordering::SeqCst);
-            watched.snapshot.store(None);
+            watched.show(None);
             watched.wake.notify_one();
         }
     }
@@ -116,10 +128,15 @@ impl Watched {
 
     /// Publishes what was read unless DDL passed since `changes` was read.
     fn publish(&self, snapshot: &Arc<Catalog>, changes: u64) {
-        self.snapshot.store(Some(snapshot.clone()));
+        self.show(Some(snapshot.clone()));
         if self.changes.load(Ordering::SeqCst) != changes {
-            self.snapshot.store(None);
+            self.show(None);
         }
+    }
+
+    fn show(&self, snapshot: Option<Arc<Catalog>>) {
+        self.snapshot.store(snapshot);
+        CHANGES.fetch_add(1, Ordering::Release);
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Node {
     outstanding: AtomicUsize,
     pub(super) progress: Progress,
     pub(super) prober: Prober,
+    is_given_up: AtomicBool,
+    giving_up: Notify,
 }
 
 impl Node {
@@ -25,7 +27,31 @@ impl Node {
             outstanding: AtomicUsize::new(0),
             progress: Progress::default(),
             prober: Prober::default(),
+            is_given_up: AtomicBool::new(false),
+            giving_up: Notify::new(),
         })
+    }
+
+    /// Its prober lost it, and could not connect again either: who waits for its answer need not hope.
+    ///
+    /// One lost connection is not enough: work that is under way on a node that is merely slow must
+    /// not all begin again elsewhere.
+    pub(super) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::SeqCst);
+        self.giving_up.notify_waiters();
+    }
+
+    /// Its prober has reached it.
+    pub(super) fn take_back(&self) {
+        self.is_given_up.store(false, Ordering::SeqCst);
+    }
+
+    /// Waits until nothing can be hoped for from it. Cancel-safe.
+    pub async fn given_up(&self) {
+        let told = self.giving_up.notified();
+        if !self.is_given_up.load(Ordering::SeqCst) {
+            told.await;
+        }
     }
 
     /// Statements (or transactions) that it is working on for us.
@@ -181,6 +207,23 @@ mod tests {
         assert_eq!(progress.replayed_after(Moment(9), 1), Some(Lsn(100)));
         progress.reset(0);
         assert_eq!(progress.replayed_after(Moment(9), 1), None);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_node_learns_that_it_was_given_up_and_who_comes_later_too() {
+        let node = Node::new("a:1");
+        let waiting = tokio::spawn({
+            let node = node.clone();
+            async move { node.given_up().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        node.give_up();
+        waiting.await.unwrap();
+        node.given_up().await;
+        node.take_back();
+        let hope = tokio::time::timeout(Duration::from_millis(5), node.given_up()).await;
+        assert!(hope.is_err());
     }
 
     #[tokio::test]

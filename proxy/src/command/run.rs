@@ -113,6 +113,7 @@ fn build(config: Config, orders: UnboundedSender<Order>) -> io::Result<Weir> {
         acceptor: ArcSwapOption::new(acceptor),
         connector: Connector::new(&config.cluster.tls).map_err(io::Error::other)?,
         statement_seed: Default::default(),
+        schema_changes: Default::default(),
         draining: AtomicBool::new(false),
         cancels: tokio::sync::Semaphore::new(CANCELS_MAX),
         config: ArcSwap::from_pointee(config),

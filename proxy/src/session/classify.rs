@@ -1,5 +1,6 @@
 //! Step two: what would it do.
 
+use crate::cluster::catalogs;
 use crate::session::Session;
 use crate::session::memory::Wishes;
 use crate::session::prepared::Prepared;
@@ -10,17 +11,24 @@ use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
 use router_rules::statement::Footprint;
 use router_rules::{Classified, Reason, Scope, SessionEffect};
+use smallvec::SmallVec;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Statements that clients have asked to prepare.
+static PREPARED: AtomicU64 = AtomicU64::new(0);
+
+/// In a longer text (bytes) a name is found as it is written in lower case only.
+const NAMES_BYTES_MAX: usize = 2_000;
 
 /// What a request would do.
 #[derive(Debug)]
 pub struct Work {
     /// The texts that it runs or prepares, in order, neighbours that are equal once.
-    pub parts: Vec<Arc<Classified>>,
+    pub parts: SmallVec<[Arc<Classified>; 1]>,
     /// The SQL of each.
-    pub texts: Vec<Bytes>,
+    pub texts: SmallVec<[Bytes; 1]>,
     /// What its Parse messages prepare, in order.
     pub parsed: Vec<Arc<Prepared>>,
     /// All that is read.
@@ -29,6 +37,8 @@ pub struct Work {
     pub verdict: Result<Reason, Reason>,
     /// It is SHOW of this setting of ours.
     pub shows: Option<String>,
+    /// It binds a statement whose result was described to the client earlier.
+    pub relies_on_shapes: bool,
     /// The cluster's position, where that is what it shows.
     pub position: Option<String>,
 }
@@ -36,12 +46,13 @@ pub struct Work {
 impl Work {
     fn nothing() -> Self {
         Self {
-            parts: vec![],
-            texts: vec![],
+            parts: SmallVec::new(),
+            texts: SmallVec::new(),
             parsed: vec![],
             reads: Footprint::none(),
             verdict: Ok(Reason::ReadOnly),
             shows: None,
+            relies_on_shapes: false,
             position: None,
         }
     }
@@ -70,14 +81,35 @@ impl Work {
 
     fn unknown(reason: Reason) -> Self {
         Self {
-            parts: vec![],
-            texts: vec![],
+            parts: SmallVec::new(),
+            texts: SmallVec::new(),
             parsed: vec![],
             reads: Footprint::Everything,
             verdict: Err(reason),
             shows: None,
+            relies_on_shapes: false,
             position: None,
         }
+    }
+
+    /// A query that no replica may answer, with this name (in lower case) in its text.
+    pub fn asks_server(&self, name: &[u8]) -> bool {
+        use router_rules::statement::Kind;
+        let mentions = |sql: &[u8]| {
+            if sql.len() > NAMES_BYTES_MAX {
+                return memchr::memmem::find(sql, name).is_some();
+            }
+            sql.windows(name.len()).any(|window| window.eq_ignore_ascii_case(name))
+        };
+        let asks = |part: &Classified, sql: &[u8]| {
+            part.verdict.is_err()
+                && part
+                    .statements
+                    .iter()
+                    .any(|s| matches!(s.kind, Kind::Select | Kind::Prepare | Kind::Other))
+                && mentions(sql)
+        };
+        self.parts.iter().zip(&self.texts).any(|(part, sql)| asks(part, sql))
     }
 
     /// The single statement that this is, if it is one.
@@ -127,7 +159,7 @@ impl Session {
             match kind {
                 tag::PARSE => {
                     let parse = frontend::parse(&body).ok_or_else(|| malformed("Parse"))?;
-                    let prepared = self.prepare(&body, &parse);
+                    let prepared = self.prepare(&parse);
                     work.note_show(&prepared.classified, parse.sql);
                     work.add(&prepared.classified, prepared.sql.clone());
                     named.push((body.slice_ref(parse.name), work.parsed.len()));
@@ -161,6 +193,7 @@ impl Session {
             let prepared = work.parsed[*at].clone();
             work.add(&prepared.classified, prepared.sql.clone());
         } else if let Some(prepared) = self.current(name) {
+            work.relies_on_shapes |= prepared.shape().is_some();
             work.add(&prepared.classified, prepared.sql.clone());
         } else {
             // Prepared by SQL, or not at all: only the session's own server can say.
@@ -168,14 +201,21 @@ impl Session {
         }
     }
 
-    fn prepare(&self, body: &Bytes, parse: &frontend::Parse<'_>) -> Arc<Prepared> {
+    fn prepare(&self, parse: &frontend::Parse<'_>) -> Arc<Prepared> {
         Arc::new(Prepared {
-            key: Prepared::key_of(&self.weir.statement_seed, parse.sql, parse.types),
-            sql: body.slice_ref(parse.sql),
-            types: body.slice_ref(parse.types),
+            key: Prepared::key_of(
+                &self.weir.statement_seed,
+                parse.sql,
+                parse.types,
+                &self.memory.scope.search_path,
+            ),
+            // It may live for long: what was read with it must not.
+            sql: Bytes::copy_from_slice(parse.sql),
+            types: Bytes::copy_from_slice(parse.types),
             classified: self.weir.classifier.classify(parse.sql, &self.memory.scope),
             scope: self.memory.scope.id,
-            described: AtomicBool::new(false),
+            number: PREPARED.fetch_add(1, Ordering::Relaxed),
+            shape: AtomicU64::new(0),
         })
     }
 
@@ -190,7 +230,8 @@ impl Session {
                 types: prepared.types.clone(),
                 classified: self.weir.classifier.classify(&prepared.sql, scope),
                 scope: scope.id,
-                described: AtomicBool::new(prepared.described.load(Ordering::Relaxed)),
+                number: prepared.number,
+                shape: AtomicU64::new(prepared.shape.load(Ordering::Relaxed)),
             });
         }
         Some(prepared.clone())
@@ -198,10 +239,18 @@ impl Session {
 
     /// The scope follows the session's settings and the catalog.
     pub(super) fn refresh_scope(&mut self) {
+        let changes = catalogs::changes();
+        let settings = self.memory.settings.now();
+        if self.memory.scope_settings == settings.id()
+            && self.memory.scope_changes == changes
+            && self.started.duration_since(self.memory.scope_asked) < catalogs::ASK_EVERY / 2
+        {
+            return;
+        }
         let catalog = self.weir.cluster.catalog(&self.who.database);
+        (self.memory.scope_changes, self.memory.scope_asked) = (changes, self.started);
         let generation = catalog.as_ref().map_or(0, |c| c.generation);
         let known = self.memory.scope.catalog.as_ref().map_or(0, |c| c.generation);
-        let settings = self.memory.settings.now();
         if self.memory.scope_settings == settings.id() && known == generation {
             return;
         }

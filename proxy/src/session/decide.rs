@@ -8,7 +8,7 @@ use router_rules::{Classified, Decision, Reason, SessionView, Target, Transactio
 impl Session {
     /// Decides for the whole request: one node runs all of it.
     pub(super) fn decide(&self, work: &Work) -> Decision {
-        let config = self.weir.config.load();
+        let config = &self.config;
         let policy = &config.policy;
         let settings = self.memory.settings.now();
         let in_read_only_block = self.memory.in_read_only_block();

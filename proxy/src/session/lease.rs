@@ -2,6 +2,7 @@
 //!
 //! A session holds a server while a transaction, a pin or a batch needs it, and no longer.
 
+use crate::auth::LoginError;
 use crate::cluster::{Node, Placement, Wish};
 use crate::pool::{LastUse, Lease, LeaseError, Opening, Pool};
 use crate::session::Session;
@@ -15,8 +16,13 @@ use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
 use router_rules::{Decision, PinReason, Reason, SessionEffect, Target};
 use std::borrow::Cow;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// For so long after it asked for the process id of its server a session keeps that server: to look for
+/// it among the locks and activities, or to have it ended by somebody else.
+const PROCESS_KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// Nodes tried for one request before the client hears of it.
 const PLACES_MAX: usize = 4;
@@ -33,6 +39,13 @@ impl Session {
             self.leave_replica().await?;
         }
         let mut placed = (Duration::ZERO, Duration::ZERO);
+        if self.lease.is_none()
+            && let Some(kept) = self.take_kept(decision.target)
+        {
+            self.card.set_running_on(Some(kept.cancel.clone()));
+            self.on = Target::Primary;
+            self.lease = Some(kept);
+        }
         if self.lease.is_none() {
             self.card.set_doing(Doing::Waiting);
             match self.lease_anew(decision, work).await? {
@@ -69,21 +82,22 @@ impl Session {
         decision: &mut Decision,
         work: &Work,
     ) -> Result<Result<(Duration, Duration), Refusal>, Failure> {
-        let weir = self.weir.clone();
-        let config = weir.config.load_full();
-        let started = Instant::now();
         let mut failed: Vec<Arc<Node>> = vec![];
         let mut last = None;
-        if weir.gate.is_closed_for(&self.who.database) {
+        if self.weir.gate.is_closed_for(&self.who.database) {
+            let weir = self.weir.clone();
+            let waiting = Instant::now();
             tokio::select! {
                 () = weir.gate.pass(&self.who.database) => {}
                 () = self.card.cancel_wait.notified() => {
                     return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
                 }
             }
+            self.waited += waiting.elapsed();
         }
         while failed.len() < PLACES_MAX
-            || (self.on == Target::Primary && started.elapsed() < config.cluster.primary_wait)
+            || (self.on == Target::Primary
+                && self.started.elapsed() < self.weir.config.load().cluster.primary_wait)
         {
             let Some(placement) = self.place(decision, work).await else { break };
             if decision.target == Target::Replica
@@ -93,26 +107,34 @@ impl Session {
                 (decision.target, decision.reason) = (Target::Primary, Reason::NoReplica);
                 continue;
             }
-            let primary = weir.cluster.primary().is_some_and(|p| Arc::ptr_eq(&p, &placement.node));
+            let primary = self.weir.cluster.is_primary(&placement.node);
             self.on =
                 if primary || decision.target == Target::Primary { Target::Primary } else { Target::Replica };
             (decision.target, decision.reason) = (self.on, placement.reason);
             let pool = self.pool_of(&placement.node);
-            let started = Instant::now();
+            self.waited += placement.waited;
+            let mut waited = Duration::ZERO;
             let leased = match self.try_lease(&pool, work) {
                 Some(lease) => Ok(lease),
                 None => {
-                    let credentials = self.who.credentials.clone();
+                    let waiting = Instant::now();
+                    let (credentials, weir) = (self.who.credentials.clone(), self.weir.clone());
+                    let config = weir.config.load_full();
                     let opening =
                         Opening { credentials: &credentials, tls: &weir.connector, config: &config };
-                    match self.wait_for_lease(&pool, opening).await? {
+                    let leased = self.wait_for_lease(&pool, &placement.node, opening).await?;
+                    waited = waiting.elapsed();
+                    self.waited += waited;
+                    match leased {
                         Ok(leased) => leased,
                         Err(cancelled) => return Ok(Err(cancelled)),
                     }
                 }
             };
-            weir.metrics.lease_wait_seconds.observe(started.elapsed().as_secs_f64());
-            self.counters.waited(started.elapsed());
+            self.weir.metrics.lease_wait_seconds.observe(waited.as_secs_f64());
+            if !waited.is_zero() {
+                self.counters.waited(waited);
+            }
             match leased {
                 Ok(lease) => {
                     self.card.set_running_on(Some(lease.cancel.clone()));
@@ -121,7 +143,7 @@ impl Session {
                     return Ok(Ok((placement.waited, placement.lag)));
                 }
                 Err(error) if error.is_nodes_fault() => {
-                    weir.cluster.suspect(&placement.node);
+                    self.weir.cluster.suspect(&placement.node);
                     failed.push(placement.node);
                     last = Some(error);
                     if self.on == Target::Primary {
@@ -141,7 +163,7 @@ impl Session {
         }
         Ok(Err(match last {
             Some(error) if !error.is_nodes_fault() => self.refusal_of(error),
-            _ => no_primary(&config),
+            _ => no_primary(&self.weir.config.load()),
         }))
     }
 
@@ -185,30 +207,37 @@ impl Session {
                 return Some(placement);
             }
         }
-        let node = match weir.cluster.primary() {
-            Some(node) => node,
+        let (node, waited) = match weir.cluster.primary() {
+            Some(node) => (node, Duration::ZERO),
             None => {
+                let waiting = Instant::now();
                 let limit = weir.config.load().cluster.primary_wait;
-                weir.cluster.wait_for_primary(limit).await?
+                (weir.cluster.wait_for_primary(limit).await?, waiting.elapsed())
             }
         };
-        Some(Placement { node, reason: decision.reason, waited: Duration::ZERO, lag: Duration::ZERO })
+        Some(Placement { node, reason: decision.reason, waited, lag: Duration::ZERO })
     }
 
-    /// Waits for a server; a cancel request ends the wait, and so does the client's end.
+    /// Waits for a server; a cancel request ends the wait, and so does the end of a replica.
     async fn wait_for_lease(
         &mut self,
         pool: &Arc<Pool>,
+        node: &Arc<Node>,
         opening: Opening<'_>,
     ) -> Result<Result<Result<Lease, LeaseError>, Refusal>, Failure> {
         let card = self.card.clone();
         let notice = opening.config.pool.lease_wait_notice;
         let mut lease = std::pin::pin!(pool.lease(opening));
+        let mut given_up = std::pin::pin!(node.given_up());
         let mut told = false;
         loop {
             tokio::select! {
                 biased;
                 leased = &mut lease => return Ok(Ok(leased)),
+                () = &mut given_up, if self.on == Target::Replica => {
+                    let error = io::Error::new(io::ErrorKind::TimedOut, "the node does not answer");
+                    return Ok(Ok(Err(LeaseError::Login(Arc::new(LoginError::Io(error))))));
+                }
                 () = card.cancel_wait.notified() => {
                     return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
                 }
@@ -300,12 +329,87 @@ impl Session {
         if self.memory.is_pinned() && self.memory.maybe_unpinned {
             self.ask_whether_clean().await?;
         }
-        self.card.set_pin(self.memory.pins.first().copied());
-        if self.memory.is_pinned() {
+        let wanted = self.lease.as_ref().is_some_and(Lease::is_wanted);
+        if self.memory.is_pinned() && !(wanted && self.memory.is_pinned_for_process_only()) {
+            self.card.set_pin(self.memory.pins.first().copied());
             return Ok(());
         }
+        self.memory.pins.clear();
+        if self.keeps_for_sequences() {
+            self.kept = self.lease.take();
+            self.card.set_running_on(None);
+            self.card.set_pin(Some(PinReason::SequenceState));
+            return Ok(());
+        }
+        self.card.set_pin(self.kept.as_ref().map(|_| PinReason::SequenceState));
         self.give_back();
+        if self.kept.as_ref().is_some_and(|kept| kept.is_wanted() && !kept.asks_sequences()) {
+            self.yield_server();
+        }
         Ok(())
+    }
+
+    /// The server that it has used sequences on stays with the session, unless others wait for it and
+    /// nobody has been seen to ask what sequences gave.
+    fn keeps_for_sequences(&self) -> bool {
+        let Some(lease) = &self.lease else { return false };
+        let settled = *lease.cancel.pending.lock() == 0;
+        let yields = lease.is_wanted() && !lease.asks_sequences();
+        self.memory.sequences && self.kept.is_none() && self.on == Target::Primary && !yields && settled
+    }
+
+    /// The server that the session keeps without being pinned to it, when it is that one's turn: still
+    /// there, and still of the primary.
+    fn take_kept(&mut self, target: Target) -> Option<Lease> {
+        if target != Target::Primary {
+            return None;
+        }
+        let mut kept = self.kept.take()?;
+        let primary = self.weir.cluster.primary().is_some_and(|node| Arc::ptr_eq(&node, &kept.node));
+        (primary && kept.is_quiet()).then_some(kept)
+    }
+
+    /// True when the session can do without the server that it keeps, should others need one.
+    pub(super) fn can_yield(&self) -> bool {
+        match (&self.lease, &self.kept) {
+            (None, Some(kept)) => !kept.asks_sequences(),
+            (Some(lease), _) => {
+                self.memory.is_pinned_for_process_only()
+                    && self.memory.status == Status::Idle
+                    && lease.status == Status::Idle
+                    && self.ledger.is_settled()
+                    && !self.unsynced
+                    && !self.copy_in
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// Others wait: what is kept without need goes to them.
+    pub(super) fn yield_server(&mut self) {
+        if !self.can_yield() {
+            return;
+        }
+        self.memory.pins.clear();
+        self.card.set_pin(None);
+        match self.kept.take() {
+            Some(kept) => {
+                self.memory.sequences = false;
+                self.last_primary = Some(kept.last_use());
+                kept.give_back();
+            }
+            None => self.give_back(),
+        }
+    }
+
+    /// Who asked for its server's process long ago has no more use for it.
+    pub(super) fn forget_process_in_time(&mut self, now: Instant) {
+        if self.memory.is_pinned_for_process_only()
+            && self.memory.process_asked.is_some_and(|asked| now - asked > PROCESS_KEPT_FOR)
+            && self.can_yield()
+        {
+            self.yield_server();
+        }
     }
 
     /// The server goes back to its pool, or to a short rest while a cancel is on its way to it.
@@ -338,6 +442,9 @@ impl Session {
     /// The session ends: its server is cleaned for the next one, or closed.
     pub(super) fn retire_lease(&mut self) {
         self.card.set_running_on(None);
+        if let Some(kept) = self.kept.take() {
+            kept.give_back();
+        }
         let Some(lease) = self.lease.take() else { return };
         let settled = self.ledger.is_settled() && !self.unsynced && !self.copy_in && self.passing == 0;
         if !settled {
@@ -352,7 +459,7 @@ impl Session {
         }
         let cleanable =
             !self.memory.pins.iter().any(|p| matches!(p, PinReason::Load | PinReason::Unfollowable));
-        let pinned = self.memory.is_pinned();
+        let pinned = self.memory.is_pinned() && !self.memory.is_pinned_for_process_only();
         if !pinned && lease.status == Status::Idle {
             self.lease = Some(lease);
             return self.give_back();
@@ -427,6 +534,11 @@ async fn clean(mut lease: Lease, pinned: bool) {
     if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(10), cleaned).await {
         if *lease.cancel.pending.lock() > 0 { settle(lease).await } else { lease.give_back() }
     }
+}
+
+/// It asks what a sequence gave to its session.
+pub(super) fn asks_sequences(work: &Work) -> bool {
+    uses_sequences(work) && (work.asks_server(b"currval") || work.asks_server(b"lastval"))
 }
 
 fn uses_sequences(work: &Work) -> bool {

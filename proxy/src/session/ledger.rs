@@ -55,9 +55,16 @@ pub enum Owed {
     Close {
         /// Swallow the CloseComplete.
         ours: bool,
+        /// What it takes back when it does not come to pass.
+        undo: Undo,
     },
-    /// A client's Describe.
-    Describe,
+    /// A Describe.
+    Describe {
+        /// The statement that it asks for, where it is one that we know.
+        of: Option<Described>,
+        /// Swallow the answer.
+        ours: bool,
+    },
     /// A client's Execute of a portal whose statement does this (`None`: nothing to remember).
     Execute(Option<Arc<Classified>>),
     /// A Sync; `ours` when the client did not send it.
@@ -66,7 +73,24 @@ pub enum Owed {
         ours: bool,
     },
     /// A reply that we give ourselves when its turn comes.
-    Instead(Bytes),
+    Instead {
+        /// The reply, whole.
+        reply: Bytes,
+        /// What it takes back when its turn never comes.
+        undo: Undo,
+    },
+    /// A message of ours that must fail: the client is told this (an ErrorResponse, whole) in place of
+    /// the server's words.
+    Fails(Bytes),
+}
+
+/// A statement whose description is asked for.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// The statement.
+    pub prepared: Arc<Prepared>,
+    /// The server knows it by name.
+    pub named: bool,
 }
 
 /// Queries that pgweir sends on its own account.
@@ -91,8 +115,12 @@ pub enum Ours {
 pub struct Undo {
     /// A client's statement name, and what it named before.
     pub client: Option<(Bytes, Option<Arc<Prepared>>)>,
-    /// A statement that the server has not got after all.
+    /// A statement that the server has not got after all, by key.
     pub server: Option<u64>,
+    /// A statement that is not the server's unnamed one after all, by key.
+    pub unnamed: Option<u64>,
+    /// A name that the server still has for something of no use.
+    pub kept: Option<Bytes>,
 }
 
 /// What to do with a reply.
@@ -122,6 +150,17 @@ pub enum News {
     OursRow(Ours),
     /// An error for the client.
     Error,
+    /// An error that was wanted: the client is told this.
+    ErrorInstead(Bytes),
+    /// What a statement's parameters look like.
+    Parameters,
+    /// What its result looks like; nothing where it has none.
+    Result {
+        /// The statement, where it is one that we know.
+        of: Option<Described>,
+        /// Who asked.
+        ours: bool,
+    },
     /// The server is ready; the transaction status, and who asked.
     Ready {
         /// As the server says.
@@ -155,6 +194,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// After an error the server skips to a Sync that has not been sent yet.
+    pub fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
     /// Nothing is owed.
     pub fn is_settled(&self) -> bool {
         self.owed.is_empty() && !self.skipping
@@ -177,7 +221,8 @@ impl Ledger {
             Some(
                 Owed::Ours(_)
                     | Owed::Parse { ours: true, .. }
-                    | Owed::Close { ours: true }
+                    | Owed::Close { ours: true, .. }
+                    | Owed::Describe { ours: true, .. }
                     | Owed::Sync { ours: true }
             )
         )
@@ -188,8 +233,9 @@ impl Ledger {
         if self.skipping {
             match owed {
                 Owed::Sync { .. } => self.skipping = false,
-                Owed::Query { .. } | Owed::Ours(_) | Owed::FunctionCall => {}
-                Owed::Parse { undo, .. } => return self.undone.push(undo),
+                Owed::Parse { undo, .. } | Owed::Close { undo, .. } | Owed::Instead { undo, .. } => {
+                    return self.undone.push(undo);
+                }
                 _ => return,
             }
         }
@@ -205,7 +251,7 @@ impl Ledger {
 
     /// Moves the replies of our own whose turn has come to `out`.
     pub fn give_instead(&mut self, out: &mut BytesMut) {
-        while let Some(Owed::Instead(reply)) = self.owed.front() {
+        while let Some(Owed::Instead { reply, .. }) = self.owed.front() {
             out.extend_from_slice(reply);
             self.owed.pop_front();
         }
@@ -213,7 +259,7 @@ impl Ledger {
 
     /// A reply of our own is due.
     pub fn has_instead(&self) -> bool {
-        matches!(self.owed.front(), Some(Owed::Instead(_)))
+        matches!(self.owed.front(), Some(Owed::Instead { .. }))
     }
 
     /// True for a reply that settles nothing and asks for no look: a row, while rows are the client's.
@@ -277,11 +323,16 @@ impl Ledger {
                 (if *ours { Fate::Swallow } else { Fate::Pass }, News::None, true)
             }
             (Owed::Bind, tag::BIND_COMPLETE) => (Fate::Pass, News::None, true),
-            (Owed::Close { ours }, tag::CLOSE_COMPLETE) => {
+            (Owed::Close { ours, .. }, tag::CLOSE_COMPLETE) => {
                 (if *ours { Fate::Swallow } else { Fate::Pass }, News::None, true)
             }
-            (Owed::Describe, tag::PARAMETER_DESCRIPTION) => (Fate::Pass, News::None, false),
-            (Owed::Describe, tag::ROW_DESCRIPTION | tag::NO_DATA) => (Fate::Pass, News::None, true),
+            (Owed::Describe { ours, .. }, tag::PARAMETER_DESCRIPTION) => {
+                (if *ours { Fate::Swallow } else { Fate::Pass }, News::Parameters, false)
+            }
+            (Owed::Describe { of, ours }, tag::ROW_DESCRIPTION | tag::NO_DATA) => {
+                let news = News::Result { of: of.take(), ours: *ours };
+                (if *ours { Fate::Swallow } else { Fate::Pass }, news, true)
+            }
             (Owed::Execute(_), tag::DATA_ROW | tag::COPY_OUT | tag::COPY_DATA | tag::COPY_DONE) => {
                 (Fate::Pass, News::None, false)
             }
@@ -315,18 +366,34 @@ impl Ledger {
             }
             _ => {}
         }
+        let outcome = match self.owed.front_mut() {
+            Some(Owed::Fails(told)) => (Fate::Swallow, News::ErrorInstead(std::mem::take(told))),
+            // The old unnamed statement is gone before the new one is looked at.
+            Some(Owed::Parse { ours: false, undo: Undo { client: Some((name, before)), .. } })
+                if name.is_empty() =>
+            {
+                *before = None;
+                (Fate::Pass, News::Error)
+            }
+            _ => (Fate::Pass, News::Error),
+        };
         while let Some(owed) = self.owed.front_mut() {
             match owed {
-                Owed::Sync { .. } => return (Fate::Pass, News::Error),
-                Owed::Parse { undo, .. } => self.undone.push(std::mem::take(undo)),
+                Owed::Sync { .. } => return outcome,
+                Owed::Parse { undo, .. } | Owed::Close { undo, .. } | Owed::Instead { undo, .. } => {
+                    self.undone.push(std::mem::take(undo));
+                }
                 _ => {}
             }
             self.owed.pop_front();
         }
         self.skipping = true;
-        (Fate::Pass, News::Error)
+        outcome
     }
 }
+
+#[cfg(test)]
+mod conversations;
 
 #[cfg(test)]
 mod tests {
@@ -344,10 +411,11 @@ mod tests {
     }
 
     fn parse(ours: bool) -> Owed {
-        Owed::Parse { ours, undo: Undo { client: None, server: Some(7) } }
+        Owed::Parse { ours, undo: Undo { server: Some(7), ..Undo::default() } }
     }
 
     const QUERY: fn() -> Owed = || Owed::Query { of: None, next: 0 };
+    const DESCRIBE: Owed = Owed::Describe { of: None, ours: false };
     const SYNC: Owed = Owed::Sync { ours: false };
 
     #[test]
@@ -359,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_statement_brought_to_the_server_leaves_no_trace() {
-        let mut l = ledger([parse(true), Owed::Bind, Owed::Describe, Owed::Execute(None), SYNC]);
+        let mut l = ledger([parse(true), Owed::Bind, DESCRIBE, Owed::Execute(None), SYNC]);
         assert_eq!(fates(&mut l, b"12TDCZ"), [Swallow, Pass, Pass, Pass, Pass, Pass]);
         assert!(l.is_settled());
     }
@@ -375,7 +443,7 @@ mod tests {
 
     #[test]
     fn an_error_before_the_sync_was_sent_keeps_skipping_until_it_is() {
-        let mut l = ledger([parse(false), Owed::Describe]);
+        let mut l = ledger([parse(false), DESCRIBE]);
         assert_eq!(fates(&mut l, b"E"), [Pass]);
         assert!(!l.is_settled());
         l.push(Owed::Bind);
@@ -388,8 +456,12 @@ mod tests {
 
     #[test]
     fn a_reply_given_instead_waits_for_its_turn() {
-        let mut l =
-            ledger([Owed::Bind, Owed::Execute(None), Owed::Instead(Bytes::from_static(b"one")), SYNC]);
+        let mut l = ledger([
+            Owed::Bind,
+            Owed::Execute(None),
+            Owed::Instead { reply: Bytes::from_static(b"one"), undo: Undo::default() },
+            SYNC,
+        ]);
         let mut out = BytesMut::new();
         l.give_instead(&mut out);
         assert!(out.is_empty());

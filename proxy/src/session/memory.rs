@@ -1,6 +1,6 @@
 //! What a session remembers between its statements. No I/O, no clock.
 
-use crate::cluster::SessionFreshness;
+use crate::cluster::{Node, SessionFreshness};
 use crate::server::Reported;
 use crate::session::prepared::Prepared;
 use crate::session::settings::Track;
@@ -8,10 +8,13 @@ use crate::wire::backend::Status;
 use bytes::Bytes;
 use router_rules::hint::Consistency;
 use router_rules::statement::{Footprint, Isolation};
-use router_rules::{Classified, PinReason, Scope, SessionEffect, Target, TransactionModes, TransactionStep};
+use router_rules::{
+    Classified, PinReason, Reason, Scope, SessionEffect, Target, TransactionModes, TransactionStep,
+};
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One session's memory.
 #[derive(Debug)]
@@ -26,6 +29,10 @@ pub struct Memory {
     pub scope: Arc<Scope>,
     /// The settings that `scope` was made of.
     pub scope_settings: u64,
+    /// How often catalogs had changed when `scope` was looked at last, and when that was.
+    pub scope_changes: u64,
+    /// See `scope_changes`.
+    pub scope_asked: Instant,
     /// The client's prepared statements by name; the unnamed one under the empty name.
     pub statements: HashMap<Bytes, Arc<Prepared>, foldhash::fast::RandomState>,
     /// The transaction block, if any.
@@ -34,6 +41,10 @@ pub struct Memory {
     pub status: Status,
     /// Why the session keeps its server.
     pub pins: Vec<PinReason>,
+    /// It has named a sequence, and may ask what that gave it.
+    pub sequences: bool,
+    /// When it last asked for its server's process id.
+    pub process_asked: Option<Instant>,
     /// Something happened that may have ended what a pin is for.
     pub maybe_unpinned: bool,
     /// What it wrote and read.
@@ -49,7 +60,31 @@ pub struct Memory {
     /// What `SET pgweir.…` asked for.
     pub wishes: Wishes,
     /// `SHOW pgweir.last_route`.
-    pub last_route: String,
+    pub last_route: Option<Route>,
+}
+
+/// Where a statement went, and why: put into words only for who asks.
+#[derive(Debug)]
+pub struct Route {
+    /// The node.
+    pub node: Arc<Node>,
+    /// What it was taken for.
+    pub on: Target,
+    /// Why.
+    pub reason: Reason,
+    /// How long it waited for a replica to catch up.
+    pub waited: Duration,
+    /// How old the node's state was at most.
+    pub lag: Duration,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Route { node, on, reason, waited, lag } = self;
+        let ms = |time: &Duration| time.as_secs_f64() * 1000.0;
+        write!(f, "pgweir: node={} role={on} reason={reason} ", node.name)?;
+        write!(f, "waited_ms={:.1} lag_ms={:.1}", ms(waited), ms(lag))
+    }
 }
 
 /// What the server says where the session has not set anything.
@@ -157,6 +192,11 @@ impl Memory {
         !self.pins.is_empty()
     }
 
+    /// Pinned by nothing but a wish to know the server's process: nothing is lost when it ends.
+    pub fn is_pinned_for_process_only(&self) -> bool {
+        self.pins == [PinReason::ServerProcess]
+    }
+
     /// Pins it.
     pub fn pin(&mut self, reason: PinReason) {
         if !self.pins.contains(&reason) {
@@ -262,6 +302,7 @@ impl Memory {
                 self.wishes = Wishes::default();
                 let _ = self.freshness.set_min_lsn("");
                 self.statements.clear();
+                self.sequences = false;
                 self.pins.retain(|p| matches!(p, PinReason::SessionMode | PinReason::Replication));
             }
             SessionEffect::DeallocateAll => {
@@ -289,8 +330,11 @@ impl Memory {
         for statement in &classified.statements {
             self.schema_changed |= matches!(statement.kind, router_rules::statement::Kind::Ddl);
             for effect in &statement.effects {
-                if let SessionEffect::Pin(reason) = effect {
-                    self.pin(*reason);
+                match effect {
+                    // The server is kept, but reads may go elsewhere.
+                    SessionEffect::Pin(PinReason::SequenceState) => self.sequences = true,
+                    SessionEffect::Pin(reason) => self.pin(*reason),
+                    _ => {}
                 }
             }
         }

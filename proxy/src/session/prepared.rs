@@ -10,7 +10,7 @@ use router_rules::Classified;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A statement that a client prepared.
 #[derive(Debug)]
@@ -25,20 +25,60 @@ pub struct Prepared {
     pub classified: Arc<Classified>,
     /// The classifier's scope it was classified under.
     pub scope: u64,
-    /// The client has asked what its result looks like, and may rely on the answer.
-    pub described: AtomicBool,
+    /// Counts the statements that this process was asked to prepare: tells which came first.
+    pub number: u64,
+    /// What the client was told that parameters and result look like, and may rely on, as a [`shape`];
+    /// 0 while it has not asked.
+    pub shape: AtomicU64,
 }
 
 impl Prepared {
     /// The key of a text with these types. The seed is this process's own, so that nobody can make
     /// two texts meet in one key.
-    pub fn key_of(seed: &foldhash::quality::RandomState, sql: &[u8], types: &[u8]) -> u64 {
+    ///
+    /// The `search_path` is part of it: under another one the names may mean other tables, of other shapes.
+    pub fn key_of(
+        seed: &foldhash::quality::RandomState,
+        sql: &[u8],
+        types: &[u8],
+        search_path: &[String],
+    ) -> u64 {
         let mut hasher = seed.build_hasher();
         hasher.write(sql);
         hasher.write_u8(0);
         hasher.write(types);
+        for schema in search_path {
+            hasher.write(schema.as_bytes());
+            hasher.write_u8(0);
+        }
         hasher.finish()
     }
+
+    /// What the client was told; `None` while it has not asked.
+    pub fn shape(&self) -> Option<u64> {
+        Some(self.shape.load(Ordering::Relaxed)).filter(|shape| *shape != 0)
+    }
+}
+
+/// What a statement's parameters and result look like, hashed; never 0.
+///
+/// `parameters` and `result` are the bodies of ParameterDescription and of RowDescription (empty for
+/// NoData). Of a result's columns names, types and modifiers count, as they do for Postgres when it
+/// says "cached plan must not change result type"; the table that a column comes from does not.
+///
+/// <https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-ROWDESCRIPTION>
+pub fn shape(parameters: &[u8], result: &[u8]) -> u64 {
+    let mut hasher = foldhash::quality::FixedState::with_seed(2).build_hasher();
+    hasher.write(parameters);
+    hasher.write_usize(parameters.len());
+    let mut columns = result.get(2..).unwrap_or_default();
+    while let Some(end) = memchr::memchr(0, columns) {
+        let Some(of) = columns.get(end + 1..end + 19) else { break };
+        hasher.write(&columns[..=end]);
+        hasher.write(&of[6..16]);
+        columns = &columns[end + 19..];
+    }
+    hasher.finish().max(1)
 }
 
 /// How the names begin that statements have on servers.
@@ -49,13 +89,26 @@ pub fn server_name(key: u64) -> String {
     format!("{SERVER_NAME_PREFIX}{key:x}")
 }
 
+/// A statement on a server.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    /// When it was used last, by the server's own count.
+    used: u64,
+    /// What it looks like there, where known.
+    shape: Option<u64>,
+    /// The state of the schema when it was parsed.
+    schema: u64,
+}
+
 /// The statements that one server has, least recently used first to go.
 #[derive(Debug, Default)]
 pub struct ServerStatements {
-    used: HashMap<u64, u64, foldhash::fast::RandomState>,
+    used: HashMap<u64, Held, foldhash::fast::RandomState>,
     clock: u64,
     /// The unnamed statement that the server has now, by key.
     pub unnamed: Option<u64>,
+    /// The shape of that, where known.
+    unnamed_shape: Option<u64>,
     /// Statements that are of no use any more and will be closed with the next request.
     doomed: Vec<Bytes>,
 }
@@ -65,28 +118,73 @@ impl ServerStatements {
     pub fn touch(&mut self, key: u64) -> bool {
         self.clock += 1;
         let clock = self.clock;
-        self.used.get_mut(&key).map(|at| *at = clock).is_some()
+        self.used.get_mut(&key).map(|held| held.used = clock).is_some()
+    }
+
+    /// True when the server has it as a Parse would make it now; marks it as used. Where it was parsed
+    /// under another schema, the types of its parameters may not be what they would be today.
+    pub fn touch_fresh(&mut self, key: u64, schema: u64) -> bool {
+        self.used.get(&key).is_some_and(|held| held.schema == schema) && self.touch(key)
     }
 
     /// The server is being given one. Returns the one that must go to make room for it, if any.
-    pub fn insert(&mut self, key: u64, max: usize) -> Option<u64> {
+    pub fn insert(&mut self, key: u64, schema: u64, max: usize) -> Option<u64> {
         self.clock += 1;
         let evicted = if self.used.len() >= max.max(1) {
             // Rare: only when a server holds its full number of statements and gets a new one.
-            self.used.iter().min_by_key(|(_, at)| **at).map(|(key, _)| *key)
+            self.used.iter().min_by_key(|(_, held)| held.used).map(|(key, _)| *key)
         } else {
             None
         };
         if let Some(key) = evicted {
             self.used.remove(&key);
         }
-        self.used.insert(key, self.clock);
+        self.used.insert(key, Held { used: self.clock, shape: None, schema });
         evicted
     }
 
-    /// The server has not got it after all.
+    /// The unnamed statement is this one from now on.
+    pub fn set_unnamed(&mut self, key: u64) {
+        (self.unnamed, self.unnamed_shape) = (Some(key), None);
+    }
+
+    /// True when the server has it under its shared name.
+    pub fn holds(&self, key: u64) -> bool {
+        self.used.contains_key(&key)
+    }
+
+    /// What the statement looks like on this server, where it has it and that is known.
+    pub fn shape(&self, key: u64, named: bool) -> Option<u64> {
+        if named {
+            return self.used.get(&key)?.shape;
+        }
+        self.unnamed_shape.filter(|_| self.unnamed == Some(key))
+    }
+
+    /// The server has told what a statement looks like.
+    pub fn set_shape(&mut self, key: u64, named: bool, shape: u64) {
+        if named {
+            if let Some(held) = self.used.get_mut(&key) {
+                held.shape = Some(shape);
+            }
+        } else if self.unnamed == Some(key) {
+            self.unnamed_shape = Some(shape);
+        }
+    }
+
+    /// All that the server has under shared names.
+    pub fn keys(&self) -> impl Iterator<Item = u64> + '_ {
+        self.used.keys().copied()
+    }
+
+    /// The server has not got it under its shared name, or is losing it. The unnamed statement may be
+    /// the same, and stays.
     pub fn remove(&mut self, key: u64) {
         self.used.remove(&key);
+    }
+
+    /// This is not the server's unnamed statement after all. Under its shared name it stays.
+    pub fn remove_unnamed(&mut self, key: u64) {
         if self.unnamed == Some(key) {
             self.unnamed = None;
         }
@@ -135,19 +233,76 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_statement_of_an_older_schema_is_not_what_a_parse_would_make() {
+        let mut server = ServerStatements::default();
+        server.insert(1, 7, 2);
+        assert!(server.touch_fresh(1, 7));
+        assert!(!server.touch_fresh(1, 8));
+        assert!(server.touch(1), "who prepared it then may go on with it");
+    }
+
+    #[test]
     fn the_least_recently_used_statement_makes_room() {
         let mut server = ServerStatements::default();
-        assert_eq!(server.insert(1, 2), None);
-        assert_eq!(server.insert(2, 2), None);
+        assert_eq!(server.insert(1, 0, 2), None);
+        assert_eq!(server.insert(2, 0, 2), None);
         assert!(server.touch(1));
-        assert_eq!(server.insert(3, 2), Some(2));
+        assert_eq!(server.insert(3, 0, 2), Some(2));
         assert!(!server.touch(2));
+    }
+
+    #[test]
+    fn a_shape_is_names_and_types_and_not_the_table_they_come_from() {
+        let column = |name: &[u8], table: u32, kind: u32| {
+            let mut body = vec![0, 1];
+            body.extend_from_slice(name);
+            body.push(0);
+            body.extend_from_slice(&table.to_be_bytes());
+            body.extend_from_slice(&1u16.to_be_bytes());
+            body.extend_from_slice(&kind.to_be_bytes());
+            body.extend_from_slice(&[0, 4, 0xff, 0xff, 0xff, 0xff, 0, 0]);
+            body
+        };
+        let of = |body: &[u8]| shape(&[0, 0], body);
+        assert_eq!(of(&column(b"a", 1, 23)), of(&column(b"a", 2, 23)));
+        assert_ne!(of(&column(b"a", 1, 23)), of(&column(b"a", 1, 25)));
+        assert_ne!(of(&column(b"a", 1, 23)), of(&column(b"b", 1, 23)));
+        assert_ne!(of(&column(b"a", 1, 23)), of(b""));
+        assert_ne!(shape(&[0, 1, 0, 0, 0, 23], b""), shape(&[0, 1, 0, 0, 0, 25], b""));
+        shape(b"", &[0, 9, b'x', 0, 1]);
+    }
+
+    #[test]
+    fn an_unnamed_statement_that_was_not_parsed_takes_no_shared_one_with_it() {
+        let mut server = ServerStatements::default();
+        server.insert(1, 0, 2);
+        server.set_unnamed(1);
+        server.remove_unnamed(1);
+        assert!(server.holds(1) && server.unnamed.is_none());
+    }
+
+    #[test]
+    fn what_a_statement_looks_like_is_forgotten_with_it() {
+        let mut server = ServerStatements::default();
+        server.insert(1, 0, 2);
+        server.set_shape(1, true, 9);
+        assert_eq!(server.shape(1, true), Some(9));
+        server.doom(1);
+        server.insert(1, 0, 2);
+        assert_eq!(server.shape(1, true), None);
+        server.set_unnamed(1);
+        server.set_shape(1, false, 9);
+        assert_eq!(server.shape(1, false), Some(9));
+        server.set_unnamed(1);
+        assert_eq!(server.shape(1, false), None);
     }
 
     #[test]
     fn types_are_part_of_what_a_statement_is() {
         let seed = foldhash::quality::RandomState::default();
-        let key = |types| Prepared::key_of(&seed, b"SELECT $1", types);
+        let key = |types| Prepared::key_of(&seed, b"SELECT $1", types, &[]);
         assert_ne!(key(b"\0\0"), key(b"\0\x01\0\0\0\x17"));
+        let under = |path: &str| Prepared::key_of(&seed, b"SELECT * FROM t", b"\0\0", &[path.to_owned()]);
+        assert_ne!(under("north"), under("south"));
     }
 }

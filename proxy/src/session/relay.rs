@@ -15,6 +15,7 @@ use crate::wire::backend::{self, Status, tag};
 use crate::wire::frame::{self, HEADER_BYTES};
 use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
 use bytes::{Buf, BytesMut};
+use router_rules::Target;
 use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -41,6 +42,16 @@ pub enum Woke {
     Server,
     /// The server is gone.
     ServerGone(io::Error),
+    /// Others wait for a server, and this session can do without the one it keeps.
+    Wanted,
+}
+
+/// Until then; for ever without a deadline.
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Session {
@@ -49,24 +60,31 @@ impl Session {
         let mut left = request.left;
         let deadline = self.deadline();
         let mut overdue = false;
+        let reader =
+            self.may_run_elsewhere(left).then(|| self.lease.as_ref().map(|l| l.node.clone())).flatten();
+        let mut given_up = std::pin::pin!(async {
+            match &reader {
+                Some(node) => node.given_up().await,
+                None => std::future::pending().await,
+            }
+        });
         loop {
             left = self.stream_rest(left);
             if left == 0 && self.is_answered(request) {
                 self.held_from = None;
+                self.held_in_block = false;
                 return Ok(Relayed::Done);
             }
-            let woke = match deadline {
-                Some(deadline) if !overdue => {
-                    match tokio::time::timeout_at(deadline, self.woke(AHEAD_BYTES_MAX)).await {
-                        Ok(woke) => woke?,
-                        Err(_) => {
-                            overdue = true;
-                            self.cancel_running();
-                            continue;
-                        }
-                    }
+            let waits_in_vain = self.may_run_elsewhere(left);
+            let woke = tokio::select! {
+                biased;
+                woke = self.woke(AHEAD_BYTES_MAX) => woke?,
+                () = &mut given_up, if waits_in_vain => Woke::ServerGone(io::ErrorKind::TimedOut.into()),
+                () = until(deadline), if !overdue => {
+                    overdue = true;
+                    self.cancel_running();
+                    continue;
                 }
-                _ => self.woke(AHEAD_BYTES_MAX).await?,
             };
             match woke {
                 Woke::Server => {
@@ -76,9 +94,10 @@ impl Session {
                     self.pass_copy_data()?;
                 }
                 Woke::Client => self.pass_copy_data()?,
+                Woke::Wanted => {}
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
                 Woke::ServerGone(error) => {
-                    if self.held_from.is_some() && left == 0 {
+                    if self.may_run_elsewhere(left) {
                         tracing::info!(node = self.node_name(), %error, "server lost before it answered");
                         return Ok(Relayed::Refused(Cause::Lost));
                     }
@@ -88,13 +107,20 @@ impl Session {
         }
     }
 
+    /// A read on a replica of whose answer the client has seen nothing, and that is still here whole.
+    ///
+    /// On the primary a lost answer is no proof that nothing was done.
+    fn may_run_elsewhere(&self, left: usize) -> bool {
+        self.on == router_rules::Target::Replica && self.held_from.is_some() && left == 0
+    }
+
     /// When the statement must have ended: its own limit, or its transaction's.
     fn deadline(&self) -> Option<tokio::time::Instant> {
-        let config = self.weir.config.load();
-        let now = tokio::time::Instant::now();
-        let query = config.limits.query.map(|limit| now + limit);
-        let began = self.began.map_or(now, tokio::time::Instant::from_std);
-        query.into_iter().chain(config.limits.transaction.map(|limit| began + limit)).min()
+        let config = &self.config;
+        let began = self.began.unwrap_or(self.started);
+        let query = config.limits.query.map(|limit| self.started + self.waited + limit);
+        let transaction = config.limits.transaction.map(|limit| began + limit);
+        query.into_iter().chain(transaction).min().map(tokio::time::Instant::from_std)
     }
 
     fn is_answered(&self, request: &Request) -> bool {
@@ -109,7 +135,7 @@ impl Session {
     /// Waits, within the limits for clients that do nothing.
     pub(super) async fn woke_in_time(&mut self) -> Result<Woke, Failure> {
         let (limit, code, text, name) = {
-            let config = self.weir.config.load();
+            let config = &self.config;
             if self.memory.status == Status::Idle {
                 (
                     config.limits.client_idle,
@@ -139,7 +165,7 @@ impl Session {
                 kill.await;
             }
         };
-        let transaction = self.weir.config.load().limits.transaction;
+        let transaction = self.config.limits.transaction;
         let left = match (transaction, self.began) {
             (Some(limit), Some(began)) if self.memory.status != Status::Idle => {
                 Some(limit.saturating_sub(began.elapsed()))
@@ -155,6 +181,14 @@ impl Session {
             ),
             _ => (limit, code, text, name),
         };
+        let wanted = self.can_yield().then(|| self.kept.as_ref().or(self.lease.as_ref())).flatten();
+        let wanted = wanted.map(crate::pool::Lease::wanted);
+        let wanted = async {
+            match wanted {
+                Some(wanted) => wanted.await,
+                None => std::future::pending().await,
+            }
+        };
         let limited = async {
             match limit {
                 Some(limit) => tokio::time::timeout(limit, self.woke(usize::MAX)).await,
@@ -167,6 +201,7 @@ impl Session {
                 let hint = format!("{name} of pgweir is over.");
                 Err(Failure::Fatal(Refusal::new(code, text).with_hint(hint)))
             }),
+            () = wanted => Ok(Woke::Wanted),
             () = kill => Err(Failure::Fatal(Refusal::new(
                 sqlstate::ADMIN_SHUTDOWN,
                 "terminating connection due to administrator command",
@@ -291,6 +326,15 @@ impl Session {
             let renamed =
                 if kind == tag::ERROR && fate == Fate::Pass { self.in_clients_names(body) } else { None };
             let command = if kind == tag::COMMAND_COMPLETE { backend::command_tag(body) } else { None };
+            if let News::ErrorInstead(told) = &news {
+                self.client.output.extend_from_slice(&input[..run]);
+                self.client.output.extend_from_slice(told);
+                input.advance(run + total);
+                run = 0;
+                (self.copy_in, self.memory.failed, self.held_result) = (false, true, true);
+                self.undo_skipped();
+                continue;
+            }
             self.remember(news, command.unwrap_or_default(), body)?;
             match fate {
                 Fate::Pass if let Some(error) = renamed => {
@@ -299,7 +343,12 @@ impl Session {
                     run = 0;
                     frame::put(&mut self.client.output, kind, |out| out.extend_from_slice(&error));
                 }
-                Fate::Pass => run += total,
+                Fate::Pass => {
+                    if kind == tag::NOTIFICATION {
+                        self.name_notifier(&mut input[run + HEADER_BYTES..run + total]);
+                    }
+                    run += total;
+                }
                 Fate::Swallow => {
                     self.client.output.extend_from_slice(&input[..run]);
                     input.advance(run + total);
@@ -330,6 +379,9 @@ impl Session {
         self.memory.failed = true;
         self.undo_skipped();
         let mut cause = Cause::of(&fields);
+        if self.held_in_block && cause != Some(Cause::Lost) {
+            cause = None;
+        }
         if cause == Some(Cause::StalePlan) && self.relies_on_old_shape() {
             cause = None;
         }
@@ -340,7 +392,7 @@ impl Session {
                 lease.statements.doom(key);
             }
         }
-        let retry_here = self.on == router_rules::Target::Replica || cause == Some(Cause::StalePlan);
+        let retry_here = self.on == Target::Replica || cause == Some(Cause::StalePlan);
         if let (Some(cause), Some(from), true) = (cause, self.held_from, retry_here) {
             self.client.output.truncate(from);
             self.held_from = None;
@@ -359,12 +411,8 @@ impl Session {
     /// The client was told earlier what the result looks like and does not ask again: rows of
     /// another shape would confuse it, while the error makes it prepare anew.
     fn relies_on_old_shape(&self) -> bool {
-        let described = |name: &[u8]| {
-            self.memory
-                .statements
-                .get(name)
-                .is_some_and(|prepared| prepared.described.load(Ordering::Relaxed))
-        };
+        let described =
+            |name: &[u8]| self.memory.statements.get(name).is_some_and(|prepared| prepared.shape().is_some());
         !self.describes && self.bound.iter().any(|(_, name)| described(name))
     }
 
@@ -403,6 +451,17 @@ impl Session {
         }
         self.memory.reported.insert(name.into_owned(), value.into_owned());
         Fate::Pass
+    }
+
+    /// A notification tells who sent it: clients of ours are named as they were named to themselves.
+    fn name_notifier(&self, body: &mut [u8]) {
+        let Some(process) = body.first_chunk_mut::<4>() else { return };
+        let server = i32::from_be_bytes(*process);
+        let own = self.lease.as_ref().is_some_and(|lease| lease.cancel.process == server);
+        let client = if own { Some(self.card.process) } else { self.weir.registry.notifier(server) };
+        if let Some(client) = client {
+            *process = client.to_be_bytes();
+        }
     }
 
     /// Moves COPY data (and the end of it) from the client to the server while the server takes it.
@@ -530,24 +589,55 @@ impl Session {
         Failure::OutOfStep { node: self.node_name().to_owned(), error: super::ledger::OutOfStep { tag } }
     }
 
-    /// Asks the server whether what the session is pinned for is still there.
-    pub(super) async fn ask_whether_clean(&mut self) -> Result<(), Failure> {
-        self.memory.maybe_unpinned = false;
-        let Some(lease) = self.lease.as_mut() else { return Ok(()) };
-        lease.statements.unnamed = None;
-        frontend::put_query(&mut lease.connection.output, super::remember::UNPIN_SQL.as_bytes());
-        self.ledger.push(Owed::Ours(super::ledger::Ours::Unpin));
-        while !self.ledger.is_settled() {
+    /// Sees to it that what the client was told of its statements holds on this server. `Some`: a
+    /// replica cannot say, and the request runs elsewhere.
+    pub(super) async fn agree_on_shapes(&mut self, request: &Request) -> Result<Option<Cause>, Failure> {
+        let elsewhere = self.on == Target::Replica
+            && matches!(self.memory.block, Block::None)
+            && !self.unsynced
+            && request.left == 0;
+        if !self.ask_for_shapes(request) {
+            return Ok(None);
+        }
+        self.unsynced = true;
+        self.held_from = elsewhere.then_some(self.client.output.len());
+        let cause = self.wait_until_nothing_is_owed().await?;
+        self.held_from = None;
+        if cause.is_none() {
+            self.refuse_other_shapes(request);
+        }
+        Ok(cause)
+    }
+
+    async fn wait_until_nothing_is_owed(&mut self) -> Result<Option<Cause>, Failure> {
+        while !self.ledger.is_empty() || self.passing > 0 {
             match self.woke(AHEAD_BYTES_MAX).await? {
-                Woke::Server => drop(self.take_replies()?),
-                Woke::Client => {}
+                Woke::Server => {
+                    if let Some(cause) = self.take_replies()? {
+                        return Ok(Some(cause));
+                    }
+                }
+                Woke::Client | Woke::Wanted => {}
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
+                Woke::ServerGone(_) if self.held_from.is_some() => return Ok(Some(Cause::Lost)),
                 Woke::ServerGone(error) => return Err(self.server_failure(error)),
             }
             if self.client.input.len() >= AHEAD_BYTES_MAX {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
+        Ok(None)
+    }
+
+    /// Asks the server whether what the session is pinned for is still there.
+    pub(super) async fn ask_whether_clean(&mut self) -> Result<(), Failure> {
+        self.memory.maybe_unpinned = false;
+        self.close_doomed();
+        let Some(lease) = self.lease.as_mut() else { return Ok(()) };
+        lease.statements.unnamed = None;
+        frontend::put_query(&mut lease.connection.output, super::remember::UNPIN_SQL.as_bytes());
+        self.ledger.push(Owed::Ours(super::ledger::Ours::Unpin));
+        self.wait_until_nothing_is_owed().await?;
         self.judge_pins();
         Ok(())
     }

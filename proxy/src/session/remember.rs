@@ -2,12 +2,14 @@
 
 use crate::session::Session;
 use crate::session::failure::Failure;
-use crate::session::ledger::{News, Ours};
+use crate::session::ledger::{Described, News, Ours};
 use crate::session::memory::Block;
+use crate::session::prepared::shape;
 use crate::wire::backend::{self, Status};
 use crate::wire::{ErrorFields, Refusal};
 use router_rules::statement::Footprint;
 use router_rules::{PinReason, SessionEffect, TransactionStep};
+use std::sync::atomic::Ordering;
 
 /// What a session may have left on its server, one boolean for each kind, in the order of [`PINS`].
 pub const UNPIN_SQL: &str = "SELECT \
@@ -33,7 +35,13 @@ impl Session {
     pub(super) fn remember(&mut self, news: News, command: &[u8], body: &[u8]) -> Result<(), Failure> {
         self.on_news(&news);
         match news {
-            News::None | News::CopyIn { .. } | News::CopyBoth | News::Error => {}
+            News::None | News::CopyIn { .. } | News::CopyBoth | News::Error | News::ErrorInstead(_) => {}
+            News::Parameters => {
+                self.parameters.clear();
+                self.parameters.extend_from_slice(body);
+            }
+            News::Result { of: Some(described), ours } => self.on_described(&described, ours, body),
+            News::Result { of: None, .. } => {}
             News::Complete { of, index } => {
                 let statement = &of.statements[index];
                 for effect in &statement.effects {
@@ -65,6 +73,18 @@ impl Session {
             News::Ready { status, ours } => self.on_ready(status, ours),
         }
         Ok(())
+    }
+
+    /// The server has told what a statement looks like, to the client or to us.
+    fn on_described(&mut self, described: &Described, ours: bool, result: &[u8]) {
+        let Described { prepared, named } = described;
+        let shape = shape(&self.parameters, result);
+        if !ours {
+            prepared.shape.store(shape, Ordering::Relaxed);
+        }
+        if let Some(lease) = self.lease.as_mut() {
+            lease.statements.set_shape(prepared.key, *named, shape);
+        }
     }
 
     fn on_effect(&mut self, effect: &SessionEffect) {
@@ -121,6 +141,7 @@ impl Session {
             self.memory.maybe_unpinned = true;
         }
         self.memory.block = Block::None;
+        self.notifies = false;
         self.portals.clear();
         self.wrote();
         let seen = std::mem::replace(&mut self.memory.seen, Footprint::none());
@@ -136,6 +157,7 @@ impl Session {
             self.weir.cluster.wrote(&self.who.database, &written, &mut self.memory.freshness);
         }
         if std::mem::take(&mut self.memory.schema_changed) {
+            self.weir.schema_changes.fetch_add(1, Ordering::Relaxed);
             self.weir.cluster.schema_changed(&self.who.database);
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::session::Session;
 use crate::session::classify::Work;
-use crate::session::ledger::{Ours, Owed, Undo};
+use crate::session::lease::asks_sequences;
+use crate::session::ledger::{Described, Ours, Owed, Undo};
 use crate::session::memory::Block;
 use crate::session::prepared::{Prepared, server_name};
 use crate::session::receive::{End, Kind, Request, frames};
@@ -10,10 +11,13 @@ use crate::session::settings::set_config;
 use crate::wire::backend::{self, Status};
 use crate::wire::frame::{self, HEADER_BYTES};
 use crate::wire::frontend::{self, tag};
+use crate::wire::{Refusal, sqlstate};
 use bytes::{Bytes, BytesMut};
-use router_rules::{Classified, Decision, SessionEffect, Target};
+use router_rules::statement::Kind as StatementKind;
+use router_rules::{Classified, Decision, PinReason, Reason, SessionEffect, Target};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 impl Session {
     /// Puts the request into the server's output. Nothing is awaited.
@@ -22,10 +26,24 @@ impl Session {
         self.bound.clear();
         self.describes = false;
         self.close_doomed();
-        self.send_begin();
+        let begun = self.send_begin();
         self.send_placeholder(work);
         for part in &work.parts {
             self.memory.on_sent(part);
+        }
+        if self.memory.pins.contains(&PinReason::ServerProcess) && pins_process(work) {
+            self.memory.process_asked = Some(Instant::now());
+        }
+        self.notifies |= work.parts.iter().any(|part| notifies(part));
+        if self.notifies
+            && let Some(lease) = &self.lease
+        {
+            self.weir.registry.note_notifier(lease.cancel.process, self.card.process);
+        }
+        if asks_sequences(work)
+            && let Some(lease) = &self.lease
+        {
+            lease.set_asks_sequences();
         }
         if work.parts.is_empty() && work.verdict.is_err() {
             self.memory.written = router_rules::statement::Footprint::Everything;
@@ -34,15 +52,23 @@ impl Session {
                 self.memory.pin(router_rules::PinReason::Unfollowable);
             }
         }
-        self.hold_back(request);
+        self.show_own_statements(work);
+        self.hold_back(request, begun || ends_transaction(work) || self.memory.may_move());
         match request.kind {
             Kind::Query => {
-                self.send_named_for_sql(work);
+                let mut sent = false;
+                for part in &work.parts {
+                    sent |= self.send_named_for_sql(part);
+                }
+                if sent {
+                    self.sync_ours();
+                }
                 self.forget_unnamed();
                 let of = work.parts.first().filter(|p| !p.plain).cloned();
                 self.put(&request.frames);
                 self.ledger.push(Owed::Query { of, next: 0 });
-                self.unsynced = false;
+                // Behind an error a server skips it, as everything up to the Sync.
+                self.unsynced = self.ledger.is_skipping();
             }
             Kind::FunctionCall => {
                 self.put(&request.frames);
@@ -82,9 +108,16 @@ impl Session {
 
     /// Until the first row the answer may still come from elsewhere: outside a transaction, on a
     /// replica, or where a stale plan can be replaced; and only what has come whole can be sent again.
-    fn hold_back(&mut self, request: &Request) {
+    ///
+    /// `movable`: the request begins or ends a block, or the block takes a snapshot per statement. If
+    /// the replica is lost, such a block, which only reads, can begin again elsewhere.
+    fn hold_back(&mut self, request: &Request, movable: bool) {
+        self.held_in_block = movable
+            && self.on == Target::Replica
+            && self.memory.status != Status::Failed
+            && matches!(&self.memory.block, Block::Open { begin, .. } if !begin.is_empty());
         let may_run_again = request.left == 0
-            && matches!(self.memory.block, Block::None)
+            && (self.held_in_block || matches!(self.memory.block, Block::None))
             && !self.unsynced
             && (self.on == Target::Replica || matches!(request.kind, Kind::Batch(_)))
             && !matches!(request.kind, Kind::Batch(End::More));
@@ -98,19 +131,19 @@ impl Session {
         self.held_result = false;
     }
 
-    /// The client's BEGIN that was answered by us goes first.
-    fn send_begin(&mut self) {
-        if let Block::Deferred { begin, modes } = &self.memory.block {
-            let (begin, modes) = (begin.clone(), *modes);
-            self.put(&begin);
-            self.forget_server_unnamed();
-            self.ledger.push(Owed::Ours(Ours::Begin));
-            self.memory.block = Block::Open { on: self.on, modes, begin };
-            self.memory.settings.on_commit();
-            if let Some(lease) = self.lease.as_mut() {
-                lease.settings.on_commit();
-            }
+    /// The client's BEGIN that was answered by us goes first. True when there was one.
+    fn send_begin(&mut self) -> bool {
+        let Block::Deferred { begin, modes } = &self.memory.block else { return false };
+        let (begin, modes) = (begin.clone(), *modes);
+        self.put(&begin);
+        self.forget_server_unnamed();
+        self.ledger.push(Owed::Ours(Ours::Begin));
+        self.memory.block = Block::Open { on: self.on, modes, begin };
+        self.memory.settings.on_commit();
+        if let Some(lease) = self.lease.as_mut() {
+            lease.settings.on_commit();
         }
+        true
     }
 
     /// `SHOW pgweir.…` is an ordinary SHOW of a placeholder that holds the answer.
@@ -120,9 +153,9 @@ impl Session {
             return;
         }
         let wishes = &self.memory.wishes;
-        let policy = self.weir.config.load().policy.clone();
+        let policy = self.config.policy.clone();
         let value = match name.as_str() {
-            "pgweir.last_route" => self.memory.last_route.clone(),
+            "pgweir.last_route" => self.memory.last_route.as_ref().map_or(String::new(), ToString::to_string),
             "pgweir.lsn" => work.position.clone().unwrap_or_default(),
             "pgweir.consistency" => wishes.consistency.unwrap_or(policy.consistency).as_str().into(),
             "pgweir.max_lag" => wishes
@@ -156,37 +189,78 @@ impl Session {
     }
 
     /// SQL's EXECUTE and DEALLOCATE may name a statement prepared by the protocol, which servers
-    /// know by a name of ours: give it the client's name there first.
-    fn send_named_for_sql(&mut self, work: &Work) {
-        let names: Vec<&String> = work
-            .parts
-            .iter()
-            .filter(|p| !p.plain)
-            .flat_map(|p| &p.statements)
-            .flat_map(|s| &s.effects)
-            .filter_map(|e| match e {
-                SessionEffect::Execute(name) | SessionEffect::Deallocate(name) => Some(name),
-                _ => None,
-            })
-            .collect();
-        for name in names {
+    /// know by a name of ours: give it the client's name there first. True when something was sent.
+    fn send_named_for_sql(&mut self, of: &Classified) -> bool {
+        let mut sent = false;
+        if of.plain || self.memory.status == Status::Failed {
+            return sent;
+        }
+        for effect in of.statements.iter().flat_map(|s| &s.effects) {
+            let (SessionEffect::Execute(name) | SessionEffect::Deallocate(name)) = effect else { continue };
             let Some(prepared) = self.memory.statements.get(name.as_bytes()).cloned() else { continue };
-            if self.memory.status == Status::Failed {
-                continue;
-            }
-            let Some(out) = self.lease.as_mut().map(|l| &mut l.connection.output) else { return };
-            // In case it is there already from an EXECUTE before.
-            frontend::put_named(out, tag::CLOSE, b'S', name.as_bytes());
-            frontend::put_parse(out, name.as_bytes(), &prepared.sql, &prepared.types);
-            frontend::put_empty(out, tag::SYNC);
-            self.ledger.push(Owed::Close { ours: true });
-            self.ledger.push(Owed::Parse { ours: true, undo: Undo::default() });
-            self.ledger.push(Owed::Sync { ours: true });
+            self.send_under_clients_name(name.as_bytes(), &prepared);
             self.memory.pin(router_rules::PinReason::SqlPrepare);
+            sent = true;
+        }
+        sent
+    }
+
+    fn send_under_clients_name(&mut self, name: &[u8], prepared: &Prepared) {
+        let Some(out) = self.out() else { return };
+        // In case it is there already from an EXECUTE before.
+        frontend::put_named(out, tag::CLOSE, b'S', name);
+        frontend::put_parse(out, name, &prepared.sql, &prepared.types);
+        self.ledger.push(close_ours(Bytes::copy_from_slice(name)));
+        self.ledger.push(Owed::Parse { ours: true, undo: Undo::default() });
+    }
+
+    fn sync_ours(&mut self) {
+        if let Some(out) = self.out() {
+            frontend::put_empty(out, tag::SYNC);
+            self.ledger.push(Owed::Sync { ours: true });
         }
     }
 
-    fn close_doomed(&mut self) {
+    /// `pg_prepared_statements` shows a client its own statements, by its own names: what is shared
+    /// leaves the server, what the client has prepared comes there for as long as the request takes.
+    fn show_own_statements(&mut self, work: &Work) {
+        // The function's name begins the view's.
+        if !work.asks_server(b"pg_prepared_statement") || self.memory.status == Status::Failed {
+            return;
+        }
+        let Some(lease) = self.lease.as_mut() else { return };
+        for key in lease.statements.keys().collect::<Vec<_>>() {
+            lease.statements.doom(key);
+        }
+        let mut own: Vec<_> =
+            self.memory.statements.iter().filter(|(name, _)| !name.is_empty()).collect::<Vec<_>>();
+        own.sort_by_key(|(_, prepared)| prepared.number);
+        let own: Vec<_> = own.into_iter().map(|(name, prepared)| (name.clone(), prepared.clone())).collect();
+        let doomed = lease.statements.take_doomed();
+        let nothing = doomed.is_empty() && own.is_empty();
+        self.close_named(doomed);
+        for (name, prepared) in own {
+            self.send_under_clients_name(&name, &prepared);
+            if let Some(lease) = self.lease.as_mut() {
+                lease.statements.doom_name(name);
+            }
+        }
+        if !self.unsynced && !nothing {
+            self.sync_ours();
+        }
+    }
+
+    fn close_named(&mut self, names: Vec<Bytes>) {
+        for name in names {
+            if let Some(out) = self.out() {
+                frontend::put_named(out, tag::CLOSE, b'S', &name);
+                self.ledger.push(close_ours(name));
+            }
+        }
+    }
+
+    /// What is of no use on the server any more goes.
+    pub(super) fn close_doomed(&mut self) {
         let Some(lease) = self.lease.as_mut() else { return };
         if lease.status == Status::Failed {
             return;
@@ -195,13 +269,9 @@ impl Session {
         if doomed.is_empty() {
             return;
         }
-        for name in doomed {
-            frontend::put_named(&mut lease.connection.output, tag::CLOSE, b'S', &name);
-            self.ledger.push(Owed::Close { ours: true });
-        }
+        self.close_named(doomed);
         if !self.unsynced {
-            frontend::put_empty(&mut lease.connection.output, tag::SYNC);
-            self.ledger.push(Owed::Sync { ours: true });
+            self.sync_ours();
         }
     }
 
@@ -243,12 +313,14 @@ impl Session {
     }
 
     fn send_parse(&mut self, whole: &[u8], name: Bytes, prepared: &Arc<Prepared>) {
+        self.send_named_for_sql(&prepared.classified);
+        let schema = self.schema();
         let Some(lease) = self.lease.as_mut() else { return };
         if name.is_empty() {
-            lease.statements.unnamed = Some(prepared.key);
+            lease.statements.set_unnamed(prepared.key);
             lease.connection.output.extend_from_slice(whole);
-            let before = self.memory.statements.insert(name.clone(), prepared.clone());
-            let undo = Undo { client: Some((name, before)), server: Some(prepared.key) };
+            let before = self.rename(&name, Some(prepared));
+            let undo = Undo { client: Some((name, before)), unnamed: Some(prepared.key), ..Undo::default() };
             return self.ledger.push(Owed::Parse { ours: false, undo });
         }
         if self.memory.statements.contains_key(&name) {
@@ -259,31 +331,170 @@ impl Session {
             self.ledger.push(Owed::Parse { ours: true, undo: Undo::default() });
             return self.ledger.push(Owed::Parse { ours: false, undo: Undo::default() });
         }
-        let before = self.memory.statements.insert(name.clone(), prepared.clone());
+        let fresh = lease.statements.touch_fresh(prepared.key, schema);
+        let stale = !fresh && lease.statements.holds(prepared.key);
+        let before = self.rename(&name, Some(prepared));
         let client = Some((name, before));
-        if lease.statements.touch(prepared.key) {
+        if fresh {
             // Another session has prepared the same on this server.
-            self.ledger.push(Owed::Instead(Bytes::from_static(&backend::PARSE_COMPLETE)));
-            return;
+            let reply = Bytes::from_static(&backend::PARSE_COMPLETE);
+            return self.ledger.push(Owed::Instead { reply, undo: Undo { client, ..Undo::default() } });
+        }
+        if stale {
+            self.close_shared(prepared.key);
         }
         self.make_room_for(prepared.key);
         let Some(out) = self.out() else { return };
         frontend::put_parse(out, server_name(prepared.key).as_bytes(), &prepared.sql, &prepared.types);
-        let undo = Undo { client, server: Some(prepared.key) };
+        let undo = Undo { client, server: Some(prepared.key), ..Undo::default() };
         self.ledger.push(Owed::Parse { ours: false, undo });
     }
 
-    fn make_room_for(&mut self, key: u64) {
-        let max = self.weir.config.load().pool.server_statements_max;
+    /// A name of the client's means another statement now, or none. What it meant before.
+    fn rename(&mut self, name: &Bytes, to: Option<&Arc<Prepared>>) -> Option<Arc<Prepared>> {
+        let before = match to {
+            Some(prepared) => self.memory.statements.insert(Bytes::copy_from_slice(name), prepared.clone()),
+            None => self.memory.statements.remove(name),
+        };
+        self.renamed.push((name.clone(), before.clone()));
+        before
+    }
+
+    /// The request is going to be sent again: names mean what they meant before it.
+    pub(super) fn take_back_names(&mut self) {
+        for (name, before) in std::mem::take(&mut self.renamed).into_iter().rev() {
+            match before {
+                Some(before) => drop(self.memory.statements.insert(name, before)),
+                None => drop(self.memory.statements.remove(&name)),
+            }
+        }
+    }
+
+    /// The state of the schema, as far as it is known: grows with every change.
+    fn schema(&self) -> u64 {
+        let catalog = self.memory.scope.catalog.as_ref().map_or(0, |catalog| catalog.generation);
+        self.weir.schema_changes.load(Ordering::Relaxed) << 32 ^ catalog
+    }
+
+    /// A shared statement leaves the server at once.
+    fn close_shared(&mut self, key: u64) {
         let Some(lease) = self.lease.as_mut() else { return };
-        if let Some(evicted) = lease.statements.insert(key, max) {
-            frontend::put_named(
-                &mut lease.connection.output,
-                tag::CLOSE,
-                b'S',
-                server_name(evicted).as_bytes(),
-            );
-            self.ledger.push(Owed::Close { ours: true });
+        lease.statements.remove(key);
+        self.close_named(vec![server_name(key).into()]);
+    }
+
+    /// The server knows the statement by our name, or as its unnamed one, as of now.
+    fn parse_ours(&mut self, prepared: &Prepared, named: bool) {
+        let name = if named { server_name(prepared.key) } else { String::new() };
+        if named {
+            self.make_room_for(prepared.key);
+        }
+        let Some(lease) = self.lease.as_mut() else { return };
+        if !named {
+            lease.statements.set_unnamed(prepared.key);
+        }
+        frontend::put_parse(&mut lease.connection.output, name.as_bytes(), &prepared.sql, &prepared.types);
+        let key = Some(prepared.key);
+        let undo = if named {
+            Undo { server: key, ..Undo::default() }
+        } else {
+            Undo { unnamed: key, ..Undo::default() }
+        };
+        self.ledger.push(Owed::Parse { ours: true, undo });
+    }
+
+    /// What the client was told of a statement must hold on this server, too: where that is not known,
+    /// the server is asked before anything is run there. (On a direct connection a statement keeps its
+    /// shape: Postgres refuses to run it when a change of the schema would change it.) True when the
+    /// server owes answers that must be waited for.
+    pub(super) fn ask_for_shapes(&mut self, request: &Request) -> bool {
+        let mut asked = false;
+        if self.ledger.is_skipping() {
+            return asked;
+        }
+        for (prepared, named) in self.relied_upon(request) {
+            self.close_doomed();
+            let known = self.lease.as_ref().and_then(|l| l.statements.shape(prepared.key, named));
+            if known.is_some() && known == prepared.shape() {
+                continue;
+            }
+            self.send_begin();
+            if named && self.lease.as_ref().is_some_and(|l| l.statements.holds(prepared.key)) {
+                self.close_shared(prepared.key);
+            }
+            self.parse_ours(&prepared, named);
+            let name = if named { server_name(prepared.key) } else { String::new() };
+            if let Some(out) = self.out() {
+                frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes());
+            }
+            let of = Some(Described { prepared, named });
+            self.ledger.push(Owed::Describe { of, ours: true });
+            asked = true;
+        }
+        if asked && let Some(out) = self.out() {
+            frontend::put_empty(out, tag::FLUSH);
+        }
+        asked
+    }
+
+    /// Statements that a request binds and whose description the client got earlier; each with
+    /// whether it is a named one.
+    fn relied_upon(&self, request: &Request) -> Vec<(Arc<Prepared>, bool)> {
+        let mut found: Vec<(Arc<Prepared>, bool)> = vec![];
+        if !matches!(request.kind, Kind::Batch(_)) || self.memory.status == Status::Failed {
+            return found;
+        }
+        let mut told_anew: Vec<Bytes> = vec![];
+        for (kind, body) in frames(&request.frames) {
+            match kind {
+                tag::PARSE => told_anew.extend(frontend::parse(&body).map(|p| body.slice_ref(p.name))),
+                tag::DESCRIBE => told_anew.extend(
+                    frontend::named(&body).filter(|n| n.kind == b'S').map(|n| body.slice_ref(n.name)),
+                ),
+                tag::BIND => {
+                    let Some(name) = frontend::bind(&body).map(|bind| bind.statement) else { continue };
+                    if told_anew.iter().any(|told| told == name) {
+                        continue;
+                    }
+                    if let Some(prepared) = self.memory.statements.get(name)
+                        && prepared.shape().is_some()
+                        && !found.iter().any(|(known, _)| Arc::ptr_eq(known, prepared))
+                    {
+                        found.push((prepared.clone(), !name.is_empty()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// After [`Self::ask_for_shapes`]: where a statement has another shape now the client is told what
+    /// Postgres tells, in the same place and with the same consequences.
+    pub(super) fn refuse_other_shapes(&mut self, request: &Request) {
+        let changed = self.relied_upon(request).into_iter().any(|(prepared, named)| {
+            let known = self.lease.as_ref().and_then(|l| l.statements.shape(prepared.key, named));
+            known.is_some() && known != prepared.shape()
+        });
+        if !changed {
+            return;
+        }
+        let mut told = BytesMut::new();
+        Refusal::new(sqlstate::FEATURE_NOT_SUPPORTED, "cached plan must not change result type")
+            .put(&mut told, "ERROR");
+        if let Some(out) = self.out() {
+            // No such portal: this fails, and takes the transaction with it.
+            frontend::put_named(out, tag::DESCRIBE, b'P', b"pgweir: a statement has changed its shape");
+            self.ledger.push(Owed::Fails(told.freeze()));
+        }
+    }
+
+    fn make_room_for(&mut self, key: u64) {
+        let max = self.config.pool.server_statements_max;
+        let schema = self.schema();
+        let Some(lease) = self.lease.as_mut() else { return };
+        if let Some(evicted) = lease.statements.insert(key, schema, max) {
+            self.close_named(vec![server_name(evicted).into()]);
         }
     }
 
@@ -295,22 +506,14 @@ impl Session {
         self.bound.push((prepared.key, Bytes::copy_from_slice(name)));
         if name.is_empty() {
             if lease.statements.unnamed != Some(prepared.key) {
-                lease.statements.unnamed = Some(prepared.key);
-                frontend::put_parse(&mut lease.connection.output, b"", &prepared.sql, &prepared.types);
-                let undo = Undo { client: None, server: Some(prepared.key) };
-                self.ledger.push(Owed::Parse { ours: true, undo });
+                self.parse_ours(&prepared, false);
             }
             return Some((String::new(), of));
         }
-        let on_server = server_name(prepared.key);
         if !lease.statements.touch(prepared.key) {
-            self.make_room_for(prepared.key);
-            let out = self.out()?;
-            frontend::put_parse(out, on_server.as_bytes(), &prepared.sql, &prepared.types);
-            let undo = Undo { client: None, server: Some(prepared.key) };
-            self.ledger.push(Owed::Parse { ours: true, undo });
+            self.parse_ours(&prepared, true);
         }
-        Some((on_server, of))
+        Some((server_name(prepared.key), of))
     }
 
     fn send_bind(&mut self, whole: &[u8], body: &Bytes, left: usize) {
@@ -338,29 +541,29 @@ impl Session {
     fn send_describe(&mut self, whole: &[u8], body: &[u8]) {
         let Some(named) = frontend::named(body) else { return };
         self.describes = true;
-        if named.kind == b'S'
-            && let Some(prepared) = self.memory.statements.get(named.name)
-        {
-            prepared.described.store(true, Ordering::Relaxed);
-        }
+        let of = if named.kind == b'S' { self.memory.statements.get(named.name).cloned() } else { None };
+        let of = of.map(|prepared| Described { prepared, named: !named.name.is_empty() });
         let found = if named.kind == b'S' { self.bring_statement(named.name) } else { None };
         let Some(out) = self.out() else { return };
         match found {
             Some((name, _)) => frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes()),
             None => out.extend_from_slice(whole),
         }
-        self.ledger.push(Owed::Describe);
+        self.ledger.push(Owed::Describe { of, ours: false });
     }
 
     fn send_close(&mut self, whole: &[u8], body: &[u8]) {
         let Some(named) = frontend::named(body) else { return };
-        if named.kind == b'S' && self.memory.statements.remove(named.name).is_some() {
+        if named.kind == b'S' && self.memory.statements.contains_key(named.name) {
             // The statement stays on the server for whoever prepares the same text.
-            self.ledger.push(Owed::Instead(Bytes::from_static(&backend::CLOSE_COMPLETE)));
-            return;
+            let name = Bytes::copy_from_slice(named.name);
+            let before = self.rename(&name, None);
+            let undo = Undo { client: Some((name, before)), ..Undo::default() };
+            let reply = Bytes::from_static(&backend::CLOSE_COMPLETE);
+            return self.ledger.push(Owed::Instead { reply, undo });
         }
         self.put(whole);
-        self.ledger.push(Owed::Close { ours: false });
+        self.ledger.push(Owed::Close { ours: false, undo: Undo::default() });
     }
 
     /// What skipped messages would have changed is taken back.
@@ -368,6 +571,12 @@ impl Session {
         for undo in self.ledger.take_undone() {
             if let (Some(key), Some(lease)) = (undo.server, self.lease.as_mut()) {
                 lease.statements.remove(key);
+            }
+            if let (Some(key), Some(lease)) = (undo.unnamed, self.lease.as_mut()) {
+                lease.statements.remove_unnamed(key);
+            }
+            if let (Some(name), Some(lease)) = (undo.kept, self.lease.as_mut()) {
+                lease.statements.doom_name(name);
             }
             match undo.client {
                 Some((name, Some(before))) => drop(self.memory.statements.insert(name, before)),
@@ -381,4 +590,25 @@ impl Session {
     pub(super) fn copy_frame(&self) -> Option<(u8, usize)> {
         frame::header(&self.client.input, crate::limits::MESSAGE_BYTES_MAX).ok()?
     }
+}
+
+/// A Close of ours; skipped, it is made up for later.
+/// A lone COMMIT or ROLLBACK.
+fn ends_transaction(work: &Work) -> bool {
+    use router_rules::TransactionStep::{Commit, Rollback};
+    work.single().is_some_and(|s| matches!(s.transaction, Some(Commit { .. } | Rollback { .. })))
+}
+
+fn close_ours(name: Bytes) -> Owed {
+    Owed::Close { ours: true, undo: Undo { kept: Some(name), ..Undo::default() } }
+}
+
+fn notifies(part: &Classified) -> bool {
+    part.verdict == Err(Reason::Notify)
+        || part.statements.iter().any(|s| s.kind == StatementKind::Notify && s.effects.is_empty())
+}
+
+fn pins_process(work: &Work) -> bool {
+    let pin = SessionEffect::Pin(PinReason::ServerProcess);
+    work.parts.iter().flat_map(|part| &part.statements).any(|s| s.effects.contains(&pin))
 }

@@ -9,7 +9,7 @@ use crate::server::{CancelTarget, Reported, Server};
 use crate::session::lease::refusal_of_login;
 use crate::session::ledger::Ledger;
 use crate::session::memory::{Block, Defaults, Memory, Wishes};
-use crate::session::registry::{Doing, Key, Registered};
+use crate::session::registry::{Card, Doing, Key, Registered};
 use crate::session::settings::{Settings, Track};
 use crate::session::{Session, Who, replication};
 use crate::wire::backend::{self, Status};
@@ -295,10 +295,14 @@ async fn open_session(
         defaults: welcome.defaults.clone(),
         scope: Arc::new(scope),
         scope_settings: u64::MAX,
+        scope_changes: 0,
+        scope_asked: std::time::Instant::now(),
         statements: HashMap::default(),
         block: Block::None,
         status: Status::Idle,
         pins: vec![],
+        sequences: false,
+        process_asked: None,
         maybe_unpinned: false,
         freshness,
         written: Footprint::none(),
@@ -306,16 +310,18 @@ async fn open_session(
         schema_changed: false,
         failed: false,
         wishes,
-        last_route: String::new(),
+        last_route: None,
     };
     Ok(Box::new(Session {
         counters: weir.metrics.database(&who.database),
+        config: weir.config.load_full(),
         weir: weir.clone(),
         card,
         who,
         client,
         memory,
         lease: None,
+        kept: None,
         on: Target::Primary,
         ledger: Ledger::default(),
         unsynced: false,
@@ -323,12 +329,18 @@ async fn open_session(
         copy_in: false,
         passing: 0,
         held_from: None,
+        held_in_block: false,
         held_result: false,
         portals: vec![],
         bound: vec![],
+        renamed: vec![],
+        parameters: vec![],
+        notifies: false,
         describes: false,
         pools: vec![],
         last_primary: None,
+        started: std::time::Instant::now(),
+        waited: std::time::Duration::ZERO,
         began: None,
         unpin_answer: None,
     }))
@@ -409,6 +421,16 @@ async fn cancel(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
     match card.start_cancel() {
         Some(target) => pass_cancel(weir, target).await,
         None => card.cancel_wait.notify_waiters(),
+    }
+}
+
+/// Ends a client at once; what it runs is cancelled.
+pub(crate) fn end_client(weir: &Arc<Weir>, card: &Card) {
+    card.killed_now.store(true, Ordering::Relaxed);
+    card.kill.notify_waiters();
+    card.cancel_wait.notify_waiters();
+    if let Some(target) = card.start_cancel() {
+        send_cancel(weir.clone(), target);
     }
 }
 

@@ -3,6 +3,8 @@
 The runner's own CREATE DATABASE, the migrations and the tests all go through the one entry.
 """
 
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -13,6 +15,7 @@ ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 MEDIA_ROOT = Path(tempfile.mkdtemp(prefix="board-test-media-"))
+atexit.register(shutil.rmtree, MEDIA_ROOT, ignore_errors=True)
 BOARD_SERVE_MEDIA = True
 # Whatever demo runs beside the tests is none of their business.
 WEIR_HTTP = WEIR_CONSOLE = WEIR_DEMO_NODES = ""

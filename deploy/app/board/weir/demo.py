@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ CONNECT_SECONDS_MAX = 3
 DELAY_MS_MAX = 60_000
 REPLICAS_MAX = 5
 NODES_LIST = re.compile(r"^\s*nodes\s*=\s*\[", re.MULTILINE)
+NODES_TABLES = re.compile(r"^\s*\[\[\s*cluster\s*\.\s*nodes\s*\]\]", re.MULTILINE)
 
 
 class Refused(Exception):
@@ -75,6 +77,24 @@ def load() -> Demo | None:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise Refused(f"{path}: {error}") from None
     return Demo(path, raw, nodes)
+
+
+def name_of(address: str) -> str | None:
+    """What the demo calls the node at an address, one added a moment ago included."""
+    try:
+        written = (
+            Path(settings.WEIR_DEMO_NODES).stat().st_mtime_ns if settings.WEIR_DEMO_NODES else 0
+        )
+        return names_as_of(settings.WEIR_DEMO_NODES, written).get(address) if written else None
+    except (OSError, Refused):
+        return None
+
+
+@lru_cache(maxsize=1)
+def names_as_of(path: str, written: int) -> dict[str, str]:
+    """The names by address; asked again when the file at `path` was written anew."""
+    demo = load()
+    return {node.address: node.name for node in demo.nodes} if demo else {}
 
 
 def act(action: str, name: str, delay_ms: int = 0) -> str:
@@ -186,7 +206,8 @@ def add(demo: Demo) -> str:
     node = Node(
         name=f"replica-{number}",
         address=f"{host}:{port}",
-        zone=model.zone,
+        # Next door to pgweir, where reads move to it; in another zone it would only stand by.
+        zone=demo.raw.get("zone") or model.zone,
         data=data,
         dsn=psycopg.conninfo.make_conninfo(model.dsn, port=port),
     )
@@ -230,6 +251,9 @@ def tell_pgweir(demo: Demo, node: Node) -> str:
 
 def with_node(text: str, node: Node) -> str:
     """pgweir's TOML with one node more at the end of `nodes`, everything else as it was."""
+    if NODES_TABLES.search(text):
+        entry = f'[[cluster.nodes]]\naddress = "{node.address}"\nzone = "{node.zone}"\n'
+        return f"{text.rstrip()}\n\n{entry}"
     start = NODES_LIST.search(text)
     if not start:
         raise Refused("pgweir's file has no list of nodes")

@@ -276,6 +276,8 @@ class Demo(SimpleTestCase):
                 demo.remember(described, node)
                 demo.tell_pgweir(described, node)
                 self.assertEqual(demo.load().nodes[-1], node)  # type: ignore[union-attr]
+                self.assertEqual(demo.name_of("127.0.0.1:3"), "replica-2")
+                self.assertIsNone(demo.name_of("127.0.0.1:9"))
             text = Path(directory, "pgweir.toml").read_text()
             self.assertEqual(
                 tomllib.loads(text)["cluster"]["nodes"],
@@ -290,6 +292,11 @@ class Demo(SimpleTestCase):
         cluster = tomllib.loads(demo.with_node(text, node))["cluster"]
         self.assertEqual(cluster["nodes"][1]["groups"], ["a]"])
         self.assertEqual(cluster["nodes"][2], {"address": "h:3", "zone": "b"})
+        text = '[[cluster.nodes]]\naddress = "h:1"\n\n[[rule]]\nname = "r"\n'
+        parsed = tomllib.loads(demo.with_node(text, node))
+        added = {"address": "h:3", "zone": "b"}
+        self.assertEqual(parsed["cluster"]["nodes"], [{"address": "h:1"}, added])
+        self.assertEqual(parsed["rule"], [{"name": "r"}])
         for broken in ("[cluster]\n", 'nodes = ["h:1"'):
             with self.assertRaises(demo.Refused):
                 demo.with_node(broken, node)

@@ -1,0 +1,262 @@
+//! Prepared statements keep the promises of a direct connection, whatever server they meet.
+
+use crate::assert_same;
+use crate::support::{Outcome, stage};
+use crate::transparent::{Batch, Until, compare, extended, hold, simple};
+use pgweir_tests::HarnessError;
+use pgweir_tests::raw::{self, Frame, RawClient};
+
+fn codes(answers: &[Vec<Frame>]) -> Vec<String> {
+    answers.iter().flatten().filter(|f| f.tag == b'E').filter_map(|f| f.field(b'C')).collect()
+}
+
+/// The shape of a result changes behind a client that was told it: on a direct connection that is
+/// an error by which drivers prepare anew, and rows of another shape would be misread by them.
+#[test]
+fn a_result_that_changed_its_shape_is_an_error_and_never_other_rows() -> Outcome {
+    let stage = stage();
+    let read = "SELECT * FROM shapes";
+    let steps = |client: &mut RawClient, ddl: &mut RawClient| -> Result<Vec<Vec<Frame>>, HarnessError> {
+        ddl.run("DROP TABLE IF EXISTS shapes; CREATE TABLE shapes (a int); INSERT INTO shapes VALUES (7)")?;
+        let prepare = [extended(&[raw::parse("s", read), raw::describe(b'S', "s")])];
+        let execute = [extended(&[raw::bind("", "s", &[]), raw::execute("", 0)])];
+        let mut answers = hold(client, &prepare)?;
+        answers.extend(hold(client, &execute)?);
+        ddl.run("ALTER TABLE shapes ALTER COLUMN a TYPE text")?;
+        answers.extend(hold(client, &execute)?);
+        // Closed and prepared anew, as drivers do.
+        answers.extend(hold(client, &[extended(&[raw::close(b'S', "s")])])?);
+        answers.extend(hold(client, &prepare)?);
+        answers.extend(hold(client, &execute)?);
+        Ok(answers)
+    };
+    let direct = steps(&mut stage.direct()?, &mut stage.direct()?)?;
+    assert_eq!(codes(&direct), ["0A000"]);
+    let mut others = (0..4).map(|_| stage.client()).collect::<Result<Vec<_>, _>>()?;
+    let mut ddl = stage.client()?;
+    for _ in 0..4 {
+        let through = steps(&mut stage.client()?, &mut ddl)?;
+        assert_same!(
+            through.iter().map(|a| raw::tags(a)).collect::<Vec<_>>(),
+            direct.iter().map(|a| raw::tags(a)).collect::<Vec<_>>(),
+            "messages"
+        );
+        assert_eq!(codes(&through), codes(&direct));
+        // Others bring the text, in its new shape, to servers that the next round meets.
+        for other in &mut others {
+            let _ = other.prepare("other", read);
+            other.execute("other", &[])?;
+            hold(other, &[extended(&[raw::close(b'S', "other")])])?;
+        }
+    }
+    ddl.run("DROP TABLE shapes")?;
+    Ok(())
+}
+
+/// The same inside a transaction, which the error fails as it does on a direct connection.
+#[test]
+fn a_changed_shape_fails_the_transaction_that_it_meets() -> Outcome {
+    let stage = stage();
+    let mut tags = vec![];
+    for through in [false, true] {
+        let open = || if through { stage.client() } else { stage.direct() };
+        let (mut client, mut ddl) = (open()?, open()?);
+        ddl.run("DROP TABLE IF EXISTS shaped; CREATE TABLE shaped (a int)")?;
+        let mut talk = hold(
+            &mut client,
+            &[extended(&[
+                raw::parse("s", "INSERT INTO shaped VALUES ($1) RETURNING a"),
+                raw::describe(b'S', "s"),
+            ])],
+        )?;
+        ddl.run("ALTER TABLE shaped ALTER COLUMN a TYPE text")?;
+        talk.extend(hold(
+            &mut client,
+            &[
+                simple("BEGIN"),
+                extended(&[raw::bind("", "s", &[Some("1")]), raw::execute("", 0)]),
+                simple("SELECT 1"),
+                simple("ROLLBACK"),
+                simple("SELECT count(*) FROM shaped"),
+            ],
+        )?);
+        ddl.run("DROP TABLE shaped")?;
+        let codes = codes(&talk);
+        assert_eq!(codes[1..], ["25P02".to_owned()], "behind {}", codes[0]);
+        tags.push(talk.iter().map(|answer| raw::tags(answer)).collect::<Vec<_>>());
+    }
+    assert_same!(tags[1], tags[0], "messages");
+    Ok(())
+}
+
+/// Who prepares today gets the parameter types of today, whatever the servers still hold for others.
+#[test]
+fn parameter_types_are_those_of_the_schema_as_it_is_now() -> Outcome {
+    let stage = stage();
+    let mut ddl = stage.client()?;
+    for kind in ["int", "date", "text", "interval"] {
+        ddl.run(&format!("CREATE TABLE typed (v {kind})"))?;
+        let talk = [extended(&[raw::parse("s", "INSERT INTO typed VALUES ($1)"), raw::describe(b'S', "s")])];
+        let direct = hold(&mut stage.direct()?, &talk)?;
+        for _ in 0..3 {
+            assert_same!(hold(&mut stage.client()?, &talk)?, direct, "a column of type {kind}");
+        }
+        ddl.run("DROP TABLE typed")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn sql_execute_reaches_a_statement_of_the_protocol_by_either_protocol() -> Outcome {
+    compare(
+        &stage(),
+        &[
+            extended(&[raw::parse("foobar", "SELECT $1::int + 1")]),
+            extended(&[
+                raw::parse("", "EXECUTE foobar(41)"),
+                raw::bind("", "", &[]),
+                raw::describe(b'P', ""),
+                raw::execute("", 0),
+            ]),
+            simple("EXECUTE foobar(1)"),
+            extended(&[raw::parse("again", "EXECUTE foobar(2)"), raw::describe(b'S', "again")]),
+            extended(&[raw::bind("", "again", &[]), raw::execute("", 0)]),
+            extended(&[raw::parse("", "DEALLOCATE foobar"), raw::bind("", "", &[]), raw::execute("", 0)]),
+            extended(&[raw::parse("", "EXECUTE foobar(3)"), raw::bind("", "", &[]), raw::execute("", 0)]),
+        ],
+    )
+}
+
+#[test]
+fn a_client_sees_its_own_prepared_statements_and_nobody_elses() -> Outcome {
+    let stage = stage();
+    let mut neighbour = stage.client()?;
+    for number in 0..20 {
+        neighbour.prepare(&format!("n{number}"), &format!("SELECT {number} AS of_a_neighbour"))?;
+        neighbour.execute(&format!("n{number}"), &[])?;
+    }
+    let list = "SELECT name, statement, parameter_types, from_sql FROM pg_prepared_statements ORDER BY name";
+    compare(
+        &stage,
+        &[
+            simple(list),
+            extended(&[raw::parse("mine", "SELECT $1::int")]),
+            simple(list),
+            simple("PREPARE by_sql AS SELECT 2"),
+            simple(list),
+            extended(&[raw::parse("", list), raw::bind("", "", &[]), raw::execute("", 0)]),
+            extended(&[raw::bind("", "mine", &[Some("5")]), raw::execute("", 0)]),
+            simple("BEGIN"),
+            simple(list),
+            simple("COMMIT"),
+            simple("DEALLOCATE by_sql"),
+            extended(&[raw::close(b'S', "mine")]),
+            simple(list),
+        ],
+    )?;
+    for number in 0..20 {
+        let rows = neighbour.execute(&format!("n{number}"), &[])?;
+        assert_eq!(rows, [[Some(number.to_string())]]);
+    }
+    Ok(())
+}
+
+/// What an error skips has not happened, also where pgweir would have answered by itself.
+#[test]
+fn names_given_behind_an_error_in_a_pipeline_are_free_again() -> Outcome {
+    let stage = stage();
+    let mut other = stage.client()?;
+    other.prepare("known", "SELECT 'known to every server'")?;
+    other.execute("known", &[])?;
+    compare(
+        &stage,
+        &[
+            extended(&[raw::parse("kept", "SELECT 'kept'")]),
+            extended(&[
+                raw::parse("", "SELECT 1/0"),
+                raw::bind("", "", &[]),
+                raw::execute("", 0),
+                raw::parse("p", "SELECT 'known to every server'"),
+                raw::close(b'S', "kept"),
+            ]),
+            extended(&[raw::bind("", "p", &[]), raw::execute("", 0)]),
+            extended(&[raw::parse("p", "SELECT 'known to every server'")]),
+            extended(&[raw::bind("", "p", &[]), raw::execute("", 0)]),
+            extended(&[raw::bind("", "kept", &[]), raw::execute("", 0)]),
+            // A Parse that fails takes the old unnamed statement with it.
+            extended(&[raw::parse("", "SELECT 'old'")]),
+            extended(&[raw::parse("", "SELEC")]),
+            extended(&[raw::bind("", "", &[]), raw::execute("", 0)]),
+        ],
+    )
+}
+
+#[test]
+fn tenants_with_tables_of_other_shapes_share_texts_without_harm() -> Outcome {
+    let stage = stage();
+    let mut clients = vec![];
+    for (number, kind) in ["int", "text", "date"].iter().enumerate() {
+        let mut client = stage.client()?;
+        client.run(&format!("CREATE SCHEMA tenant{number}; CREATE TABLE tenant{number}.own (v {kind})"))?;
+        client.run(&format!("SET search_path = tenant{number}"))?;
+        client.prepare("own", "SELECT * FROM own")?;
+        hold(&mut client, &[extended(&[raw::describe(b'S', "own")])])?;
+        clients.push(client);
+    }
+    for _ in 0..10 {
+        for client in &mut clients {
+            assert_eq!(client.execute("own", &[])?.len(), 0);
+            client.run("BEGIN")?;
+            assert_eq!(client.execute("own", &[])?.len(), 0);
+            client.run("COMMIT")?;
+        }
+    }
+    for number in 0..3 {
+        clients[0].run(&format!("DROP SCHEMA tenant{number} CASCADE"))?;
+    }
+    Ok(())
+}
+
+/// A client that reads its answers by Flush only, as some drivers do.
+#[test]
+fn shapes_are_agreed_on_behind_a_flush_too() -> Outcome {
+    let stage = stage();
+    let mut ddl = stage.client()?;
+    ddl.run("CREATE TABLE flushed (a int); INSERT INTO flushed VALUES (1)")?;
+    let parse = raw::parse("f", "SELECT a FROM flushed WHERE a = $1");
+    let talk = [
+        Batch { bytes: [parse, raw::describe(b'S', "f"), raw::flush()].concat(), until: Until::Tag(b'T') },
+        Batch {
+            bytes: [raw::bind("", "f", &[Some("1")]), raw::execute("", 0), raw::flush()].concat(),
+            until: Until::Tag(b'C'),
+        },
+        extended(&[]),
+        simple("BEGIN"),
+        Batch {
+            bytes: [raw::bind("", "f", &[Some("1")]), raw::execute("", 0), raw::flush()].concat(),
+            until: Until::Tag(b'C'),
+        },
+        extended(&[]),
+        simple("COMMIT"),
+        extended(&[raw::bind("", "f", &[Some("1")]), raw::execute("", 0)]),
+    ];
+    compare(&stage, &talk)?;
+    ddl.run("DROP TABLE flushed")?;
+    Ok(())
+}
+
+/// Behind an error everything is skipped up to the Sync, a Query too.
+#[test]
+fn a_query_behind_an_error_is_skipped_up_to_the_sync() -> Outcome {
+    let flush = || raw::flush();
+    let talk = [
+        Batch { bytes: [raw::parse("", "SELEC"), flush()].concat(), until: Until::Tag(b'E') },
+        Batch { bytes: [raw::query("SELECT 'skipped'"), raw::sync()].concat(), until: Until::Ready(1) },
+        simple("SELECT 'heard'"),
+        Batch { bytes: [raw::parse("", "SELEC"), flush()].concat(), until: Until::Tag(b'E') },
+        Batch { bytes: raw::query("SELECT 'skipped'"), until: Until::Nothing },
+        extended(&[raw::parse("", "SELECT 'skipped too'")]),
+        simple("SELECT 'heard'"),
+    ];
+    compare(&stage(), &talk)
+}

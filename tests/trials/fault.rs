@@ -1,0 +1,97 @@
+//! What is done to a cluster during a trial, round after round.
+
+use pgweir_tests::{Cluster, HarnessError, Weir};
+use std::time::Duration;
+
+/// One kind of trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Fault {
+    /// Both replicas show commits 0, 20 and 200 ms late, in turn.
+    Late,
+    /// A replica's replay is paused for three seconds.
+    Paused,
+    /// A replica is killed (SIGKILL) and started again.
+    Crash,
+    /// Nothing passes between pgweir and a replica for three seconds.
+    Cut,
+    /// All that passes between pgweir and a replica takes 30 ms longer, each way.
+    Slow,
+    /// The configuration changes and is reloaded, twice a second.
+    Reload,
+    /// The primary is stopped, a replica promoted, the others follow it.
+    Promotion,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Fault {
+    /// Its name in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fault::Late => "apply delay 0, 20, 200 ms",
+            Fault::Paused => "replay paused",
+            Fault::Crash => "replica killed and restarted",
+            Fault::Cut => "network to a replica cut",
+            Fault::Slow => "network to a replica slow",
+            Fault::Reload => "reload",
+            Fault::Promotion => "promotion",
+        }
+    }
+
+    /// One round of it; the cluster is whole again at its end.
+    pub fn strike(self, cluster: &Cluster, weir: &Weir, round: usize) -> Result<(), HarnessError> {
+        let replicas = cluster.replicas();
+        let victim = replicas[round % replicas.len()];
+        match self {
+            Fault::Late => {
+                let delay = Duration::from_millis([0, 20, 200][round % 3]);
+                for replica in replicas {
+                    cluster.set_apply_delay(replica, delay)?;
+                }
+                std::thread::sleep(5 * SECOND);
+            }
+            Fault::Paused => {
+                cluster.pause_replay(victim)?;
+                std::thread::sleep(3 * SECOND);
+                cluster.resume_replay(victim)?;
+                std::thread::sleep(2 * SECOND);
+            }
+            Fault::Crash => {
+                cluster.crash(victim);
+                std::thread::sleep(SECOND);
+                cluster.start(victim)?;
+                std::thread::sleep(4 * SECOND);
+            }
+            Fault::Cut => {
+                cluster.partition(victim);
+                std::thread::sleep(3 * SECOND);
+                cluster.heal(victim);
+                std::thread::sleep(3 * SECOND);
+            }
+            Fault::Slow => {
+                cluster.slow(victim, Duration::from_millis(30));
+                std::thread::sleep(3 * SECOND);
+                cluster.heal(victim);
+                std::thread::sleep(2 * SECOND);
+            }
+            Fault::Reload => {
+                weir.reconfigure(|config| {
+                    let wait = if round.is_multiple_of(2) { "1500ms" } else { "1s" };
+                    pgweir_tests::weir::set(config, "routing.freshness_wait", wait.into());
+                })?;
+                std::thread::sleep(SECOND / 2);
+            }
+            Fault::Promotion => {
+                let old = cluster.primary();
+                cluster.stop(old);
+                cluster.promote(victim)?;
+                for replica in replicas.into_iter().filter(|replica| *replica != victim) {
+                    cluster.follow(replica, victim)?;
+                }
+                cluster.follow(old, victim)?;
+                std::thread::sleep(5 * SECOND);
+            }
+        }
+        Ok(())
+    }
+}

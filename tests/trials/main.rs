@@ -1,0 +1,164 @@
+//! `pgweir-trials`: do the levels of consistency keep their promises while the cluster is in trouble?
+
+mod fault;
+
+use clap::{Parser, ValueEnum};
+use fault::Fault;
+use pgweir_tests::checker::verify::{Promise, Verdict, verify};
+use pgweir_tests::checker::workload::{Workload, describe, prepare, run};
+use pgweir_tests::sql::Login;
+use pgweir_tests::{Cluster, HarnessError, Weir, runtime};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Runs the checker at every level at once against a throw-away cluster in trouble, one kind of
+/// trouble after the other. Exit status: 0 when every promise was kept, 1 when not, 2 when a trial
+/// could not be run.
+#[derive(Parser, Debug)]
+#[command(name = "pgweir-trials")]
+struct Arguments {
+    /// Kinds of trouble; all without this.
+    #[arg(long, value_enum)]
+    fault: Vec<Fault>,
+    /// Levels to check, at once.
+    #[arg(long, default_values_t = ["session".to_owned(), "proxy".into(), "global".into()])]
+    level: Vec<String>,
+    /// How long each trial takes.
+    #[arg(long, default_value_t = 600)]
+    seconds: u64,
+    /// Connections at once, per level.
+    #[arg(long, default_value_t = 8)]
+    clients: u32,
+    /// Longest pause between two operations of a client, milliseconds.
+    #[arg(long, default_value_t = 40)]
+    think: u64,
+    /// Write the table here as well.
+    #[arg(long)]
+    results: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match all(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("pgweir-trials: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn all(arguments: &Arguments) -> Result<bool, HarnessError> {
+    let faults =
+        if arguments.fault.is_empty() { Fault::value_variants().to_vec() } else { arguments.fault.clone() };
+    let mut table = String::from(
+        "| trouble | rounds | level | operations | errors | acknowledged writes lost | promises broken |\n\
+         |---|---:|---|---:|---:|---:|---:|\n",
+    );
+    print!("{table}");
+    let mut kept = true;
+    for fault in faults {
+        let (rounds, verdicts) = trial(arguments, fault)?;
+        for (level, operations, verdict) in verdicts {
+            let promises = Promise::of_level(&level).unwrap_or_default();
+            let broken: usize = promises.iter().map(|promise| verdict.broken(*promise)).sum();
+            kept &= broken == 0 || level == "eventual";
+            let row = format!(
+                "| {} | {rounds} | {level} | {operations} | {} | {} | {broken} |\n",
+                fault.as_str(),
+                verdict.errors,
+                verdict.lost
+            );
+            print!("{row}");
+            for violation in verdict.violations.iter().filter(|v| promises.contains(&v.promise)).take(3) {
+                eprintln!("{}, {level}: {violation}", fault.as_str());
+            }
+            let _ = table.write_str(&row);
+        }
+        if let Some(path) = &arguments.results {
+            std::fs::write(path, &table)
+                .map_err(|error| HarnessError::Io("writing the table".into(), error))?;
+        }
+    }
+    Ok(kept)
+}
+
+/// Rounds of trouble, and per level how many operations there were and what they say.
+type Trial = (usize, Vec<(String, usize, Verdict)>);
+
+fn trial(arguments: &Arguments, fault: Fault) -> Result<Trial, HarnessError> {
+    let cluster = Cluster::builder().doors().start()?;
+    let weir = Weir::builder(&cluster)
+        .set("cluster.probe_timeout", "500ms")
+        .set("cluster.primary_wait", "30s")
+        .set("routing.freshness_wait", "1s")
+        .start()?;
+    // Each level in a database of its own: what they write does not meet.
+    for level in &arguments.level {
+        let sql = format!("CREATE DATABASE trial_{level} OWNER {}", cluster.app(cluster.primary()).user);
+        cluster.sql(cluster.primary(), "postgres", &sql)?;
+    }
+    cluster.wait_caught_up()?;
+    let workloads: Vec<_> =
+        arguments.level.iter().map(|level| workload(arguments, fault, level, &cluster, &weir)).collect();
+    let failed = |error: tokio_postgres::Error| HarnessError::failed(describe(&error));
+    for workload in workloads.clone() {
+        runtime::block_on(async move { prepare(&workload).await }).map_err(failed)?;
+    }
+    cluster.wait_caught_up()?;
+    let over = AtomicBool::new(false);
+    let (rounds, recorded) = std::thread::scope(|scope| {
+        let running: Vec<_> = workloads
+            .into_iter()
+            .map(|workload| scope.spawn(move || runtime::block_on(run(workload))))
+            .collect();
+        let trouble = scope.spawn(|| {
+            let mut rounds = 0;
+            while !over.load(Ordering::Relaxed) {
+                fault.strike(&cluster, &weir, rounds)?;
+                rounds += 1;
+            }
+            Ok::<_, HarnessError>(rounds)
+        });
+        let recorded: Vec<_> =
+            running.into_iter().map(|level| level.join().expect("the clients do not panic")).collect();
+        over.store(true, Ordering::Relaxed);
+        (trouble.join().expect("no panic"), recorded)
+    });
+    let mut verdicts = Vec::new();
+    for (level, recorded) in arguments.level.iter().zip(recorded) {
+        let (history, last) = recorded.map_err(failed)?;
+        let errors = history.iter().filter_map(|operation| operation.error.as_deref());
+        for (error, count) in errors.fold(BTreeMap::new(), |mut counts: BTreeMap<&str, usize>, error| {
+            *counts.entry(error).or_default() += 1;
+            counts
+        }) {
+            eprintln!("{}, {level}: {count} × {error}", fault.as_str());
+        }
+        verdicts.push((level.clone(), history.len(), verify(&history, &last)));
+    }
+    Ok((rounds?, verdicts))
+}
+
+fn workload(arguments: &Arguments, fault: Fault, level: &str, cluster: &Cluster, weir: &Weir) -> Workload {
+    let database = |login: Login| login.database(&format!("trial_{level}")).config();
+    // A writer that passes pgweir by would write to a primary that is none any more.
+    let outside = fault != Fault::Promotion;
+    Workload {
+        address: database(weir.app()),
+        setup: Some(format!("SET pgweir.consistency = '{level}'")),
+        outside: outside.then(|| database(cluster.app(cluster.primary()))),
+        clients: arguments.clients,
+        outside_clients: 1,
+        tables: 3,
+        rows: 4,
+        writes: 20,
+        think: Duration::from_millis(arguments.think),
+        duration: Duration::from_secs(arguments.seconds),
+        seed: 1,
+    }
+}
