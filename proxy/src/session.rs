@@ -95,6 +95,8 @@ pub struct Session {
     /// From here on the client's output is kept back: nothing of the answer has been seen yet, and
     /// the request may still run elsewhere.
     held_from: Option<usize>,
+    /// What is kept back belongs to a block that can begin again elsewhere, if the replica is lost.
+    held_in_block: bool,
     /// What is kept back holds part of a result already.
     held_result: bool,
     /// Open portals and what their statements do.
@@ -185,8 +187,17 @@ impl Session {
                 Woke::ClientGone if self.client.input.is_empty() => return Ok(None),
                 Woke::ClientGone => return Err(Failure::Client(std::io::ErrorKind::UnexpectedEof.into())),
                 Woke::Server => {
-                    self.take_replies()?;
+                    let told = self.client.output.len();
+                    match self.take_replies() {
+                        // A replica's farewell concerns nobody who can go on elsewhere.
+                        Err(Failure::ServerSaidGoodbye) if self.leave_lost_replica() => {
+                            self.client.output.truncate(told);
+                            self.memory.failed = false;
+                        }
+                        taken => drop(taken?),
+                    }
                 }
+                Woke::ServerGone(_) if self.leave_lost_replica() => {}
                 Woke::ServerGone(error) => return Err(self.server_failure(error)),
             }
         }

@@ -4,6 +4,7 @@
 //! extensions made: functions, relations, operators, casts, types. It is plain data plus look-up
 //! tables; what it *means* for a statement is worked out in `resolve`.
 
+use crate::builtins;
 use crate::resolve::Resolver;
 use crate::statement::Footprint;
 use foldhash::HashMap;
@@ -151,6 +152,8 @@ pub struct Catalog {
     pub generation: u64,
     /// What a name that is not in the snapshot means.
     unknown: Unknown,
+    /// A function that is neither here nor built in does not exist.
+    complete: bool,
     pub(crate) rows: Rows,
     functions: HashMap<Box<str>, Vec<u32>>,
     functions_by_oid: HashMap<u32, u32>,
@@ -230,6 +233,17 @@ impl Catalog {
     pub fn assuming(mut self, unknown: Unknown) -> Self {
         self.unknown = unknown;
         self
+    }
+
+    /// The same snapshot, known to hold every function that is asked for: Postgres refuses a call of
+    /// any other, whichever node is asked.
+    pub fn complete(mut self) -> Self {
+        self.complete = true;
+        self
+    }
+
+    pub(crate) fn lacks_function(&self, name: &str) -> bool {
+        self.complete && builtins::is_no_function(name) && self.functions(name).next().is_none()
     }
 
     /// What a name that is not in the snapshot means.

@@ -7,7 +7,7 @@ use crate::lex;
 use crate::reason::PinReason;
 use crate::settings;
 use crate::statement::SessionEffect;
-use crate::walk::Tokens;
+use crate::tokens::Tokens;
 
 /// Function bodies longer than this (tokens) are taken to do anything to the session.
 const BODY_TOKENS_MAX: usize = 20_000;

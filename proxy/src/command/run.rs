@@ -14,6 +14,7 @@ use crate::listener::EventLoops;
 use crate::net::tls::{Acceptor, Connector};
 use crate::observe::Metrics;
 use crate::observe::logging::Logging;
+use crate::observe::ruled::Ruled;
 use crate::order::{Leave, Order};
 use crate::pool::Pools;
 use crate::session::registry::{Doing, Registry};
@@ -101,6 +102,7 @@ fn build(config: Config, orders: UnboundedSender<Order>) -> io::Result<Weir> {
         cluster: Cluster::start(&config, metrics.clone()),
         metrics,
         classifier: Classifier::new(config.routing.cache_bytes_max),
+        ruled: Ruled::default(),
         directory: Directory::new(&config),
         pools: Pools::default(),
         registry: Registry::default(),

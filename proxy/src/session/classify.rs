@@ -254,6 +254,7 @@ impl Session {
         if self.memory.scope_settings == settings.id() && known == generation {
             return;
         }
+        self.weir.classifier.on_catalog(generation);
         let search_path = settings.value("search_path").unwrap_or(&self.memory.defaults.search_path);
         let role = match settings.value("role") {
             Some(role) if !role.eq_ignore_ascii_case("none") => role,

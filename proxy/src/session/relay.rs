@@ -72,6 +72,7 @@ impl Session {
             left = self.stream_rest(left);
             if left == 0 && self.is_answered(request) {
                 self.held_from = None;
+                self.held_in_block = false;
                 return Ok(Relayed::Done);
             }
             let waits_in_vain = self.may_run_elsewhere(left);
@@ -382,6 +383,9 @@ impl Session {
         self.memory.failed = true;
         self.undo_skipped();
         let mut cause = Cause::of(&fields);
+        if self.held_in_block && cause != Some(Cause::Lost) {
+            cause = None;
+        }
         if cause == Some(Cause::StalePlan) && self.relies_on_old_shape() {
             cause = None;
         }

@@ -26,7 +26,7 @@ impl Session {
         self.bound.clear();
         self.describes = false;
         self.close_doomed();
-        self.send_begin();
+        let begun = self.send_begin();
         self.send_placeholder(work);
         for part in &work.parts {
             self.memory.on_sent(part);
@@ -53,7 +53,7 @@ impl Session {
             }
         }
         self.show_own_statements(work);
-        self.hold_back(request);
+        self.hold_back(request, begun || ends_transaction(work) || self.memory.may_move());
         match request.kind {
             Kind::Query => {
                 let mut sent = false;
@@ -108,9 +108,16 @@ impl Session {
 
     /// Until the first row the answer may still come from elsewhere: outside a transaction, on a
     /// replica, or where a stale plan can be replaced; and only what has come whole can be sent again.
-    fn hold_back(&mut self, request: &Request) {
+    ///
+    /// `movable`: the request begins or ends a block, or the block takes a snapshot per statement. If
+    /// the replica is lost, such a block, which only reads, can begin again elsewhere.
+    fn hold_back(&mut self, request: &Request, movable: bool) {
+        self.held_in_block = movable
+            && self.on == Target::Replica
+            && self.memory.status != Status::Failed
+            && matches!(&self.memory.block, Block::Open { begin, .. } if !begin.is_empty());
         let may_run_again = request.left == 0
-            && matches!(self.memory.block, Block::None)
+            && (self.held_in_block || matches!(self.memory.block, Block::None))
             && !self.unsynced
             && (self.on == Target::Replica || matches!(request.kind, Kind::Batch(_)))
             && !matches!(request.kind, Kind::Batch(End::More));
@@ -124,19 +131,19 @@ impl Session {
         self.held_result = false;
     }
 
-    /// The client's BEGIN that was answered by us goes first.
-    fn send_begin(&mut self) {
-        if let Block::Deferred { begin, modes } = &self.memory.block {
-            let (begin, modes) = (begin.clone(), *modes);
-            self.put(&begin);
-            self.forget_server_unnamed();
-            self.ledger.push(Owed::Ours(Ours::Begin));
-            self.memory.block = Block::Open { on: self.on, modes, begin };
-            self.memory.settings.on_commit();
-            if let Some(lease) = self.lease.as_mut() {
-                lease.settings.on_commit();
-            }
+    /// The client's BEGIN that was answered by us goes first. True when there was one.
+    fn send_begin(&mut self) -> bool {
+        let Block::Deferred { begin, modes } = &self.memory.block else { return false };
+        let (begin, modes) = (begin.clone(), *modes);
+        self.put(&begin);
+        self.forget_server_unnamed();
+        self.ledger.push(Owed::Ours(Ours::Begin));
+        self.memory.block = Block::Open { on: self.on, modes, begin };
+        self.memory.settings.on_commit();
+        if let Some(lease) = self.lease.as_mut() {
+            lease.settings.on_commit();
         }
+        true
     }
 
     /// `SHOW pgweir.…` is an ordinary SHOW of a placeholder that holds the answer.
@@ -586,6 +593,12 @@ impl Session {
 }
 
 /// A Close of ours; skipped, it is made up for later.
+/// A lone COMMIT or ROLLBACK.
+fn ends_transaction(work: &Work) -> bool {
+    use router_rules::TransactionStep::{Commit, Rollback};
+    work.single().is_some_and(|s| matches!(s.transaction, Some(Commit { .. } | Rollback { .. })))
+}
+
 fn close_ours(name: Bytes) -> Owed {
     Owed::Close { ours: true, undo: Undo { kept: Some(name), ..Undo::default() } }
 }

@@ -329,6 +329,7 @@ async fn open_session(
         copy_in: false,
         passing: 0,
         held_from: None,
+        held_in_block: false,
         held_result: false,
         portals: vec![],
         bound: vec![],

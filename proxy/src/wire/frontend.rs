@@ -73,11 +73,11 @@ pub fn bind_parameters(rest: &[u8]) -> Option<Vec<Option<&[u8]>>> {
     Some(bind_values(rest)?.into_iter().map(|(is_text, value)| value.filter(|_| is_text)).collect())
 }
 
-/// A parameter: whether it is text, and its bytes (`None` for NULL).
-type Value<'a> = (bool, Option<&'a [u8]>);
+/// A parameter of a Bind: whether it is text, and its bytes (`None` for NULL).
+type BindValue<'a> = (bool, Option<&'a [u8]>);
 
 /// The parameters of a complete Bind.
-fn bind_values(rest: &[u8]) -> Option<Vec<Value<'_>>> {
+fn bind_values(rest: &[u8]) -> Option<Vec<BindValue<'_>>> {
     fn u16_of(bytes: &mut &[u8]) -> Option<usize> {
         let (head, tail) = bytes.split_first_chunk::<2>()?;
         *bytes = tail;
