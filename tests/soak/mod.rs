@@ -22,7 +22,7 @@ const TWINS_MAX: usize = 24;
 /// Differences told in full.
 const TOLD_MAX: usize = 5;
 /// Cancel requests for one statement.
-const CANCELS_MAX: usize = 5;
+const CANCELS_MAX: usize = 3;
 /// What every run may add to the memory of the process, bytes: buffers and caches that fill.
 const GROWTH_BYTES_MAX: u64 = 48 << 20;
 
@@ -231,7 +231,7 @@ fn ask(client: &mut RawClient, login: &Login, step: &Step) -> Result<Vec<Frame>,
             // One that comes before its statement hits nothing, as on a direct connection.
             for _ in 0..CANCELS_MAX {
                 RawClient::connect(login.port)?.send_headless(&packet)?;
-                if !client.is_silent_for(Duration::from_secs(2))? {
+                if !client.is_silent_for(Duration::from_secs(4))? {
                     break;
                 }
             }
