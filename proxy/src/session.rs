@@ -48,6 +48,7 @@ use bytes::Bytes;
 use router_rules::{Classified, Decision, PinReason, SessionEffect, Target};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long `SHOW pgweir.lsn` waits for the primary to tell.
@@ -207,6 +208,8 @@ impl Session {
         (self.started, self.waited) = (Instant::now(), Duration::ZERO);
         self.refresh_config();
         self.forget_process_in_time(self.started);
+        // Between statements there is nothing to cancel.
+        self.card.cancelled.store(false, Ordering::Relaxed);
         let mut work = match self.classify(request) {
             Ok(work) => work,
             Err(refusal) => return Ok(Err(refusal)),

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const TWINS_MAX: usize = 24;
 /// Differences told in full.
 const TOLD_MAX: usize = 5;
+/// Cancel requests for one statement.
+const CANCELS_MAX: usize = 3;
 /// What every run may add to the memory of the process, bytes: buffers and caches that fill.
 const GROWTH_BYTES_MAX: u64 = 48 << 20;
 
@@ -226,7 +228,13 @@ fn ask(client: &mut RawClient, login: &Login, step: &Step) -> Result<Vec<Frame>,
             let (process, secret) = client.key.clone().unwrap_or_default();
             let mut packet = [80_877_102_i32.to_be_bytes(), process.to_be_bytes()].concat();
             packet.extend(secret);
-            RawClient::connect(login.port)?.send_headless(&packet)?;
+            // One that comes before its statement hits nothing, as on a direct connection.
+            for _ in 0..CANCELS_MAX {
+                RawClient::connect(login.port)?.send_headless(&packet)?;
+                if !client.is_silent_for(Duration::from_secs(4))? {
+                    break;
+                }
+            }
             frames = client.until_ready()?;
             // Whether its row's description was on the way already is a matter of luck.
             frames.retain(|frame| frame.tag != b'T');

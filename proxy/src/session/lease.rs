@@ -18,6 +18,7 @@ use router_rules::{Decision, PinReason, Reason, SessionEffect, Target};
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// For so long after it asked for the process id of its server a session keeps that server: to look for
@@ -49,6 +50,13 @@ impl Session {
         if self.lease.is_none() {
             self.card.set_doing(Doing::Waiting);
             match self.lease_anew(decision, work).await? {
+                Ok(_) if self.card.cancelled.swap(false, Ordering::Relaxed) => {
+                    self.yield_unused();
+                    return Ok(Err(Refusal::new(
+                        sqlstate::QUERY_CANCELED,
+                        "canceling statement due to user request",
+                    )));
+                }
                 Ok(waited_and_lag) => placed = waited_and_lag,
                 Err(refusal) => return Ok(Err(refusal)),
             }
@@ -60,6 +68,15 @@ impl Session {
         }
         self.explain(decision, placed.0, placed.1, work);
         self.bring_settings().await
+    }
+
+    /// A server that was leased and not used: it goes back, or is closed when something waits to be sent.
+    fn yield_unused(&mut self) {
+        if self.ledger.is_settled() {
+            self.give_back();
+        } else {
+            self.drop_lease();
+        }
     }
 
     /// DROP DATABASE and its like need the database to be empty: what is there for nobody leaves it.

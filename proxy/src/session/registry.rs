@@ -91,6 +91,8 @@ pub struct Card {
     pub killed_now: AtomicBool,
     /// A cancel request came while it waited for a server.
     pub cancel_wait: Notify,
+    /// The same, for waits that cannot be interrupted: looked at when they are over.
+    pub cancelled: AtomicBool,
 }
 
 impl Card {
@@ -255,6 +257,7 @@ impl Registry {
             killed: AtomicBool::new(false),
             killed_now: AtomicBool::new(false),
             cancel_wait: Notify::new(),
+            cancelled: AtomicBool::new(false),
         })
     }
 

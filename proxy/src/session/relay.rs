@@ -221,7 +221,11 @@ impl Session {
             if let Some(lease) = self.lease.as_mut()
                 && let Poll::Ready(Err(error)) = lease.connection.poll_flush(cx)
             {
-                return Poll::Ready(Ok(Woke::ServerGone(error)));
+                // What it said before it went counts.
+                return Poll::Ready(Ok(match lease.connection.poll_fill(cx) {
+                    Poll::Ready(Ok(n)) if n > 0 => Woke::Server,
+                    _ => Woke::ServerGone(error),
+                }));
             }
             if self.held_from.is_none()
                 && let Poll::Ready(Err(error)) = self.client.poll_flush(cx)
@@ -467,7 +471,8 @@ impl Session {
     /// Moves COPY data (and the end of it) from the client to the server while the server takes it.
     pub(super) fn pass_copy_data(&mut self) -> Result<(), Failure> {
         while self.copy_in {
-            let Some((kind, total)) = self.copy_frame() else { return Ok(()) };
+            let broken = |error| Failure::Client(io::Error::new(io::ErrorKind::InvalidData, error));
+            let Some((kind, total)) = self.copy_frame().map_err(broken)? else { return Ok(()) };
             let have = self.client.input.len().min(total);
             let streams = kind == frontend::tag::COPY_DATA;
             if have < total && !streams {

@@ -6,10 +6,10 @@ use crate::session::lease::asks_sequences;
 use crate::session::ledger::{Described, Ours, Owed, Undo};
 use crate::session::memory::Block;
 use crate::session::prepared::{Prepared, server_name};
-use crate::session::receive::{End, Kind, Request, frames};
+use crate::session::receive::{self, End, Kind, Request, frames};
 use crate::session::settings::set_config;
 use crate::wire::backend::{self, Status};
-use crate::wire::frame::{self, HEADER_BYTES};
+use crate::wire::frame::{FrameError, HEADER_BYTES};
 use crate::wire::frontend::{self, tag};
 use crate::wire::{Refusal, sqlstate};
 use bytes::{Bytes, BytesMut};
@@ -587,8 +587,8 @@ impl Session {
     }
 
     /// How long a frame is, for a stream of COPY data.
-    pub(super) fn copy_frame(&self) -> Option<(u8, usize)> {
-        frame::header(&self.client.input, crate::limits::MESSAGE_BYTES_MAX).ok()?
+    pub(super) fn copy_frame(&self) -> Result<Option<(u8, usize)>, FrameError> {
+        receive::header(&self.client.input)
     }
 }
 

@@ -420,7 +420,10 @@ async fn cancel(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
     };
     match card.start_cancel() {
         Some(target) => pass_cancel(weir, target).await,
-        None => card.cancel_wait.notify_waiters(),
+        None => {
+            card.cancelled.store(true, Ordering::Relaxed);
+            card.cancel_wait.notify_waiters();
+        }
     }
 }
 
