@@ -56,6 +56,12 @@ bench: ## pgweir beside PgBouncer, HAProxy and a direct connection; its levels (
 SECONDS ?= 60
 CASES ?= 1000000
 
+.PHONY: trials
+trials: ## Every level of consistency against every kind of trouble, ten minutes each (ARGS="--seconds 20 --fault cut")
+	@deploy/demo/prepare.sh demo
+	$(CARGO) build --release --locked -p pgweir -p pgweir-tests --bins
+	$(CARGO_TARGET_DIR)/release/pgweir-trials $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Hostile input: SQL judged by Postgres's own parser, then coverage-guided targets (SECONDS each; CASES)
 	@deploy/demo/prepare.sh fuzz

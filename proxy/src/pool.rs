@@ -84,6 +84,22 @@ struct Waiter {
     since: Instant,
 }
 
+/// Counts a session among those that wait, for as long as it does: until granted, cancelled or gone.
+struct Waiting<'a>(&'a Pool);
+
+impl<'a> Waiting<'a> {
+    fn of(pool: &'a Pool) -> Self {
+        pool.waiting.fetch_add(1, Ordering::SeqCst);
+        Waiting(pool)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// What a waiter is given.
 #[derive(Debug)]
 enum Grant {
@@ -258,10 +274,9 @@ impl Pool {
             }
         };
         if let Err(receiver) = &mut grant {
-            self.waiting.fetch_add(1, Ordering::SeqCst);
+            let _waiting = Waiting::of(self);
             self.wanted.notify_waiters();
             let waited = tokio::time::timeout(opening.config.pool.lease_wait, receiver).await;
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
             grant = match waited {
                 Ok(Ok(granted)) => Ok(granted),
                 _ => return Err(LeaseError::TooLong(self.too_long(opening.config))),
