@@ -285,13 +285,13 @@ impl Cluster {
         let board = self.board.lock();
         let verdict = *board.verdict();
         let status = |(i, e): (usize, &board::Entry)| {
-            let serving = verdict.replicas >> i & 1 == 1;
+            let is_primary = verdict.primary == Some(i);
+            let serving = is_primary || verdict.replicas >> i & 1 == 1;
             let is_replica = e.facts.role == Role::Replica && e.facts.up;
             let (lag_bytes, lag) = if is_replica { e.node.progress.lag() } else { (0, Duration::ZERO) };
             NodeStatus {
                 name: e.node.name.clone(),
-                role: e.facts.role,
-                is_primary: verdict.primary == Some(i),
+                role: if is_primary { Role::Primary.as_str() } else { e.facts.role.as_str() },
                 up: e.facts.up,
                 serving,
                 since: now.since(e.since),

@@ -1,4 +1,4 @@
-//! What is seen from outside: metrics, the HTTP address, logs.
+//! What is seen from outside: metrics, the HTTP address, logs, traces.
 
 pub mod http;
 pub mod logging;
@@ -7,6 +7,7 @@ pub mod picture;
 mod process;
 pub mod rate;
 mod status;
+pub mod traces;
 
 pub use metrics::Metrics;
 pub use picture::Picture;

@@ -32,6 +32,8 @@ pub struct Sighting {
 pub struct Identity {
     /// `system_identifier`: the same on all nodes of a cluster.
     pub system: u64,
+    /// When its postmaster started, in microseconds: no two servers of a cluster have it in common.
+    pub started: Option<i64>,
     /// How its log is laid out.
     pub layout: WalLayout,
 }
@@ -75,6 +77,8 @@ pub struct Entry {
     /// Good probes in a row while it is down.
     good_probes: u32,
     layout: WalLayout,
+    /// As it said when its prober connected; `None` while that is not connected.
+    started: Option<i64>,
     gauges: OnceLock<NodeMetrics>,
     /// Its prober.
     pub task: Option<JoinHandle<()>>,
@@ -181,7 +185,7 @@ impl Board {
     /// A prober has connected: its node starts an incarnation.
     ///
     /// # Errors
-    /// When the node belongs to another cluster.
+    /// When the node belongs to another cluster, or is there already by another name.
     pub fn connected(&mut self, node: &Arc<Node>, identity: Identity) -> Result<(), String> {
         let Some(i) = self.find(node) else { return Err("no longer configured".into()) };
         match self.system {
@@ -193,10 +197,16 @@ impl Board {
             }
             _ => self.system = Some(identity.system),
         }
+        let others = self.entries.iter().enumerate().filter(|(other, _)| *other != i);
+        let mut twins = others.filter(|(_, e)| e.started.is_some() && e.started == identity.started);
+        if let Some((_, twin)) = twins.next() {
+            return Err(format!("it is the same server as {}, by another name", twin.node.name));
+        }
         self.incarnations += 1;
         let entry = &mut self.entries[i];
         node.take_back();
         entry.layout = identity.layout;
+        entry.started = identity.started;
         entry.facts.timeline = 0;
         entry.forget_position();
         entry.node.progress.reset(self.incarnations);
@@ -209,6 +219,7 @@ impl Board {
         let entry = &mut self.entries[i];
         entry.node.progress.reset(0);
         entry.forget_position();
+        entry.started = None;
         entry.good_probes = 0;
         if entry.facts.up || entry.error.as_deref() != Some(&error) {
             let text = format!("{} does not answer: {error}", node.name);
@@ -418,6 +429,7 @@ impl Entry {
             was_up: false,
             good_probes: 0,
             layout: WalLayout::default(),
+            started: None,
             gauges: OnceLock::new(),
             task: None,
         }

@@ -85,6 +85,11 @@ impl Work {
         }
     }
 
+    /// Names it in logs: a hash of its first text, literals stripped.
+    pub fn shape(&self) -> u64 {
+        self.parts.first().map_or(0, |part| part.shape)
+    }
+
     /// The single statement that this is, if it is one.
     pub fn single(&self) -> Option<&router_rules::Statement> {
         match self.parts.as_slice() {

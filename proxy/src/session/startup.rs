@@ -410,11 +410,20 @@ async fn ask_welcome(server: &mut Server, settings: &Settings) -> Result<Welcome
 /// As Postgres does, nothing is said about whether the key was right.
 async fn cancel(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
     let Some(card) = weir.registry.find(process, secret) else {
-        tracing::debug!(process, "a cancel request with a wrong key");
-        return;
+        tracing::debug!(process, "a cancel request with a key that is not of this process");
+        return weir.peers.tell(process, secret);
     };
     match card.start_cancel() {
         Some(target) => pass_cancel(weir, target).await,
+        None => card.cancel_wait.notify_waiters(),
+    }
+}
+
+/// A cancel request that reached another process of this machine.
+pub(crate) fn cancel_for_peer(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
+    let Some(card) = weir.registry.find(process, secret) else { return };
+    match card.start_cancel() {
+        Some(target) => send_cancel(weir.clone(), target),
         None => card.cancel_wait.notify_waiters(),
     }
 }
