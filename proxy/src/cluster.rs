@@ -11,6 +11,7 @@ pub mod catalogs;
 pub mod choose;
 pub mod connect;
 pub mod lsn;
+pub mod membership;
 pub mod metrics;
 pub mod moment;
 pub mod node;
@@ -358,7 +359,7 @@ impl Cluster {
     }
 
     fn node_connected(&self, node: &Arc<Node>, identity: Identity) -> Result<(), String> {
-        self.change(|board, _| board.connected(node, identity))
+        self.change(|board, now| board.connected(node, identity, now))
     }
 
     fn node_lost(&self, node: &Arc<Node>, error: String) {

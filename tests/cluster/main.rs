@@ -1,6 +1,7 @@
 //! Tests that need a real cluster; one file per promise.
 
 mod auth;
+mod bad_input;
 mod bounded;
 mod cancel;
 mod cluster_picture;
