@@ -49,10 +49,10 @@ app: ## The sample application's tests: Django's through pgweir, and a browser's
 manifests: ## Dockerfiles, Kubernetes manifests and units against linters and schemas (fetches them from PyPI once)
 	@deploy/check.sh
 
-.PHONY: soak
-soak: ## An operator's day in a hurry on a throw-away cluster (ARGS="--seconds 1800 --clients 16")
+.PHONY: day
+day: ## An operator's day in a hurry on a throw-away cluster (ARGS="--seconds 1800 --clients 16")
 	$(CARGO) build --release --locked -p pgweir -p pgweir-tests --bins
-	@ulimit -n "$$(ulimit -Hn)"; $(CARGO_TARGET_DIR)/release/pgweir-soak $(ARGS)
+	@ulimit -n "$$(ulimit -Hn)"; $(CARGO_TARGET_DIR)/release/pgweir-day $(ARGS)
 
 .PHONY: bench
 bench: ## pgweir beside PgBouncer, HAProxy and a direct connection; its levels (ARGS="--seconds 3 --rounds 2")

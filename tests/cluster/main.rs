@@ -21,7 +21,7 @@ mod pooling;
 mod prepared;
 mod reload;
 mod single_statements;
-mod soak;
+mod day;
 mod startup;
 mod status_page;
 mod support;

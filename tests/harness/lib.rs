@@ -23,8 +23,8 @@ pub mod raw;
 pub mod reaper;
 pub mod runtime;
 pub mod scratch;
-#[path = "../soak/mod.rs"]
-pub mod soak;
+#[path = "../day/mod.rs"]
+pub mod day;
 pub mod sql;
 pub mod usage;
 pub mod weir;

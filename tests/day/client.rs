@@ -1,4 +1,4 @@
-//! One client of the soak: mixed statements on its own row, each counted.
+//! One client of the day: mixed statements on its own row, each counted.
 
 use crate::error::HarnessError;
 use crate::raw::RawClient;
@@ -9,8 +9,8 @@ use std::time::Duration;
 /// Rows for so many clients.
 pub(super) const SCHEMA: &str = "
     SET ROLE app;
-    CREATE TABLE soak (id int PRIMARY KEY, n bigint NOT NULL);
-    INSERT INTO soak SELECT id, 0 FROM generate_series(0, 9999) AS id;
+    CREATE TABLE day_row (id int PRIMARY KEY, n bigint NOT NULL);
+    INSERT INTO day_row SELECT id, 0 FROM generate_series(0, 9999) AS id;
     RESET ROLE;
 ";
 
@@ -59,7 +59,7 @@ fn visit(number: u32, login: &Login, over: &AtomicBool, tally: &mut Tally) -> Re
     let mut client = RawClient::login(login)?;
     tally.logins += 1;
     tally.statements += 1;
-    client.prepare("mine", "SELECT n FROM soak WHERE id = $1")?;
+    client.prepare("mine", "SELECT n FROM day_row WHERE id = $1")?;
     let id = number.to_string();
     for turn in 0..200_u32 {
         if over.load(Ordering::Relaxed) {
@@ -69,7 +69,7 @@ fn visit(number: u32, login: &Login, over: &AtomicBool, tally: &mut Tally) -> Re
             0 => increment(&mut client, &id, tally)?,
             1 => {
                 tally.statements += 1;
-                client.value("SELECT count(*) FROM soak WHERE id < 100")?;
+                client.value("SELECT count(*) FROM day_row WHERE id < 100")?;
             }
             2 => {
                 tally.statements += 1;
@@ -95,13 +95,13 @@ fn expect(right: bool, otherwise: &str) -> Result<(), HarnessError> {
 
 fn read(client: &mut RawClient, id: &str, tally: &mut Tally) -> Result<i64, HarnessError> {
     tally.statements += 1;
-    let value = client.value(&format!("SELECT n FROM soak WHERE id = {id}"))?;
+    let value = client.value(&format!("SELECT n FROM day_row WHERE id = {id}"))?;
     value.parse().map_err(|_| HarnessError::failed(format!("{value:?} is not a number")))
 }
 
 fn increment(client: &mut RawClient, id: &str, tally: &mut Tally) -> Result<(), HarnessError> {
     tally.statements += 1;
-    client.run(&format!("UPDATE soak SET n = n + 1 WHERE id = {id}"))?;
+    client.run(&format!("UPDATE day_row SET n = n + 1 WHERE id = {id}"))?;
     tally.increments += 1;
     Ok(())
 }
@@ -110,8 +110,8 @@ fn increment(client: &mut RawClient, id: &str, tally: &mut Tally) -> Result<(), 
 fn transaction(client: &mut RawClient, id: &str, tally: &mut Tally) -> Result<(), HarnessError> {
     client.run("BEGIN")?;
     tally.statements += 3;
-    client.run(&format!("UPDATE soak SET n = n + 1 WHERE id = {id}"))?;
-    client.run(&format!("SELECT n FROM soak WHERE id = {id}"))?;
+    client.run(&format!("UPDATE day_row SET n = n + 1 WHERE id = {id}"))?;
+    client.run(&format!("SELECT n FROM day_row WHERE id = {id}"))?;
     client.run("COMMIT")?;
     tally.increments += 1;
     Ok(())

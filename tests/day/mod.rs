@@ -21,7 +21,7 @@ pub use operator::Deeds;
 
 /// How long, and how many.
 #[derive(Clone, Copy, Debug)]
-pub struct Soak {
+pub struct Day {
     /// From the first statement to the last.
     pub duration: Duration,
     /// Connections at once.
@@ -103,7 +103,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-impl Soak {
+impl Day {
     /// Runs it on a cluster of one's own with two replicas.
     ///
     /// # Errors
@@ -136,7 +136,7 @@ impl Soak {
             (tally, deeds.join().unwrap_or_else(|_| Deeds::failed("the operator panicked")), memory)
         });
         let after = Counts::of(&weir)?;
-        let increments = cluster.value(0, "app", "SELECT sum(n) FROM soak")?;
+        let increments = cluster.value(0, "app", "SELECT sum(n) FROM day_row")?;
         Ok(Outcome {
             clients,
             deeds,

@@ -1,7 +1,7 @@
-//! `pgweir-soak`: does an operator's day cost a client anything?
+//! `pgweir-day`: does an operator's day cost a client anything?
 
 use clap::Parser;
-use pgweir_tests::soak::Soak;
+use pgweir_tests::day::Day;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// status: 0 when no client saw an error, all sums agree and memory stayed flat; 1 when not; 2 when it
 /// could not be run.
 #[derive(Parser, Debug)]
-#[command(name = "pgweir-soak")]
+#[command(name = "pgweir-day")]
 struct Arguments {
     /// How long.
     #[arg(long, default_value_t = 1800)]
@@ -24,12 +24,12 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let soak = Soak {
+    let day = Day {
         duration: Duration::from_secs(arguments.seconds),
         clients: arguments.clients.min(10_000),
         pause: Duration::from_millis(arguments.pause),
     };
-    match soak.run() {
+    match day.run() {
         Ok(outcome) => {
             print!("{outcome}");
             let complaints = outcome.complaints();
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
         }
         Err(error) => {
-            eprintln!("pgweir-soak: {error}");
+            eprintln!("pgweir-day: {error}");
             ExitCode::from(2)
         }
     }

@@ -1,4 +1,4 @@
-//! The operator of the soak: reloads, drains, takes nodes out and puts them back.
+//! The operator of the day: reloads, drains, takes nodes out and puts them back.
 
 use super::console;
 use crate::cluster::Cluster;
