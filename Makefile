@@ -61,6 +61,17 @@ bench: ## pgweir beside PgBouncer, HAProxy and a direct connection; its levels (
 	$(CARGO_TARGET_DIR)/release/pgweir-benches side-by-side $(ARGS)
 	$(CARGO_TARGET_DIR)/release/pgweir-benches freshness
 
+# make fuzz SECONDS=600 CASES=10000000
+SECONDS ?= 60
+CASES ?= 1000000
+
+.PHONY: fuzz
+fuzz: ## Hostile input: SQL judged by Postgres's own parser, then coverage-guided targets (SECONDS each; CASES)
+	@deploy/demo/prepare.sh fuzz
+	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/oracle $(CARGO) run --release --locked --manifest-path tests/oracle/Cargo.toml -- \
+		--cases $(CASES) --seed $$RANDOM $(if $(PGWEIR_CORPUS),--corpus $(PGWEIR_CORPUS)/dev.jsonl)
+	tests/fuzz/run.sh $(SECONDS)
+
 .PHONY: drivers
 drivers: ## Drivers' feature checks and published suites, directly and through pgweir (ARGS="--only smoke")
 	@deploy/demo/prepare.sh drivers

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs what is missing for the demo, its check, the tests, the benches or the drivers'
-# comparison, from Debian's (or Ubuntu's) packages.
-# Usage: deploy/demo/prepare.sh demo|check|test|bench|drivers
+# Installs what is missing for the demo, its check, the tests, the benches, the drivers' comparison
+# or the fuzz targets, from Debian's (or Ubuntu's) packages.
+# Usage: deploy/demo/prepare.sh demo|check|test|bench|drivers|fuzz
 #
 # Nothing is installed, and no network is used, when everything is there. Elsewhere than on
 # Debian it says what is missing and stops.
 set -eu
-purpose=${1:?demo, check, test, bench or drivers}
+purpose=${1:?demo, check, test, bench, drivers or fuzz}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 missing=''
 
@@ -21,16 +21,30 @@ have_postgres() {
     return 1
 }
 
-# Debian's own interpreter is preferred: it is the one whose venv its packages complete.
-python=/usr/bin/python3
-[ -x $python ] || python=python3
-have_venv() { $python -c 'import venv, ensurepip' >/dev/null 2>&1; }
-# The sample application's framework needs this.
-have_python() { $python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+# The sample application's framework needs a newer Python than the oldest that is about. Debian's
+# own interpreter is preferred: it is the one whose venv its packages complete.
+have_python() {
+    for python in /usr/bin/python3 /usr/bin/python3.11 python3; do
+        $python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
+            >/dev/null 2>&1 && return 0
+    done
+    return 1
+}
 
 have cc || missing="$missing gcc libc6-dev"
 have_postgres || missing="$missing postgresql"
-have_python && have_venv || missing="$missing python3 python3-venv"
+if ! have_python; then
+    missing="$missing python3 python3-venv"
+    # There, python3 is older, and a newer one is a package beside it.
+    if grep -qs '^VERSION_ID="22.04"$' /etc/os-release; then
+        missing="$missing python3.11 python3.11-venv"
+    fi
+fi
+if [ "$purpose" = fuzz ]; then
+    # bindgen and libFuzzer.
+    [ -e /usr/lib/llvm-14/lib/libclang.so ] || ls /usr/lib/llvm-*/lib/libclang*.so >/dev/null 2>&1 || missing="$missing libclang-dev"
+    have c++ || missing="$missing g++"
+fi
 if [ "$purpose" = bench ]; then
     # Servers are not on an ordinary user's PATH.
     [ -x /usr/sbin/pgbouncer ] || have pgbouncer || missing="$missing pgbouncer"

@@ -8,6 +8,9 @@ pub const STARTUP_BYTES_MAX: usize = 10_000;
 pub const AUTH_MESSAGE_BYTES_MAX: usize = 65_535;
 /// Any message: what Postgres allows (1 GiB less one, `MaxAllocSize`).
 pub const MESSAGE_BYTES_MAX: usize = 0x3fff_ffff;
+/// A message that holds a name or nothing (Describe, Execute, Close, Sync, Flush, CopyDone, CopyFail,
+/// Terminate): what Postgres allows (`PQ_SMALL_MESSAGE_LIMIT`). They are gathered whole.
+pub const SMALL_MESSAGE_BYTES_MAX: usize = 10_000;
 /// A Query longer than this is not gathered to be classified: it streams to the primary, and the
 /// session stays with its server, since nobody knows what it did. Such a Parse is refused.
 pub const STATEMENT_BYTES_MAX: usize = 16 << 20;

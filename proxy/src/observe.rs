@@ -6,6 +6,7 @@ pub mod metrics;
 pub mod picture;
 mod process;
 pub mod rate;
+pub mod ruled;
 mod status;
 pub mod traces;
 

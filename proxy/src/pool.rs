@@ -17,7 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// After a failed connection attempt, others fail with it for this long instead of trying themselves.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -43,6 +43,10 @@ pub struct Pool {
     limit: AtomicUsize,
     /// Sessions that wait for a server of it.
     waiting: AtomicUsize,
+    /// Signalled when a session begins to wait: who keeps a server without need may let it go.
+    wanted: Notify,
+    /// A session of it has asked for what a sequence gave it last.
+    asks_sequences: AtomicBool,
     /// Servers that sessions have.
     leased: AtomicUsize,
     /// Servers being opened.
@@ -130,6 +134,34 @@ impl Lease {
     }
 }
 
+impl Lease {
+    /// Somebody waits for a server of this pool.
+    pub fn is_wanted(&self) -> bool {
+        self.pool.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// Resolves when somebody waits for a server of this pool.
+    pub fn wanted(&self) -> impl Future<Output = ()> + Send + use<> {
+        let pool = self.pool.clone();
+        async move {
+            let told = pool.wanted.notified();
+            if pool.waiting.load(Ordering::SeqCst) == 0 {
+                told.await;
+            }
+        }
+    }
+
+    /// A session has asked for what a sequence gave it last: those of this user and database rely on it.
+    pub fn set_asks_sequences(&self) {
+        self.pool.asks_sequences.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether sessions of this user and database ask for what sequences gave them.
+    pub fn asks_sequences(&self) -> bool {
+        self.pool.asks_sequences.load(Ordering::Relaxed)
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         if self.server.take().is_some() {
@@ -158,6 +190,8 @@ impl Pool {
             state: Mutex::default(),
             limit: AtomicUsize::new(limit),
             waiting: AtomicUsize::new(0),
+            wanted: Notify::new(),
+            asks_sequences: AtomicBool::new(false),
             leased: AtomicUsize::new(0),
             opening: AtomicUsize::new(0),
             servers: Mutex::default(),
@@ -224,7 +258,8 @@ impl Pool {
             }
         };
         if let Err(receiver) = &mut grant {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            self.wanted.notify_waiters();
             let waited = tokio::time::timeout(opening.config.pool.lease_wait, receiver).await;
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             grant = match waited {

@@ -15,7 +15,6 @@ pub mod failure;
 pub mod lease;
 pub mod ledger;
 pub mod memory;
-
 pub mod prepared;
 pub mod receive;
 pub mod registry;
@@ -25,6 +24,7 @@ pub mod replication;
 pub mod reroute;
 pub mod send;
 pub mod settings;
+pub mod signal;
 pub mod startup;
 
 use crate::Weir;
@@ -49,6 +49,7 @@ use bytes::Bytes;
 use router_rules::{Classified, Decision, PinReason, SessionEffect, Target};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long `SHOW pgweir.lsn` waits for the primary to tell.
@@ -79,6 +80,8 @@ pub struct Session {
     memory: Memory,
     /// The server that works for it now, if any.
     lease: Option<Lease>,
+    /// A server of the primary that knows what sequences gave this session, while it needs none.
+    kept: Option<Lease>,
     /// What kind of node that server is on.
     on: Target,
     ledger: Ledger,
@@ -93,6 +96,8 @@ pub struct Session {
     /// From here on the client's output is kept back: nothing of the answer has been seen yet, and
     /// the request may still run elsewhere.
     held_from: Option<usize>,
+    /// What is kept back belongs to a block that can begin again elsewhere, if the replica is lost.
+    held_in_block: bool,
     /// What is kept back holds part of a result already.
     held_result: bool,
     /// Open portals and what their statements do.
@@ -103,6 +108,8 @@ pub struct Session {
     renamed: Vec<(Bytes, Option<Arc<Prepared>>)>,
     /// What the server has told of a statement's parameters, while its result is still to come.
     parameters: Vec<u8>,
+    /// It has sent a NOTIFY in the transaction under way.
+    notifies: bool,
     /// This request asks what results look like.
     describes: bool,
     /// Pools used before.
@@ -177,11 +184,21 @@ impl Session {
             }
             match self.woke_in_time().await? {
                 Woke::Client => {}
+                Woke::Wanted => self.yield_server(),
                 Woke::ClientGone if self.client.input.is_empty() => return Ok(None),
                 Woke::ClientGone => return Err(Failure::Client(std::io::ErrorKind::UnexpectedEof.into())),
                 Woke::Server => {
-                    self.take_replies()?;
+                    let told = self.client.output.len();
+                    match self.take_replies() {
+                        // A replica's farewell concerns nobody who can go on elsewhere.
+                        Err(Failure::ServerSaidGoodbye) if self.leave_lost_replica() => {
+                            self.client.output.truncate(told);
+                            self.memory.failed = false;
+                        }
+                        taken => drop(taken?),
+                    }
                 }
+                Woke::ServerGone(_) if self.leave_lost_replica() => {}
                 Woke::ServerGone(error) => return Err(self.server_failure(error)),
             }
         }
@@ -191,6 +208,9 @@ impl Session {
     async fn answer(&mut self, request: &Request) -> Result<Result<(), Refusal>, Failure> {
         (self.started, self.waited) = (Instant::now(), Duration::ZERO);
         self.refresh_config();
+        self.forget_process_in_time(self.started);
+        // Between statements there is nothing to cancel.
+        self.card.cancelled.store(false, Ordering::Relaxed);
         let mut work = match self.classify(request) {
             Ok(work) => work,
             Err(refusal) => return Ok(Err(refusal)),
@@ -208,12 +228,15 @@ impl Session {
         if let Some(message) = decision.refuse.take() {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
         }
+        self.heed_signals(request, &work);
         self.renamed.clear();
         loop {
             if let Err(refusal) = self.lease(&mut decision, &work).await? {
                 return Ok(Err(refusal));
             }
-            if let Some(cause) = self.agree_on_shapes(request).await? {
+            if work.relies_on_shapes
+                && let Some(cause) = self.agree_on_shapes(request).await?
+            {
                 self.reroute(cause, &mut decision, &work).await?;
                 continue;
             }

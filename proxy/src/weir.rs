@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::gate::Gate;
 use crate::net::tls::{Acceptor, Connector};
 use crate::observe::picture::State;
+use crate::observe::ruled::Ruled;
 use crate::observe::traces::Traces;
 use crate::observe::{Metrics, Picture};
 use crate::order::Order;
@@ -27,6 +28,8 @@ pub struct Weir {
     pub metrics: Arc<Metrics>,
     /// SQL → what it would do.
     pub classifier: Classifier,
+    /// The log lines that rules ask for.
+    pub ruled: Ruled,
     /// The nodes, their roles, lag and freshness, and the catalogs.
     pub cluster: Arc<Cluster>,
     /// Who may log in, and with what secret.

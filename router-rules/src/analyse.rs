@@ -11,7 +11,8 @@ use crate::reason::{PinReason, Reason};
 use crate::resolve::{Found, Resolver};
 use crate::settings;
 use crate::statement::{Footprint, Kind, SessionEffect, Statement, TransactionStep};
-use crate::walk::{self, Text, Tokens};
+use crate::tokens::Tokens;
+use crate::walk::{self, Text};
 use crate::{builtins, effects, query};
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! What every PostgreSQL server brings: which built-ins a hot standby may run.
 //!
 //! The lists are the files `builtins/functions.txt` and `builtins/relations.txt`; a name that is
-//! on neither goes to the primary, and [`refusal`] says by which word.
+//! on neither goes to the primary, and [`refusal`] says by which word. `builtins/others.txt` names the
+//! rest.
 
 use crate::reason::Reason;
 use foldhash::{HashSet, HashSetExt};
@@ -9,6 +10,7 @@ use std::sync::LazyLock;
 
 static FUNCTIONS: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| names(include_str!("builtins/functions.txt")));
+static OTHERS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| names(include_str!("builtins/others.txt")));
 static RELATIONS: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| names(include_str!("builtins/relations.txt")));
 static TYPES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| names(TYPE_NAMES));
@@ -82,6 +84,14 @@ pub(crate) fn refusal(name: &str) -> Option<Reason> {
         }
         _ => return None,
     })
+}
+
+/// True for a name that certainly no built-in function has.
+pub(crate) fn is_no_function(name: &str) -> bool {
+    !allows_function(name)
+        && !OTHERS.contains(name)
+        && refusal(name).is_none()
+        && !name.starts_with("binary_upgrade_")
 }
 
 /// True for a built-in that changes no relation, so that a call leaves no watermark.

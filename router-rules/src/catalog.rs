@@ -4,6 +4,7 @@
 //! extensions made: functions, relations, operators, casts, types. It is plain data plus look-up
 //! tables; what it *means* for a statement is worked out in `resolve`.
 
+use crate::builtins;
 use crate::resolve::Resolver;
 use crate::statement::Footprint;
 use foldhash::HashMap;
@@ -151,6 +152,8 @@ pub struct Catalog {
     pub generation: u64,
     /// What a name that is not in the snapshot means.
     unknown: Unknown,
+    /// A function that is neither here nor built in does not exist.
+    complete: bool,
     pub(crate) rows: Rows,
     functions: HashMap<Box<str>, Vec<u32>>,
     functions_by_oid: HashMap<u32, u32>,
@@ -232,15 +235,25 @@ impl Catalog {
         self
     }
 
+    /// The same snapshot, known to hold every function that is asked for: Postgres refuses a call of
+    /// any other, whichever node is asked.
+    pub fn complete(mut self) -> Self {
+        self.complete = true;
+        self
+    }
+
+    pub(crate) fn lacks_function(&self, name: &str) -> bool {
+        self.complete && builtins::is_no_function(name) && self.functions(name).next().is_none()
+    }
+
     /// What a name that is not in the snapshot means.
     pub fn unknown(&self) -> Unknown {
         self.unknown
     }
 
-    /// True when somebody has made an implicit cast, so that more may be passed as an argument than
-    /// Postgres's own types allow.
-    pub(crate) fn casts_implicitly(&self) -> bool {
-        self.rows.casts.iter().any(|cast| cast.usage == 'i')
+    /// True when somebody has made an implicit cast between these types.
+    pub(crate) fn casts_implicitly(&self, from: &str, to: &str) -> bool {
+        self.rows.casts.iter().any(|cast| cast.usage == 'i' && cast.source == from && cast.target == to)
     }
 
     /// The user-defined operators of that name.

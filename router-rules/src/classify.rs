@@ -66,6 +66,8 @@ pub struct Classifier {
     seen: Box<[AtomicU64]>,
     /// Shapes that a replica refused.
     learnt: RwLock<HashSet<u64>>,
+    /// The newest generation of a catalog that was heard of.
+    generation: AtomicU64,
 }
 
 /// Texts longer than this (bytes) are not kept.
@@ -131,6 +133,7 @@ impl Classifier {
             shapes: Cache::with_weighter(entries, half, Weigh),
             seen: (0..SEEN_SLOTS).map(|_| AtomicU64::new(0)).collect(),
             learnt: RwLock::default(),
+            generation: AtomicU64::new(0),
         }
     }
 
@@ -197,13 +200,19 @@ impl Classifier {
         self.shapes.clear();
     }
 
-    /// Forgets what was learnt: the catalog has changed, and with it perhaps the cause.
-    pub fn forget_learnt(&self) {
-        if let Ok(mut learnt) = self.learnt.write() {
-            learnt.clear();
+    /// A catalog of this generation is in use. What was learnt under an older one is forgotten: with
+    /// the catalog, the cause of a refusal may have changed.
+    pub fn on_catalog(&self, generation: u64) {
+        if self.generation.fetch_max(generation, Ordering::Relaxed) >= generation {
+            return;
         }
-        self.texts.clear();
-        self.shapes.clear();
+        if let Ok(mut learnt) = self.learnt.write()
+            && !learnt.is_empty()
+        {
+            learnt.clear();
+            self.texts.clear();
+            self.shapes.clear();
+        }
     }
 
     /// How many entries the caches hold, and their weight in bytes: (texts, shapes, bytes).

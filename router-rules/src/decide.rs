@@ -63,8 +63,8 @@ pub struct Decision {
     pub group: Option<String>,
     /// A rule refuses it: the message for the client (SQLSTATE 42501).
     pub refuse: Option<String>,
-    /// A rule wants it logged.
-    pub log: bool,
+    /// A rule wants it logged: the rule's name.
+    pub log: Option<String>,
 }
 
 /// Decides. Rules first, then hints and the session's own wish, then the verdict; nothing ever
@@ -80,7 +80,7 @@ pub fn decide(classified: &Classified, session: &SessionView<'_>, policy: &Polic
         max_lag_bytes: policy.max_lag_bytes,
         group: hint.and_then(|h| h.group.clone()),
         refuse: None,
-        log: false,
+        log: None,
     };
     let wish = hint.and_then(|h| h.target).or(session.route);
     if wish == Some(Target::Primary) && decision.target == Target::Replica {
@@ -89,6 +89,7 @@ pub fn decide(classified: &Classified, session: &SessionView<'_>, policy: &Polic
     }
     if let Some(rule) = policy.rules.first_match(classified, session) {
         apply(&rule.act, &mut decision);
+        decision.log = rule.act.log.then(|| rule.name.clone());
     }
     decision
 }
@@ -101,7 +102,7 @@ fn apply(act: &Act, decision: &mut Decision) {
             decision.target = Target::Primary;
             decision.reason = Reason::Rule;
         }
-        Some(Target::Replica) if decision.reason == Reason::Hint => {
+        Some(Target::Replica) if decision.target == Target::Replica || decision.reason == Reason::Hint => {
             decision.target = Target::Replica;
             decision.reason = Reason::Rule;
         }
@@ -114,7 +115,6 @@ fn apply(act: &Act, decision: &mut Decision) {
     decision.max_lag = act.max_lag.or(decision.max_lag);
     decision.max_lag_bytes = act.max_lag_bytes.or(decision.max_lag_bytes);
     decision.refuse.clone_from(&act.refuse);
-    decision.log |= act.log;
 }
 
 /// The target by proof alone, whatever anybody wishes.
@@ -195,6 +195,7 @@ mod tests {
         let none = Policy::default();
         assert_eq!(decide(&none, None), (Target::Replica, Reason::ReadOnly));
         assert_eq!(decide(&none, Some(Target::Primary)), (Target::Primary, Reason::Hint));
+        assert_eq!(decide(&to(Target::Replica), None), (Target::Replica, Reason::Rule));
         assert_eq!(decide(&to(Target::Replica), Some(Target::Primary)), (Target::Replica, Reason::Rule));
         assert_eq!(decide(&to(Target::Primary), Some(Target::Replica)), (Target::Primary, Reason::Rule));
     }
@@ -222,6 +223,6 @@ mod tests {
         assert_eq!(decision.group.as_deref(), Some("analytics"));
         assert_eq!((decision.max_lag, decision.max_lag_bytes), (Some(Duration::from_secs(2)), Some(5)));
         assert_eq!((decision.consistency, decision.reason), (Consistency::Session, Reason::ReadOnly));
-        assert_eq!((decision.refuse.as_deref(), decision.log), (Some("no"), true));
+        assert_eq!((decision.refuse.as_deref(), decision.log.as_deref()), (Some("no"), Some("r")));
     }
 }

@@ -7,7 +7,7 @@ use crate::lex;
 use crate::reason::PinReason;
 use crate::settings;
 use crate::statement::SessionEffect;
-use crate::walk::Tokens;
+use crate::tokens::Tokens;
 
 /// Function bodies longer than this (tokens) are taken to do anything to the session.
 const BODY_TOKENS_MAX: usize = 20_000;
@@ -49,6 +49,10 @@ pub(crate) fn of_calls(
                 of_set_config(tokens, effects);
                 continue;
             }
+            if name == "pg_backend_pid" && tells_values(tokens) {
+                push(effects, SessionEffect::Pin(PinReason::ServerProcess));
+                continue;
+            }
             if let Some(effect) = of_builtin(name) {
                 push(effects, effect);
                 continue;
@@ -71,6 +75,11 @@ pub(crate) fn of_calls(
             push(effects, effect);
         }
     }
+}
+
+/// A SELECT without a FROM: its values are what the client wants to know.
+fn tells_values(tokens: Tokens<'_>) -> bool {
+    tokens.is(0, "select") && (0..tokens.len()).all(|at| !tokens.is(at, "from"))
 }
 
 fn push(effects: &mut Vec<SessionEffect>, effect: SessionEffect) {

@@ -81,6 +81,8 @@ pub(crate) struct Facts<'a> {
     pub types: Vec<Name<'a>>,
     /// Every identifier, wherever it stands.
     pub words: Vec<Cow<'a, str>>,
+    /// Of views of statistics it reads names only.
+    pub names_only: bool,
     /// The text is the body of a PL/pgSQL function.
     pub body: bool,
     /// The text alone shows that it is not a plain read, and why.

@@ -22,9 +22,13 @@ pub mod rules;
 mod second;
 mod settings;
 mod shape;
+mod shown;
 mod split;
 pub mod statement;
+mod statistics;
+mod tokens;
 mod walk;
+mod words;
 
 pub use catalog::Catalog;
 pub use classify::{Classified, Classifier, Scope};

@@ -2,7 +2,9 @@
 
 use crate::facts::Facts;
 use crate::second;
-use crate::walk::{self, Text, Tokens};
+use crate::statistics;
+use crate::tokens::Tokens;
+use crate::walk::{self, Text};
 
 /// The facts of one statement; `thorough` lets the parser read it, too.
 pub(crate) fn facts<'a>(tokens: Tokens<'a>, thorough: bool) -> Facts<'a> {
@@ -11,6 +13,7 @@ pub(crate) fn facts<'a>(tokens: Tokens<'a>, thorough: bool) -> Facts<'a> {
     if thorough && facts.refusal.is_none() {
         second::consult(tokens, &mut facts);
     }
+    facts.names_only = statistics::only_names_are_read(tokens, &facts);
     facts.literals_matter =
         facts.calls.iter().any(|call| matches!(&*call.name.name, "current_setting" | "set_config"));
     facts

@@ -11,7 +11,9 @@
 
 use crate::facts::{Facts, Form, Shown};
 use crate::reason::Reason;
-use crate::walk::{self, Tokens};
+use crate::shown::{canonical_type, number_type};
+use crate::tokens::Tokens;
+use crate::words::is_grammar_word;
 use sqlparser::ast::{
     BinaryOperator, Expr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr,
     Statement, TableFactor, UnaryOperator, Value, Visit, Visitor,
@@ -78,7 +80,7 @@ impl Reading {
         // The parser takes `ONLY t` for a relation called ONLY with an alias.
         let relation = |name: &String| name == "only" || facts.relations.iter().any(|r| r.name == **name);
         let function = |name: &String| {
-            walk::is_grammar_word(name)
+            is_grammar_word(name)
                 || facts.calls.iter().any(|c| c.form != Form::Column && c.name.name == **name)
         };
         !self.relations.iter().all(relation) || !self.functions.iter().all(function)
@@ -191,11 +193,11 @@ fn shown_to(expr: &Expr, depth: usize) -> Shown {
     match expr {
         Expr::Nested(inner) => shown_to(inner, depth),
         Expr::Value(value) => match &value.value {
-            Value::Number(text, _) => walk::number_type(text),
+            Value::Number(text, _) => number_type(text),
             Value::Boolean(_) => Some("boolean"),
             _ => None,
         },
-        Expr::Cast { data_type, .. } => walk::canonical_type(&data_type.to_string().to_ascii_lowercase()),
+        Expr::Cast { data_type, .. } => canonical_type(&data_type.to_string().to_ascii_lowercase()),
         Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => shown_to(expr, depth),
         Expr::BinaryOp { left, op, right } if is_arithmetic(op) => {
             let (left, right) = (shown_to(left, depth)?, shown_to(right, depth)?);

@@ -4,7 +4,7 @@
 
 use crate::lex::TokenKind;
 use crate::statement::{Isolation, SessionEffect, TransactionModes};
-use crate::walk::Tokens;
+use crate::tokens::Tokens;
 
 /// Settings whose value is a list of identifiers, each quoted where it has to be.
 const LISTS: [&str; 5] = [

@@ -1,7 +1,7 @@
 //! Where one statement ends and the next begins.
 
 use crate::lex::{Token, TokenKind};
-use crate::walk::Tokens;
+use crate::tokens::Tokens;
 
 /// The statements of a text, as ranges of its tokens; empty ones are left out.
 ///

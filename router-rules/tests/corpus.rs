@@ -49,7 +49,10 @@ fn texts(value: &Value) -> Vec<&str> {
 /// The catalog that a line tells of.
 fn catalog(line: &Value) -> Catalog {
     let unknown = if line["source"] == "orm" { Unknown::OrdinaryTables } else { Unknown::Sketch };
-    Catalog::from_short_form(texts(&line["ctx"]["funcs"]), texts(&line["ctx"]["rels"]), unknown)
+    let catalog =
+        Catalog::from_short_form(texts(&line["ctx"]["funcs"]), texts(&line["ctx"]["rels"]), unknown);
+    // A single statement's line names everything that it mentions; a sequence may make its own.
+    if unknown == Unknown::Sketch && line["sql"].is_string() { catalog.complete() } else { catalog }
 }
 
 fn route(lines: Vec<Value>, source: &str) -> Vec<Routed> {

@@ -159,3 +159,30 @@ fn explain_options_are_not_shared_by_the_shape() {
         assert!(classifier.classify(text(on).as_bytes(), &scope).verdict.is_err());
     }
 }
+
+#[test]
+fn views_of_statistics_may_be_asked_for_names_only() {
+    for sql in [
+        "SELECT d.description FROM pg_catalog.pg_statio_all_tables AS st JOIN pg_description d ON d.objoid = st.relid WHERE st.schemaname = 'x'",
+        "SELECT count(*) FROM plain CROSS JOIN pg_stat_user_tables s WHERE s.relname LIKE 'a%'",
+    ] {
+        assert_eq!(verdict(rows(), sql), Ok(Reason::ReadOnly), "{sql}");
+    }
+    for sql in [
+        "SELECT relname FROM pg_stat_user_tables",
+        "SELECT * FROM pg_stat_user_tables",
+        "SELECT s FROM plain CROSS JOIN pg_stat_user_tables s",
+        "SELECT s.* FROM plain CROSS JOIN pg_stat_user_tables s",
+        "SELECT row_to_json(s) FROM plain CROSS JOIN pg_stat_user_tables AS s",
+        "SELECT row_to_json(pg_stat_user_tables) FROM plain CROSS JOIN pg_stat_user_tables",
+        "SELECT s.seq_scan FROM plain CROSS JOIN pg_stat_user_tables s",
+        "SELECT s.anything FROM plain CROSS JOIN pg_stat_user_tables s",
+        "SELECT n_live_tup FROM plain CROSS JOIN pg_stat_user_tables",
+        "SELECT relid FROM pg_stat_user_tables NATURAL JOIN plain",
+        "TABLE pg_stat_user_tables",
+        "SELECT relname FROM pg_stat_user_tables, pg_stat_activity",
+        "SELECT relid FROM plain CROSS JOIN pg_stat_user_tables s WHERE (s).seq_scan > 0",
+    ] {
+        assert_eq!(verdict(rows(), sql), Err(Reason::NodeRelation), "{sql}");
+    }
+}

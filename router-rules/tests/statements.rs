@@ -469,7 +469,16 @@ fn a_lesson_holds_for_every_text_of_the_shape() {
     let shape = classifier.classify(b"SELECT * FROM books WHERE id = 1", &scope).shape;
     classifier.learn(shape);
     assert_eq!(classifier.classify(b"SELECT * FROM books WHERE id = 2", &scope).verdict, Err(Reason::Learnt));
-    classifier.forget_learnt();
+    classifier.on_catalog(1);
+    assert_eq!(
+        classifier.classify(b"SELECT * FROM books WHERE id = 2", &scope).verdict,
+        Ok(Reason::ReadOnly)
+    );
+    // A catalog that was known before teaches nothing new.
+    classifier.learn(shape);
+    classifier.on_catalog(1);
+    assert_eq!(classifier.classify(b"SELECT * FROM books WHERE id = 2", &scope).verdict, Err(Reason::Learnt));
+    classifier.on_catalog(2);
     assert_eq!(
         classifier.classify(b"SELECT * FROM books WHERE id = 2", &scope).verdict,
         Ok(Reason::ReadOnly)

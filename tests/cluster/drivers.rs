@@ -98,13 +98,15 @@ fn psql_works() -> Outcome {
     let mark = mark();
     let read = format!("/* read {mark} */ SELECT name FROM product WHERE id = $1");
     let (bind, transaction) = (
-        format!("{read} \\bind 7 \\g"),
+        stage.cluster.directory().join(format!("bind-{mark}.sql")),
         format!("BEGIN; /* write {mark} */ UPDATE counter SET n = n WHERE id = 90; COMMIT"),
     );
+    std::fs::write(&bind, format!("{read} \\bind 7 \\g\n"))
+        .map_err(|error| HarnessError::Io("writing a script".into(), error))?;
     let commands = |login: &Login| -> Result<String, HarnessError> {
         // psql 16 binds parameters; before, a prepared statement is SQL's own.
         let prepared = match stage.cluster.binaries().major() {
-            16.. => run(psql(login, &["-c", &bind]))?,
+            16.. => run(psql(login, &["-f", &bind.display().to_string()]))?,
             _ => {
                 let sql = format!("PREPARE r (int) AS {read}; EXECUTE r (7)");
                 run(psql(login, &["-c", &sql]))?

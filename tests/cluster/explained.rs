@@ -136,6 +136,29 @@ fn route_reads_json_lines_offline() -> Outcome {
 }
 
 #[test]
+fn a_rule_that_logs_writes_one_line_per_statement_without_its_text() -> Outcome {
+    let stage = stage();
+    let rule = toml::toml! {
+        name = "watch reads"
+        kind = ["select"]
+        target = "replica"
+        log = true
+    };
+    let weir = Weir::builder(&stage.cluster).push("rule", rule).start()?;
+    let mut client = pgweir_tests::RawClient::login(&weir.app())?;
+    client.run("SET work_mem = '5MB'")?;
+    for value in ["one-value", "other-value"] {
+        client.run(&format!("SELECT count(*) FROM product WHERE name = '{value}'"))?;
+    }
+    let log = weir.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("a rule matched")).collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    assert!(lines.iter().all(|line| line.contains("watch reads") && line.contains("select")), "{log}");
+    assert!(!log.contains("-value"), "{log}");
+    Ok(())
+}
+
+#[test]
 fn health_and_readiness_tell_a_living_process_from_a_useful_one() -> Outcome {
     let stage = stage();
     assert_eq!(stage.weir.get("/healthz")?.status, 200);

@@ -24,6 +24,11 @@ fn replicas_that_die_and_return_under_load_cost_no_client_an_error() -> Outcome 
                         assert_eq!(client.value("SELECT count(*) FROM product")?, "100");
                         let rows = client.execute("r", &[Some("5")])?;
                         assert_eq!(rows, [[Some("product 5".to_owned())]]);
+                        client.run("BEGIN READ ONLY")?;
+                        assert_eq!(client.value("SELECT count(*) FROM product")?, "100");
+                        std::thread::sleep(Duration::from_millis(3));
+                        assert_eq!(client.execute("r", &[Some("5")])?, rows);
+                        client.run("COMMIT")?;
                         client.run(&format!("UPDATE counter SET n = n + 1 WHERE id = {number}"))?;
                         writes += 1;
                     }

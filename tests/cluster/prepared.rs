@@ -244,3 +244,19 @@ fn shapes_are_agreed_on_behind_a_flush_too() -> Outcome {
     ddl.run("DROP TABLE flushed")?;
     Ok(())
 }
+
+/// Behind an error everything is skipped up to the Sync, a Query too.
+#[test]
+fn a_query_behind_an_error_is_skipped_up_to_the_sync() -> Outcome {
+    let flush = || raw::flush();
+    let talk = [
+        Batch { bytes: [raw::parse("", "SELEC"), flush()].concat(), until: Until::Tag(b'E') },
+        Batch { bytes: [raw::query("SELECT 'skipped'"), raw::sync()].concat(), until: Until::Ready(1) },
+        simple("SELECT 'heard'"),
+        Batch { bytes: [raw::parse("", "SELEC"), flush()].concat(), until: Until::Tag(b'E') },
+        Batch { bytes: raw::query("SELECT 'skipped'"), until: Until::Nothing },
+        extended(&[raw::parse("", "SELECT 'skipped too'")]),
+        simple("SELECT 'heard'"),
+    ];
+    compare(&stage(), &talk)
+}

@@ -82,7 +82,7 @@ fn all_lines(file: &Path) -> Result<String, HarnessError> {
 
 fn make_environment(place: &Path) -> Result<(), HarnessError> {
     // Debian's own interpreter is the one that Debian's packages complete.
-    let system = ["/usr/bin/python3", "python3"].map(Path::new);
+    let system = ["/usr/bin/python3", "/usr/bin/python3.11", "python3"].map(Path::new);
     let system = system.into_iter().find(|program| can_make_environments(program));
     let system =
         system.ok_or_else(|| HarnessError::failed("no Python 3.11 with venv and ensurepip found"))?;

@@ -10,6 +10,8 @@ pub mod binaries;
 #[path = "../checker/mod.rs"]
 pub mod checker;
 pub mod cluster;
+#[path = "../day/mod.rs"]
+pub mod day;
 pub mod door;
 pub mod error;
 pub mod faults;
@@ -23,8 +25,8 @@ pub mod raw;
 pub mod reaper;
 pub mod runtime;
 pub mod scratch;
-#[path = "../day/mod.rs"]
-pub mod day;
+#[path = "../soak/mod.rs"]
+pub mod soak;
 pub mod sql;
 pub mod usage;
 pub mod weir;

@@ -94,7 +94,8 @@ impl Node {
         initdb.args(["--auth-local=scram-sha-256", "--auth-host=scram-sha-256"]);
         initdb.arg(format!("--locale={locale}"));
         initdb.arg(format!("--pwfile={}", password_file.display()));
-        process::run(initdb).map(drop)
+        // Its servers have shared memory by then, which they would leave behind if they were killed.
+        process::run_alone(initdb).map(drop)
     }
 
     fn append_settings(&self, settings: &[(String, String)]) -> Result<(), HarnessError> {

@@ -87,13 +87,22 @@ pub fn signal(pid: u32, name: &str) {
 }
 
 /// Runs a program to its end and returns its standard output; its words if it fails.
-pub fn run(mut command: Command) -> Result<String, HarnessError> {
+pub fn run(command: Command) -> Result<String, HarnessError> {
+    run_reached(command, Reach::Group)
+}
+
+/// The same for a program that takes its own children down, and must be left to it.
+pub fn run_alone(command: Command) -> Result<String, HarnessError> {
+    run_reached(command, Reach::Process)
+}
+
+fn run_reached(mut command: Command, reach: Reach) -> Result<String, HarnessError> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = reaper::spawn(&mut command, "TERM", Reach::Group).doing(|| format!("running {name}"))?;
+    let child = reaper::spawn(&mut command, "TERM", reach).doing(|| format!("running {name}"))?;
     let pid = child.id();
     let output = child.wait_with_output();
-    reaper::forget(pid, Reach::Group);
+    reaper::forget(pid, reach);
     let output = output.doing(|| format!("running {name}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

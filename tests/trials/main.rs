@@ -8,6 +8,7 @@ use pgweir_tests::checker::verify::{Promise, Verdict, verify};
 use pgweir_tests::checker::workload::{Workload, describe, prepare, run};
 use pgweir_tests::sql::Login;
 use pgweir_tests::{Cluster, HarnessError, Weir, runtime};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -131,6 +132,13 @@ fn trial(arguments: &Arguments, fault: Fault) -> Result<Trial, HarnessError> {
     let mut verdicts = Vec::new();
     for (level, recorded) in arguments.level.iter().zip(recorded) {
         let (history, last) = recorded.map_err(failed)?;
+        let errors = history.iter().filter_map(|operation| operation.error.as_deref());
+        for (error, count) in errors.fold(BTreeMap::new(), |mut counts: BTreeMap<&str, usize>, error| {
+            *counts.entry(error).or_default() += 1;
+            counts
+        }) {
+            eprintln!("{}, {level}: {count} × {error}", fault.as_str());
+        }
         verdicts.push((level.clone(), history.len(), verify(&history, &last)));
     }
     Ok((rounds?, verdicts))

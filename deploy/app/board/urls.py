@@ -2,10 +2,20 @@
 
 from django.conf import settings
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 from django.views.static import serve
 
 from board.core import views as core
+
+
+class Icon(RedirectView):
+    """Browsers ask for this address on pages that name no icon, such as the admin's."""
+
+    def get_redirect_url(self, *args: object, **kwargs: object) -> str:
+        return static("board/icon.svg")
+
 
 urlpatterns = [
     path("", include("board.posts.urls")),
@@ -16,6 +26,7 @@ urlpatterns = [
     path("weir/", include("board.weir.urls")),
     path("admin/", admin.site.urls),
     path("healthz", core.health, name="health"),
+    path("favicon.ico", Icon.as_view()),
 ]
 
 # Development and demo only: elsewhere a web server or a bucket hands out the photos.

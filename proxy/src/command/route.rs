@@ -192,6 +192,10 @@ fn sketch(line: &Value, n: u64) -> Catalog {
     let unknown = if application { Unknown::OrdinaryTables } else { Unknown::Sketch };
     let ctx = &line["ctx"];
     let mut catalog = Catalog::from_short_form(texts(&ctx["funcs"]), texts(&ctx["rels"]), unknown);
+    // A single statement's line names everything that it mentions; a sequence may make its own.
+    if !application && line["sql"].is_string() {
+        catalog = catalog.complete();
+    }
     // Lines that tell nothing of a catalog share one, and what is remembered of it.
     catalog.generation = match (application, ctx.is_null()) {
         (false, true) => 1,

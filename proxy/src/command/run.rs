@@ -15,6 +15,7 @@ use crate::listener::EventLoops;
 use crate::net::tls::{Acceptor, Connector};
 use crate::observe::Metrics;
 use crate::observe::logging::Logging;
+use crate::observe::ruled::Ruled;
 use crate::order::{Leave, Order};
 use crate::peers::Peers;
 use crate::pool::Pools;
@@ -121,6 +122,7 @@ fn build(config: Config, orders: UnboundedSender<Order>, peers: Peers) -> io::Re
         cluster: Cluster::start(&config, metrics.clone()),
         metrics,
         classifier: Classifier::new(config.routing.cache_bytes_max),
+        ruled: Ruled::default(),
         directory: Directory::new(&config),
         pools: Pools::default(),
         registry: Registry::default(),

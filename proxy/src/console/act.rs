@@ -6,13 +6,11 @@ use super::table::{Cell, Kind, Table};
 use crate::Weir;
 use crate::observe::Picture;
 use crate::order::{Leave, Order};
-use crate::session::registry::Card;
-use crate::session::startup::send_cancel;
+use crate::session::startup::end_client;
 use crate::wire::{Refusal, sqlstate};
 use router_rules::statement::Footprint;
 use router_rules::{Decision, Scope, SessionView, Target, decide};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -68,13 +66,13 @@ pub(super) async fn act(command: &Command, weir: &Arc<Weir>, user: &str) -> Resu
             if victims.is_empty() {
                 return Err(unknown("client of database", database));
             }
-            victims.iter().for_each(|card| kill(weir, card));
+            victims.iter().for_each(|card| end_client(weir, card));
             Ok(Answer::Done("KILL", vec![format!("{} clients are ended", victims.len())]))
         }
         Command::KillClient(process) => {
             let card = weir.registry.all().into_iter().find(|c| c.process == *process);
             let card = card.ok_or_else(|| unknown("client", &process.to_string()))?;
-            kill(weir, &card);
+            end_client(weir, &card);
             done("KILL_CLIENT")
         }
         Command::Drain(node) => match weir.cluster.drain(node) {
@@ -104,16 +102,6 @@ fn shown(what: Show, weir: &Weir) -> Table {
         cache: weir.classifier.cached(),
     };
     show(what, &seen)
-}
-
-/// Ends a client at once; what it runs is cancelled.
-fn kill(weir: &Arc<Weir>, card: &Card) {
-    card.killed_now.store(true, Ordering::Relaxed);
-    card.kill.notify_waiters();
-    card.cancel_wait.notify_waiters();
-    if let Some(target) = card.start_cancel() {
-        send_cancel(weir.clone(), target);
-    }
 }
 
 fn pools_of(weir: &Weir, database: Option<&str>) -> Result<Vec<Arc<crate::pool::Pool>>, Refusal> {

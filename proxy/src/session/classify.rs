@@ -19,6 +19,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Statements that clients have asked to prepare.
 static PREPARED: AtomicU64 = AtomicU64::new(0);
 
+/// In a longer text (bytes) a name is found as it is written in lower case only.
+const NAMES_BYTES_MAX: usize = 2_000;
+
 /// What a request would do.
 #[derive(Debug)]
 pub struct Work {
@@ -34,6 +37,8 @@ pub struct Work {
     pub verdict: Result<Reason, Reason>,
     /// It is SHOW of this setting of ours.
     pub shows: Option<String>,
+    /// It binds a statement whose result was described to the client earlier.
+    pub relies_on_shapes: bool,
     /// The cluster's position, where that is what it shows.
     pub position: Option<String>,
 }
@@ -47,6 +52,7 @@ impl Work {
             reads: Footprint::none(),
             verdict: Ok(Reason::ReadOnly),
             shows: None,
+            relies_on_shapes: false,
             position: None,
         }
     }
@@ -81,6 +87,7 @@ impl Work {
             reads: Footprint::Everything,
             verdict: Err(reason),
             shows: None,
+            relies_on_shapes: false,
             position: None,
         }
     }
@@ -88,6 +95,26 @@ impl Work {
     /// Names it in logs: a hash of its first text, literals stripped.
     pub fn shape(&self) -> u64 {
         self.parts.first().map_or(0, |part| part.shape)
+    }
+
+    /// A query that no replica may answer, with this name (in lower case) in its text.
+    pub fn asks_server(&self, name: &[u8]) -> bool {
+        use router_rules::statement::Kind;
+        let mentions = |sql: &[u8]| {
+            if sql.len() > NAMES_BYTES_MAX {
+                return memchr::memmem::find(sql, name).is_some();
+            }
+            sql.windows(name.len()).any(|window| window.eq_ignore_ascii_case(name))
+        };
+        let asks = |part: &Classified, sql: &[u8]| {
+            part.verdict.is_err()
+                && part
+                    .statements
+                    .iter()
+                    .any(|s| matches!(s.kind, Kind::Select | Kind::Prepare | Kind::Other))
+                && mentions(sql)
+        };
+        self.parts.iter().zip(&self.texts).any(|(part, sql)| asks(part, sql))
     }
 
     /// The single statement that this is, if it is one.
@@ -171,6 +198,7 @@ impl Session {
             let prepared = work.parsed[*at].clone();
             work.add(&prepared.classified, prepared.sql.clone());
         } else if let Some(prepared) = self.current(name) {
+            work.relies_on_shapes |= prepared.shape().is_some();
             work.add(&prepared.classified, prepared.sql.clone());
         } else {
             // Prepared by SQL, or not at all: only the session's own server can say.
@@ -231,6 +259,7 @@ impl Session {
         if self.memory.scope_settings == settings.id() && known == generation {
             return;
         }
+        self.weir.classifier.on_catalog(generation);
         let search_path = settings.value("search_path").unwrap_or(&self.memory.defaults.search_path);
         let role = match settings.value("role") {
             Some(role) if !role.eq_ignore_ascii_case("none") => role,

@@ -27,9 +27,11 @@ impl Session {
         let begins_read_only =
             work.parts.len() > 1 && work.parts.first().is_some_and(|p| begins_read_only(p));
         let mut decision: Option<Decision> = None;
+        let mut logged: Vec<(String, &Classified)> = vec![];
         for (part, sql) in work.parts.iter().zip(&work.texts).skip(usize::from(begins_read_only)) {
             view.sql = sql;
-            let next = decide(part, &view, policy);
+            let mut next = decide(part, &view, policy);
+            logged.extend(next.log.take().map(|rule| (rule, &**part)));
             decision = Some(match decision {
                 None => next,
                 Some(so_far) => stricter(so_far, next),
@@ -43,7 +45,7 @@ impl Session {
             max_lag_bytes: policy.max_lag_bytes,
             group: None,
             refuse: None,
-            log: false,
+            log: None,
         });
         if work.parts.is_empty() && work.verdict.is_ok() && self.lease.is_some() {
             // It goes on with what it has begun, where it has begun.
@@ -58,6 +60,9 @@ impl Session {
         self.within_transaction(&mut decision, in_read_only_block || begins_read_only);
         if !config.routing.split && decision.target == Target::Replica {
             (decision.target, decision.reason) = (Target::Primary, Reason::Rule);
+        }
+        for (rule, part) in logged {
+            self.weir.ruled.log(&rule, part, &decision, &view);
         }
         decision
     }
@@ -105,7 +110,6 @@ fn stricter(a: Decision, b: Decision) -> Decision {
         consistency: a.consistency.max(b.consistency),
         max_lag: least(a.max_lag, b.max_lag),
         max_lag_bytes: a.max_lag_bytes.into_iter().chain(b.max_lag_bytes).min(),
-        log: a.log || b.log,
         ..a
     }
 }

@@ -18,7 +18,12 @@ use router_rules::{Decision, PinReason, Reason, SessionEffect, Target};
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+/// For so long after it asked for the process id of its server a session keeps that server: to look for
+/// it among the locks and activities, or to have it ended by somebody else.
+const PROCESS_KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// Nodes tried for one request before the client hears of it.
 const PLACES_MAX: usize = 4;
@@ -35,9 +40,23 @@ impl Session {
             self.leave_replica().await?;
         }
         let mut placed = (Duration::ZERO, Duration::ZERO);
+        if self.lease.is_none()
+            && let Some(kept) = self.take_kept(decision.target)
+        {
+            self.card.set_running_on(Some(kept.cancel.clone()));
+            self.on = Target::Primary;
+            self.lease = Some(kept);
+        }
         if self.lease.is_none() {
             self.card.set_doing(Doing::Waiting);
             match self.lease_anew(decision, work).await? {
+                Ok(_) if self.card.cancelled.swap(false, Ordering::Relaxed) => {
+                    self.yield_unused();
+                    return Ok(Err(Refusal::new(
+                        sqlstate::QUERY_CANCELED,
+                        "canceling statement due to user request",
+                    )));
+                }
                 Ok(waited_and_lag) => placed = waited_and_lag,
                 Err(refusal) => return Ok(Err(refusal)),
             }
@@ -49,6 +68,15 @@ impl Session {
         }
         self.explain(decision, placed.0, placed.1, work);
         self.bring_settings().await
+    }
+
+    /// A server that was leased and not used: it goes back, or is closed when something waits to be sent.
+    fn yield_unused(&mut self) {
+        if self.ledger.is_settled() {
+            self.give_back();
+        } else {
+            self.drop_lease();
+        }
     }
 
     /// DROP DATABASE and its like need the database to be empty: what is there for nobody leaves it.
@@ -333,12 +361,87 @@ impl Session {
         if self.memory.is_pinned() && self.memory.maybe_unpinned {
             self.ask_whether_clean().await?;
         }
-        self.card.set_pin(self.memory.pins.first().copied());
-        if self.memory.is_pinned() {
+        let wanted = self.lease.as_ref().is_some_and(Lease::is_wanted);
+        if self.memory.is_pinned() && !(wanted && self.memory.is_pinned_for_process_only()) {
+            self.card.set_pin(self.memory.pins.first().copied());
             return Ok(());
         }
+        self.memory.pins.clear();
+        if self.keeps_for_sequences() {
+            self.kept = self.lease.take();
+            self.card.set_running_on(None);
+            self.card.set_pin(Some(PinReason::SequenceState));
+            return Ok(());
+        }
+        self.card.set_pin(self.kept.as_ref().map(|_| PinReason::SequenceState));
         self.give_back();
+        if self.kept.as_ref().is_some_and(|kept| kept.is_wanted() && !kept.asks_sequences()) {
+            self.yield_server();
+        }
         Ok(())
+    }
+
+    /// The server that it has used sequences on stays with the session, unless others wait for it and
+    /// nobody has been seen to ask what sequences gave.
+    fn keeps_for_sequences(&self) -> bool {
+        let Some(lease) = &self.lease else { return false };
+        let settled = *lease.cancel.pending.lock() == 0;
+        let yields = lease.is_wanted() && !lease.asks_sequences();
+        self.memory.sequences && self.kept.is_none() && self.on == Target::Primary && !yields && settled
+    }
+
+    /// The server that the session keeps without being pinned to it, when it is that one's turn: still
+    /// there, and still of the primary.
+    fn take_kept(&mut self, target: Target) -> Option<Lease> {
+        if target != Target::Primary {
+            return None;
+        }
+        let mut kept = self.kept.take()?;
+        let primary = self.weir.cluster.primary().is_some_and(|node| Arc::ptr_eq(&node, &kept.node));
+        (primary && kept.is_quiet()).then_some(kept)
+    }
+
+    /// True when the session can do without the server that it keeps, should others need one.
+    pub(super) fn can_yield(&self) -> bool {
+        match (&self.lease, &self.kept) {
+            (None, Some(kept)) => !kept.asks_sequences(),
+            (Some(lease), _) => {
+                self.memory.is_pinned_for_process_only()
+                    && self.memory.status == Status::Idle
+                    && lease.status == Status::Idle
+                    && self.ledger.is_settled()
+                    && !self.unsynced
+                    && !self.copy_in
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// Others wait: what is kept without need goes to them.
+    pub(super) fn yield_server(&mut self) {
+        if !self.can_yield() {
+            return;
+        }
+        self.memory.pins.clear();
+        self.card.set_pin(None);
+        match self.kept.take() {
+            Some(kept) => {
+                self.memory.sequences = false;
+                self.last_primary = Some(kept.last_use());
+                kept.give_back();
+            }
+            None => self.give_back(),
+        }
+    }
+
+    /// Who asked for its server's process long ago has no more use for it.
+    pub(super) fn forget_process_in_time(&mut self, now: Instant) {
+        if self.memory.is_pinned_for_process_only()
+            && self.memory.process_asked.is_some_and(|asked| now - asked > PROCESS_KEPT_FOR)
+            && self.can_yield()
+        {
+            self.yield_server();
+        }
     }
 
     /// The server goes back to its pool, or to a short rest while a cancel is on its way to it.
@@ -371,6 +474,9 @@ impl Session {
     /// The session ends: its server is cleaned for the next one, or closed.
     pub(super) fn retire_lease(&mut self) {
         self.card.set_running_on(None);
+        if let Some(kept) = self.kept.take() {
+            kept.give_back();
+        }
         let Some(lease) = self.lease.take() else { return };
         let settled = self.ledger.is_settled() && !self.unsynced && !self.copy_in && self.passing == 0;
         if !settled {
@@ -385,7 +491,7 @@ impl Session {
         }
         let cleanable =
             !self.memory.pins.iter().any(|p| matches!(p, PinReason::Load | PinReason::Unfollowable));
-        let pinned = self.memory.is_pinned();
+        let pinned = self.memory.is_pinned() && !self.memory.is_pinned_for_process_only();
         if !pinned && lease.status == Status::Idle {
             self.lease = Some(lease);
             return self.give_back();
@@ -460,6 +566,11 @@ async fn clean(mut lease: Lease, pinned: bool) {
     if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(10), cleaned).await {
         if *lease.cancel.pending.lock() > 0 { settle(lease).await } else { lease.give_back() }
     }
+}
+
+/// It asks what a sequence gave to its session.
+pub(super) fn asks_sequences(work: &Work) -> bool {
+    uses_sequences(work) && (work.asks_server(b"currval") || work.asks_server(b"lastval"))
 }
 
 fn uses_sequences(work: &Work) -> bool {

@@ -115,8 +115,10 @@ pub enum Ours {
 pub struct Undo {
     /// A client's statement name, and what it named before.
     pub client: Option<(Bytes, Option<Arc<Prepared>>)>,
-    /// A statement that the server has not got after all.
+    /// A statement that the server has not got after all, by key.
     pub server: Option<u64>,
+    /// A statement that is not the server's unnamed one after all, by key.
+    pub unnamed: Option<u64>,
     /// A name that the server still has for something of no use.
     pub kept: Option<Bytes>,
 }
@@ -231,7 +233,6 @@ impl Ledger {
         if self.skipping {
             match owed {
                 Owed::Sync { .. } => self.skipping = false,
-                Owed::Query { .. } | Owed::Ours(_) | Owed::FunctionCall => {}
                 Owed::Parse { undo, .. } | Owed::Close { undo, .. } | Owed::Instead { undo, .. } => {
                     return self.undone.push(undo);
                 }
@@ -390,6 +391,9 @@ impl Ledger {
         outcome
     }
 }
+
+#[cfg(test)]
+mod conversations;
 
 #[cfg(test)]
 mod tests {

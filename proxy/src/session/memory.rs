@@ -41,6 +41,10 @@ pub struct Memory {
     pub status: Status,
     /// Why the session keeps its server.
     pub pins: Vec<PinReason>,
+    /// It has named a sequence, and may ask what that gave it.
+    pub sequences: bool,
+    /// When it last asked for its server's process id.
+    pub process_asked: Option<Instant>,
     /// Something happened that may have ended what a pin is for.
     pub maybe_unpinned: bool,
     /// What it wrote and read.
@@ -188,6 +192,11 @@ impl Memory {
         !self.pins.is_empty()
     }
 
+    /// Pinned by nothing but a wish to know the server's process: nothing is lost when it ends.
+    pub fn is_pinned_for_process_only(&self) -> bool {
+        self.pins == [PinReason::ServerProcess]
+    }
+
     /// Pins it.
     pub fn pin(&mut self, reason: PinReason) {
         if !self.pins.contains(&reason) {
@@ -293,6 +302,7 @@ impl Memory {
                 self.wishes = Wishes::default();
                 let _ = self.freshness.set_min_lsn("");
                 self.statements.clear();
+                self.sequences = false;
                 self.pins.retain(|p| matches!(p, PinReason::SessionMode | PinReason::Replication));
             }
             SessionEffect::DeallocateAll => {
@@ -320,8 +330,11 @@ impl Memory {
         for statement in &classified.statements {
             self.schema_changed |= matches!(statement.kind, router_rules::statement::Kind::Ddl);
             for effect in &statement.effects {
-                if let SessionEffect::Pin(reason) = effect {
-                    self.pin(*reason);
+                match effect {
+                    // The server is kept, but reads may go elsewhere.
+                    SessionEffect::Pin(PinReason::SequenceState) => self.sequences = true,
+                    SessionEffect::Pin(reason) => self.pin(*reason),
+                    _ => {}
                 }
             }
         }

@@ -177,14 +177,14 @@ impl ServerStatements {
         self.used.keys().copied()
     }
 
-    /// The server loses it; the unnamed one may be the same and stays.
-    pub fn remove_named(&mut self, key: u64) {
+    /// The server has not got it under its shared name, or is losing it. The unnamed statement may be
+    /// the same, and stays.
+    pub fn remove(&mut self, key: u64) {
         self.used.remove(&key);
     }
 
-    /// The server has not got it after all.
-    pub fn remove(&mut self, key: u64) {
-        self.used.remove(&key);
+    /// This is not the server's unnamed statement after all. Under its shared name it stays.
+    pub fn remove_unnamed(&mut self, key: u64) {
         if self.unnamed == Some(key) {
             self.unnamed = None;
         }
@@ -270,6 +270,15 @@ mod tests {
         assert_ne!(of(&column(b"a", 1, 23)), of(b""));
         assert_ne!(shape(&[0, 1, 0, 0, 0, 23], b""), shape(&[0, 1, 0, 0, 0, 25], b""));
         shape(b"", &[0, 9, b'x', 0, 1]);
+    }
+
+    #[test]
+    fn an_unnamed_statement_that_was_not_parsed_takes_no_shared_one_with_it() {
+        let mut server = ServerStatements::default();
+        server.insert(1, 0, 2);
+        server.set_unnamed(1);
+        server.remove_unnamed(1);
+        assert!(server.holds(1) && server.unnamed.is_none());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Flush. Requests are gathered whole so that they can be looked into, up to a bound: what is
 //! longer is cut where it may be cut, and its rest streams.
 
-use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, STATEMENT_BYTES_MAX};
+use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, SMALL_MESSAGE_BYTES_MAX, STATEMENT_BYTES_MAX};
 use crate::wire::frame::{self, FrameError};
 use crate::wire::frontend::{self, tag};
 use bytes::{Buf, Bytes, BytesMut};
@@ -51,7 +51,7 @@ pub enum End {
 pub fn next_request(input: &mut BytesMut) -> Result<Option<Request>, Violation> {
     let mut at = 0;
     loop {
-        let Some((kind, total)) = frame::header(&input[at..], MESSAGE_BYTES_MAX)? else { return Ok(None) };
+        let Some((kind, total)) = header(&input[at..])? else { return Ok(None) };
         let have = input.len() - at;
         let whole = have >= total;
         match kind {
@@ -117,6 +117,27 @@ pub fn next_request(input: &mut BytesMut) -> Result<Option<Request>, Violation> 
             other => return Err(Violation::UnknownType(other)),
         }
     }
+}
+
+/// Type and total length of a client's message.
+///
+/// # Errors
+/// A length that no message of this type may have.
+pub fn header(bytes: &[u8]) -> Result<Option<(u8, usize)>, FrameError> {
+    let max = match bytes.first() {
+        Some(
+            &(tag::DESCRIBE
+            | tag::EXECUTE
+            | tag::CLOSE
+            | tag::SYNC
+            | tag::FLUSH
+            | tag::COPY_DONE
+            | tag::COPY_FAIL
+            | tag::TERMINATE),
+        ) => SMALL_MESSAGE_BYTES_MAX,
+        _ => MESSAGE_BYTES_MAX,
+    };
+    frame::header(bytes, max)
 }
 
 /// What cannot be read is refused at once and not with the Sync, as by Postgres.
@@ -203,6 +224,14 @@ mod tests {
         bytes.truncate(REQUEST_BYTES_MAX);
         let request = next_request(&mut bytes).unwrap().unwrap();
         assert_eq!((request.kind, request.left), (Kind::Batch(End::More), total - REQUEST_BYTES_MAX));
+    }
+
+    #[test]
+    fn a_name_of_megabytes_is_not_gathered() {
+        for kind in [tag::DESCRIBE, tag::EXECUTE, tag::CLOSE, tag::SYNC, tag::COPY_FAIL] {
+            let mut bytes = BytesMut::from(&[kind, 0, 1, 0, 0, b'S'][..]);
+            assert!(matches!(next_request(&mut bytes), Err(Violation::Frame(FrameError::TooLong { .. }))));
+        }
     }
 
     #[test]

@@ -9,13 +9,19 @@ use router_rules::PinReason;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 
 /// Our own process ids begin above what a kernel gives to processes, so that they do not meet those
 /// of servers that are handed out in pool mode `session`.
 const PROCESS_MIN: i32 = 1 << 22;
+
+/// For so long a notification from a server is taken to be of the client that sent one there last: it is
+/// on its way for a few milliseconds, and others may use the server then.
+const NOTIFIER_KNOWN_FOR: Duration = Duration::from_secs(1);
+/// More servers than this have not sent notifications within that time.
+const NOTIFIERS_MAX: usize = 1_000;
 
 /// What a client may cancel with.
 #[derive(Debug)]
@@ -85,6 +91,8 @@ pub struct Card {
     pub killed_now: AtomicBool,
     /// A cancel request came while it waited for a server.
     pub cancel_wait: Notify,
+    /// The same, for waits that cannot be interrupted: looked at when they are over.
+    pub cancelled: AtomicBool,
 }
 
 impl Card {
@@ -153,6 +161,8 @@ impl Card {
 pub struct Registry {
     by_process: Mutex<HashMap<i32, Arc<Card>, foldhash::fast::RandomState>>,
     next_process: AtomicI32,
+    /// Servers' process ids, and which client sent a NOTIFY there last.
+    notifiers: Mutex<HashMap<i32, (i32, Instant), foldhash::fast::RandomState>>,
     /// Connections that have not logged in yet.
     pub logging_in: AtomicUsize,
 }
@@ -247,7 +257,31 @@ impl Registry {
             killed: AtomicBool::new(false),
             killed_now: AtomicBool::new(false),
             cancel_wait: Notify::new(),
+            cancelled: AtomicBool::new(false),
         })
+    }
+
+    /// A client sends a NOTIFY, or the end of a transaction with one, to the server with this process id.
+    pub fn note_notifier(&self, server: i32, client: i32) {
+        let now = Instant::now();
+        let mut notifiers = self.notifiers.lock();
+        if notifiers.len() >= NOTIFIERS_MAX {
+            notifiers.retain(|_, (_, at)| now - *at < NOTIFIER_KNOWN_FOR);
+        }
+        if notifiers.len() < NOTIFIERS_MAX {
+            notifiers.insert(server, (client, now));
+        }
+    }
+
+    /// The process id, as clients know it, of who has just sent a notification from this server.
+    pub fn notifier(&self, server: i32) -> Option<i32> {
+        let (client, at) = *self.notifiers.lock().get(&server)?;
+        (at.elapsed() < NOTIFIER_KNOWN_FOR).then_some(client)
+    }
+
+    /// The client with this process id, whatever its key.
+    pub fn client(&self, process: i32) -> Option<Arc<Card>> {
+        self.by_process.lock().get(&process).cloned()
     }
 
     /// The client with this key; `None` for a wrong key.

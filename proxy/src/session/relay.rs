@@ -42,6 +42,8 @@ pub enum Woke {
     Server,
     /// The server is gone.
     ServerGone(io::Error),
+    /// Others wait for a server, and this session can do without the one it keeps.
+    Wanted,
 }
 
 /// Until then; for ever without a deadline.
@@ -70,6 +72,7 @@ impl Session {
             left = self.stream_rest(left);
             if left == 0 && self.is_answered(request) {
                 self.held_from = None;
+                self.held_in_block = false;
                 return Ok(Relayed::Done);
             }
             let waits_in_vain = self.may_run_elsewhere(left);
@@ -91,6 +94,7 @@ impl Session {
                     self.pass_copy_data()?;
                 }
                 Woke::Client => self.pass_copy_data()?,
+                Woke::Wanted => {}
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
                 Woke::ServerGone(error) => {
                     if self.may_run_elsewhere(left) {
@@ -177,6 +181,14 @@ impl Session {
             ),
             _ => (limit, code, text, name),
         };
+        let wanted = self.can_yield().then(|| self.kept.as_ref().or(self.lease.as_ref())).flatten();
+        let wanted = wanted.map(crate::pool::Lease::wanted);
+        let wanted = async {
+            match wanted {
+                Some(wanted) => wanted.await,
+                None => std::future::pending().await,
+            }
+        };
         let limited = async {
             match limit {
                 Some(limit) => tokio::time::timeout(limit, self.woke(usize::MAX)).await,
@@ -189,6 +201,7 @@ impl Session {
                 let hint = format!("{name} of pgweir is over.");
                 Err(Failure::Fatal(Refusal::new(code, text).with_hint(hint)))
             }),
+            () = wanted => Ok(Woke::Wanted),
             () = kill => Err(Failure::Fatal(Refusal::new(
                 sqlstate::ADMIN_SHUTDOWN,
                 "terminating connection due to administrator command",
@@ -208,7 +221,11 @@ impl Session {
             if let Some(lease) = self.lease.as_mut()
                 && let Poll::Ready(Err(error)) = lease.connection.poll_flush(cx)
             {
-                return Poll::Ready(Ok(Woke::ServerGone(error)));
+                // What it said before it went counts.
+                return Poll::Ready(Ok(match lease.connection.poll_fill(cx) {
+                    Poll::Ready(Ok(n)) if n > 0 => Woke::Server,
+                    _ => Woke::ServerGone(error),
+                }));
             }
             if self.held_from.is_none()
                 && let Poll::Ready(Err(error)) = self.client.poll_flush(cx)
@@ -330,7 +347,12 @@ impl Session {
                     run = 0;
                     frame::put(&mut self.client.output, kind, |out| out.extend_from_slice(&error));
                 }
-                Fate::Pass => run += total,
+                Fate::Pass => {
+                    if kind == tag::NOTIFICATION {
+                        self.name_notifier(&mut input[run + HEADER_BYTES..run + total]);
+                    }
+                    run += total;
+                }
                 Fate::Swallow => {
                     self.client.output.extend_from_slice(&input[..run]);
                     input.advance(run + total);
@@ -361,6 +383,9 @@ impl Session {
         self.memory.failed = true;
         self.undo_skipped();
         let mut cause = Cause::of(&fields);
+        if self.held_in_block && cause != Some(Cause::Lost) {
+            cause = None;
+        }
         if cause == Some(Cause::StalePlan) && self.relies_on_old_shape() {
             cause = None;
         }
@@ -432,10 +457,22 @@ impl Session {
         Fate::Pass
     }
 
+    /// A notification tells who sent it: clients of ours are named as they were named to themselves.
+    fn name_notifier(&self, body: &mut [u8]) {
+        let Some(process) = body.first_chunk_mut::<4>() else { return };
+        let server = i32::from_be_bytes(*process);
+        let own = self.lease.as_ref().is_some_and(|lease| lease.cancel.process == server);
+        let client = if own { Some(self.card.process) } else { self.weir.registry.notifier(server) };
+        if let Some(client) = client {
+            *process = client.to_be_bytes();
+        }
+    }
+
     /// Moves COPY data (and the end of it) from the client to the server while the server takes it.
     pub(super) fn pass_copy_data(&mut self) -> Result<(), Failure> {
         while self.copy_in {
-            let Some((kind, total)) = self.copy_frame() else { return Ok(()) };
+            let broken = |error| Failure::Client(io::Error::new(io::ErrorKind::InvalidData, error));
+            let Some((kind, total)) = self.copy_frame().map_err(broken)? else { return Ok(()) };
             let have = self.client.input.len().min(total);
             let streams = kind == frontend::tag::COPY_DATA;
             if have < total && !streams {
@@ -585,7 +622,7 @@ impl Session {
                         return Ok(Some(cause));
                     }
                 }
-                Woke::Client => {}
+                Woke::Client | Woke::Wanted => {}
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
                 Woke::ServerGone(_) if self.held_from.is_some() => return Ok(Some(Cause::Lost)),
                 Woke::ServerGone(error) => return Err(self.server_failure(error)),

@@ -141,6 +141,7 @@ impl Session {
             self.memory.maybe_unpinned = true;
         }
         self.memory.block = Block::None;
+        self.notifies = false;
         self.portals.clear();
         self.wrote();
         let seen = std::mem::replace(&mut self.memory.seen, Footprint::none());

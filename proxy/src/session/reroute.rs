@@ -6,7 +6,9 @@
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
+use crate::session::memory::Block;
 use crate::wire::ErrorFields;
+use crate::wire::backend::Status;
 use router_rules::{Decision, Reason, Target};
 
 /// Why a request may be run again.
@@ -93,6 +95,7 @@ impl Session {
                     self.weir.cluster.suspect(&lease.node);
                 }
                 self.drop_lease();
+                self.begin_again();
             }
             Cause::StalePlan if self.memory.is_pinned() => {
                 // The same server: it only has to get in step again.
@@ -106,8 +109,39 @@ impl Session {
             _ => self.drain_lease().await,
         }
         self.held_from = None;
+        self.held_in_block = false;
         (decision.target, decision.reason) = (Target::Primary, Reason::Reroute);
         Ok(())
+    }
+
+    /// Between two statements of a block that only reads, and takes a snapshot per statement, its
+    /// replica was lost: the next statement finds another server. False where that cannot be.
+    pub(super) fn leave_lost_replica(&mut self) -> bool {
+        let Some(lease) = self.lease.as_ref() else { return false };
+        let quiet = self.memory.status == Status::Transaction && self.ledger.is_settled() && !self.unsynced;
+        if !quiet || !self.memory.may_move() || self.memory.is_pinned() {
+            return false;
+        }
+        let Block::Open { modes, begin, .. } = self.memory.block.clone() else { return false };
+        if begin.is_empty() {
+            return false;
+        }
+        tracing::info!(node = lease.node.name, "a replica was lost between two reads of a transaction");
+        // What the block has shown must not be unseen elsewhere.
+        self.weir.cluster.suspect(&lease.node);
+        self.weir.cluster.read_of(&lease.node, &self.memory.seen, &mut self.memory.freshness);
+        self.drop_lease();
+        self.memory.block = Block::Deferred { begin, modes };
+        true
+    }
+
+    /// The block that was lost with its replica begins anew on the next server.
+    fn begin_again(&mut self) {
+        if self.held_in_block
+            && let Block::Open { modes, begin, .. } = std::mem::take(&mut self.memory.block)
+        {
+            self.memory.block = Block::Deferred { begin, modes };
+        }
     }
 }
 

@@ -2,19 +2,22 @@
 
 use crate::session::Session;
 use crate::session::classify::Work;
+use crate::session::lease::asks_sequences;
 use crate::session::ledger::{Described, Ours, Owed, Undo};
 use crate::session::memory::Block;
 use crate::session::prepared::{Prepared, server_name};
-use crate::session::receive::{End, Kind, Request, frames};
+use crate::session::receive::{self, End, Kind, Request, frames};
 use crate::session::settings::set_config;
 use crate::wire::backend::{self, Status};
-use crate::wire::frame::{self, HEADER_BYTES};
+use crate::wire::frame::{FrameError, HEADER_BYTES};
 use crate::wire::frontend::{self, tag};
 use crate::wire::{Refusal, sqlstate};
 use bytes::{Bytes, BytesMut};
-use router_rules::{Classified, Decision, SessionEffect, Target};
+use router_rules::statement::Kind as StatementKind;
+use router_rules::{Classified, Decision, PinReason, Reason, SessionEffect, Target};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 impl Session {
     /// Puts the request into the server's output. Nothing is awaited.
@@ -23,10 +26,24 @@ impl Session {
         self.bound.clear();
         self.describes = false;
         self.close_doomed();
-        self.send_begin();
+        let begun = self.send_begin();
         self.send_placeholder(work);
         for part in &work.parts {
             self.memory.on_sent(part);
+        }
+        if self.memory.pins.contains(&PinReason::ServerProcess) && pins_process(work) {
+            self.memory.process_asked = Some(Instant::now());
+        }
+        self.notifies |= work.parts.iter().any(|part| notifies(part));
+        if self.notifies
+            && let Some(lease) = &self.lease
+        {
+            self.weir.registry.note_notifier(lease.cancel.process, self.card.process);
+        }
+        if asks_sequences(work)
+            && let Some(lease) = &self.lease
+        {
+            lease.set_asks_sequences();
         }
         if work.parts.is_empty() && work.verdict.is_err() {
             self.memory.written = router_rules::statement::Footprint::Everything;
@@ -36,7 +53,7 @@ impl Session {
             }
         }
         self.show_own_statements(work);
-        self.hold_back(request);
+        self.hold_back(request, begun || ends_transaction(work) || self.memory.may_move());
         match request.kind {
             Kind::Query => {
                 let mut sent = false;
@@ -50,7 +67,8 @@ impl Session {
                 let of = work.parts.first().filter(|p| !p.plain).cloned();
                 self.put(&request.frames);
                 self.ledger.push(Owed::Query { of, next: 0 });
-                self.unsynced = false;
+                // Behind an error a server skips it, as everything up to the Sync.
+                self.unsynced = self.ledger.is_skipping();
             }
             Kind::FunctionCall => {
                 self.put(&request.frames);
@@ -90,9 +108,16 @@ impl Session {
 
     /// Until the first row the answer may still come from elsewhere: outside a transaction, on a
     /// replica, or where a stale plan can be replaced; and only what has come whole can be sent again.
-    fn hold_back(&mut self, request: &Request) {
+    ///
+    /// `movable`: the request begins or ends a block, or the block takes a snapshot per statement. If
+    /// the replica is lost, such a block, which only reads, can begin again elsewhere.
+    fn hold_back(&mut self, request: &Request, movable: bool) {
+        self.held_in_block = movable
+            && self.on == Target::Replica
+            && self.memory.status != Status::Failed
+            && matches!(&self.memory.block, Block::Open { begin, .. } if !begin.is_empty());
         let may_run_again = request.left == 0
-            && matches!(self.memory.block, Block::None)
+            && (self.held_in_block || matches!(self.memory.block, Block::None))
             && !self.unsynced
             && (self.on == Target::Replica || matches!(request.kind, Kind::Batch(_)))
             && !matches!(request.kind, Kind::Batch(End::More));
@@ -106,19 +131,19 @@ impl Session {
         self.held_result = false;
     }
 
-    /// The client's BEGIN that was answered by us goes first.
-    fn send_begin(&mut self) {
-        if let Block::Deferred { begin, modes } = &self.memory.block {
-            let (begin, modes) = (begin.clone(), *modes);
-            self.put(&begin);
-            self.forget_server_unnamed();
-            self.ledger.push(Owed::Ours(Ours::Begin));
-            self.memory.block = Block::Open { on: self.on, modes, begin };
-            self.memory.settings.on_commit();
-            if let Some(lease) = self.lease.as_mut() {
-                lease.settings.on_commit();
-            }
+    /// The client's BEGIN that was answered by us goes first. True when there was one.
+    fn send_begin(&mut self) -> bool {
+        let Block::Deferred { begin, modes } = &self.memory.block else { return false };
+        let (begin, modes) = (begin.clone(), *modes);
+        self.put(&begin);
+        self.forget_server_unnamed();
+        self.ledger.push(Owed::Ours(Ours::Begin));
+        self.memory.block = Block::Open { on: self.on, modes, begin };
+        self.memory.settings.on_commit();
+        if let Some(lease) = self.lease.as_mut() {
+            lease.settings.on_commit();
         }
+        true
     }
 
     /// `SHOW pgweir.…` is an ordinary SHOW of a placeholder that holds the answer.
@@ -199,8 +224,8 @@ impl Session {
     /// `pg_prepared_statements` shows a client its own statements, by its own names: what is shared
     /// leaves the server, what the client has prepared comes there for as long as the request takes.
     fn show_own_statements(&mut self, work: &Work) {
-        let asks = work.verdict.is_err() && work.texts.iter().any(|sql| names_prepared_statements(sql));
-        if !asks || self.memory.status == Status::Failed {
+        // The function's name begins the view's.
+        if !work.asks_server(b"pg_prepared_statement") || self.memory.status == Status::Failed {
             return;
         }
         let Some(lease) = self.lease.as_mut() else { return };
@@ -295,7 +320,7 @@ impl Session {
             lease.statements.set_unnamed(prepared.key);
             lease.connection.output.extend_from_slice(whole);
             let before = self.rename(&name, Some(prepared));
-            let undo = Undo { client: Some((name, before)), server: Some(prepared.key), kept: None };
+            let undo = Undo { client: Some((name, before)), unnamed: Some(prepared.key), ..Undo::default() };
             return self.ledger.push(Owed::Parse { ours: false, undo });
         }
         if self.memory.statements.contains_key(&name) {
@@ -321,7 +346,7 @@ impl Session {
         self.make_room_for(prepared.key);
         let Some(out) = self.out() else { return };
         frontend::put_parse(out, server_name(prepared.key).as_bytes(), &prepared.sql, &prepared.types);
-        let undo = Undo { client, server: Some(prepared.key), kept: None };
+        let undo = Undo { client, server: Some(prepared.key), ..Undo::default() };
         self.ledger.push(Owed::Parse { ours: false, undo });
     }
 
@@ -354,7 +379,7 @@ impl Session {
     /// A shared statement leaves the server at once.
     fn close_shared(&mut self, key: u64) {
         let Some(lease) = self.lease.as_mut() else { return };
-        lease.statements.remove_named(key);
+        lease.statements.remove(key);
         self.close_named(vec![server_name(key).into()]);
     }
 
@@ -369,7 +394,12 @@ impl Session {
             lease.statements.set_unnamed(prepared.key);
         }
         frontend::put_parse(&mut lease.connection.output, name.as_bytes(), &prepared.sql, &prepared.types);
-        let undo = Undo { server: Some(prepared.key), ..Undo::default() };
+        let key = Some(prepared.key);
+        let undo = if named {
+            Undo { server: key, ..Undo::default() }
+        } else {
+            Undo { unnamed: key, ..Undo::default() }
+        };
         self.ledger.push(Owed::Parse { ours: true, undo });
     }
 
@@ -383,6 +413,7 @@ impl Session {
             return asked;
         }
         for (prepared, named) in self.relied_upon(request) {
+            self.close_doomed();
             let known = self.lease.as_ref().and_then(|l| l.statements.shape(prepared.key, named));
             if known.is_some() && known == prepared.shape() {
                 continue;
@@ -541,6 +572,9 @@ impl Session {
             if let (Some(key), Some(lease)) = (undo.server, self.lease.as_mut()) {
                 lease.statements.remove(key);
             }
+            if let (Some(key), Some(lease)) = (undo.unnamed, self.lease.as_mut()) {
+                lease.statements.remove_unnamed(key);
+            }
             if let (Some(name), Some(lease)) = (undo.kept, self.lease.as_mut()) {
                 lease.statements.doom_name(name);
             }
@@ -553,19 +587,28 @@ impl Session {
     }
 
     /// How long a frame is, for a stream of COPY data.
-    pub(super) fn copy_frame(&self) -> Option<(u8, usize)> {
-        frame::header(&self.client.input, crate::limits::MESSAGE_BYTES_MAX).ok()?
+    pub(super) fn copy_frame(&self) -> Result<Option<(u8, usize)>, FrameError> {
+        receive::header(&self.client.input)
     }
 }
 
 /// A Close of ours; skipped, it is made up for later.
+/// A lone COMMIT or ROLLBACK.
+fn ends_transaction(work: &Work) -> bool {
+    use router_rules::TransactionStep::{Commit, Rollback};
+    work.single().is_some_and(|s| matches!(s.transaction, Some(Commit { .. } | Rollback { .. })))
+}
+
 fn close_ours(name: Bytes) -> Owed {
     Owed::Close { ours: true, undo: Undo { kept: Some(name), ..Undo::default() } }
 }
 
-/// True for SQL that looks at the prepared statements of its session.
-fn names_prepared_statements(sql: &[u8]) -> bool {
-    // The function's name begins the view's.
-    const NAME: &[u8] = b"pg_prepared_statement";
-    sql.windows(NAME.len()).any(|window| window.eq_ignore_ascii_case(NAME))
+fn notifies(part: &Classified) -> bool {
+    part.verdict == Err(Reason::Notify)
+        || part.statements.iter().any(|s| s.kind == StatementKind::Notify && s.effects.is_empty())
+}
+
+fn pins_process(work: &Work) -> bool {
+    let pin = SessionEffect::Pin(PinReason::ServerProcess);
+    work.parts.iter().flat_map(|part| &part.statements).any(|s| s.effects.contains(&pin))
 }

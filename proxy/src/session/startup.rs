@@ -9,7 +9,7 @@ use crate::server::{CancelTarget, Reported, Server};
 use crate::session::lease::refusal_of_login;
 use crate::session::ledger::Ledger;
 use crate::session::memory::{Block, Defaults, Memory, Wishes};
-use crate::session::registry::{Doing, Key, Registered};
+use crate::session::registry::{Card, Doing, Key, Registered};
 use crate::session::settings::{Settings, Track};
 use crate::session::{Session, Who, replication};
 use crate::wire::backend::{self, Status};
@@ -301,6 +301,8 @@ async fn open_session(
         block: Block::None,
         status: Status::Idle,
         pins: vec![],
+        sequences: false,
+        process_asked: None,
         maybe_unpinned: false,
         freshness,
         written: Footprint::none(),
@@ -319,6 +321,7 @@ async fn open_session(
         client,
         memory,
         lease: None,
+        kept: None,
         on: Target::Primary,
         ledger: Ledger::default(),
         unsynced: false,
@@ -326,11 +329,13 @@ async fn open_session(
         copy_in: false,
         passing: 0,
         held_from: None,
+        held_in_block: false,
         held_result: false,
         portals: vec![],
         bound: vec![],
         renamed: vec![],
         parameters: vec![],
+        notifies: false,
         describes: false,
         pools: vec![],
         last_primary: None,
@@ -413,19 +418,37 @@ async fn cancel(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
         tracing::debug!(process, "a cancel request with a key that is not of this process");
         return weir.peers.tell(process, secret);
     };
-    match card.start_cancel() {
-        Some(target) => pass_cancel(weir, target).await,
-        None => card.cancel_wait.notify_waiters(),
+    if let Some(target) = cancelled(&card) {
+        pass_cancel(weir, target).await;
+    }
+}
+
+/// Ends a client at once; what it runs is cancelled.
+pub(crate) fn end_client(weir: &Arc<Weir>, card: &Card) {
+    card.killed_now.store(true, Ordering::Relaxed);
+    card.kill.notify_waiters();
+    card.cancel_wait.notify_waiters();
+    if let Some(target) = card.start_cancel() {
+        send_cancel(weir.clone(), target);
     }
 }
 
 /// A cancel request that reached another process of this machine.
 pub(crate) fn cancel_for_peer(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
     let Some(card) = weir.registry.find(process, secret) else { return };
-    match card.start_cancel() {
-        Some(target) => send_cancel(weir.clone(), target),
-        None => card.cancel_wait.notify_waiters(),
+    if let Some(target) = cancelled(&card) {
+        send_cancel(weir.clone(), target);
     }
+}
+
+/// The server to be told, if the client has one; else its wait for one ends.
+fn cancelled(card: &Card) -> Option<Arc<CancelTarget>> {
+    let target = card.start_cancel();
+    if target.is_none() {
+        card.cancelled.store(true, Ordering::Relaxed);
+        card.cancel_wait.notify_waiters();
+    }
+    target
 }
 
 /// Sends a cancel request from a task of its own.

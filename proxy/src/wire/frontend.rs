@@ -70,6 +70,14 @@ pub fn bind(mut body: &[u8]) -> Option<Bind<'_>> {
 
 /// The text-format parameters of a complete Bind, `None` for NULL or binary ones.
 pub fn bind_parameters(rest: &[u8]) -> Option<Vec<Option<&[u8]>>> {
+    Some(bind_values(rest)?.into_iter().map(|(is_text, value)| value.filter(|_| is_text)).collect())
+}
+
+/// A parameter of a Bind: whether it is text, and its bytes (`None` for NULL).
+type BindValue<'a> = (bool, Option<&'a [u8]>);
+
+/// The parameters of a complete Bind.
+fn bind_values(rest: &[u8]) -> Option<Vec<BindValue<'_>>> {
     fn u16_of(bytes: &mut &[u8]) -> Option<usize> {
         let (head, tail) = bytes.split_first_chunk::<2>()?;
         *bytes = tail;
@@ -80,17 +88,36 @@ pub fn bind_parameters(rest: &[u8]) -> Option<Vec<Option<&[u8]>>> {
     (0..u16_of(&mut rest)?)
         .map(|i| {
             let format = formats.get(i).or(if formats.len() == 1 { formats.first() } else { None });
+            let is_text = format.copied().unwrap_or(0) == 0;
             let (length, tail) = rest.split_first_chunk::<4>()?;
             let length = i32::from_be_bytes(*length);
             rest = tail;
             if length < 0 {
-                return Some(None);
+                return Some((is_text, None));
             }
             let (value, tail) = rest.split_at_checked(length as usize)?;
             rest = tail;
-            Some((format.copied().unwrap_or(0) == 0).then_some(value))
+            Some((is_text, Some(value)))
         })
         .collect()
+}
+
+/// The parameters of a complete Bind that are whole numbers of 32 bits, in either format (binary ones of
+/// four or eight bytes).
+pub fn bind_integers(rest: &[u8]) -> Option<Vec<i32>> {
+    let text = |value: &[u8]| std::str::from_utf8(value).ok()?.trim().parse().ok();
+    let binary = |value: &[u8]| match *value {
+        [a, b, c, d] => Some(i32::from_be_bytes([a, b, c, d])),
+        [0, 0, 0, 0, a, b, c, d] => Some(i32::from_be_bytes([a, b, c, d])),
+        _ => None,
+    };
+    let values = bind_values(rest)?;
+    Some(
+        values
+            .into_iter()
+            .filter_map(|(is_text, value)| if is_text { text(value?) } else { binary(value?) })
+            .collect(),
+    )
 }
 
 /// What a Describe or Close names: `S`tatement or `P`ortal.
@@ -186,6 +213,8 @@ mod tests {
         let binary = [0, 1, 0, 1, 0, 1, 0, 0, 0, 1, b'a', 0, 0];
         assert_eq!(bind_parameters(&binary), Some(vec![None]));
         assert_eq!(bind_parameters(&[0, 0, 0, 1, 0, 0, 0, 9, b'a']), None);
+        assert_eq!(bind_integers(&[0, 1, 0, 1, 0, 1, 0, 0, 0, 4, 0, 64, 0, 1, 0, 0]), Some(vec![4_194_305]));
+        assert_eq!(bind_integers(&[0, 0, 0, 1, 0, 0, 0, 2, b'4', b'2', 0, 0]), Some(vec![42]));
     }
 
     proptest! {

@@ -34,7 +34,7 @@ pub struct Startup {
     pub database: String,
     /// `replication=…`, if asked for (`true`, `database`, `on`, …).
     pub replication: Option<String>,
-    /// Every other parameter in order, `options` already split into its settings; the last of equal names counts.
+    /// Every other parameter, the settings of `options` first; the last of equal names counts.
     pub settings: Vec<(String, String)>,
     /// `_pq_.` options, none of which we know.
     pub unknown_options: Vec<String>,
@@ -99,6 +99,8 @@ pub fn parse(packet: &[u8]) -> Result<Packet, StartupError> {
         settings: Vec::new(),
         unknown_options: Vec::new(),
     };
+    // What `options` say comes before the packet's own parameters, wherever it stands.
+    let mut options = Vec::new();
     loop {
         let name = frame::cstr(&mut body).ok_or(StartupError::Layout)?;
         if name.is_empty() {
@@ -111,11 +113,12 @@ pub fn parse(packet: &[u8]) -> Result<Packet, StartupError> {
             "user" => startup.user = value,
             "database" => startup.database = value,
             "replication" => startup.replication = Some(value),
-            "options" => startup.settings.extend(split_options(&value)?),
+            "options" => options.extend(split_options(&value)?),
             _ if name.starts_with("_pq_.") => startup.unknown_options.push(name),
             _ => startup.settings.push((name.to_ascii_lowercase(), value)),
         }
     }
+    startup.settings.splice(..0, options);
     if !body.is_empty() {
         return Err(StartupError::Layout);
     }
@@ -191,9 +194,20 @@ mod tests {
         assert_eq!((startup.user.as_str(), startup.database.as_str()), ("app", "app"));
         assert_eq!(
             startup.settings,
-            [("application_name", "psql"), ("work_mem", "4MB"), ("datestyle", "SQL x")]
+            [("work_mem", "4MB"), ("datestyle", "SQL x"), ("application_name", "psql")]
                 .map(|(a, b)| (a.to_owned(), b.to_owned()))
         );
+    }
+
+    #[test]
+    fn a_parameter_of_its_own_wins_over_options_wherever_they_stand() {
+        for body in [
+            &b"user\0app\0client_encoding\0UTF8\0options\0-c client_encoding=SQL_ASCII\0\0"[..],
+            b"user\0app\0options\0-c client_encoding=SQL_ASCII\0client_encoding\0UTF8\0\0",
+        ] {
+            let Ok(Packet::Startup(startup)) = parse(&packet(0, body)) else { panic!() };
+            assert_eq!(startup.settings.last().map(|(_, value)| value.as_str()), Some("UTF8"));
+        }
     }
 
     #[test]

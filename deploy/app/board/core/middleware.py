@@ -3,8 +3,12 @@
 from collections.abc import Callable
 
 from django.conf import settings
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.template.loader import render_to_string
+
+from board.core.negotiate import wants_json
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -56,6 +60,29 @@ class HeadWithoutBody:
             response.content = b""
             response["Content-Length"] = str(length)
         return response
+
+
+class ProperRefusals:
+    """Gives a person a page where Django's answer to a wrong method is an empty one, and refuses
+    addresses with a NUL character, which no text of PostgreSQL's can hold.
+
+    https://www.postgresql.org/docs/current/datatype-character.html
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "\0" in request.path_info:
+            raise BadRequest("NUL in the address")
+        response = self.get_response(request)
+        if response.status_code != 405 or response.streaming or response.content:
+            return response
+        if wants_json(request):
+            return response
+        page = render(request, "405.html", {"allowed": response["Allow"]}, status=405)
+        page["Allow"] = response["Allow"]
+        return page
 
 
 class UploadLimit:

@@ -172,8 +172,8 @@ class PostDelete(LoginRequiredMixin, AuthorOnly, DeleteView[Post, Any]):
         return super().form_valid(form)
 
 
-@login_required
 @require_POST
+@login_required
 def like(request: HttpRequest, pk: int) -> HttpResponse:
     """Toggles a like: JSON for `fetch`, a redirect for a browser without scripts."""
     assert request.user.pk is not None
@@ -188,8 +188,8 @@ def like(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("posts:detail", pk=pk)
 
 
-@login_required
 @require_POST
+@login_required
 def comment(request: HttpRequest, pk: int) -> HttpResponse:
     """Adds a comment; a wrong one comes back with its message, beside the post."""
     post = get_object_or_404(Post.objects.for_cards(request.user), pk=pk)
@@ -203,8 +203,8 @@ def comment(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "posts/detail.html", context, status=422)
 
 
-@login_required
 @require_POST
+@login_required
 def delete_comment(request: HttpRequest, pk: int) -> HttpResponse:
     """Deletes one's own comment."""
     doomed = get_object_or_404(Comment, pk=pk, author_id=request.user.pk)
@@ -247,8 +247,8 @@ def find_posts(text: str, request: HttpRequest) -> QuerySet[Post]:
     )
 
 
-@login_required
 @require_POST
+@login_required
 def upload_grant(request: HttpRequest) -> HttpResponse:
     """Leave for one upload straight to the bucket; 404 where photos live on local disk."""
     if not settings.BOARD_S3:

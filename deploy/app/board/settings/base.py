@@ -55,6 +55,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "board.weir.middleware.ChosenConsistency",
+    "board.core.middleware.ProperRefusals",
 ]
 
 ROOT_URLCONF = "board.urls"

@@ -32,4 +32,6 @@ def warm() -> str:
         answer = ask("WARM")
     except psycopg.Error as error:
         return f"warm-up refused: {str(error).strip().splitlines()[0]}"
-    return "no console set: started cold" if answer is None else "warmed up"
+    if answer is None:
+        return "No console is set: started cold."
+    return "Warmed up: pgweir has opened the server connections that the peak will need."

@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,24 @@ def load() -> Demo | None:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise Refused(f"{path}: {error}") from None
     return Demo(path, raw, nodes)
+
+
+def name_of(address: str) -> str | None:
+    """What the demo calls the node at an address, one added a moment ago included."""
+    try:
+        written = (
+            Path(settings.WEIR_DEMO_NODES).stat().st_mtime_ns if settings.WEIR_DEMO_NODES else 0
+        )
+        return names_as_of(settings.WEIR_DEMO_NODES, written).get(address) if written else None
+    except (OSError, Refused):
+        return None
+
+
+@lru_cache(maxsize=1)
+def names_as_of(path: str, written: int) -> dict[str, str]:
+    """The names by address; asked again when the file at `path` was written anew."""
+    demo = load()
+    return {node.address: node.name for node in demo.nodes} if demo else {}
 
 
 def act(action: str, name: str, delay_ms: int = 0) -> str:

@@ -24,6 +24,8 @@ from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from board.weir import demo
+
 PREFIX = "pgweir: "
 STATEMENTS_MAX = 500
 SQL_CHARS_MAX = 2000
@@ -47,7 +49,8 @@ class Route:
     @property
     def name(self) -> str:
         """The node as people call it."""
-        return str(settings.WEIR_NODE_NAMES.get(self.node) or f"{self.role} {self.node}")
+        known = settings.WEIR_NODE_NAMES.get(self.node) or demo.name_of(self.node)
+        return str(known or f"{self.role} {self.node}")
 
 
 @dataclass

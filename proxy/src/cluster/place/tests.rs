@@ -101,7 +101,7 @@ fn at(consistency: Consistency) -> Decision {
         max_lag_bytes: None,
         group: None,
         refuse: None,
-        log: false,
+        log: None,
     }
 }
 

@@ -162,6 +162,44 @@ class Guards(TestCase):
         self.assertEqual(answer.status_code, 403)
         self.assertIn("error", answer.json())
 
+    def test_a_wrong_method_gets_a_page_that_names_the_right_ones(self) -> None:
+        for name in ("like", "comment"):
+            page = self.client.get(reverse(f"posts:{name}", args=[self.post.pk]))
+            self.assertContains(page, "This address takes POST only", status_code=405)
+            self.assertEqual(page["Allow"], "POST")
+        self.client.force_login(self.post.author)
+        page = self.client.delete("/")
+        self.assertContains(page, "Not this way", status_code=405)
+        self.assertIn("GET", page["Allow"])
+        self.assertEqual(self.client.put("/search/").status_code, 405)
+
+    def test_a_deleted_posts_address_gets_its_page_from_every_view(self) -> None:
+        self.client.force_login(self.post.author)
+        gone = self.post.pk
+        self.client.post(reverse("posts:delete", args=[gone]))
+        for name in ("detail", "update", "delete"):
+            page = self.client.get(reverse(f"posts:{name}", args=[gone]))
+            self.assertContains(page, "nothing at this address", status_code=404)
+        for name in ("like", "comment", "update", "delete"):
+            address = reverse(f"posts:{name}", args=[gone])
+            self.assertEqual(self.client.post(address, {"body": "x"}).status_code, 404)
+
+    def test_a_nul_in_the_address_gets_400(self) -> None:
+        for address, status in (
+            ("/accounts/%00/", 400),
+            ("/tag/x%00y/", 400),
+            ("/?before=%00", 404),
+            ("/search/?q=%00", 200),
+        ):
+            with self.subTest(address):
+                self.assertEqual(self.client.get(address).status_code, status)
+
+    def test_numbers_beyond_the_databases_get_404(self) -> None:
+        huge = "9" * 30
+        for address in (f"/post/{huge}/", f"/?before={huge}", f"/archive/{huge}/11/"):
+            with self.subTest(address):
+                self.assertEqual(self.client.get(address).status_code, 404)
+
     def test_another_host_gets_400(self) -> None:
         self.assertEqual(self.client.get("/", headers={"Host": "evil.example"}).status_code, 400)
 

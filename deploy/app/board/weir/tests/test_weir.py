@@ -276,6 +276,8 @@ class Demo(SimpleTestCase):
                 demo.remember(described, node)
                 demo.tell_pgweir(described, node)
                 self.assertEqual(demo.load().nodes[-1], node)  # type: ignore[union-attr]
+                self.assertEqual(demo.name_of("127.0.0.1:3"), "replica-2")
+                self.assertIsNone(demo.name_of("127.0.0.1:9"))
             text = Path(directory, "pgweir.toml").read_text()
             self.assertEqual(
                 tomllib.loads(text)["cluster"]["nodes"],

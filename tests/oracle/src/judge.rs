@@ -147,7 +147,11 @@ fn offence(field: &str, value: &Value) -> Result<(), String> {
         "AExpr" if parts(&value["name"]).last() == Some(&"@@@@") => {
             // Operands whose type the text shows may tell it from the trap.
             let shows = |side: &Value| matches!(node(side).0, "AConst" | "TypeCast" | "AExpr");
-            if shows(&value["lexpr"]) || shows(&value["rexpr"]) { Ok(()) } else { Err("operator @@@@".into()) }
+            if shows(&value["lexpr"]) || shows(&value["rexpr"]) {
+                Ok(())
+            } else {
+                Err("operator @@@@".into())
+            }
         }
         _ => Ok(()),
     }
@@ -174,11 +178,68 @@ fn called(name: &[&str]) -> Result<(), String> {
 
 /// Names of types that may be called like functions.
 fn is_type(name: &str) -> bool {
-    ["int", "float", "text", "date", "json", "xml", "bool", "name", "time", "oid", "uuid", "num", "bit", "var",
-     "char", "bpchar", "box", "point", "path", "line", "lseg", "circle", "polygon", "reg", "money", "mac", "inet", "cidr",
-     "bytea", "tid", "xid", "cid", "ts", "interval", "pg_lsn", "aclitem", "refcursor", "mood", "record", "any", "void",
-     "unknown", "cstring", "gtsvector", "decimal", "dec", "real", "double", "precision", "smallint", "bigint",
-     "daterange", "national", "nchar", "setof", "trigger", "internal", "jsonpath", "t", "u"]
+    [
+        "int",
+        "float",
+        "text",
+        "date",
+        "json",
+        "xml",
+        "bool",
+        "name",
+        "time",
+        "oid",
+        "uuid",
+        "num",
+        "bit",
+        "var",
+        "char",
+        "bpchar",
+        "box",
+        "point",
+        "path",
+        "line",
+        "lseg",
+        "circle",
+        "polygon",
+        "reg",
+        "money",
+        "mac",
+        "inet",
+        "cidr",
+        "bytea",
+        "tid",
+        "xid",
+        "cid",
+        "ts",
+        "interval",
+        "pg_lsn",
+        "aclitem",
+        "refcursor",
+        "mood",
+        "record",
+        "any",
+        "void",
+        "unknown",
+        "cstring",
+        "gtsvector",
+        "decimal",
+        "dec",
+        "real",
+        "double",
+        "precision",
+        "smallint",
+        "bigint",
+        "daterange",
+        "national",
+        "nchar",
+        "setof",
+        "trigger",
+        "internal",
+        "jsonpath",
+        "t",
+        "u",
+    ]
     .iter()
     .any(|prefix| name.starts_with(prefix))
 }

@@ -6,9 +6,9 @@
 //! ```
 //! Ends with code 1 and the first offences when something that writes was proved read-only.
 
-use pgweir_fuzz::judge::{Judgement, judge};
-use pgweir_fuzz::mutate::{Dice, variation};
-use pgweir_fuzz::traps::scope;
+use pgweir_oracle::judge::{Judgement, judge};
+use pgweir_oracle::mutate::{Dice, variation};
+use pgweir_oracle::traps::scope;
 use router_rules::catalog::Unknown;
 use router_rules::{Classifier, Scope};
 use std::collections::BTreeMap;
@@ -83,7 +83,7 @@ fn short(judgement: &Judgement) -> &'static str {
 }
 
 fn own_seeds() -> Vec<String> {
-    include_str!("../../seeds.sql").lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    include_str!("../seeds.sql").lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 /// The statements of a routing corpus: JSON Lines with `sql`, a text or a list of texts.

@@ -1,7 +1,7 @@
 //! A catalog in which every sort of object has a harmless and a harmful example.
 
-use router_rules::catalog::{Catalog, Function, Operator, Relation, Rows, Type, Unknown};
 use router_rules::Scope;
+use router_rules::catalog::{Catalog, Function, Operator, Relation, Rows, Type, Unknown};
 use std::sync::Arc;
 
 /// A relation of schema `public`.

@@ -1,0 +1,160 @@
+//! Process ids: what a client is told of its own, and what one can do with it.
+
+use crate::support::{Outcome, Stage, stage};
+use pgweir_tests::cluster::wait_until_within;
+use pgweir_tests::raw::{self, RawClient};
+use pgweir_tests::{HarnessError, Weir};
+use std::time::Duration;
+
+fn with_servers(stage: &Stage, most: i64) -> Result<Weir, HarnessError> {
+    Weir::builder(&stage.cluster).set("pool.server_connections_max", most).start()
+}
+
+fn process(client: &RawClient) -> i32 {
+    client.key.as_ref().expect("a log-in tells it").0
+}
+
+#[test]
+fn who_asks_for_its_servers_process_keeps_that_server() -> Outcome {
+    let stage = stage();
+    let weir = with_servers(&stage, 10)?;
+    let mut one = RawClient::login(&weir.app())?;
+    let mut other = RawClient::login(&weir.app())?;
+    let server = one.value("SELECT pg_backend_pid()")?;
+    for _ in 0..5 {
+        assert_ne!(other.value("SELECT pg_backend_pid() AS pid, 1")?, server);
+        assert_eq!(one.value("SELECT pg_backend_pid()")?, server);
+        assert_eq!(other.value(&format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {server}"))?, "1");
+    }
+    // Ended from elsewhere, its client is told so at once, in Postgres's words.
+    stage
+        .cluster
+        .node(stage.cluster.primary())
+        .superuser()
+        .sql(&format!("SELECT pg_terminate_backend({server})"))?;
+    let end = one.frame()?;
+    assert_eq!((end.tag, end.field(b'C').as_deref()), (b'E', Some("57P01")));
+    assert_eq!(other.value("SELECT 1")?, "1");
+    Ok(())
+}
+
+#[test]
+fn a_server_kept_for_its_process_goes_to_who_waits_for_one() -> Outcome {
+    let stage = stage();
+    let weir = with_servers(&stage, 2)?;
+    let mut clients = (0..12).map(|_| RawClient::login(&weir.app())).collect::<Result<Vec<_>, _>>()?;
+    for _ in 0..3 {
+        for client in &mut clients {
+            client.value("SELECT pg_backend_pid()")?;
+            client.run("UPDATE counter SET n = n WHERE id = 3")?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_notification_names_its_sender_as_the_sender_knows_itself() -> Outcome {
+    let stage = stage();
+    let weir = with_servers(&stage, 5)?;
+    let mut listener = RawClient::login(&weir.app())?;
+    let mut speaker = RawClient::login(&weir.app())?;
+    listener.run("LISTEN who")?;
+    let of = |frame: raw::Frame| i32::from_be_bytes(frame.body[..4].try_into().expect("four bytes"));
+    speaker.run("NOTIFY who, 'plainly'")?;
+    assert_eq!(of(listener.frame()?), process(&speaker));
+    speaker.run("BEGIN; SELECT pg_notify('who', 'in a transaction')")?;
+    speaker.run("COMMIT")?;
+    assert_eq!(of(listener.frame()?), process(&speaker));
+    let own = listener.query("NOTIFY who, 'to myself'")?;
+    let own = own.into_iter().find(|frame| frame.tag == b'A').expect("it listens to itself");
+    assert_eq!(of(own), process(&listener));
+    // Who does not come through here is named as Postgres names it.
+    let mut direct = stage.direct()?;
+    direct.run("NOTIFY who, 'from elsewhere'")?;
+    assert_eq!(of(listener.frame()?), process(&direct));
+    Ok(())
+}
+
+#[test]
+fn a_client_is_ended_by_the_process_id_that_it_was_told() -> Outcome {
+    let stage = stage();
+    let weir = with_servers(&stage, 5)?;
+    let mut killer = RawClient::login(&weir.app())?;
+    for by_parameter in [false, true] {
+        let mut victim = RawClient::login(&weir.app())?;
+        assert_eq!(victim.value("SELECT 1")?, "1");
+        let process = process(&victim).to_string();
+        if by_parameter {
+            killer.prepare("end", "SELECT pg_terminate_backend($1::int)")?;
+            killer.execute("end", &[Some(&process)])?;
+        } else {
+            killer.run(&format!("SELECT pg_terminate_backend({process})"))?;
+        }
+        let end = victim.frame()?;
+        assert_eq!((end.tag, end.field(b'C').as_deref()), (b'E', Some("57P01")));
+    }
+    let mut sleeper = RawClient::login(&weir.app())?;
+    sleeper.send(&raw::query("SELECT pg_sleep(20)"))?;
+    let process = process(&sleeper);
+    std::thread::sleep(Duration::from_millis(300));
+    killer.run(&format!("SELECT pg_cancel_backend({process})"))?;
+    let answer = sleeper.until_ready()?;
+    assert_eq!(answer[0].field(b'C').or(answer[1].field(b'C')).as_deref(), Some("57014"));
+    Ok(())
+}
+
+#[test]
+fn a_client_of_another_user_is_left_alone() -> Outcome {
+    let stage = stage();
+    let root = stage.cluster.node(0).superuser();
+    root.sql("CREATE ROLE stranger LOGIN PASSWORD 'x' IN ROLE app")?;
+    stage.cluster.wait_caught_up()?;
+    let mut victim = stage.client()?;
+    let mut stranger = RawClient::login(&stage.weir.app().user("stranger", "x"))?;
+    stranger.run(&format!("SELECT pg_terminate_backend({})", process(&victim)))?;
+    assert!(victim.is_silent_for(Duration::from_millis(300))?);
+    assert_eq!(victim.value("SELECT 1")?, "1");
+    Ok(())
+}
+
+/// Object-relational mappers take numbers from sequences and never look back.
+#[test]
+fn who_takes_numbers_from_a_sequence_holds_nobody_up_and_reads_from_replicas() -> Outcome {
+    let stage = stage();
+    stage.wait_for_replica("SELECT count(*) FROM product")?;
+    let weir = with_servers(&stage, 3)?;
+    let mut clients = (0..12).map(|_| RawClient::login(&weir.app())).collect::<Result<Vec<_>, _>>()?;
+    for _ in 0..3 {
+        for client in &mut clients {
+            client.value("SELECT nextval('ticket')")?;
+        }
+    }
+    let mut one = stage.client()?;
+    one.value("SELECT nextval('ticket')")?;
+    wait_until_within(Duration::from_secs(10), "it reads from a replica", || {
+        let nodes = stage.nodes_for_client(&mut one, "SELECT count(*) FROM product");
+        nodes.is_ok_and(|nodes| stage.is_replica(&nodes))
+    })
+}
+
+#[test]
+fn what_a_sequence_gave_is_remembered_between_transactions_and_on_replicas() -> Outcome {
+    let stage = stage();
+    let weir = with_servers(&stage, 6)?;
+    let mut clients = (0..4).map(|_| RawClient::login(&weir.app())).collect::<Result<Vec<_>, _>>()?;
+    let mut given = vec![];
+    for client in &mut clients {
+        given.push(client.value("SELECT nextval('ticket')")?);
+    }
+    for _ in 0..5 {
+        for (client, given) in clients.iter_mut().zip(&given) {
+            client.value("SELECT count(*) FROM product")?;
+            client.run("UPDATE counter SET n = n WHERE id = 4")?;
+            assert_eq!(&client.value("SELECT currval('ticket')")?, given);
+            assert_eq!(&client.value("SELECT lastval()")?, given);
+        }
+    }
+    let mut stranger = RawClient::login(&weir.app())?;
+    assert_eq!(stranger.refusal("SELECT lastval()")?.0, "55000");
+    Ok(())
+}

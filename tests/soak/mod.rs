@@ -1,0 +1,267 @@
+//! A soak: many clients do random session work, and each answer must be what a direct twin got.
+//!
+//! A *life* is one connection with a random [`script`]. Its script runs first on a connection straight
+//! to the primary, the twin, and then through pgweir, among all the other clients; what both answer
+//! must be equal, frame by frame. Whatever one client leaves on a server that another is given later
+//! shows as a difference: half of what a script does is to look around.
+
+pub mod script;
+
+use crate::raw::{Frame, RawClient};
+use crate::sql::Login;
+use crate::{Cluster, HarnessError, Usage, Weir};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use script::{End, Script, Side, Step, Until};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// Connections straight to the primary at once.
+const TWINS_MAX: usize = 24;
+/// Differences told in full.
+const TOLD_MAX: usize = 5;
+/// Cancel requests for one statement.
+const CANCELS_MAX: usize = 3;
+/// What every run may add to the memory of the process, bytes: buffers and caches that fill.
+const GROWTH_BYTES_MAX: u64 = 48 << 20;
+
+/// What a soak is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Clients at once.
+    pub clients: u32,
+    /// For how long new lives begin.
+    pub time: Duration,
+    /// Longest pause between two steps.
+    pub think: Duration,
+    /// For repeatable scripts.
+    pub seed: u64,
+}
+
+/// What a soak has seen.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Connections that lived to their end.
+    pub lives: u64,
+    /// Batches that were answered and compared.
+    pub answers: u64,
+    /// Differences, and clients that got no answer.
+    pub faults: Vec<String>,
+    /// Faults in all.
+    pub faults_seen: u64,
+    /// Resident memory of pgweir when a third of the time was over, bytes.
+    pub memory_early: u64,
+    /// The same at the end.
+    pub memory_late: u64,
+}
+
+impl Report {
+    /// What is wrong, if anything.
+    pub fn verdict(&self) -> Result<(), HarnessError> {
+        if self.faults_seen > 0 {
+            let told = self.faults.join("\n");
+            return Err(HarnessError::failed(format!("{} faults, such as\n{told}", self.faults_seen)));
+        }
+        if self.memory_late > self.memory_early.max(1) * 3 / 2 + GROWTH_BYTES_MAX {
+            let (early, late) = (self.memory_early >> 20, self.memory_late >> 20);
+            return Err(HarnessError::failed(format!("memory grew from {early} to {late} MiB")));
+        }
+        if self.answers == 0 {
+            return Err(HarnessError::failed("nothing was compared"));
+        }
+        Ok(())
+    }
+}
+
+/// What all clients share.
+struct Stage {
+    direct: Login,
+    through: Login,
+    twins: Mutex<usize>,
+    twin_gone: Condvar,
+    lives: AtomicU64,
+    answers: AtomicU64,
+    faults: Mutex<(u64, Vec<String>)>,
+}
+
+/// Makes the tables that scripts work on.
+pub fn prepare(cluster: &Cluster) -> Result<(), HarnessError> {
+    cluster.app(cluster.primary()).sql(
+        "CREATE TABLE IF NOT EXISTS soak_rows (client int, k int, v text, PRIMARY KEY (client, k)); \
+         CREATE SEQUENCE IF NOT EXISTS soak_numbers",
+    )?;
+    cluster.wait_caught_up()
+}
+
+/// Runs a soak over a cluster that was [prepared](prepare).
+pub fn run(cluster: &Cluster, weir: &Weir, options: &Options) -> Result<Report, HarnessError> {
+    let stage = Stage {
+        direct: cluster.app(cluster.primary()),
+        through: weir.app(),
+        twins: Mutex::new(0),
+        twin_gone: Condvar::new(),
+        lives: AtomicU64::new(0),
+        answers: AtomicU64::new(0),
+        faults: Mutex::default(),
+    };
+    let began = Instant::now();
+    let mut report = Report::default();
+    std::thread::scope(|scope| {
+        let stage = &stage;
+        for client in 0..options.clients {
+            std::thread::Builder::new()
+                .stack_size(256 << 10)
+                .spawn_scoped(scope, move || stage.client(client, options, began))
+                .expect("a thread for a client");
+        }
+        std::thread::sleep(options.time / 3);
+        report.memory_early = Usage::of_tree(weir.pid()).resident_bytes;
+        std::thread::sleep((began + options.time).saturating_duration_since(Instant::now()));
+        report.memory_late = Usage::of_tree(weir.pid()).resident_bytes;
+    });
+    report.lives = stage.lives.into_inner();
+    report.answers = stage.answers.into_inner();
+    (report.faults_seen, report.faults) = stage.faults.into_inner().expect("no client panics");
+    Ok(report)
+}
+
+impl Stage {
+    fn client(&self, client: u32, options: &Options, began: Instant) {
+        let mut dice = StdRng::seed_from_u64(options.seed ^ u64::from(client) << 20);
+        while began.elapsed() < options.time {
+            let seed = dice.random();
+            if let Err(fault) = self.life(client, seed, options.think) {
+                let mut faults = self.faults.lock().expect("no client panics");
+                faults.0 += 1;
+                if faults.1.len() < TOLD_MAX {
+                    faults.1.push(format!("client {client}, script {seed}: {fault}"));
+                }
+            }
+            self.lives.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(options.think.mul_f64(dice.random_range(0.0..1.0)));
+        }
+    }
+
+    fn life(&self, client: u32, seed: u64, think: Duration) -> Result<(), HarnessError> {
+        let script = |side| Script::of(client, side, seed);
+        let twin = {
+            let _turn = self.turn();
+            play(&self.direct, &script(Side::Direct), &mut |_, _| Ok(()), Duration::ZERO)
+                .map_err(|error| HarnessError::failed(format!("the twin: {error}")))?
+        };
+        let through = script(Side::Through);
+        let mut compare = |number: usize, answer: &[Frame]| {
+            self.answers.fetch_add(1, Ordering::Relaxed);
+            if answer == twin[number] {
+                return Ok(());
+            }
+            let sent: Vec<_> =
+                through.steps[..=number].iter().map(|step| step.bytes.escape_ascii().to_string()).collect();
+            Err(HarnessError::failed(format!(
+                "answered {answer:?}\n directly {:?}\n to {}",
+                twin[number],
+                sent.join("\n    ")
+            )))
+        };
+        play(&self.through, &through, &mut compare, think)?;
+        Ok(())
+    }
+
+    /// Waits for its turn to connect to the primary itself.
+    fn turn(&self) -> Turn<'_> {
+        let mut twins = self.twins.lock().expect("no client panics");
+        while *twins >= TWINS_MAX {
+            twins = self.twin_gone.wait(twins).expect("no client panics");
+        }
+        *twins += 1;
+        Turn(self)
+    }
+}
+
+struct Turn<'a>(&'a Stage);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.twins.lock().expect("no client panics") -= 1;
+        self.0.twin_gone.notify_one();
+    }
+}
+
+type Judge<'a> = &'a mut dyn FnMut(usize, &[Frame]) -> Result<(), HarnessError>;
+
+/// Plays a script; what was answered to each step.
+fn play(
+    login: &Login,
+    script: &Script,
+    judge: Judge<'_>,
+    think: Duration,
+) -> Result<Vec<Vec<Frame>>, HarnessError> {
+    let mut client = RawClient::login(login)?;
+    let mut answers = Vec::with_capacity(script.steps.len());
+    for (number, step) in script.steps.iter().enumerate() {
+        let answer = ask(&mut client, login, step)
+            .map_err(|error| HarnessError::failed(format!("{error}, at {}", step.bytes.escape_ascii())))?;
+        judge(number, &answer)?;
+        answers.push(answer);
+        std::thread::sleep(think.mul_f64(step.pause));
+    }
+    match &script.end {
+        End::Farewell => client.send_frame(b'X', b"")?,
+        End::Abrupt(last) => client.send(last)?,
+    }
+    Ok(answers)
+}
+
+fn ask(client: &mut RawClient, login: &Login, step: &Step) -> Result<Vec<Frame>, HarnessError> {
+    client.send(&step.bytes)?;
+    let mut frames = vec![];
+    match step.until {
+        Until::Ready(count) => {
+            for _ in 0..count {
+                frames.extend(client.until_ready()?);
+            }
+        }
+        Until::Tag(tag) => frames = client.until(&[tag, b'E'])?,
+        Until::Cancelled => {
+            std::thread::sleep(Duration::from_millis(50));
+            let (process, secret) = client.key.clone().unwrap_or_default();
+            let mut packet = [80_877_102_i32.to_be_bytes(), process.to_be_bytes()].concat();
+            packet.extend(secret);
+            // One that comes before its statement hits nothing, as on a direct connection.
+            for _ in 0..CANCELS_MAX {
+                RawClient::connect(login.port)?.send_headless(&packet)?;
+                if !client.is_silent_for(Duration::from_secs(4))? {
+                    break;
+                }
+            }
+            frames = client.until_ready()?;
+            // Whether its row's description was on the way already is a matter of luck.
+            frames.retain(|frame| frame.tag != b'T');
+        }
+    }
+    Ok(frames.into_iter().map(normal).collect())
+}
+
+/// Without what differs between two runs on Postgres itself: identities of tables and processes. Nor
+/// with the line of Postgres's source that an error comes from: pgweir, which ends a wait for a server
+/// when that is cancelled, has none.
+fn normal(mut frame: Frame) -> Frame {
+    if frame.tag == b'E' {
+        let mut fields: Vec<_> = frame.body.split(|byte| *byte == 0).collect();
+        fields.retain(|field| !matches!(field.first(), Some(b'F' | b'L' | b'R')));
+        frame.body = fields.join(&0);
+    }
+    if frame.tag == b'A' {
+        frame.body[..4].fill(0);
+    }
+    if frame.tag == b'T' {
+        let mut at = 2;
+        while let Some(end) = frame.body.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == 0)) {
+            let column = at + end + 1;
+            frame.body[column..column + 4].fill(0);
+            at = column + 18;
+        }
+    }
+    frame
+}
