@@ -389,7 +389,7 @@ pub const KEYS: &[Key] = &[
     key("log.slow_statement", OptionalDuration(1, DAY), Some("\"off\""), Reload,
         "A statement that takes longer is logged with the hash of its shape, never its text."),
     key("log.slow_lease", OptionalDuration(1, DAY), Some("\"1s\""), Reload,
-        "A wait for a server that takes longer is logged."),
+        "A wait for a server that takes longer is logged with the hash of the statement's shape."),
 
     key("traces.endpoint", Text, None, Reload,
         "URL of an OpenTelemetry collector that takes traces by OTLP over HTTP: `\"http://127.0.0.1:4318/v1/traces\"`. Plain HTTP, since a collector runs beside the process or in the same pod. Unset: no traces, at no cost."),
