@@ -45,6 +45,15 @@ app: ## The sample application's tests: Django's through pgweir, and a browser's
 	$(CARGO) build --locked -p pgweir -p pgweir-tests --bins
 	@exec $(CARGO_TARGET_DIR)/debug/pgweir-demo --test
 
+.PHONY: manifests
+manifests: ## Dockerfiles, Kubernetes manifests and units against linters and schemas (fetches them from PyPI once)
+	@deploy/check.sh
+
+.PHONY: day
+day: ## An operator's day in a hurry on a throw-away cluster (ARGS="--seconds 1800 --clients 16")
+	$(CARGO) build --release --locked -p pgweir -p pgweir-tests --bins
+	@ulimit -n "$$(ulimit -Hn)"; $(CARGO_TARGET_DIR)/release/pgweir-day $(ARGS)
+
 .PHONY: bench
 bench: ## pgweir beside PgBouncer, HAProxy and a direct connection; its levels (ARGS="--seconds 3 --rounds 2")
 	@deploy/demo/prepare.sh bench

@@ -11,6 +11,7 @@ pub mod catalogs;
 pub mod choose;
 pub mod connect;
 pub mod lsn;
+pub mod membership;
 pub mod metrics;
 pub mod moment;
 pub mod node;
@@ -285,13 +286,13 @@ impl Cluster {
         let board = self.board.lock();
         let verdict = *board.verdict();
         let status = |(i, e): (usize, &board::Entry)| {
-            let serving = verdict.replicas >> i & 1 == 1;
+            let is_primary = verdict.primary == Some(i);
+            let serving = is_primary || verdict.replicas >> i & 1 == 1;
             let is_replica = e.facts.role == Role::Replica && e.facts.up;
             let (lag_bytes, lag) = if is_replica { e.node.progress.lag() } else { (0, Duration::ZERO) };
             NodeStatus {
                 name: e.node.name.clone(),
-                role: e.facts.role,
-                is_primary: verdict.primary == Some(i),
+                role: if is_primary { Role::Primary.as_str() } else { e.facts.role.as_str() },
                 up: e.facts.up,
                 serving,
                 since: now.since(e.since),
@@ -358,7 +359,7 @@ impl Cluster {
     }
 
     fn node_connected(&self, node: &Arc<Node>, identity: Identity) -> Result<(), String> {
-        self.change(|board, _| board.connected(node, identity))
+        self.change(|board, now| board.connected(node, identity, now))
     }
 
     fn node_lost(&self, node: &Arc<Node>, error: String) {

@@ -45,6 +45,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[console]`.
     pub console: Console,
+    /// `[traces]`: `None`: there are none.
+    pub traces: Option<Traces>,
     /// `[log]`.
     pub log: Log,
     /// Every key with its value, for people.
@@ -208,6 +210,8 @@ pub struct Runtime {
     pub threads: usize,
     /// Reload when the file changes.
     pub watch_config: bool,
+    /// Where the processes of this machine meet, if not in the usual place.
+    pub directory: Option<PathBuf>,
 }
 
 /// Routing beyond what the pure policy holds.
@@ -301,6 +305,17 @@ pub struct Console {
     pub admin_users: Vec<String>,
     /// May only SHOW.
     pub stats_users: Vec<String>,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traces {
+    /// `host:port` of the collector.
+    pub authority: String,
+    /// Its path.
+    pub path: String,
+    /// Share of the statements that get a span.
+    pub ratio: f64,
 }
 
 /// What is logged, and how.

@@ -9,9 +9,10 @@ use crate::config::{Config, HttpTls};
 use crate::listener::{self, EventLoops};
 use crate::observe::http::{self, Site};
 use listenfd::ListenFd;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
@@ -42,8 +43,10 @@ pub struct Doors {
     /// From systemd, not in use yet.
     inherited: Vec<std::net::TcpListener>,
     inherited_unix: Vec<std::os::unix::net::UnixListener>,
-    /// Socket files that are systemd's to remove.
-    systemds: HashSet<PathBuf>,
+    /// Socket files of our own, by device and inode: others, by systemd or by who came after us, stay.
+    ours: HashMap<PathBuf, (u64, u64)>,
+    /// Take addresses over from a process that is to leave.
+    replace: bool,
 }
 
 /// Bound and not open yet.
@@ -54,8 +57,9 @@ pub struct Bound {
 }
 
 impl Doors {
-    /// Nothing open yet; takes the sockets that systemd has for us.
-    pub fn new(weir: Arc<Weir>, loops: Arc<EventLoops>) -> Self {
+    /// Nothing open yet; takes the sockets that systemd has for us. With `replace`, Unix sockets are
+    /// taken from a process that still listens on them.
+    pub fn new(weir: Arc<Weir>, loops: Arc<EventLoops>, replace: bool) -> Self {
         let mut given = ListenFd::from_env();
         let (mut inherited, mut inherited_unix) = (vec![], vec![]);
         for i in 0..given.len() {
@@ -73,7 +77,8 @@ impl Doors {
             http: None,
             inherited,
             inherited_unix,
-            systemds: HashSet::new(),
+            ours: HashMap::new(),
+            replace,
         }
     }
 
@@ -194,11 +199,15 @@ impl Doors {
         match self.inherited_unix.iter().position(fits) {
             Some(at) => {
                 let listener = self.inherited_unix.swap_remove(at);
-                self.systemds.insert(path.to_path_buf());
                 listener.set_nonblocking(true)?;
                 UnixListener::from_std(listener)
             }
-            None => listener::bind_unix(path),
+            None => {
+                let listener = listener::bind_unix(path, self.replace)?;
+                let file = std::fs::symlink_metadata(path)?;
+                self.ours.insert(path.to_path_buf(), (file.dev(), file.ino()));
+                Ok(listener)
+            }
         }
     }
 }
@@ -206,7 +215,8 @@ impl Doors {
 impl Doors {
     /// A socket is a file: it goes when we stop listening.
     fn remove(&self, path: &PathBuf) {
-        if self.systemds.contains(path) {
+        let file = std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        if file.is_none() || file.as_ref() != self.ours.get(path) {
             return;
         }
         if let Err(error) = std::fs::remove_file(path) {

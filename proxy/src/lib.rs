@@ -11,6 +11,7 @@
 //! * [`cluster`]: roles, lag, freshness and the catalog, watched
 //! * [`console`], [`observe`]: asked in psql, seen in Prometheus and in a browser
 //! * [`gate`], [`order`]: PAUSE and RESUME; what is asked of the main task
+//! * [`peers`]: the other pgweir processes of this machine
 //! * [`config`], [`limits`]: what the operator wrote, and every bound
 //! * [`net`], [`wire`]: sockets, TLS; frames and messages
 
@@ -26,6 +27,7 @@ pub mod listener;
 pub mod net;
 pub mod observe;
 pub mod order;
+pub mod peers;
 pub mod pool;
 pub mod server;
 pub mod session;

@@ -129,19 +129,24 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Binds a Unix socket, taking over one that nobody listens on any more.
+/// Binds a Unix socket, taking over one that nobody listens on any more; with `replace` also one that
+/// somebody does: clients find the new one from one moment to the next.
 ///
 /// # Errors
-/// The socket's; when somebody listens on it.
-pub fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    if path.exists() {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("{} is in use", path.display())));
-        }
-        std::fs::remove_file(path)?;
+/// The socket's; without `replace`, when somebody listens on it.
+pub fn bind_unix(path: &Path, replace: bool) -> io::Result<UnixListener> {
+    if !replace && path.exists() && std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("{} is in use", path.display())));
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    let fresh = path.with_extension(format!(
+        "{}.{}",
+        path.extension().unwrap_or_default().display(),
+        std::process::id()
+    ));
+    let _ = std::fs::remove_file(&fresh);
+    let listener = UnixListener::bind(&fresh)?;
+    std::fs::set_permissions(&fresh, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    std::fs::rename(&fresh, path)?;
     Ok(listener)
 }
 

@@ -1,4 +1,4 @@
-//! What is seen from outside: metrics, the HTTP address, logs.
+//! What is seen from outside: metrics, the HTTP address, logs, traces.
 
 pub mod http;
 pub mod logging;
@@ -8,6 +8,7 @@ mod process;
 pub mod rate;
 pub mod ruled;
 mod status;
+pub mod traces;
 
 pub use metrics::Metrics;
 pub use picture::Picture;

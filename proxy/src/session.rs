@@ -33,6 +33,7 @@ use crate::cluster::Node;
 use crate::config::Config;
 use crate::net::Connection;
 use crate::observe::metrics::DatabaseMetrics;
+use crate::observe::traces::Told;
 use crate::pool::{LastUse, Lease, Pool};
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
@@ -280,15 +281,18 @@ impl Session {
         let now = Instant::now();
         let took = now - self.started;
         if self.config.log.slow_statement.is_some_and(|bound| took > bound) {
-            let shape = work.parts.first().map_or(0, |part| part.shape);
-            tracing::warn!(
-                shape = format_args!("{shape:016x}"),
+            crate::limited!(
+                warn,
+                shape = format_args!("{:016x}", work.shape()),
                 milliseconds = took.as_millis(),
                 role = %self.on,
                 user = self.who.user,
                 database = self.who.database,
                 "slow statement"
             );
+        }
+        if self.config.traces.is_some() {
+            self.tell_traces(work, took);
         }
         self.weir.metrics.statement_seconds(self.on).observe(took.as_secs_f64());
         self.counters.statement_took(took);
@@ -300,6 +304,22 @@ impl Session {
         let (received, sent) = self.client.take_counts();
         self.counters.received(received);
         self.counters.sent(sent);
+    }
+
+    fn tell_traces(&self, work: &Work, took: Duration) {
+        let Some(route) = self.memory.last_route.as_ref().filter(|_| work.shows.is_none()) else { return };
+        let told = Told {
+            kind: work.single().map_or("batch", |statement| statement.kind.as_str()),
+            database: &self.who.database,
+            node: &route.node.name,
+            on: route.on,
+            reason: route.reason,
+            shape: work.shape(),
+            took,
+            freshness_wait: route.waited,
+            lease_wait: self.waited.saturating_sub(route.waited),
+        };
+        self.weir.traces.tell(&told, work.texts.last().map_or(&[], |sql| sql));
     }
 
     /// In the batch that was refused, everything up to its Sync is skipped, as Postgres does.

@@ -5,10 +5,12 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::gate::Gate;
 use crate::net::tls::{Acceptor, Connector};
-use crate::observe::picture::{EventRow, NodeRow, State};
+use crate::observe::picture::State;
 use crate::observe::ruled::Ruled;
+use crate::observe::traces::Traces;
 use crate::observe::{Metrics, Picture};
 use crate::order::Order;
+use crate::peers::Peers;
 use crate::pool::Pools;
 use crate::session::registry::Registry;
 use crate::session::startup::Welcomes;
@@ -54,6 +56,10 @@ pub struct Weir {
     pub schema_changes: AtomicU64,
     /// SIGTERM came: no new clients, and those that are there leave between transactions.
     pub draining: AtomicBool,
+    /// The other pgweir processes of this machine.
+    pub peers: Peers,
+    /// Spans of statements, if they go anywhere.
+    pub traces: Traces,
     /// How many cancel requests may be under way at once.
     pub cancels: Semaphore,
 }
@@ -70,12 +76,12 @@ impl Weir {
                 _ => State::Running,
             },
             uptime: self.metrics.started.elapsed().unwrap_or_default(),
-            nodes: self.cluster.snapshot().into_iter().map(NodeRow::from).collect(),
+            nodes: self.cluster.snapshot(),
             clients: self.registry.rows(),
             servers: self.pools.server_rows(),
             pools: self.pools.rows(&config),
             totals: self.metrics.totals(),
-            events: self.cluster.events.recent().into_iter().map(EventRow::from).collect(),
+            events: self.cluster.events.recent(),
             paused: self.gate.closed_databases(),
         }
     }

@@ -1,12 +1,14 @@
 //! Tests that need a real cluster; one file per promise.
 
 mod auth;
+mod bad_input;
 mod bounded;
 mod cancel;
 mod cluster_picture;
 mod consistency;
 mod copy;
 mod corpus_hand;
+mod day;
 mod drivers;
 mod explained;
 mod harness_itself;
@@ -20,8 +22,11 @@ mod pooling;
 mod prepared;
 mod processes;
 mod reload;
+mod single_statements;
 mod soak;
 mod startup;
+mod status_page;
 mod support;
+mod takeover;
 mod tls;
 mod transparent;

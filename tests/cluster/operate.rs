@@ -1,13 +1,13 @@
-//! An operator's day: reloads, the console, take-overs, Prometheus.
+//! An operator's day: reloads, the console, Prometheus.
 
-use crate::support::{Outcome, Seat, stage};
+use crate::support::{Outcome, ends_well, load, stage};
 use pgweir_tests::cluster::{WEIR, WEIR_PASSWORD, wait_until, wait_until_within};
 use pgweir_tests::ports::free_port;
 use pgweir_tests::process::{Process, run};
 use pgweir_tests::raw::RawClient;
 use pgweir_tests::sql::Login;
 use pgweir_tests::usage::Usage;
-use pgweir_tests::{HarnessError, Weir, http, scratch, weir};
+use pgweir_tests::{HarnessError, Weir, http, scratch};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,53 +21,11 @@ fn console(weir: &Weir) -> Login {
 /// <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 const PROTOCOL_3_0: i32 = 3 << 16;
 
-/// pgbench in the application's own tables, in the background.
-fn load(stage: &Seat, weir: &Weir, arguments: &[&str], seconds: u32) -> Result<Process, HarnessError> {
-    let directory = scratch::directory()?;
-    let script = directory.join("load.sql");
-    std::fs::write(
-        &script,
-        "\\set id random(1, 50)\nSELECT name FROM product WHERE id = :id;\nUPDATE counter SET n = n + 1 WHERE id = :id;\n",
-    )
-    .map_err(|e| HarnessError::failed(e.to_string()))?;
-    let mut command = Command::new(stage.cluster.binaries().program("pgbench"));
-    command.args(["-n", "-c", "8", "-j", "1", "-T", &seconds.to_string(), "-f"]).arg(&script);
-    command.args(arguments).envs(weir.app().environment());
-    Process::spawn(command, &directory.join("load.log"), "KILL")
-}
-
-fn ends_well(mut load: Process) {
-    let status = load.wait(Duration::from_secs(60));
-    assert_eq!(status.and_then(|s| s.code()), Some(0), "a client of the load saw an error");
-}
-
-#[test]
-fn a_new_process_takes_over_under_load_and_no_connection_fails() -> Outcome {
-    let stage = stage();
-    let old = Weir::builder(&stage.cluster).start()?;
-    // -C: a connection for every transaction.
-    let clients = load(&stage, &old, &["-C"], 8)?;
-    std::thread::sleep(Duration::from_secs(2));
-    let mut command = Command::new(weir::program()?);
-    command.arg("run").arg("--config").arg(old.config_file());
-    let log = scratch::directory()?.join("new.log");
-    let _new = Process::spawn(command, &log, "TERM")?;
-    wait_until("the new process serves", || {
-        std::fs::read_to_string(&log)
-            .is_ok_and(|text| text.contains("listening") && text.contains("is the primary"))
-    })?;
-    old.signal("TERM");
-    let left = old.wait(Duration::from_secs(20)).and_then(|status| status.code());
-    assert_eq!(left, Some(0), "the old process left in good order");
-    ends_well(clients);
-    Ok(())
-}
-
 #[test]
 fn a_thousand_reloads_under_load_lose_nothing_and_do_not_grow() -> Outcome {
     let stage = stage();
     let weir = Weir::builder(&stage.cluster).set("runtime.watch_config", false).start()?;
-    let clients = load(&stage, &weir, &[], 20)?;
+    let clients = load(&stage.cluster, &weir.app(), &[], 20)?;
     let mut idle = RawClient::login(&weir.app())?;
     let mut console = RawClient::login(&console(&weir))?;
     let text = weir.config_text();
@@ -328,7 +286,7 @@ fn prometheus_evaluates_every_expression_of_every_dashboard_and_rule() -> Outcom
     let prometheus = Prometheus::start(&weir)?;
     let mut pinned = RawClient::login(&weir.app())?;
     pinned.run("LISTEN news")?;
-    let clients = load(&stage, &weir, &[], 15)?;
+    let clients = load(&stage.cluster, &weir.app(), &[], 15)?;
     // Rates want a few scrapes.
     let ready = "pgweir:statement_seconds:p99_1m{target=\"replica\"} and on () count_over_time(pgweir_build_info[1m]) > 8";
     wait_until_within(Duration::from_secs(40), "a few scrapes have been made", || {

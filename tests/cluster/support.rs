@@ -1,10 +1,13 @@
 //! What the stories share: a stage with a cluster and a pgweir, and ways to look behind it.
 
 use pgweir_tests::cluster::wait_until_within;
+use pgweir_tests::process::Process;
 use pgweir_tests::raw::{Frame, RawClient};
 use pgweir_tests::sql::Login;
-use pgweir_tests::{Cluster, HarnessError, Weir};
+use pgweir_tests::{Cluster, HarnessError, Weir, scratch};
 use std::ops::Deref;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -129,6 +132,40 @@ pub const SCHEMA: &str = "
     CREATE VIEW writing AS SELECT writer('through a view') AS id;
     RESET ROLE;
 ";
+
+/// A load under way, and what it says.
+pub struct Load {
+    process: Process,
+    log: PathBuf,
+}
+
+/// pgbench in the application's own tables, in the background.
+pub fn load(
+    cluster: &Cluster,
+    login: &Login,
+    arguments: &[&str],
+    seconds: u32,
+) -> Result<Load, HarnessError> {
+    let directory = scratch::directory()?;
+    let script = directory.join("load.sql");
+    std::fs::write(
+        &script,
+        "\\set id random(1, 50)\nSELECT name FROM product WHERE id = :id;\nUPDATE counter SET n = n + 1 WHERE id = :id;\n",
+    )
+    .map_err(|e| HarnessError::failed(e.to_string()))?;
+    let mut command = Command::new(cluster.binaries().program("pgbench"));
+    command.args(["-n", "-c", "8", "-j", "1", "-T", &seconds.to_string(), "-f"]).arg(&script);
+    command.envs(login.environment()).args(arguments);
+    let log = directory.join("load.log");
+    Ok(Load { process: Process::spawn(command, &log, "KILL")?, log })
+}
+
+/// Waits for the end of a load; no client of it may have seen an error.
+pub fn ends_well(mut load: Load) {
+    let status = load.process.wait(Duration::from_secs(60));
+    let said = std::fs::read_to_string(&load.log).unwrap_or_default();
+    assert_eq!(status.and_then(|s| s.code()), Some(0), "a client of the load saw an error:\n{said}");
+}
 
 /// A text that nobody else uses.
 pub fn mark() -> String {

@@ -10,6 +10,8 @@ pub mod binaries;
 #[path = "../checker/mod.rs"]
 pub mod checker;
 pub mod cluster;
+#[path = "../day/mod.rs"]
+pub mod day;
 pub mod door;
 pub mod error;
 pub mod faults;

@@ -1,6 +1,7 @@
 //! What the probers have found out: changed under one lock, published as a [`View`].
 
 use super::lsn::{Lsn, WalLayout};
+use super::membership::Membership;
 use super::metrics::{ClusterMetrics, NodeMetrics};
 use super::moment::Moment;
 use super::node::Node;
@@ -32,6 +33,8 @@ pub struct Sighting {
 pub struct Identity {
     /// `system_identifier`: the same on all nodes of a cluster.
     pub system: u64,
+    /// When its postmaster started, in microseconds: no two servers of a cluster have it in common.
+    pub started: Option<i64>,
     /// How its log is laid out.
     pub layout: WalLayout,
 }
@@ -75,6 +78,10 @@ pub struct Entry {
     /// Good probes in a row while it is down.
     good_probes: u32,
     layout: WalLayout,
+    /// As it said when its prober connected; `None` while that is not connected.
+    started: Option<i64>,
+    /// The cluster that it last said it is of.
+    system: Option<u64>,
     gauges: OnceLock<NodeMetrics>,
     /// Its prober.
     pub task: Option<JoinHandle<()>>,
@@ -100,8 +107,8 @@ pub struct Board {
     pub samples: Samples,
     verdict: Verdict,
     settings: Arc<Settings>,
-    /// `system_identifier` of this cluster, once known.
-    system: Option<u64>,
+    /// Which cluster this is.
+    membership: Membership,
     incarnations: u64,
     /// Names of drained nodes, so that a reload keeps them drained.
     drained: HashSet<String>,
@@ -121,7 +128,7 @@ impl Board {
             samples: Samples::default(),
             verdict: Verdict::default(),
             settings,
-            system: None,
+            membership: Membership::default(),
             incarnations: 0,
             drained: HashSet::new(),
             last_primary: None,
@@ -181,26 +188,49 @@ impl Board {
     /// A prober has connected: its node starts an incarnation.
     ///
     /// # Errors
-    /// When the node belongs to another cluster.
-    pub fn connected(&mut self, node: &Arc<Node>, identity: Identity) -> Result<(), String> {
+    /// When the node belongs to another cluster, or is there already by another name.
+    pub fn connected(&mut self, node: &Arc<Node>, identity: Identity, now: Moment) -> Result<(), String> {
         let Some(i) = self.find(node) else { return Err("no longer configured".into()) };
-        match self.system {
-            Some(known) if known != identity.system => {
-                return Err(format!(
-                    "it belongs to another cluster: its system identifier is {}, not {known}",
-                    identity.system
-                ));
-            }
-            _ => self.system = Some(identity.system),
+        self.entries[i].system = Some(identity.system);
+        let told: Vec<_> = self.entries.iter().map(|e| e.system).collect();
+        if self.membership.hear(&told) {
+            self.begin_anew(now);
+        }
+        if let Some(text) = self.membership.stranger(identity.system) {
+            return Err(text);
+        }
+        let others = self.entries.iter().enumerate().filter(|(other, _)| *other != i);
+        let mut twins = others.filter(|(_, e)| e.started.is_some() && e.started == identity.started);
+        if let Some((_, twin)) = twins.next() {
+            return Err(format!("it is the same server as {}, by another name", twin.node.name));
         }
         self.incarnations += 1;
         let entry = &mut self.entries[i];
         node.take_back();
         entry.layout = identity.layout;
+        entry.started = identity.started;
         entry.facts.timeline = 0;
         entry.forget_position();
         entry.node.progress.reset(self.incarnations);
         Ok(())
+    }
+
+    /// What was taken for the cluster is another one: nothing that was learnt of it counts.
+    fn begin_anew(&mut self, now: Moment) {
+        (self.samples, self.verdict) = (Samples::default(), Verdict::default());
+        (self.last_primary, self.sampled_timeline) = (None, 0);
+        for entry in &mut self.entries {
+            if let Some(text) = entry.system.and_then(|system| self.membership.stranger(system)) {
+                entry.node.progress.reset(0);
+                entry.forget_position();
+                if std::mem::take(&mut entry.facts.up) {
+                    entry.since = now;
+                }
+                self.news.push(News::of("node_down", &entry.node, format!("{}: {text}", entry.node.name)));
+                entry.error = Some(text);
+            }
+        }
+        self.judge(now);
     }
 
     /// A prober has lost its node, or cannot reach it.
@@ -209,6 +239,7 @@ impl Board {
         let entry = &mut self.entries[i];
         entry.node.progress.reset(0);
         entry.forget_position();
+        entry.started = None;
         entry.good_probes = 0;
         if entry.facts.up || entry.error.as_deref() != Some(&error) {
             let text = format!("{} does not answer: {error}", node.name);
@@ -228,6 +259,9 @@ impl Board {
     pub fn sighted(&mut self, node: &Arc<Node>, seen: Sighting, now: Moment) {
         let Some(i) = self.find(node) else { return };
         let entry = &mut self.entries[i];
+        if entry.system.is_some_and(|system| self.membership.stranger(system).is_some()) {
+            return;
+        }
         let before = entry.facts;
         entry.facts.role = seen.role;
         entry.facts.timeline = entry.facts.timeline.max(seen.timeline.unwrap_or(0));
@@ -418,6 +452,8 @@ impl Entry {
             was_up: false,
             good_probes: 0,
             layout: WalLayout::default(),
+            started: None,
+            system: None,
             gauges: OnceLock::new(),
             task: None,
         }

@@ -22,7 +22,8 @@ const CONTROL_PAUSE: Duration = Duration::from_secs(1);
 /// What never changes while a node runs.
 const IDENTITY: &str = "SELECT (SELECT s.system_identifier FROM pg_catalog.pg_control_system() s), \
      (SELECT g.setting::pg_catalog.int8 FROM pg_catalog.pg_settings g WHERE g.name = 'wal_segment_size'), \
-     (SELECT g.setting::pg_catalog.int8 FROM pg_catalog.pg_settings g WHERE g.name = 'wal_block_size')";
+     (SELECT g.setting::pg_catalog.int8 FROM pg_catalog.pg_settings g WHERE g.name = 'wal_block_size'), \
+     (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8";
 
 /// Role, position and timeline in one round trip.
 ///
@@ -118,7 +119,8 @@ impl Probe {
         let row = within(limit, link.client.query_one(IDENTITY, &[])).await?;
         let bytes = |column| row.get::<_, i64>(column) as u64;
         let layout = WalLayout { segment_bytes: bytes(1).max(1), page_bytes: bytes(2).max(1) };
-        cluster.node_connected(node, Identity { system: bytes(0), layout })?;
+        let identity = Identity { system: bytes(0), started: Some(row.get(3)), layout };
+        cluster.node_connected(node, identity)?;
         let probe = within(limit, link.client.prepare(PROBE)).await?;
         let control = within(limit, link.client.prepare(CONTROL)).await?;
         Ok(Self { link, probe, control, control_read: None })

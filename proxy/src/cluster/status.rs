@@ -1,6 +1,5 @@
 //! What people are told of the cluster: the state of its nodes, its recent past.
 
-use super::verdict::Role;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
@@ -10,13 +9,11 @@ use std::time::{Duration, SystemTime};
 pub struct NodeStatus {
     /// Its name.
     pub name: String,
-    /// What it last said it is.
-    pub role: Role,
-    /// It is the primary in force.
-    pub is_primary: bool,
+    /// `primary` (in force), `replica` or `unknown`; what it last said it is.
+    pub role: &'static str,
     /// It answers.
     pub up: bool,
-    /// It may answer reads as a replica now.
+    /// It may answer reads now, or writes if it is the primary.
     pub serving: bool,
     /// How long it has been up, or down.
     pub since: Duration,

@@ -2,6 +2,7 @@
 
 mod open_files;
 mod reloader;
+mod replace;
 mod supervisor;
 
 use crate::Weir;
@@ -16,11 +17,13 @@ use crate::observe::Metrics;
 use crate::observe::logging::Logging;
 use crate::observe::ruled::Ruled;
 use crate::order::{Leave, Order};
+use crate::peers::Peers;
 use crate::pool::Pools;
 use crate::session::registry::{Doing, Registry};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use clap::Args;
 use reloader::Reloader;
+use replace::Replaced;
 use router_rules::Classifier;
 use sd_notify::NotifyState;
 use std::io;
@@ -38,6 +41,10 @@ use tokio::sync::oneshot;
 pub struct RunArgs {
     #[command(flatten)]
     config: super::ConfigArgs,
+    /// Take over from the pgweir with this process id: when this one knows the cluster it opens the same
+    /// addresses and tells the other to leave, which lets its transactions end
+    #[arg(long, value_name = "PID")]
+    replace: Option<i32>,
 }
 
 /// Serves until SIGTERM or SIGINT. Exit code 0 after an orderly leave, 1 when it could not start.
@@ -63,7 +70,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
     let served = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .and_then(|runtime| runtime.block_on(serve(config, path, &logging)));
+        .and_then(|runtime| runtime.block_on(serve(config, path, &logging, args.replace)));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -73,15 +80,27 @@ pub fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-async fn serve(config: Config, path: &Path, logging: &Logging) -> io::Result<()> {
+async fn serve(config: Config, path: &Path, logging: &Logging, replace: Option<i32>) -> io::Result<()> {
+    let replaced = replace.map(Replaced::find).transpose()?;
     open_files::raise(&config);
     let (orders, ordered) = unbounded_channel();
-    let weir = Arc::new(build(config, orders)?);
+    let (peers, heard) = Peers::meet(&config);
+    let weir = Arc::new(build(config, orders, peers)?);
     let config = weir.config.load_full();
+    weir.traces.apply(config.traces.as_ref());
+    if replaced.is_some() {
+        replace::wait_for_primary(&weir).await?;
+    }
     let loops = Arc::new(EventLoops::start(&weir, config.runtime.threads)?);
-    let mut doors = Doors::new(weir.clone(), loops);
+    let mut doors = Doors::new(weir.clone(), loops, replaced.is_some());
     let bound = doors.bind(&config).map_err(|mistakes| io::Error::other(mistakes.join("; ")))?;
     doors.open(bound, &config);
+    if let Some(socket) = heard {
+        tokio::spawn(crate::peers::listen(weir.clone(), socket));
+    }
+    if let Some(replaced) = replaced {
+        replaced.leave();
+    }
     tokio::spawn(sweep(weir.clone()));
     tokio::spawn(watch_file(weir.clone(), path.to_owned()));
     supervisor::ready(&weir);
@@ -89,10 +108,11 @@ async fn serve(config: Config, path: &Path, logging: &Logging) -> io::Result<()>
     let (how, mut signals) = until_told_to_leave(&mut reloader, ordered).await?;
     supervisor::tell(&[NotifyState::Stopping]);
     leave(&weir, &mut reloader.doors, how, &mut signals).await;
+    weir.traces.end();
     Ok(())
 }
 
-fn build(config: Config, orders: UnboundedSender<Order>) -> io::Result<Weir> {
+fn build(config: Config, orders: UnboundedSender<Order>, peers: Peers) -> io::Result<Weir> {
     let metrics = Arc::new(Metrics::new().map_err(io::Error::other)?);
     let acceptor = match &config.listen.tls {
         Some(files) => Some(Arc::new(Acceptor::new(files).map_err(io::Error::other)?)),
@@ -115,6 +135,8 @@ fn build(config: Config, orders: UnboundedSender<Order>) -> io::Result<Weir> {
         statement_seed: Default::default(),
         schema_changes: Default::default(),
         draining: AtomicBool::new(false),
+        peers,
+        traces: Default::default(),
         cancels: tokio::sync::Semaphore::new(CANCELS_MAX),
         config: ArcSwap::from_pointee(config),
     })

@@ -77,6 +77,8 @@ pub enum Form {
     Regex,
     /// Addresses of nodes, or tables `{ address, weight, zone, groups }`.
     Nodes,
+    /// A number from 0 to 1.
+    Share,
 }
 
 impl Form {
@@ -98,6 +100,7 @@ impl Form {
             Form::Networks => "network or a list",
             Form::Regex => "regular expression",
             Form::Nodes => "list of addresses or tables",
+            Form::Share => "number, 0 to 1",
             Form::Count(min, u64::MAX) => return format!("whole number from {min}"),
             Form::Count(min, max) => return format!("whole number, {min} to {max}"),
             Form::Word(words) => {
@@ -191,7 +194,7 @@ pub const SECTIONS: &[Section] = &[
     },
     Section { path: "cluster.tls", about: "TLS with the nodes." },
     Section { path: "pool", about: "Server connections: one pool per node, database and user." },
-    Section { path: "runtime", about: "Threads, and the file this is read from." },
+    Section { path: "runtime", about: "Threads, files, and the file this is read from." },
     Section {
         path: "routing",
         about: "Where reads go, and how fresh they are. Rules and hints may say otherwise for some.",
@@ -205,6 +208,10 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "console",
         about: "Who may connect to the database `pgweir` (or `pgbouncer`) and what they may ask there.",
+    },
+    Section {
+        path: "traces",
+        about: "OpenTelemetry traces: a span per statement with node, reason and waits. Never SQL, never values.",
     },
     Section { path: "log", about: "One line per event on standard error. Never SQL values, never secrets." },
     Section {
@@ -230,7 +237,7 @@ const fn key(
 
 use Form::{
     Addresses, Bool, Count, Duration, Networks, Nodes, OptionalAddress, OptionalDuration, OptionalSize, Path,
-    Paths, Patterns, Regex, Size, Text, Texts, Word, Words,
+    Paths, Patterns, Regex, Share, Size, Text, Texts, Word, Words,
 };
 use Live::{Reload, Restart};
 
@@ -293,13 +300,13 @@ pub const KEYS: &[Key] = &[
         "A probe that takes longer has failed. Long enough for one lost packet to be sent again."),
     key("cluster.primary_wait", Duration(0, HOUR), Some("\"10s\""), Reload,
         "How long a write waits for a primary (while a failover is under way) before it gets 57P03. Most managed failovers are over in this time; clients that give up earlier are not helped by waiting longer."),
-    key("cluster.tls.mode", Word(SSL_MODES), Some("\"prefer\""), Restart,
+    key("cluster.tls.mode", Word(SSL_MODES), Some("\"prefer\""), Reload,
         "As libpq's `sslmode`, with libpq's default: TLS where the server offers it. `verify-full` is the only one that proves who the server is."),
-    key("cluster.tls.ca", Path, None, Restart,
+    key("cluster.tls.ca", Path, None, Reload,
         "PEM file with the CAs that sign the nodes' certificates, for `verify-ca` and `verify-full`."),
-    key("cluster.tls.certificate", Path, None, Restart,
+    key("cluster.tls.certificate", Path, None, Reload,
         "PEM file with a client certificate for nodes that ask for one."),
-    key("cluster.tls.key", Path, None, Restart,
+    key("cluster.tls.key", Path, None, Reload,
         "PEM file with its private key."),
 
     key("pool.server_connections_max", Count(1, 10_000), Some("20"), Reload,
@@ -327,6 +334,9 @@ pub const KEYS: &[Key] = &[
         "Threads, one event loop each. Unset: one per core."),
     key("runtime.watch_config", Bool, Some("true"), Reload,
         "Reload when this file changes on disk, by writing, renaming or a symbolic link that points elsewhere (as Kubernetes does). SIGHUP and the console's RELOAD always work."),
+
+    key("runtime.directory", Path, None, Restart,
+        "Where the pgweir processes of one user on this machine meet, to pass on a cancel request that has reached the wrong one (while a new version takes over, say). Unset: the directory that systemd made (`RuntimeDirectory=`), else the user's in XDG_RUNTIME_DIR, else `pgweir-<user id>` in the directory for temporary files. Only their user may enter it."),
 
     key("routing.split", Bool, Some("true"), Reload,
         "`false`: everything goes to the primary, at once; the switch to throw while in doubt."),
@@ -379,7 +389,12 @@ pub const KEYS: &[Key] = &[
     key("log.slow_statement", OptionalDuration(1, DAY), Some("\"off\""), Reload,
         "A statement that takes longer is logged with the hash of its shape, never its text."),
     key("log.slow_lease", OptionalDuration(1, DAY), Some("\"1s\""), Reload,
-        "A wait for a server that takes longer is logged."),
+        "A wait for a server that takes longer is logged with the hash of the statement's shape."),
+
+    key("traces.endpoint", Text, None, Reload,
+        "URL of an OpenTelemetry collector that takes traces by OTLP over HTTP: `\"http://127.0.0.1:4318/v1/traces\"`. Plain HTTP, since a collector runs beside the process or in the same pod. Unset: no traces, at no cost."),
+    key("traces.ratio", Share, Some("0.01"), Reload,
+        "Share of the statements that get a span, 0 to 1: one in a hundred shows where time goes and costs next to nothing. A statement whose text carries a sampled `traceparent` in a comment (as sqlcommenter writes it) gets one in any case, as a part of that trace."),
 
     key("user[].name", Text, None, Reload, "The user's name, also towards the servers."),
     key("user[].password", Text, None, Reload,

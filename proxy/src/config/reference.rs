@@ -107,6 +107,7 @@ fn example(form: Form) -> &'static str {
     match form {
         Form::Path => "\"/etc/pgweir/file\"",
         Form::Bool => "true",
+        Form::Share => "0.5",
         Form::Count(..) => "1",
         Form::Duration(..) | Form::OptionalDuration(..) => "\"5s\"",
         Form::Size(..) | Form::OptionalSize(..) => "\"16MiB\"",
@@ -193,6 +194,7 @@ fn shape(form: Form) -> Value {
     let size = r"^\d+\s*(B|kB|KB|KiB|MB|MiB|GB|GiB|TB|TiB)$";
     match form {
         Form::Bool => json!({ "type": "boolean" }),
+        Form::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Form::Count(min, u64::MAX) => json!({ "type": "integer", "minimum": min }),
         Form::Count(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Form::Duration(..) => json!({ "type": "string", "pattern": duration }),

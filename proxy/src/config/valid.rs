@@ -4,7 +4,7 @@ use super::reader::{Reader, Section};
 use super::value::Off;
 use super::{
     Auth, AuthMethod, AuthRule, Cluster, Config, Console, Http, HttpTls, Limits, Listen, ListenTls, Log,
-    Node, Pool, PoolMode, Routing, Runtime, Secret, ServerTls, SslMode, User,
+    Node, Pool, PoolMode, Routing, Runtime, Secret, ServerTls, SslMode, Traces, User,
 };
 use router_rules::hint::Consistency;
 use router_rules::rules::{Act, Network, Rule, Rules, When};
@@ -34,6 +34,7 @@ pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surrou
         runtime: Runtime {
             threads: runtime.read_optional("threads").unwrap_or_else(cores),
             watch_config: runtime.read("watch_config"),
+            directory: runtime.read_optional::<PathBuf>("directory").map(|d| around.directory.join(d)),
         },
         policy: Arc::new(policy),
         routing: Routing {
@@ -45,6 +46,7 @@ pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surrou
         users: users(top, around),
         auth: auth(&top.section("auth")),
         console: console(&top.section("console")),
+        traces: traces(&top.section("traces")),
         log: log(&top.section("log")),
         entries: vec![],
         cluster,
@@ -319,6 +321,39 @@ fn auth(section: &Section<'_, '_>) -> Auth {
 
 fn console(section: &Section<'_, '_>) -> Console {
     Console { admin_users: section.read("admin_users"), stats_users: section.read("stats_users") }
+}
+
+fn traces(section: &Section<'_, '_>) -> Option<Traces> {
+    let ratio = section.read("ratio");
+    let url = section.read_optional::<String>("endpoint")?;
+    match endpoint(&url) {
+        Ok((authority, path)) => Some(Traces { authority, path, ratio }),
+        Err(message) => {
+            section.mistake_in("endpoint", format!("`endpoint`: {message}"));
+            None
+        }
+    }
+}
+
+/// `host:port` and path of an `http://` URL; what OTLP has for defaults where they are left out.
+fn endpoint(url: &str) -> Result<(String, String), String> {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return Err("expected a URL such as \"http://127.0.0.1:4318/v1/traces\" (plain HTTP)".into());
+    };
+    let strange = |c: char| c.is_whitespace() || c.is_control() || !c.is_ascii();
+    if rest.contains(strange) || rest.contains(['@', '?', '#']) {
+        return Err("expected host, port and path only".into());
+    }
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+    let authority = if has_port { authority.to_owned() } else { format!("{authority}:4318") };
+    let wrong = || format!("`{authority}` is not host:port");
+    let (host, port) = authority.rsplit_once(':').ok_or_else(wrong)?;
+    if host.is_empty() || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(wrong());
+    }
+    let path = if matches!(path, "" | "/") { "/v1/traces" } else { path };
+    Ok((authority, path.to_owned()))
 }
 
 fn log(section: &Section<'_, '_>) -> Log {

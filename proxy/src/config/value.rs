@@ -171,6 +171,20 @@ impl FromToml for SocketAddr {
     }
 }
 
+impl FromToml for f64 {
+    fn read(written: &Written<'_>, form: Form) -> Result<Self, Vec<Wrong>> {
+        let number = match written.get_ref() {
+            DeValue::Float(float) => float.as_str().replace('_', "").parse().ok(),
+            DeValue::Integer(integer) => integer.as_str().parse::<f64>().ok(),
+            _ => None,
+        };
+        match number {
+            Some(share) if (0.0..=1.0).contains(&share) => Ok(share),
+            _ => expected(written, &form.describe()),
+        }
+    }
+}
+
 impl FromToml for Pattern {
     fn read(written: &Written<'_>, form: Form) -> Result<Self, Vec<Wrong>> {
         String::read(written, form).map(Pattern::new)
@@ -288,6 +302,16 @@ mod tests {
             "expected whole number, 1 to 5, found -1"
         );
         assert!(read::<usize>("99999999999999999999", Form::Count(1, u64::MAX)).is_err());
+    }
+
+    #[test]
+    fn a_share_is_from_nothing_to_all() {
+        for (text, share) in [("0", 0.0), ("1", 1.0), ("0.25", 0.25), ("1e-3", 0.001)] {
+            assert_eq!(read(text, Form::Share), Ok(share));
+        }
+        for text in ["1.5", "-0.1", "nan", "inf", "2", "\"1\"", "\"10%\""] {
+            assert!(read::<f64>(text, Form::Share).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The tables, made of a picture of two nodes and three clients.
 
 use super::*;
-use crate::observe::picture::{EventRow, NodeRow, PoolRow, ServerRow};
+use crate::cluster::{Event, NodeStatus};
+use crate::observe::metrics::Totals;
+use crate::observe::picture::{PoolRow, ServerRow};
 use router_rules::{PinReason, Reason, Target};
 
 fn picture() -> Picture {
     let at = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let node = |name: &str, role| NodeRow {
+    let node = |name: &str, role| NodeStatus {
         name: name.into(),
         role,
         up: true,
@@ -81,7 +83,7 @@ fn picture() -> Picture {
             transactions: 11,
             ..Totals::default()
         }],
-        events: vec![EventRow { at, kind: "node_up", node: "a".into(), text: "t".into() }],
+        events: vec![Event { at, kind: "node_up", node: "a".into(), text: "t".into() }],
         ..Picture::default()
     }
 }

@@ -1,11 +1,12 @@
 //! The HTTP address as browsers, scrapers and strangers see it.
 
 use super::*;
-use crate::observe::picture::{NodeRow, State};
+use crate::cluster::NodeStatus;
+use crate::observe::picture::State;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-fn node(name: &str) -> NodeRow {
-    NodeRow {
+fn node(name: &str) -> NodeStatus {
+    NodeStatus {
         name: name.into(),
         role: "primary",
         up: true,

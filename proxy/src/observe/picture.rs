@@ -1,6 +1,7 @@
 //! All that there is at one moment, as plain rows: for the console, the status page and the gauges.
 
 use super::metrics::{Gauges, Totals};
+use crate::cluster::{Event, NodeStatus};
 use router_rules::PinReason;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -88,56 +89,6 @@ pub struct PoolRow {
     pub mode: &'static str,
 }
 
-/// One node.
-#[derive(Debug, Clone)]
-pub struct NodeRow {
-    /// Its name.
-    pub name: String,
-    /// `primary`, `replica` or `unknown`.
-    pub role: &'static str,
-    /// It answers probes.
-    pub up: bool,
-    /// It may answer reads now, or writes if it is the primary.
-    pub serving: bool,
-    /// How long it has been up, or down.
-    pub since: Duration,
-    /// Bytes of WAL that it has not replayed.
-    pub lag_bytes: u64,
-    /// How long something has been missing on it.
-    pub lag: Duration,
-    /// It is left out for its lag.
-    pub lagging: bool,
-    /// Up to where it has replayed; of a primary: written.
-    pub lsn: String,
-    /// Its timeline.
-    pub timeline: u32,
-    /// Statements or transactions that it works on for us.
-    pub outstanding: usize,
-    /// The operator wants nothing there.
-    pub drained: bool,
-    /// Its groups.
-    pub groups: Vec<String>,
-    /// Its zone.
-    pub zone: Option<String>,
-    /// Its share of the reads.
-    pub weight: u32,
-    /// What went wrong last.
-    pub error: Option<String>,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone)]
-pub struct EventRow {
-    /// When.
-    pub at: SystemTime,
-    /// One word.
-    pub kind: &'static str,
-    /// The node, or empty.
-    pub node: String,
-    /// A sentence.
-    pub text: String,
-}
-
 /// What pgweir as a whole is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum State {
@@ -169,7 +120,7 @@ pub struct Picture {
     /// Since it started.
     pub uptime: Duration,
     /// The nodes, as configured.
-    pub nodes: Vec<NodeRow>,
+    pub nodes: Vec<NodeStatus>,
     /// The clients, by process id.
     pub clients: Vec<ClientRow>,
     /// The server connections.
@@ -179,7 +130,7 @@ pub struct Picture {
     /// Counters of each database.
     pub totals: Vec<Totals>,
     /// What happened lately, oldest first.
-    pub events: Vec<EventRow>,
+    pub events: Vec<Event>,
     /// Databases that are paused while others are not.
     pub paused: Vec<String>,
 }
@@ -225,35 +176,5 @@ impl Picture {
             servers: servers.into_iter().map(|((node, state), n)| (node, state, n)).collect(),
             pinned: pinned.into_iter().collect(),
         }
-    }
-}
-
-impl From<crate::cluster::NodeStatus> for NodeRow {
-    fn from(node: crate::cluster::NodeStatus) -> Self {
-        let role = if node.is_primary { "primary" } else { node.role.as_str() };
-        Self {
-            name: node.name,
-            role,
-            up: node.up,
-            serving: node.serving || node.is_primary,
-            since: node.since,
-            lag_bytes: node.lag_bytes,
-            lag: node.lag,
-            lagging: node.lagging,
-            lsn: node.lsn,
-            timeline: node.timeline,
-            outstanding: node.outstanding,
-            drained: node.drained,
-            groups: node.groups,
-            zone: node.zone,
-            weight: node.weight,
-            error: node.error,
-        }
-    }
-}
-
-impl From<crate::cluster::Event> for EventRow {
-    fn from(event: crate::cluster::Event) -> Self {
-        Self { at: event.at, kind: event.kind, node: event.node, text: event.text }
     }
 }

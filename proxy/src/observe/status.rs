@@ -42,7 +42,7 @@ pub(super) fn json(picture: &Picture, metrics: &Metrics) -> Value {
 }
 
 fn nodes(picture: &Picture) -> Vec<Value> {
-    let node = |n: &super::picture::NodeRow| {
+    let node = |n: &crate::cluster::NodeStatus| {
         let pools = || picture.pools.iter().filter(|p| p.node == n.name);
         json!({
             "name": n.name,

@@ -92,6 +92,11 @@ impl Work {
         }
     }
 
+    /// Names it in logs: a hash of its first text, literals stripped.
+    pub fn shape(&self) -> u64 {
+        self.parts.first().map_or(0, |part| part.shape)
+    }
+
     /// A query that no replica may answer, with this name (in lower case) in its text.
     pub fn asks_server(&self, name: &[u8]) -> bool {
         use router_rules::statement::Kind;

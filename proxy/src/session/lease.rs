@@ -142,6 +142,9 @@ impl Session {
                     let leased = self.wait_for_lease(&pool, &placement.node, opening).await?;
                     waited = waiting.elapsed();
                     self.waited += waited;
+                    if config.log.slow_lease.is_some_and(|bound| waited > bound) {
+                        self.log_slow_lease(waited, &placement.node, work);
+                    }
                     match leased {
                         Ok(leased) => leased,
                         Err(cancelled) => return Ok(Err(cancelled)),
@@ -269,6 +272,18 @@ impl Session {
                 }
             }
         }
+    }
+
+    fn log_slow_lease(&self, waited: Duration, node: &Node, work: &Work) {
+        crate::limited!(
+            warn,
+            shape = format_args!("{:016x}", work.shape()),
+            milliseconds = waited.as_millis(),
+            node = node.name,
+            user = self.who.user,
+            database = self.who.database,
+            "slow lease"
+        );
     }
 
     fn pool_of(&mut self, node: &Arc<Node>) -> Arc<Pool> {

@@ -415,15 +415,11 @@ async fn ask_welcome(server: &mut Server, settings: &Settings) -> Result<Welcome
 /// As Postgres does, nothing is said about whether the key was right.
 async fn cancel(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
     let Some(card) = weir.registry.find(process, secret) else {
-        tracing::debug!(process, "a cancel request with a wrong key");
-        return;
+        tracing::debug!(process, "a cancel request with a key that is not of this process");
+        return weir.peers.tell(process, secret);
     };
-    match card.start_cancel() {
-        Some(target) => pass_cancel(weir, target).await,
-        None => {
-            card.cancelled.store(true, Ordering::Relaxed);
-            card.cancel_wait.notify_waiters();
-        }
+    if let Some(target) = cancelled(&card) {
+        pass_cancel(weir, target).await;
     }
 }
 
@@ -435,6 +431,24 @@ pub(crate) fn end_client(weir: &Arc<Weir>, card: &Card) {
     if let Some(target) = card.start_cancel() {
         send_cancel(weir.clone(), target);
     }
+}
+
+/// A cancel request that reached another process of this machine.
+pub(crate) fn cancel_for_peer(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
+    let Some(card) = weir.registry.find(process, secret) else { return };
+    if let Some(target) = cancelled(&card) {
+        send_cancel(weir.clone(), target);
+    }
+}
+
+/// The server to be told, if the client has one; else its wait for one ends.
+fn cancelled(card: &Card) -> Option<Arc<CancelTarget>> {
+    let target = card.start_cancel();
+    if target.is_none() {
+        card.cancelled.store(true, Ordering::Relaxed);
+        card.cancel_wait.notify_waiters();
+    }
+    target
 }
 
 /// Sends a cancel request from a task of its own.

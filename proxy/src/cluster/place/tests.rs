@@ -41,7 +41,7 @@ impl Stage {
     }
 
     fn connect(&self, i: usize) {
-        let identity = Identity { system: 7, layout: WalLayout::default() };
+        let identity = Identity { system: 7, started: None, layout: WalLayout::default() };
         self.cluster.node_connected(&self.nodes[i], identity).unwrap();
     }
 
@@ -252,9 +252,22 @@ fn positions_of_another_timeline_prove_nothing() {
 fn a_node_of_another_cluster_is_refused() {
     let stage = Stage::new();
     stage.lose(2);
-    let identity = Identity { system: 8, layout: WalLayout::default() };
+    let identity = Identity { system: 8, started: None, layout: WalLayout::default() };
     let error = stage.cluster.node_connected(&stage.nodes[2], identity).unwrap_err();
     assert!(error.contains("another cluster"), "{error}");
+}
+
+#[test]
+fn one_server_by_two_names_is_one_node() {
+    let stage = Stage::new();
+    let identity = Identity { system: 7, started: Some(5), layout: WalLayout::default() };
+    stage.lose(1);
+    stage.lose(2);
+    stage.cluster.node_connected(&stage.nodes[1], identity).unwrap();
+    let error = stage.cluster.node_connected(&stage.nodes[2], identity).unwrap_err();
+    assert!(error.contains("the same server as b:1"), "{error}");
+    stage.lose(1);
+    stage.cluster.node_connected(&stage.nodes[2], identity).unwrap();
 }
 
 #[test]

@@ -90,6 +90,7 @@ impl Reloader<'_> {
         let config = Arc::new(config);
         weir.config.store(config.clone());
         self.logging.apply(&config.log);
+        weir.traces.apply(config.traces.as_ref());
         weir.cluster.apply(&config);
         weir.directory.apply(&config);
         weir.pools.apply(&config);

@@ -43,7 +43,7 @@ function chart(place, series, { stacked = false, unit = number } = {}) {
   const width = 320, height = 110, left = 40;
   const sums = [];
   const tops = series.map((s) => s.values.map((v, i) => stacked ? (sums[i] = (sums[i] || 0) + (v || 0)) : v));
-  const max = Math.max(1e-9, ...tops.flat().filter((v) => v !== null)) * 1.1;
+  const max = (Math.max(0, ...tops.flat().filter((v) => v !== null)) || 1) * 1.1;
   const x = (i) => left + (width - left) * (i + SAMPLES - history.length) / (SAMPLES - 1);
   const y = (v) => height - (height - 6) * v / max;
   const svg = make("svg", { viewBox: `0 0 ${width} ${height + 4}`, role: "img", preserveAspectRatio: "none" });
@@ -115,9 +115,11 @@ function drawReasons(s) {
   const rows = s.reasons.map((r) => ({ ...r, lately: r.count - (history.length > 1 ? before(r) : 0) }));
   rows.sort((a, b) => b.lately - a.lately || b.count - a.count);
   const max = Math.max(1, ...rows.map((r) => r.lately));
+  const all = Math.max(1, rows.reduce((sum, r) => sum + r.lately, 0));
+  const share = (n) => (100 * n / all).toFixed(n && n < all / 10 ? 1 : 0) + " %";
   $("reasons").replaceChildren(...(rows.length ? rows : []).map((r) => make("div", { class: "reason", title: r.explain },
     make("span", {}, r.reason), make("div", {}, make("div", { class: "bar", style: { width: `${100 * r.lately / max}%`, background: `var(--${r.target === "replica" ? "replica" : "primary"})` } })),
-    make("span", {}, `${number(r.lately)} (${number(r.count)})`))));
+    make("span", {}, `${share(r.lately)} · ${number(r.lately)} (${number(r.count)})`))));
   if (!rows.length) $("reasons").replaceChildren(make("p", { class: "note" }, "No statement yet."));
 }
 

@@ -1,0 +1,119 @@
+//! What operators get wrong: each mistake is answered with one clear message and changes nothing.
+
+use crate::support::{Outcome, SCHEMA, stage};
+use pgweir_tests::cluster::{WEIR, WEIR_PASSWORD, wait_until};
+use pgweir_tests::sql::Login;
+use pgweir_tests::{Cluster, HarnessError, Weir};
+use std::path::Path;
+
+const READ: &str = "SELECT count(*) FROM product";
+
+/// Puts something at the path where the configuration is looked for.
+type Damage = fn(&Path, &str) -> std::io::Result<()>;
+
+/// What may befall the file, and what is said then.
+const DAMAGES: &[(&str, Damage, &str)] = &[
+    ("gone", |path, _| std::fs::remove_file(path), "no such file"),
+    (
+        "a directory",
+        |path, _| std::fs::remove_file(path).and_then(|()| std::fs::create_dir(path)),
+        "is a directory",
+    ),
+    ("empty", |path, _| std::fs::write(path, ""), "needs `nodes`"),
+    ("not UTF-8", |path, _| std::fs::write(path, b"# \xff\xfe\n"), "not UTF-8"),
+    ("half-written", |path, good| std::fs::write(path, &good[..good.len() / 2 - 3]), "pgweir.toml:"),
+    ("100 MB", |path, _| std::fs::write(path, vec![b'#'; 100 << 20]), "longer than 4MiB"),
+    (
+        "two rules of one name",
+        |path, good| {
+            let rule = "\n[[rule]]\nname = \"r\"\nuser = \"x\"\nlog = true\n";
+            std::fs::write(path, format!("{good}{rule}{rule}"))
+        },
+        "two rules are called",
+    ),
+];
+
+#[test]
+fn a_configuration_file_in_any_bad_state_is_refused_and_the_old_one_stays() -> Outcome {
+    let stage = stage();
+    let weir = Weir::builder(&stage.cluster).set("runtime.watch_config", false).start()?;
+    let (path, good) = (weir.config_file(), weir.config_text());
+    let refused = || weir.metrics().map(|m| m.sum("pgweir_config_reloads_total", &[("result", "refused")]));
+    for (what, damage, says) in DAMAGES {
+        let (before, logged) = (refused()?, weir.log().len());
+        damage(&path, &good).map_err(|e| HarnessError::failed(format!("{what}: {e}")))?;
+        weir.signal("HUP");
+        wait_until(&format!("a file that is {what} is refused"), || refused().is_ok_and(|now| now > before))?;
+        let log = weir.log()[logged..].to_owned();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+        assert!(lines.len() == 1 && lines[0].contains(says), "{what}: {says:?} is not in\n{log}");
+        assert_eq!(weir.app().value(READ)?, "100", "{what}");
+        if path.is_dir() {
+            std::fs::remove_dir(&path).map_err(|e| HarnessError::failed(e.to_string()))?;
+        }
+        weir.overwrite_config(&good, "unchanged")?;
+    }
+    Ok(())
+}
+
+fn errors_of_nodes(weir: &Weir) -> Result<Vec<(String, String)>, HarnessError> {
+    let rows = Login::local(weir.port(), WEIR, WEIR_PASSWORD, "pgweir").sql("SHOW NODES")?;
+    let cell = |row: &[Option<String>], at: usize| row[at].clone().unwrap_or_default();
+    Ok(rows.iter().map(|row| (cell(row, 0), row.last().cloned().flatten().unwrap_or_default())).collect())
+}
+
+/// Reads and writes work, and SHOW NODES says this of that node.
+fn works_without(weir: &Weir, node: &str, says: &str) -> Outcome {
+    wait_until(&format!("SHOW NODES says {says:?} of {node}"), || {
+        errors_of_nodes(weir)
+            .is_ok_and(|all| all.iter().any(|(name, error)| name == node && error.contains(says)))
+    })?;
+    for _ in 0..10 {
+        assert_eq!(weir.app().value(READ)?, "100");
+        weir.app().sql("UPDATE counter SET n = n WHERE id = 86")?;
+    }
+    let told = weir.log().lines().filter(|line| line.contains(says)).count();
+    assert!((1..10).contains(&told), "{told} lines in the log:\n{}", weir.log());
+    Ok(())
+}
+
+#[test]
+fn a_node_whose_name_does_not_resolve_is_down_and_the_others_serve() -> Outcome {
+    let stage = stage();
+    let mut nodes = vec!["no-such-host.invalid:5432".to_owned()];
+    nodes.extend(stage.cluster.addresses());
+    let weir = Weir::builder_for(&nodes).start()?;
+    works_without(&weir, &nodes[0], "lookup address")
+}
+
+#[test]
+fn two_names_of_one_node_are_one_node() -> Outcome {
+    let stage = stage();
+    let mut nodes = stage.cluster.addresses();
+    nodes.push(nodes[0].replace("127.0.0.1", "localhost"));
+    let weir = Weir::builder_for(&nodes).start()?;
+    wait_until("the second name is refused", || {
+        weir.log().contains("it is the same server as") && weir.log().contains("by another name")
+    })?;
+    for _ in 0..10 {
+        assert_eq!(weir.app().value(READ)?, "100");
+        weir.app().sql("UPDATE counter SET n = n WHERE id = 87")?;
+    }
+    assert_eq!(weir.metrics()?.sum("pgweir_node_is_primary", &[]), 1.0);
+    Ok(())
+}
+
+#[test]
+fn a_node_of_another_cluster_is_refused_loudly_wherever_it_is_listed() -> Outcome {
+    let stage = stage();
+    let other = Cluster::builder().replicas(0).log_statements().start()?;
+    other.node(0).superuser().database("app").sql(SCHEMA)?;
+    other.node(0).superuser().database("app").sql("DELETE FROM product")?;
+    for first in [true, false] {
+        let mut nodes = stage.cluster.addresses();
+        nodes.insert(if first { 0 } else { 3 }, other.address(0));
+        let weir = Weir::builder_for(&nodes).start()?;
+        works_without(&weir, &other.address(0), "belongs to another cluster")?;
+    }
+    Ok(())
+}
