@@ -82,6 +82,10 @@ pub struct Session {
     lease: Option<Lease>,
     /// A server of the primary that knows what sequences gave this session, while it needs none.
     kept: Option<Lease>,
+    /// That server is held between two requests, since the next one has come already.
+    lingers: bool,
+    /// Requests that followed each other on it.
+    in_a_row: u32,
     /// What kind of node that server is on.
     on: Target,
     ledger: Ledger,
@@ -172,6 +176,7 @@ impl Session {
             match next {
                 Ok(Some(request)) if request.kind == Kind::Terminate => return Ok(None),
                 Ok(Some(request)) => return Ok(Some(request)),
+                Ok(None) if std::mem::take(&mut self.lingers) => self.give_back(),
                 Ok(None) => {}
                 // As Postgres: out of step there is nothing that could be said.
                 Err(Violation::Frame(error)) => {

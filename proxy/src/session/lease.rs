@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 /// it among the locks and activities, or to have it ended by somebody else.
 const PROCESS_KEPT_FOR: Duration = Duration::from_secs(60);
 
+/// Requests of one pipeline that may follow each other on a server while others wait for it.
+const IN_A_ROW_MAX: u32 = 32;
 /// Nodes tried for one request before the client hears of it.
 const PLACES_MAX: usize = 4;
 
@@ -36,6 +38,9 @@ impl Session {
         work: &Work,
     ) -> Result<Result<(), Refusal>, Failure> {
         self.leave_database(work);
+        if std::mem::take(&mut self.lingers) && decision.target == Target::Replica {
+            self.give_back();
+        }
         if self.lease.is_some() && self.on == Target::Replica && decision.target == Target::Primary {
             self.leave_replica().await?;
         }
@@ -374,6 +379,12 @@ impl Session {
             return Ok(());
         }
         self.card.set_pin(self.kept.as_ref().map(|_| PinReason::SequenceState));
+        if self.on == Target::Primary && !self.client.input.is_empty() && self.in_a_row < IN_A_ROW_MAX {
+            // The next request of a pipeline need not queue for a server again.
+            self.in_a_row += 1;
+            self.lingers = true;
+            return Ok(());
+        }
         self.give_back();
         if self.kept.as_ref().is_some_and(|kept| kept.is_wanted() && !kept.asks_sequences()) {
             self.yield_server();
@@ -446,6 +457,7 @@ impl Session {
 
     /// The server goes back to its pool, or to a short rest while a cancel is on its way to it.
     pub(super) fn give_back(&mut self) {
+        self.in_a_row = 0;
         let Some(lease) = self.lease.take() else { return };
         self.card.set_running_on(None);
         if self.on == Target::Primary {

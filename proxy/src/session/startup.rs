@@ -321,6 +321,8 @@ async fn open_session(
         client,
         memory,
         lease: None,
+        lingers: false,
+        in_a_row: 0,
         kept: None,
         on: Target::Primary,
         ledger: Ledger::default(),
