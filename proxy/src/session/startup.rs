@@ -177,6 +177,10 @@ async fn serve_guest(weir: &Arc<Weir>, guest: Guest, peer: Option<IpAddr>) {
     let who =
         Who { user: startup.user.clone(), database: startup.database.clone(), credentials, address: peer };
     let own_server = if startup.replication.is_none() && has_own_server(&who, &config) {
+        // It keeps this server: a replica only when there is no primary to be had.
+        if weir.cluster.primary().is_none() {
+            weir.cluster.wait_for_primary(config.cluster.primary_wait).await;
+        }
         match lease_primary(weir, &who).await {
             Ok(lease) => Some(lease),
             Err(refusal) => return tell(&mut client, &refusal).await,
