@@ -230,7 +230,10 @@ fn ask(client: &mut RawClient, login: &Login, step: &Step) -> Result<Vec<Frame>,
             packet.extend(secret);
             // One that comes before its statement hits nothing, as on a direct connection.
             for _ in 0..CANCELS_MAX {
-                RawClient::connect(login.port)?.send_headless(&packet)?;
+                let mut canceller = RawClient::connect(login.port)?;
+                canceller.send_headless(&packet)?;
+                // Closed when the signal is out: a second one cannot overtake it and hit what follows.
+                canceller.until_closed(Duration::from_secs(20))?;
                 if !client.is_silent_for(Duration::from_secs(4))? {
                     break;
                 }
