@@ -148,7 +148,12 @@ impl Classifier {
 
     fn classify_new_text(&self, sql: &[u8], scope: &Scope, stripped: &mut Vec<u8>) -> Arc<Classified> {
         shape::strip(sql, scope.standard_conforming_strings, stripped);
-        if let Some(classified) = self.shapes.get(&KeyRef { scope: scope.id, text: stripped }) {
+        // In other encodings than UTF-8 what looks like a quote or a backslash may be half a character:
+        // where such a text's literals end is not known, so it has no shape in common with others.
+        let readable = std::str::from_utf8(sql).is_ok();
+        if readable
+            && let Some(classified) = self.shapes.get(&KeyRef { scope: scope.id, text: stripped })
+        {
             if self.seen_before(sql, scope.id) {
                 self.texts.insert(Key { scope: scope.id, text: sql.into() }, classified.clone());
             }
@@ -161,7 +166,7 @@ impl Classifier {
         }
         let classified = Arc::new(classified);
         if sql.len() <= TEXT_BYTES_MAX {
-            if shareable {
+            if shareable && readable {
                 self.shapes
                     .insert(Key { scope: scope.id, text: stripped.as_slice().into() }, classified.clone());
             } else {

@@ -218,3 +218,18 @@ proptest! {
         prop_assert_eq!(one.shape, two.shape);
     }
 }
+
+#[test]
+fn a_text_that_is_not_utf8_shares_no_shape_with_one_that_is() {
+    let (classifier, scope) = (Classifier::new(1 << 20), scope(true));
+    let read = classifier.classify(b"SELECT 'a'", &scope);
+    assert!(read.verdict.is_ok());
+    // In GBK the backslash is the second half of a character, and the quote behind it ends the literal.
+    let sql = b"SELECT E'\xbf\\'; DELETE FROM t; --'";
+    let plain = classifier.classify(b"SELECT E'a'", &scope);
+    assert!(plain.verdict.is_ok());
+    assert!(classifier.classify(sql, &scope).verdict.is_err());
+    // Nor does it spoil the shape for others.
+    assert!(classifier.classify(b"SELECT '\xff'", &scope).verdict.is_err());
+    assert!(classifier.classify(b"SELECT 'b'", &scope).verdict.is_ok());
+}
