@@ -151,9 +151,7 @@ impl Classifier {
         // In other encodings than UTF-8 what looks like a quote or a backslash may be half a character:
         // where such a text's literals end is not known, so it has no shape in common with others.
         let readable = std::str::from_utf8(sql).is_ok();
-        if readable
-            && let Some(classified) = self.shapes.get(&KeyRef { scope: scope.id, text: stripped })
-        {
+        if readable && let Some(classified) = self.shapes.get(&KeyRef { scope: scope.id, text: stripped }) {
             if self.seen_before(sql, scope.id) {
                 self.texts.insert(Key { scope: scope.id, text: sql.into() }, classified.clone());
             }
