@@ -15,6 +15,8 @@ const INTEGER: u8 = 0x03;
 const BIGINT: u8 = 0x04;
 const FRACTION: u8 = 0x05;
 const DOLLAR: u8 = 0x06;
+/// A text that shares its shape with no other begins with this.
+const WHOLE: u8 = 0x07;
 
 /// Integers of up to so many digits are `integer` for certain.
 const INTEGER_DIGITS: usize = 9;
@@ -30,8 +32,8 @@ pub(crate) fn hash(stripped: &[u8]) -> u64 {
 
 /// Writes `sql` without its literals to `out`.
 ///
-/// Unterminated quotes reach to the end. Two texts that strip to the same have the same tokens
-/// but for the values of their literals.
+/// Two texts that strip to the same have the same tokens but for the values of their literals. What has
+/// an unterminated quote, or one of the marks in its text, shares its shape with no other.
 pub(crate) fn strip(sql: &[u8], conforming: bool, out: &mut Vec<u8>) {
     out.clear();
     out.reserve(sql.len());
@@ -46,26 +48,24 @@ pub(crate) fn strip(sql: &[u8], conforming: bool, out: &mut Vec<u8>) {
             b'\'' => {
                 let prefixed = word.checked_add(1) == Some(at) && matches!(sql[word], b'e' | b'E');
                 let escapes = !conforming || prefixed;
-                let end = quote_end(sql, at, escapes);
+                let Some(end) = quote_end(sql, at, escapes) else { return whole(sql, out) };
                 if escapes && may_continue(sql, end) {
-                    // `E'a' <newline> 'b'`: the second part has escapes, too. Rare: the whole text is its shape.
-                    out.clear();
-                    out.extend_from_slice(sql);
-                    return;
+                    // `E'a' <newline> 'b'`: the second part has escapes, too. Rare.
+                    return whole(sql, out);
                 }
                 (end, if escapes { ESCAPE_STRING } else { STRING })
             }
             b'"' => {
-                at = quote_end(sql, at, false);
+                let Some(end) = quote_end(sql, at, false) else { return whole(sql, out) };
+                at = end;
                 continue;
             }
             b'0'..=b'9' => number_end(sql, at),
             b'$' => match dollar_tag_end(sql, at) {
                 Some(tag_end) => {
                     let tag = &sql[at..tag_end];
-                    let end = memchr::memmem::find(&sql[tag_end..], tag)
-                        .map_or(sql.len(), |i| tag_end + i + tag.len());
-                    (end, DOLLAR)
+                    let Some(i) = memchr::memmem::find(&sql[tag_end..], tag) else { return whole(sql, out) };
+                    (tag_end + i + tag.len(), DOLLAR)
                 }
                 None => {
                     // A parameter: `$1` is not `$2`.
@@ -92,6 +92,7 @@ pub(crate) fn strip(sql: &[u8], conforming: bool, out: &mut Vec<u8>) {
                 }
                 continue;
             }
+            STRING..=WHOLE => return whole(sql, out),
             _ => {
                 at += 1;
                 continue;
@@ -105,29 +106,35 @@ pub(crate) fn strip(sql: &[u8], conforming: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(&sql[kept..]);
 }
 
+/// The whole text is its shape.
+fn whole(sql: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    out.push(WHOLE);
+    out.extend_from_slice(sql);
+}
+
 /// Another literal, or a comment before one, may follow what ends at `at`.
 fn may_continue(sql: &[u8], at: usize) -> bool {
     let next = sql[at.min(sql.len())..].iter().find(|b| !b.is_ascii_whitespace() && **b != 0x0b);
     matches!(next, Some(b'\'' | b'-'))
 }
 
-/// One past the closing quote of the literal or identifier that opens at `at`.
-fn quote_end(sql: &[u8], at: usize, escapes: bool) -> usize {
+/// One past the closing quote of the literal or identifier that opens at `at`, if it is closed.
+fn quote_end(sql: &[u8], at: usize, escapes: bool) -> Option<usize> {
     let quote = sql[at];
     let mut at = at + 1;
     while at < sql.len() {
         let rest = &sql[at..];
         let found = if escapes { memchr::memchr2(quote, b'\\', rest) } else { memchr::memchr(quote, rest) };
-        let Some(found) = found else { return sql.len() };
-        at += found;
+        at += found?;
         let escaped = sql[at] == b'\\' && escapes;
         if escaped || sql.get(at + 1) == Some(&quote) {
             at += 2;
         } else {
-            return at + 1;
+            return Some(at + 1);
         }
     }
-    sql.len()
+    None
 }
 
 /// The end and the class of the number at `at`.
@@ -171,6 +178,14 @@ mod tests {
         assert_ne!(of("select \"a\""), of("select \"b\""));
         assert_ne!(of("select 'a'"), of("select E'a'"));
         assert_ne!(of("/* pgweir: primary */ select 1"), of("/* pgweir: replica */ select 1"));
+    }
+
+    #[test]
+    fn what_is_not_closed_or_holds_a_mark_shares_its_shape_with_nothing() {
+        assert_ne!(of("SELECT 'a'"), of("SELECT 'a"));
+        assert_ne!(of("SELECT 'a"), of("SELECT 'b"));
+        assert_ne!(of("SELECT $$a$$"), of("SELECT $$a"));
+        assert_ne!(of("SELECT 'a'"), of("SELECT \u{1}"));
     }
 
     #[test]
