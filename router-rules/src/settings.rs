@@ -228,16 +228,25 @@ pub(crate) fn set_config_list(tokens: Tokens<'_>) -> Option<Vec<SessionEffect>> 
         if tokens.is(at, "pg_catalog") && tokens.is_mark(at + 1, ".") {
             at += 2;
         }
-        if !tokens.is(at, "set_config") || !tokens.is_mark(at + 1, "(") || !tokens.is_mark(at + 3, ",") {
+        if !tokens.is(at, "set_config") || !tokens.is_mark(at + 1, "(") {
             return None;
         }
         let name = tokens.literal(at + 2)?.to_ascii_lowercase();
-        let null = tokens.is(at + 4, "null");
-        let value = if null { None } else { Some(tokens.literal(at + 4)?) };
-        if !tokens.is_mark(at + 5, ",") || !tokens.is_mark(at + 7, ")") {
+        at = behind_cast(tokens, at + 3, "text");
+        if !tokens.is_mark(at, ",") {
             return None;
         }
-        let local = is_true(tokens, at + 6)?;
+        let null = tokens.is(at + 1, "null");
+        let value = if null { None } else { Some(tokens.literal(at + 1)?) };
+        at = behind_cast(tokens, at + 2, "text");
+        if !tokens.is_mark(at, ",") {
+            return None;
+        }
+        let local = is_true(tokens, at + 1)?;
+        at = behind_cast(tokens, at + 2, "bool");
+        if !tokens.is_mark(at, ")") {
+            return None;
+        }
         effects.push(match value {
             Some(value) => {
                 let replay =
@@ -246,7 +255,7 @@ pub(crate) fn set_config_list(tokens: Tokens<'_>) -> Option<Vec<SessionEffect>> 
             }
             None => SessionEffect::Reset { name, local },
         });
-        at += 8;
+        at += 1;
         if tokens.is(at, "as") {
             at += 1;
         }
@@ -261,6 +270,11 @@ pub(crate) fn set_config_list(tokens: Tokens<'_>) -> Option<Vec<SessionEffect>> 
         }
         at += 1;
     }
+}
+
+/// The place behind `::kind`, which changes nothing about a literal; `at` where there is none.
+fn behind_cast(tokens: Tokens<'_>, at: usize, kind: &str) -> usize {
+    if tokens.is_mark(at, "::") && tokens.is(at + 1, kind) { at + 2 } else { at }
 }
 
 /// The truth of a literal boolean.

@@ -500,3 +500,19 @@ fn literals_that_matter_are_not_shared_by_shape() {
     let effects = |sql: &str| classifier.classify(sql.as_bytes(), &scope).statements[0].effects.clone();
     assert_ne!(effects("SET work_mem = '1MB'"), effects("SET work_mem = '2MB'"));
 }
+
+#[test]
+fn set_config_is_followed_with_casts_that_change_nothing() {
+    for sql in [
+        "SELECT set_config('app.tenant', '7', false)",
+        "SELECT set_config('app.tenant'::text, '7'::text, false::bool) AS x",
+        "SELECT pg_catalog.set_config('work_mem', NULL, 'f')",
+    ] {
+        let found = effects(sql);
+        let [SessionEffect::Set { .. } | SessionEffect::Reset { .. }] = found.as_slice() else {
+            panic!("{sql}: {found:?}");
+        };
+    }
+    let found = effects("SELECT set_config('app.tenant', lower('A')::text, false)");
+    assert_eq!(found, [SessionEffect::Pin(PinReason::Unfollowable)]);
+}

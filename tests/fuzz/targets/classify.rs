@@ -27,8 +27,9 @@ fuzz_target!(|data: &[u8]| {
     let shared = CLASSIFIER.classify(sql, scope);
     let alone = Classifier::new(1 << 12).classify(sql, scope);
     assert_eq!(shared.shape, alone.shape);
-    if alone.verdict == Err(Reason::NotParsed) {
+    if [shared.verdict, alone.verdict].contains(&Err(Reason::NotParsed)) {
         // A literal that Postgres refuses (`U&'\0.'`): it does so on any node, whatever the shape says.
+        // And a shape that was first seen with such a literal stays on the primary.
         return;
     }
     assert_eq!(shared.verdict, alone.verdict);
