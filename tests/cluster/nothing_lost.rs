@@ -146,3 +146,23 @@ fn a_write_whose_answer_was_lost_is_not_run_again_by_either_protocol() -> Outcom
     }
     Ok(())
 }
+
+#[test]
+fn a_reading_transaction_goes_on_without_its_replica_unless_it_keeps_one_snapshot() -> Outcome {
+    let stage = Stage::own(|weir| weir.set("cluster.probe_timeout", "500ms"))?;
+    stage.cluster.node(0).superuser().database("app").sql(SCHEMA)?;
+    stage.cluster.wait_caught_up()?;
+    let read = "SELECT count(*) FROM product";
+    for (level, goes_on) in [("READ COMMITTED", true), ("REPEATABLE READ", false)] {
+        stage.wait_for_replica(read)?;
+        let mut client = stage.client()?;
+        client.run(&format!("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {level}"))?;
+        client.run("BEGIN READ ONLY")?;
+        let nodes = stage.nodes_for_client(&mut client, read)?;
+        assert!(stage.is_replica(&nodes), "{nodes:?}");
+        stage.cluster.crash(nodes[0]);
+        assert_eq!(client.value(read).is_ok(), goes_on, "{level}");
+        stage.cluster.start(nodes[0])?;
+    }
+    Ok(())
+}

@@ -254,7 +254,7 @@ impl Collector {
 
 fn status(answer: &[u8]) -> Option<u16> {
     let line = std::str::from_utf8(answer.get(..12)?).ok()?;
-    line.starts_with("HTTP/1.").then(|| line[9..].parse().ok())?
+    line.starts_with("HTTP/1.").then(|| line.get(9..)?.parse().ok())?
 }
 
 #[cfg(test)]
@@ -289,7 +289,9 @@ mod tests {
     fn of_an_answer_the_status_counts() {
         assert_eq!(status(b"HTTP/1.1 200 OK\r\n"), Some(200));
         assert_eq!(status(b"HTTP/1.1 503"), Some(503));
-        for nonsense in [&b""[..], b"HTTP/1.1", b"SSH-2.0-OpenSSH", b"HTTP/1.1 2x0 "] {
+        for nonsense in
+            [&b""[..], b"HTTP/1.1", b"SSH-2.0-OpenSSH", b"HTTP/1.1 2x0 ", "HTTP/1.1é00".as_bytes()]
+        {
             assert_eq!(status(nonsense), None);
         }
     }

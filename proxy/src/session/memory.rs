@@ -233,11 +233,16 @@ impl Memory {
 
     /// A read-only block on a replica whose next statement may as well see a later snapshot elsewhere.
     pub fn may_move(&self) -> bool {
-        matches!(
-            &self.block,
-            Block::Open { on: Target::Replica, modes, .. }
-                if !matches!(modes.isolation, Some(Isolation::RepeatableRead | Isolation::Serializable))
-        ) && !self.defaults.isolation.eq_ignore_ascii_case("repeatable read")
+        let Block::Open { on: Target::Replica, modes, .. } = &self.block else { return false };
+        match modes.isolation {
+            Some(isolation) => !keeps_its_snapshot(isolation.as_str()),
+            None => ["transaction_isolation", "default_transaction_isolation"]
+                .map(|name| self.settings.now().value(name))
+                .into_iter()
+                .flatten()
+                .chain([self.defaults.isolation.as_str()])
+                .all(|isolation| !keeps_its_snapshot(isolation)),
+        }
     }
 
     /// A statement succeeded: what it does to the transaction. `command` is the server's command tag.
@@ -339,6 +344,11 @@ impl Memory {
             }
         }
     }
+}
+
+/// At this isolation level all statements of a transaction see one snapshot. What is not known does.
+fn keeps_its_snapshot(isolation: &str) -> bool {
+    !["read committed", "read uncommitted"].iter().any(|level| isolation.eq_ignore_ascii_case(level))
 }
 
 #[cfg(test)]
