@@ -307,6 +307,7 @@ impl Pool {
 
     fn lease_of(self: &Arc<Self>, mut server: Box<Server>) -> Lease {
         server.leases += 1;
+        server.come_here();
         if server.connection.output.capacity() == 0 {
             server.connection.output = crate::net::spare::take();
         }

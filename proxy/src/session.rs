@@ -31,6 +31,7 @@ use crate::Weir;
 use crate::auth::Credentials;
 use crate::cluster::Node;
 use crate::config::Config;
+use crate::loops::{self, Heard};
 use crate::net::Connection;
 use crate::observe::metrics::DatabaseMetrics;
 use crate::observe::traces::Told;
@@ -47,9 +48,11 @@ use crate::wire::backend::{self, Status};
 use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
 use router_rules::{Classified, Decision, PinReason, SessionEffect, Target};
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// How long `SHOW pgweir.lsn` waits for the primary to tell.
@@ -128,6 +131,8 @@ pub struct Session {
     began: Option<Instant>,
     /// The answer to "is the session clean again?".
     unpin_answer: Option<Vec<bool>>,
+    /// Calls to go on in another event loop.
+    heard: Heard,
 }
 
 impl Session {
@@ -162,7 +167,23 @@ impl Session {
             }
             if self.lease.is_none() && matches!(self.memory.status, Status::Idle) {
                 self.card.set_doing(Doing::Idle);
+                if let Some(number) = self.heard.call() {
+                    self.go_on_in(number).await;
+                }
             }
+        }
+    }
+
+    /// The event loop is busy, or of no more use: the session goes on in another one.
+    async fn go_on_in(&mut self, number: usize) {
+        let is_sent = poll_fn(|cx| Poll::Ready(self.client.poll_flush(cx).is_ready())).await;
+        if !is_sent || self.kept.is_some() {
+            return;
+        }
+        loops::go_on_in(number).await;
+        self.heard = Heard::all_before();
+        if let Err(error) = self.client.move_here() {
+            tracing::debug!(%error, "the old event loop goes on to watch this client's socket");
         }
     }
 

@@ -11,7 +11,7 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::doors::Doors;
 use crate::limits::{CANCELS_MAX, CONSOLES_MAX, SWEEP_EVERY};
-use crate::listener::EventLoops;
+use crate::loops::EventLoops;
 use crate::net::tls::{Acceptor, Connector};
 use crate::observe::Metrics;
 use crate::observe::logging::Logging;
@@ -91,7 +91,7 @@ async fn serve(config: Config, path: &Path, logging: &Logging, replace: Option<i
     if replaced.is_some() {
         replace::wait_for_primary(&weir).await?;
     }
-    let loops = Arc::new(EventLoops::start(&weir, config.runtime.threads)?);
+    let loops = EventLoops::start(config.runtime.threads)?;
     let mut doors = Doors::new(weir.clone(), loops, replaced.is_some());
     let bound = doors.bind(&config).map_err(|mistakes| io::Error::other(mistakes.join("; ")))?;
     doors.open(bound, &config);
@@ -249,7 +249,7 @@ fn end_idle_clients(weir: &Weir) {
     for card in weir.registry.all() {
         card.killed.store(true, Ordering::Relaxed);
         if card.doing() == Doing::Idle {
-            card.kill.notify_waiters();
+            card.bell.ring();
         }
     }
 }

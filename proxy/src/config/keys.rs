@@ -331,7 +331,7 @@ pub const KEYS: &[Key] = &[
         "Prepared statements kept per server connection; the least recently used goes first. Each costs the server its plan, a few kB to some 100 kB."),
 
     key("runtime.threads", Count(1, 1024), None, Restart,
-        "Threads, one event loop each. Unset: one per core."),
+        "Threads for clients, one event loop each: no more of them are used than the load needs. Unset: one per core."),
     key("runtime.watch_config", Bool, Some("true"), Reload,
         "Reload when this file changes on disk, by writing, renaming or a symbolic link that points elsewhere (as Kubernetes does). SIGHUP and the console's RELOAD always work."),
 

@@ -3,6 +3,7 @@
 //! <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>
 
 use std::fmt::Write;
+use std::time::Duration;
 
 /// Clock ticks per second in `/proc/self/stat`: 100 on every Linux of today.
 const TICKS: f64 = 100.0;
@@ -45,6 +46,14 @@ fn cpu_seconds() -> Option<f64> {
 pub(super) fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     Some(statm.split_whitespace().nth(1)?.parse::<u64>().ok()? * PAGE_BYTES)
+}
+
+/// CPU time that a thread of this process has used; `None` where that cannot be known.
+///
+/// <https://docs.kernel.org/scheduler/sched-stats.html#proc-pid-schedstat>
+pub fn cpu_of_thread(thread: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    stat.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
 fn max_files() -> Option<f64> {

@@ -57,10 +57,7 @@ impl Session {
             match self.lease_anew(decision, work).await? {
                 Ok(_) if self.card.cancelled.swap(false, Ordering::Relaxed) => {
                     self.yield_unused();
-                    return Ok(Err(Refusal::new(
-                        sqlstate::QUERY_CANCELED,
-                        "canceling statement due to user request",
-                    )));
+                    return Ok(Err(called_off()));
                 }
                 Ok(waited_and_lag) => placed = waited_and_lag,
                 Err(refusal) => return Ok(Err(refusal)),
@@ -111,9 +108,7 @@ impl Session {
             let waiting = Instant::now();
             tokio::select! {
                 () = weir.gate.pass(&self.who.database) => {}
-                () = self.card.cancel_wait.notified() => {
-                    return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
-                }
+                () = self.card.called_off() => return Ok(Err(called_off())),
             }
             self.waited += waiting.elapsed();
         }
@@ -253,19 +248,16 @@ impl Session {
         let card = self.card.clone();
         let notice = opening.config.pool.lease_wait_notice;
         let mut lease = std::pin::pin!(pool.lease(opening));
-        let mut given_up = std::pin::pin!(node.given_up());
         let mut told = false;
         loop {
             tokio::select! {
                 biased;
                 leased = &mut lease => return Ok(Ok(leased)),
-                () = &mut given_up, if self.on == Target::Replica => {
+                () = card.bell.until(|| node.is_given_up()), if self.on == Target::Replica => {
                     let error = io::Error::new(io::ErrorKind::TimedOut, "the node does not answer");
                     return Ok(Ok(Err(LeaseError::Login(Arc::new(LoginError::Io(error))))));
                 }
-                () = card.cancel_wait.notified() => {
-                    return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
-                }
+                () = card.called_off() => return Ok(Err(called_off())),
                 () = tokio::time::sleep(notice), if !told => {
                     told = true;
                     crate::wire::error::put_notice(
@@ -298,6 +290,7 @@ impl Session {
         let config = self.weir.config.load();
         let pool = self.weir.pools.get(node, &self.who.database, &self.who.user, &config);
         self.pools.retain(|(known, _)| known.name != node.name);
+        node.tell(&self.card.bell);
         self.pools.push((node.clone(), pool.clone()));
         pool
     }
@@ -617,6 +610,11 @@ fn emptied_database(sql: &[u8]) -> Option<String> {
         Some(quoted) => quoted.replace("\"\"", "\""),
         None => name.to_lowercase(),
     })
+}
+
+/// What a client is told whose wait was cancelled.
+fn called_off() -> Refusal {
+    Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")
 }
 
 /// What a client is told when nothing takes writes.

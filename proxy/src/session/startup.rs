@@ -3,6 +3,7 @@
 use crate::Weir;
 use crate::auth::{self, Credentials, LoginError};
 use crate::config::{Config, PoolMode};
+use crate::loops::Heard;
 use crate::net::Connection;
 use crate::pool::{Lease, Opening};
 use crate::server::{CancelTarget, Reported, Server};
@@ -349,6 +350,7 @@ async fn open_session(
         waited: std::time::Duration::ZERO,
         began: None,
         unpin_answer: None,
+        heard: Heard::all_before(),
     }))
 }
 
@@ -432,8 +434,7 @@ async fn cancel(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
 /// Ends a client at once; what it runs is cancelled.
 pub(crate) fn end_client(weir: &Arc<Weir>, card: &Card) {
     card.killed_now.store(true, Ordering::Relaxed);
-    card.kill.notify_waiters();
-    card.cancel_wait.notify_waiters();
+    card.bell.ring();
     if let Some(target) = card.start_cancel() {
         send_cancel(weir.clone(), target);
     }
@@ -452,7 +453,7 @@ fn cancelled(card: &Card) -> Option<Arc<CancelTarget>> {
     let target = card.start_cancel();
     if target.is_none() {
         card.cancelled.store(true, Ordering::Relaxed);
-        card.cancel_wait.notify_waiters();
+        card.bell.ring();
     }
     target
 }
