@@ -8,7 +8,7 @@
 
 pub mod seating;
 
-use crate::observe::process::cpu_of_thread;
+use crate::observe::process::runnable_time_of_thread;
 use parking_lot::Mutex;
 use seating::{Move, Seating};
 use std::cell::{Cell, RefCell};
@@ -98,19 +98,19 @@ async fn look(all: Weak<EventLoops>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(all) = all.upgrade() else { return };
-        let used: Vec<_> = all.loops.iter().map(|l| l.used()).collect();
-        if all.loops.iter().zip(&used).any(|(l, used)| l.is_busy() && used.is_none()) {
+        let worked: Vec<_> = all.loops.iter().map(|l| l.worked()).collect();
+        if all.loops.iter().zip(&worked).any(|(l, worked)| l.has_clients() && worked.is_none()) {
             // The load cannot be known here: everybody spreads.
             return all.open.store(all.loops.len(), Ordering::Relaxed);
         }
         let passed = looked.elapsed().as_secs_f64();
         looked = Instant::now();
-        before.resize(used.len(), None);
+        before.resize(worked.len(), None);
         let share = |(now, then): (&Option<Duration>, &Option<Duration>)| {
             now.zip(*then).map_or(0.0, |(now, then)| now.saturating_sub(then).as_secs_f64() / passed)
         };
-        let loads: Vec<f64> = used.iter().zip(&before).map(share).collect();
-        before = used;
+        let loads: Vec<f64> = worked.iter().zip(&before).map(share).collect();
+        before = worked;
         let moves = seating.judge(&loads);
         if all.open.swap(seating.open(), Ordering::Relaxed) != seating.open() {
             tracing::debug!(open = seating.open(), ?loads, "event loops in use");
@@ -156,13 +156,13 @@ impl EventLoop {
         }
     }
 
-    fn is_busy(&self) -> bool {
+    fn has_clients(&self) -> bool {
         self.clients.load(Ordering::Relaxed) > 0
     }
 
-    /// CPU time of its thread, if it has clients.
-    fn used(&self) -> Option<Duration> {
-        self.is_busy().then(|| cpu_of_thread(self.thread.load(Ordering::Relaxed))).flatten()
+    /// How long its thread has had something to do, if it has clients.
+    fn worked(&self) -> Option<Duration> {
+        self.has_clients().then(|| runnable_time_of_thread(self.thread.load(Ordering::Relaxed))).flatten()
     }
 
     /// Asks clients to change seats as they come by, until the next look.

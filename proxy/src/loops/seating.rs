@@ -1,11 +1,12 @@
 //! How many event loops the load needs, and who changes seats. No I/O, no clock.
 //!
-//! A *load* is the part of a core that a loop's thread used since the last look. Loops are opened one
-//! by one as those in use get busy, and closed again when the others could do its work with room to
-//! spare; the gap between the two keeps a steady load from going back and forth.
+//! A *load* is the part of the time since the last look in which a loop's thread ran, or waited for a
+//! core to run on. Loops are opened one by one as those in use get busy, and closed again when the
+//! others could do its work with room to spare; the gap between the two keeps a steady load from going
+//! back and forth.
 
-/// A loop that uses more of a core than this shares its work.
-const BUSY: f64 = 0.7;
+/// A loop with more to do than this shares its work.
+const BUSY: f64 = 0.8;
 /// One loop fewer is enough when the rest would not be busier than this.
 const QUIET: f64 = 0.45;
 /// Two loops may differ by this much before anybody is asked to move.
@@ -113,7 +114,7 @@ mod tests {
     #[test]
     fn a_steady_load_between_the_bounds_changes_nothing() {
         let mut seating = Seating::default();
-        seating.judge(&[0.8, 0.0]);
+        seating.judge(&[0.85, 0.0]);
         for _ in 0..100 {
             assert_eq!(seating.judge(&[0.4, 0.35]), []);
         }

@@ -353,6 +353,9 @@ impl Session {
         if self.lease.is_none() || !self.ledger.is_settled() || self.unsynced || self.copy_in {
             return Ok(());
         }
+        // What looks into the request ends, and its memory is free.
+        self.bound.clear();
+        self.renamed.clear();
         if self.memory.status != Status::Idle {
             return Ok(());
         }

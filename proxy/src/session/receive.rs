@@ -172,14 +172,12 @@ pub enum Violation {
 }
 
 /// The frames of a request, one by one; the last may be incomplete (only of a request with bytes left).
-pub fn frames(bytes: &Bytes) -> impl Iterator<Item = (u8, Bytes)> + '_ {
-    let mut at = 0;
+pub fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
-        let (kind, total) = frame::header(&bytes[at..], MESSAGE_BYTES_MAX).ok()??;
-        let end = (at + total).min(bytes.len());
-        let body = bytes.slice(at + frame::HEADER_BYTES..end);
-        at = end;
-        Some((kind, body))
+        let (kind, total) = frame::header(bytes, MESSAGE_BYTES_MAX).ok()??;
+        let (this, rest) = bytes.split_at(total.min(bytes.len()));
+        bytes = rest;
+        Some((kind, this.get(frame::HEADER_BYTES..)?))
     })
 }
 

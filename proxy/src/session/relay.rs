@@ -8,7 +8,7 @@ use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Fate, News, Owed};
 use crate::session::memory::Block;
-use crate::session::prepared::{SERVER_NAME_PREFIX, server_name};
+use crate::session::prepared::{SERVER_NAME_PREFIX, ServerName};
 use crate::session::receive::{End, Kind, Request};
 use crate::session::reroute::Cause;
 use crate::wire::backend::{self, Status, tag};
@@ -422,9 +422,9 @@ impl Session {
         memchr::memmem::find(body, SERVER_NAME_PREFIX.as_bytes())?;
         let mut text = body.to_vec();
         for (key, name) in &self.bound {
-            let on_server = server_name(*key);
+            let on_server = ServerName::of(*key);
             if let Some(at) = memchr::memmem::find(&text, on_server.as_bytes()) {
-                text.splice(at..at + on_server.len(), name.iter().copied());
+                text.splice(at..at + on_server.as_bytes().len(), name.iter().copied());
             }
         }
         Some(text)

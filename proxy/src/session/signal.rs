@@ -45,7 +45,7 @@ impl Session {
         let mut found: Vec<i32> = work.texts.iter().flat_map(|sql| numbers(sql)).collect();
         for (kind, body) in frames(&request.frames) {
             if kind == tag::BIND
-                && let Some(bind) = frontend::bind(&body)
+                && let Some(bind) = frontend::bind(body)
             {
                 found.extend(frontend::bind_integers(bind.rest).unwrap_or_default());
             }
