@@ -25,13 +25,25 @@ pub(crate) fn shown_type(argument: Tokens<'_>) -> Shown {
 
 /// The type of a number as Postgres reads it.
 pub(crate) fn number_type(text: &str) -> Shown {
-    if !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Some("numeric");
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(integer_type(text.as_bytes()));
     }
-    match text.parse::<i64>() {
-        Ok(n) if i32::try_from(n).is_ok() => Some("integer"),
-        Ok(_) => Some("bigint"),
-        Err(_) => Some("numeric"),
+    // `0x1F` and `1_000` are integers from PostgreSQL 16 on, and something else before.
+    let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
+    plain.then_some("numeric")
+}
+
+/// The type of a run of decimal digits: the smallest that holds the value.
+pub(crate) fn integer_type(digits: &[u8]) -> &'static str {
+    let zeros = digits.iter().take_while(|b| **b == b'0').count();
+    let digits = &digits[zeros..];
+    let fits = |largest: &[u8]| (digits.len(), digits) <= (largest.len(), largest);
+    if fits(b"2147483647") {
+        "integer"
+    } else if fits(b"9223372036854775807") {
+        "bigint"
+    } else {
+        "numeric"
     }
 }
 
