@@ -4,10 +4,28 @@ use crate::facts::Shown;
 use crate::lex::TokenKind;
 use crate::tokens::Tokens;
 
+/// Arguments with more tokens than this show no type.
+const ARGUMENT_TOKENS_MAX: usize = 16;
+
 /// The type that an argument shows by itself: a literal, or anything under one cast.
 pub(crate) fn shown_type(argument: Tokens<'_>) -> Shown {
+    if argument.len() > ARGUMENT_TOKENS_MAX {
+        return None;
+    }
+    let mut argument = argument;
+    while closes_at_end(argument, 0) {
+        argument = argument.slice(1, argument.len() - 1);
+    }
+    let last = argument.len().checked_sub(1)?;
+    let named = |at: usize| canonical_type(&argument.text(at).to_ascii_lowercase());
     match (argument.len(), argument.kind(0)?) {
         (1, TokenKind::Number) => number_type(argument.text(0)),
+        (1, TokenKind::Word) if argument.is_any(0, &["true", "false"]) => Some("boolean"),
+        (2, TokenKind::Operator) if argument.is_mark(0, "-") || argument.is_mark(0, "+") => {
+            number_type(argument.text(1)).filter(|_| argument.kind(1) == Some(TokenKind::Number))
+        }
+        // `date '2024-01-01'`.
+        (2, TokenKind::Word) if argument.kind(1) == Some(TokenKind::String) => named(0),
         (
             3,
             TokenKind::Number
@@ -15,12 +33,36 @@ pub(crate) fn shown_type(argument: Tokens<'_>) -> Shown {
             | TokenKind::Parameter
             | TokenKind::Word
             | TokenKind::Quoted,
-        ) if argument.is_mark(1, "::") && argument.kind(2) == Some(TokenKind::Word) => {
-            canonical_type(&argument.text(2).to_ascii_lowercase())
+        ) if argument.is_mark(1, "::") && argument.kind(2) == Some(TokenKind::Word) => named(2),
+        (_, TokenKind::Word)
+            if argument.is(0, "cast")
+                && closes_at_end(argument, 1)
+                && argument.is(last - 2, "as")
+                && argument.kind(last - 1) == Some(TokenKind::Word) =>
+        {
+            named(last - 1)
         }
-        (1, TokenKind::Word) if argument.is_any(0, &["true", "false"]) => Some("boolean"),
         _ => None,
     }
+}
+
+/// True when a parenthesis opens at `open`, something stands in it, and the last token closes it.
+fn closes_at_end(tokens: Tokens<'_>, open: usize) -> bool {
+    if !tokens.is_mark(open, "(") || tokens.len() < open + 3 {
+        return false;
+    }
+    let mut depth = 0usize;
+    for at in open..tokens.len() {
+        if tokens.is_mark(at, "(") {
+            depth += 1;
+        } else if tokens.is_mark(at, ")") {
+            depth -= 1;
+            if depth == 0 {
+                return at + 1 == tokens.len();
+            }
+        }
+    }
+    false
 }
 
 /// The type of a number as Postgres reads it.

@@ -340,3 +340,29 @@ fn a_policy_by_a_setting_of_the_applications_own_is_proved() {
         assert_eq!(verdict(rows, "SELECT * FROM plain").is_ok(), proved, "{expression}");
     }
 }
+
+#[test]
+fn an_argument_shows_its_type_through_signs_parentheses_and_casts() {
+    let mut rows = rows();
+    rows.functions.push(function(20, "typed", &["integer"], "integer", 'i'));
+    rows.functions.push(function(21, "typed", &["text"], "integer", 'v'));
+    for argument in ["-1", "(1)", "((-1))", "int '1'", "CAST('1' AS int)", "(CAST(id + 1 AS integer))"] {
+        assert_eq!(
+            verdict(rows.clone(), &format!("SELECT typed({argument})")),
+            Ok(Reason::ReadOnly),
+            "{argument}"
+        );
+    }
+    for argument in [
+        "'1'",
+        "text '1'",
+        "CAST(1 AS text)",
+        "(1)::text",
+        "CAST(1 AS int) || CAST(1 AS int)",
+        "(1) || (1)",
+        "- 'x'",
+        "(SELECT 'x')",
+    ] {
+        assert!(verdict(rows.clone(), &format!("SELECT typed({argument})")).is_err(), "{argument}");
+    }
+}
