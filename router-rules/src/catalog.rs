@@ -160,6 +160,9 @@ pub struct Catalog {
     unknown: Unknown,
     /// A function that is neither here nor built in does not exist.
     complete: bool,
+    /// Some function's body has a backslash, which means one thing or another by
+    /// `standard_conforming_strings` as it is when the function runs.
+    pub(crate) bodies_escape: bool,
     pub(crate) rows: Rows,
     functions: HashMap<Box<str>, Vec<u32>>,
     functions_by_oid: HashMap<u32, u32>,
@@ -210,6 +213,9 @@ impl Catalog {
         for (oid, name) in &rows.builtins {
             catalog.builtins.insert(*oid, name.as_str().into());
         }
+        catalog.bodies_escape = rows.functions.iter().any(|f| {
+            matches!(&*f.language, "sql" | "plpgsql") && f.body.as_ref().is_some_and(|b| b.contains('\\'))
+        });
         catalog.rows = rows;
         catalog
     }

@@ -366,3 +366,17 @@ fn an_argument_shows_its_type_through_signs_parentheses_and_casts() {
         assert!(verdict(rows.clone(), &format!("SELECT typed({argument})")).is_err(), "{argument}");
     }
 }
+
+#[test]
+fn a_backslash_in_a_body_means_what_the_session_says() {
+    let mut rows = rows();
+    // With standard_conforming_strings off, this calls writes().
+    rows.functions.push(stable(20, "hides", "SELECT length('\\'' || writes(1) -- '\n)"));
+    let catalog = Arc::new(Catalog::build(rows, 1));
+    let scope =
+        |conforming| Scope::new(Some(catalog.clone()), vec!["public".into()], "app".into(), conforming);
+    let classifier = Classifier::new(1 << 16);
+    assert!(classifier.classify(b"SELECT hides(1)", &scope(true)).verdict.is_ok());
+    assert!(classifier.classify(b"SELECT hides(1)", &scope(false)).verdict.is_err());
+    assert!(classifier.classify(b"SELECT 1 FROM plain", &scope(true)).verdict.is_ok());
+}
