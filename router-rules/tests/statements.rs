@@ -112,6 +112,7 @@ fn shop() -> Arc<Catalog> {
         left: Some("text".into()),
         right: Some("text".into()),
         function: 201,
+        partners: vec![],
     }];
     let types = vec![
         Type {
