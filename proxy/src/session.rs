@@ -151,7 +151,7 @@ impl Session {
     /// Why it ended, when it was not the client's farewell. The client has been told what it can be told.
     pub async fn run(&mut self) -> Result<(), Failure> {
         let ended = self.serve().await;
-        self.part(&ended).await;
+        Box::pin(self.part(&ended)).await;
         ended
     }
 
@@ -242,7 +242,8 @@ impl Session {
             Err(refusal) => return Ok(Err(refusal)),
         };
         if work.shows.as_deref() == Some("pgweir.lsn") {
-            work.position = self.weir.cluster.token(POSITION_WAIT).await.map(|token| token.to_string());
+            let token = Box::pin(self.weir.cluster.token(POSITION_WAIT)).await;
+            work.position = token.map(|token| token.to_string());
         }
         if self.answer_locally(request, &work) {
             return Ok(Ok(()));
@@ -263,7 +264,7 @@ impl Session {
             if work.relies_on_shapes
                 && let Some(cause) = self.agree_on_shapes(request).await?
             {
-                self.reroute(cause, &mut decision, &work).await?;
+                Box::pin(self.reroute(cause, &mut decision, &work)).await?;
                 continue;
             }
             self.send(request, &work, &decision);
@@ -271,7 +272,7 @@ impl Session {
             self.weir.metrics.proxy_seconds.observe(ours.as_secs_f64());
             match self.relay(request).await? {
                 Relayed::Done => break,
-                Relayed::Refused(cause) => self.reroute(cause, &mut decision, &work).await?,
+                Relayed::Refused(cause) => Box::pin(self.reroute(cause, &mut decision, &work)).await?,
             }
         }
         self.account(&work);
@@ -295,7 +296,7 @@ impl Session {
                 && name == "pgweir.min_lsn"
                 && let Ok(token) = value.parse()
             {
-                let checked = self.weir.cluster.check_min_lsn(token, POSITION_WAIT).await;
+                let checked = Box::pin(self.weir.cluster.check_min_lsn(token, POSITION_WAIT)).await;
                 checked.map_err(|message| Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, message))?;
             }
         }
@@ -421,5 +422,39 @@ impl Session {
             crate::wire::error::put_notice(&mut self.client.output, "00000", &route.to_string());
         }
         self.memory.last_route = Some(route);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What a client holds while it says nothing: its task, which is as large as the largest state that it
+    /// can be in, and its session. What is rare and large is boxed for as long as it lasts.
+    #[test]
+    fn a_session_and_its_task_are_small() {
+        let task = size(|(weir, client, peer)| startup::serve(weir, client, peer));
+        let sizes = [
+            ("Session", size_of::<Session>()),
+            ("Memory", size_of::<Memory>()),
+            ("Connection", size_of::<Connection>()),
+            ("Card", size_of::<Card>()),
+            ("Work", size_of::<Work>()),
+            ("serve", size(|session: &'static mut Session| session.serve())),
+            ("receive", size(|session: &'static mut Session| session.receive())),
+            ("answer", size(|(s, r): (&'static mut Session, &'static Request)| s.answer(r))),
+            (
+                "lease",
+                size(|(s, d, w): (&'static mut Session, &'static mut Decision, &'static Work)| s.lease(d, w)),
+            ),
+            ("relay", size(|(s, r): (&'static mut Session, &'static Request)| s.relay(r))),
+            ("release", size(|(s, r): (&'static mut Session, &'static Request)| s.release(r))),
+            ("task", task),
+        ];
+        assert!(task + size_of::<Session>() <= 3_500, "{sizes:?}");
     }
 }

@@ -265,14 +265,9 @@ impl Session {
             Some(role) if !role.eq_ignore_ascii_case("none") => role,
             _ => settings.value("session_authorization").unwrap_or(&self.who.user),
         };
-        let standard = self.memory.reported.get("standard_conforming_strings").is_none_or(|v| v != "off");
-        let id = foldhash::quality::FixedState::with_seed(1).hash_one((
-            &self.who.database,
-            generation,
-            search_path,
-            role,
-            standard,
-        ));
+        let standard = self.memory.told.get("standard_conforming_strings") != Some("off");
+        let id =
+            self.weir.statement_seed.hash_one((&self.who.database, generation, search_path, role, standard));
         let scope = Scope {
             id,
             catalog,

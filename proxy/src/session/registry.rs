@@ -220,8 +220,9 @@ impl Registry {
             return Err(full("database_clients_max", max));
         }
         let (process, secret) = match key {
-            Key::OfServer(process, secret) => (process, secret),
-            Key::Secret(secret) => (self.free_process(&all), secret),
+            // Two nodes may each have a process with this number.
+            Key::OfServer(process, secret) if !all.contains_key(&process) => (process, secret),
+            Key::OfServer(_, secret) | Key::Secret(secret) => (self.free_process(&all), secret),
         };
         let card = self.card(process, secret, user, database, address, tls);
         all.insert(process, card.clone());

@@ -447,10 +447,10 @@ impl Session {
             value.as_ref().clone_into(&mut self.card.application_name.lock());
         }
         // The client talks to the primary, as far as it is concerned.
-        if name == "in_hot_standby" || self.memory.reported.get(name.as_ref()).is_some_and(|v| *v == *value) {
+        if name == "in_hot_standby" || self.memory.told.get(&name) == Some(&*value) {
             return Fate::Swallow;
         }
-        self.memory.reported.insert(name.into_owned(), value.into_owned());
+        self.memory.told.set(&name, &value);
         Fate::Pass
     }
 
@@ -603,7 +603,7 @@ impl Session {
         }
         self.unsynced = true;
         self.held_from = elsewhere.then_some(self.client.output.len());
-        let cause = self.wait_until_nothing_is_owed().await?;
+        let cause = Box::pin(self.wait_until_nothing_is_owed()).await?;
         self.held_from = None;
         if cause.is_none() {
             self.refuse_other_shapes(request);

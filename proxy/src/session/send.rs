@@ -200,6 +200,10 @@ impl Session {
             let Some(prepared) = self.memory.statements.get(name.as_bytes()).cloned() else { continue };
             self.send_under_clients_name(name.as_bytes(), &prepared);
             self.memory.pin(router_rules::PinReason::SqlPrepare);
+            if !prepared.classified.plain {
+                // Nobody looks at what EXECUTE runs.
+                self.memory.pin(router_rules::PinReason::Unfollowable);
+            }
             sent = true;
         }
         sent
@@ -499,29 +503,31 @@ impl Session {
     }
 
     /// The server is given the statement if it lacks it. Returns the name it knows it by.
-    fn bring_statement(&mut self, name: Bytes) -> Option<(ServerName, Arc<Classified>)> {
-        let prepared = self.memory.statements.get(&name)?;
-        let of = prepared.classified.clone();
+    fn bring_statement(&mut self, name: Bytes) -> Option<(ServerName, Arc<Prepared>)> {
+        let prepared = self.memory.statements.get(&name)?.clone();
         let lease = self.lease.as_mut()?;
         let named = !name.is_empty();
         let key = prepared.key;
         let is_there =
             if named { lease.statements.touch(key) } else { lease.statements.unnamed == Some(key) };
         if !is_there {
-            let prepared = prepared.clone();
             self.parse_ours(&prepared, named);
         }
         self.bound.push((key, name));
-        Some((if named { ServerName::of(key) } else { ServerName::UNNAMED }, of))
+        Some((if named { ServerName::of(key) } else { ServerName::UNNAMED }, prepared))
     }
 
     fn send_bind(&mut self, request: &Request, whole: &[u8], body: &[u8], left: usize) {
         let Some(bind) = frontend::bind(body) else { return };
         let found = self.bring_statement(request.frames.slice_ref(bind.statement));
         let portal = request.frames.slice_ref(bind.portal);
-        if let Some((_, of)) = &found {
+        if let Some((_, prepared)) = &found {
+            let of = match sets_to_parameter(&prepared.classified) {
+                true => self.with_values(prepared, if left == 0 { bind.rest } else { &[] }),
+                false => prepared.classified.clone(),
+            };
             self.portals.retain(|(name, _)| *name != portal);
-            self.portals.push((portal, of.clone()));
+            self.portals.push((portal, of));
         }
         let Some(out) = self.lease.as_mut().map(|l| &mut l.connection.output) else { return };
         match found {
@@ -535,6 +541,33 @@ impl Session {
             _ => out.extend_from_slice(whole),
         }
         self.ledger.push(Owed::Bind);
+    }
+
+    /// What the statement does now that its parameters are known. Where one cannot be told for certain,
+    /// the session keeps its server.
+    fn with_values(&mut self, prepared: &Prepared, rest: &[u8]) -> Arc<Classified> {
+        let values = frontend::bind_texts(rest, &prepared.types).unwrap_or_default();
+        // Bytes that mean other characters in another encoding are not carried to another server.
+        let utf8 = self.memory.told.get("client_encoding") == Some("UTF8");
+        let mut classified = Classified::clone(&prepared.classified);
+        for effect in classified.statements.iter_mut().flat_map(|statement| &mut statement.effects) {
+            let SessionEffect::SetToParameter { name, parameter } = effect else { continue };
+            let name = std::mem::take(name);
+            *effect = match values.get(usize::from(*parameter) - 1) {
+                Some(Some(Some(value))) if utf8 || value.is_ascii() => SessionEffect::Set {
+                    replay: set_config(&name, value),
+                    value: Some((*value).to_owned()),
+                    name,
+                    local: false,
+                },
+                Some(Some(None)) => SessionEffect::Reset { name, local: false },
+                _ => {
+                    self.memory.pin(PinReason::Unfollowable);
+                    SessionEffect::Pin(PinReason::Unfollowable)
+                }
+            };
+        }
+        Arc::new(classified)
     }
 
     fn send_describe(&mut self, request: &Request, whole: &[u8], body: &[u8]) {
@@ -595,15 +628,20 @@ impl Session {
     }
 }
 
-/// A Close of ours; skipped, it is made up for later.
 /// A lone COMMIT or ROLLBACK.
 fn ends_transaction(work: &Work) -> bool {
     use router_rules::TransactionStep::{Commit, Rollback};
     work.single().is_some_and(|s| matches!(s.transaction, Some(Commit { .. } | Rollback { .. })))
 }
 
+/// A Close of ours; skipped, it is made up for later.
 fn close_ours(name: Bytes) -> Owed {
     Owed::Close { ours: true, undo: Undo { kept: Some(name), ..Undo::default() } }
+}
+
+fn sets_to_parameter(classified: &Classified) -> bool {
+    let sets = |effect: &SessionEffect| matches!(effect, SessionEffect::SetToParameter { .. });
+    classified.statements.iter().any(|statement| statement.effects.iter().any(sets))
 }
 
 fn notifies(part: &Classified) -> bool {

@@ -23,7 +23,7 @@ impl Session {
         }
         for process in self.processes_in(request, work) {
             let Some(card) = self.weir.registry.client(process) else { continue };
-            let superuser = self.memory.reported.get("is_superuser").is_some_and(|v| v == "on");
+            let superuser = self.memory.told.get("is_superuser") == Some("on");
             if card.process == self.card.process || !(superuser || card.user == self.who.user) {
                 continue;
             }
