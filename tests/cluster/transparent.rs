@@ -547,6 +547,25 @@ fn drivers_that_flush_get_their_answers_before_sync() -> Outcome {
 }
 
 #[test]
+fn an_error_in_the_midst_of_a_long_batch_comes_before_its_end() -> Outcome {
+    let insert =
+        |id: &str, name: &str| [raw::bind("", "i", &[Some(id), Some(name)]), raw::execute("", 0)].concat();
+    let long = "x".repeat(20_000);
+    let talk = [
+        extended(&[raw::parse("i", "INSERT INTO product (id, name) VALUES ($1, $2)")]),
+        // The first is there already.
+        until(&[insert("1", ""), insert("1001", &long), insert("1002", &long)], b'E'),
+        extended(&[insert("1003", "skipped")]),
+        simple("SELECT count(*) FROM product WHERE id > 1000"),
+        simple("BEGIN"),
+        until(&[insert("1004", ""), insert("1", ""), insert("1005", &long)], b'E'),
+        extended(&[insert("1006", "skipped")]),
+        simple("ROLLBACK"),
+    ];
+    compare(&stage(), &talk)
+}
+
+#[test]
 fn the_fast_path_function_call_and_large_objects_work() -> Outcome {
     // FunctionCall of int4pl(2, 3), text formats: <https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-FUNCTIONCALL>
     let mut call = 177_i32.to_be_bytes().to_vec();
