@@ -9,7 +9,7 @@ use crate::session::failure::Failure;
 use crate::session::ledger::{Fate, News, Owed};
 use crate::session::memory::Block;
 use crate::session::prepared::{SERVER_NAME_PREFIX, server_name};
-use crate::session::receive::{End, Kind, Request};
+use crate::session::receive::Request;
 use crate::session::reroute::Cause;
 use crate::wire::backend::{self, Status, tag};
 use crate::wire::frame::{self, HEADER_BYTES};
@@ -70,7 +70,7 @@ impl Session {
         });
         loop {
             left = self.stream_rest(left);
-            if left == 0 && self.is_answered(request) {
+            if left == 0 && self.is_answered() {
                 self.held_from = None;
                 self.held_in_block = false;
                 return Ok(Relayed::Done);
@@ -123,10 +123,11 @@ impl Session {
         query.into_iter().chain(transaction).min().map(tokio::time::Instant::from_std)
     }
 
-    fn is_answered(&self, request: &Request) -> bool {
+    fn is_answered(&self) -> bool {
         if self.unsynced {
             // What follows goes to the same server: no need to wait for the answers in between.
-            let goes_on = self.held_from.is_none() && !self.copy_in && request.kind != Kind::Batch(End::Sync);
+            // Behind COPY data by Execute too: the server keeps its answer back until the next Sync.
+            let goes_on = self.held_from.is_none() && !self.copy_in;
             return goes_on || (self.ledger.is_empty() && self.passing == 0);
         }
         self.ledger.is_settled() && self.passing == 0
