@@ -10,7 +10,7 @@ from pathlib import Path
 PYTHON = {
     "psycopg[binary]": "3.3.8", "psycopg2-binary": "2.9.13", "asyncpg": "0.32.0", "sqlalchemy": "2.1.9",
     "django": "5.2.19", "pg8000": "1.31.6", "pygresql": "6.2.3", "alembic": "1.20.1", "greenlet": None, "pytz": None,
-    "python-dateutil": None, "pytest": "9.2.0", "distro": None,
+    "python-dateutil": None, "pytest": "9.2.0", "pytest-mock": None, "distro": None,
 }
 NODE = ["pg", "pg-cursor", "pg-query-stream", "pg-copy-streams", "postgres"]
 # Source packages that hold the drivers' own tests.

@@ -74,8 +74,9 @@ def pg8000(place, target):
     """pg8000's tests; they use the database `postgres`, and put everything they make into transactions or drop it."""
     work = _tests_alone(place, "pg8000", "test")
     environment = target.environment(target.superuser, "postgres")
-    # What these test is the wording of their own log-in with fixed passwords, or the README.
-    ignored = ["--ignore=test/test_readme.py", *(f"--ignore=test/{kind}/auth" for kind in ("dbapi", "legacy", "native"))]
+    # Log-ins under other rules of pg_hba.conf than the cluster's, the README, and how fast it is.
+    ignored = ["--ignore=test/test_readme.py", *(f"--ignore=test/{kind}/auth" for kind in ("dbapi", "legacy", "native")),
+               "--ignore-glob=*/test_benchmarks.py"]
     return _pytest(place, target, work, environment, ["test", *ignored], "pg8000_suite")
 
 
