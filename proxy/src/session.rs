@@ -31,6 +31,7 @@ use crate::Weir;
 use crate::auth::Credentials;
 use crate::cluster::Node;
 use crate::config::Config;
+use crate::limits::AHEAD_BYTES_MIN;
 use crate::loops::{self, Heard};
 use crate::net::Connection;
 use crate::observe::metrics::DatabaseMetrics;
@@ -197,6 +198,7 @@ impl Session {
             match next {
                 Ok(Some(request)) if request.kind == Kind::Terminate => return Ok(None),
                 Ok(Some(request)) => return Ok(Some(request)),
+                Ok(None) if let Some(request) = self.begun_batch() => return Ok(Some(request)),
                 Ok(None) if std::mem::take(&mut self.lingers) => self.give_back(),
                 Ok(None) => {}
                 // As Postgres: out of step there is nothing that could be said.
@@ -228,6 +230,25 @@ impl Session {
                 Woke::ServerGone(error) => return Err(self.server_failure(error)),
             }
         }
+    }
+
+    /// Of a batch that only the primary can run, what has come goes there before its end does: an error
+    /// in its midst reaches a client that streams as soon as on a direct connection. Anything else is
+    /// gathered, so that it may run elsewhere.
+    fn begun_batch(&mut self) -> Option<Request> {
+        if self.client.input.len() < AHEAD_BYTES_MIN || self.copy_in {
+            return None;
+        }
+        let on_primary = self.lease.is_some() && self.on == Target::Primary;
+        let begun_there = on_primary && (self.unsynced || self.memory.status != Status::Idle);
+        if !begun_there && !receive::binds_first(&self.client.input, |name| self.is_for_primary(name)) {
+            return None;
+        }
+        receive::begun_batch(&mut self.client.input, AHEAD_BYTES_MIN)
+    }
+
+    fn is_for_primary(&self, statement: &[u8]) -> bool {
+        self.memory.statements.get(statement).is_some_and(|prepared| prepared.classified.verdict.is_err())
     }
 
     /// One request, from classification to memory.
@@ -403,6 +424,10 @@ impl Session {
             let _ = tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await;
         }
         self.memory_of_writes_in_doubt();
+        if matches!(ended, Err(Failure::ServerSaidGoodbye | Failure::OutOfStep { .. })) {
+            // It owes nothing, and yet is of no use to anybody.
+            self.drop_lease();
+        }
         self.retire_lease();
     }
 

@@ -119,6 +119,28 @@ pub fn next_request(input: &mut BytesMut) -> Result<Option<Request>, Violation> 
     }
 }
 
+/// The first message is a whole Bind, of a statement of which this holds.
+pub fn binds_first(input: &[u8], holds: impl FnOnce(&[u8]) -> bool) -> bool {
+    match header(input) {
+        Ok(Some((tag::BIND, total))) if total <= input.len() => {
+            frontend::bind(&input[frame::HEADER_BYTES..total]).is_some_and(|bind| holds(bind.statement))
+        }
+        _ => false,
+    }
+}
+
+/// The whole messages of a batch whose end has not come yet, once they are `ahead_min` bytes.
+pub fn begun_batch(input: &mut BytesMut, ahead_min: usize) -> Option<Request> {
+    let mut at = 0;
+    while let Ok(Some((tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE, total))) =
+        header(&input[at..])
+        && at + total <= input.len()
+    {
+        at += total;
+    }
+    (at >= ahead_min).then(|| batch(input, at, 0, End::More))
+}
+
 /// Type and total length of a client's message.
 ///
 /// # Errors
@@ -222,6 +244,20 @@ mod tests {
         bytes.truncate(REQUEST_BYTES_MAX);
         let request = next_request(&mut bytes).unwrap().unwrap();
         assert_eq!((request.kind, request.left), (Kind::Batch(End::More), total - REQUEST_BYTES_MAX));
+    }
+
+    #[test]
+    fn what_has_come_of_a_batch_is_cut_between_messages() {
+        let mut bytes = input(|b| {
+            put::put_bind(b, b"", b"s", &[0; 100]);
+            put::put_bind(b, b"", b"s", &[0; 100]);
+        });
+        let whole = bytes.len();
+        bytes.truncate(whole - 1);
+        assert!(begun_batch(&mut bytes, whole / 2 + 1).is_none());
+        let request = begun_batch(&mut bytes, whole / 2).unwrap();
+        assert_eq!((request.kind, request.frames.len()), (Kind::Batch(End::More), whole / 2));
+        assert_eq!(bytes.len(), whole / 2 - 1);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::session::failure::Failure;
 use crate::session::ledger::{Fate, News, Owed};
 use crate::session::memory::Block;
 use crate::session::prepared::{SERVER_NAME_PREFIX, ServerName};
-use crate::session::receive::{End, Kind, Request};
+use crate::session::receive::Request;
 use crate::session::reroute::Cause;
 use crate::wire::backend::{self, Status, tag};
 use crate::wire::frame::{self, HEADER_BYTES};
@@ -48,6 +48,14 @@ pub enum Woke {
     Wanted,
 }
 
+/// In the words of Postgres.
+fn ended_by_administrator() -> Failure {
+    Failure::Fatal(Refusal::new(
+        sqlstate::ADMIN_SHUTDOWN,
+        "terminating connection due to administrator command",
+    ))
+}
+
 /// A bound on what a client may do, or leave undone, and what it is told when that is over.
 struct Bound {
     over: Pin<Box<Sleep>>,
@@ -71,7 +79,7 @@ impl Session {
         let mut deadline = self.deadline().map(|at| Box::pin(tokio::time::sleep_until(at)));
         loop {
             left = self.stream_rest(left);
-            if left == 0 && self.is_answered(request) {
+            if left == 0 && self.is_answered() {
                 self.held_from = None;
                 self.held_in_block = false;
                 return Ok(Relayed::Done);
@@ -136,10 +144,11 @@ impl Session {
         query.into_iter().chain(transaction).min().map(tokio::time::Instant::from_std)
     }
 
-    fn is_answered(&self, request: &Request) -> bool {
+    fn is_answered(&self) -> bool {
         if self.unsynced {
             // What follows goes to the same server: no need to wait for the answers in between.
-            let goes_on = self.held_from.is_none() && !self.copy_in && request.kind != Kind::Batch(End::Sync);
+            // Behind COPY data by Execute too: the server keeps its answer back until the next Sync.
+            let goes_on = self.held_from.is_none() && !self.copy_in;
             return goes_on || (self.ledger.is_empty() && self.passing == 0);
         }
         self.ledger.is_settled() && self.passing == 0
@@ -166,10 +175,7 @@ impl Session {
             self.card.bell.listen(cx);
             let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
             if is(&self.card.killed_now) || (may_be_ended && is(&self.card.killed)) {
-                return Poll::Ready(Err(Failure::Fatal(Refusal::new(
-                    sqlstate::ADMIN_SHUTDOWN,
-                    "terminating connection due to administrator command",
-                ))));
+                return Poll::Ready(Err(ended_by_administrator()));
             }
             Poll::Pending
         })
@@ -401,6 +407,10 @@ impl Session {
             return Ok(Some(cause));
         }
         self.held_result = true;
+        // Who ends a client cancels what it runs: the client is to hear of its end, not of the means.
+        if fields.sqlstate == sqlstate::QUERY_CANCELED && self.card.killed_now.load(Ordering::Relaxed) {
+            return Err(ended_by_administrator());
+        }
         if fields.is_fatal() {
             self.client.output.reserve(body.len() + HEADER_BYTES);
             frame::put(&mut self.client.output, tag::ERROR, |out| out.extend_from_slice(body));

@@ -9,9 +9,9 @@ use crate::session::prepared::{Prepared, ServerName};
 use crate::session::receive::{self, End, Kind, Request, frames};
 use crate::session::settings::set_config;
 use crate::wire::backend::{self, Status};
+use crate::wire::error::put_stale_plan;
 use crate::wire::frame::{FrameError, HEADER_BYTES};
 use crate::wire::frontend::{self, tag};
-use crate::wire::{Refusal, sqlstate};
 use bytes::{Bytes, BytesMut};
 use router_rules::statement::Kind as StatementKind;
 use router_rules::{Classified, Decision, PinReason, Reason, SessionEffect, Target};
@@ -484,8 +484,7 @@ impl Session {
             return;
         }
         let mut told = BytesMut::new();
-        Refusal::new(sqlstate::FEATURE_NOT_SUPPORTED, "cached plan must not change result type")
-            .put(&mut told, "ERROR");
+        put_stale_plan(&mut told);
         if let Some(out) = self.out() {
             // No such portal: this fails, and takes the transaction with it.
             frontend::put_named(out, tag::DESCRIBE, b'P', b"pgweir: a statement has changed its shape");
