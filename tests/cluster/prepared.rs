@@ -148,6 +148,40 @@ fn sql_execute_reaches_a_statement_of_the_protocol_by_either_protocol() -> Outco
     )
 }
 
+/// As caches of drivers do it.
+#[test]
+fn sql_deallocate_ends_a_statement_of_the_protocol_and_nothing_else() -> Outcome {
+    let bind = |name: &str| extended(&[raw::bind("", name, &[]), raw::execute("", 0)]);
+    let parse = |name: &str| extended(&[raw::parse(name, "SELECT 1")]);
+    compare(
+        &stage(),
+        &[
+            parse("first"),
+            parse(""),
+            simple("DEALLOCATE first"),
+            bind("first"),
+            bind(""),
+            simple("DEALLOCATE first"),
+            parse("first"),
+            simple("BEGIN"),
+            simple("DEALLOCATE PREPARE \"first\""),
+            bind("first"),
+            parse("second"),
+            simple("ROLLBACK"),
+            parse("second"),
+            simple("BEGIN"),
+            simple("SELECT 1/0"),
+            simple("DEALLOCATE second"),
+            simple("ROLLBACK"),
+            bind("second"),
+            simple("EXECUTE second"),
+            simple("DEALLOCATE second"),
+            simple("PREPARE second AS SELECT 2"),
+            simple("EXECUTE second"),
+        ],
+    )
+}
+
 #[test]
 fn a_client_sees_its_own_prepared_statements_and_nobody_elses() -> Outcome {
     let stage = stage();

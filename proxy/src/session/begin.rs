@@ -12,13 +12,13 @@ use crate::session::receive::{End, Kind, Request, frames};
 use crate::wire::backend::{self, Status};
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};
-use router_rules::TransactionStep;
+use router_rules::{PinReason, SessionEffect, TransactionStep};
 
 impl Session {
     /// Answers what needs no server. True when that was all.
     pub(super) fn answer_locally(&mut self, request: &Request, work: &Work) -> bool {
         match request.kind {
-            Kind::Query => self.answer_step(request, work),
+            Kind::Query => self.answer_step(request, work) || self.answer_deallocate(work),
             Kind::Batch(end) if self.lease.is_none() => self.answer_closes(request, work, end),
             _ => false,
         }
@@ -47,6 +47,25 @@ impl Session {
             }
             _ => false,
         }
+    }
+
+    /// SQL's DEALLOCATE of a statement prepared by the protocol, as caches of drivers send it: only a name
+    /// ends, the statement stays on servers for whoever prepares the same text. A server that may know
+    /// the client's own name for it is asked.
+    fn answer_deallocate(&mut self, work: &Work) -> bool {
+        let Some(SessionEffect::Deallocate(name)) = work.single().and_then(|s| s.effects.first()) else {
+            return false;
+        };
+        let asks = self.memory.status == Status::Failed
+            || self.unsynced
+            || !self.ledger.is_settled()
+            || self.memory.pins.contains(&PinReason::SqlPrepare);
+        if asks || self.memory.statements.remove(name.as_bytes()).is_none() {
+            return false;
+        }
+        // As any Query.
+        self.memory.statements.remove(&b""[..]);
+        self.say("DEALLOCATE", self.memory.status)
     }
 
     fn say(&mut self, command: &str, status: Status) -> bool {
