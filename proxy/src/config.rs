@@ -9,6 +9,7 @@ pub mod keys;
 pub mod reader;
 pub mod reference;
 pub mod reload;
+pub mod times;
 mod valid;
 pub mod value;
 
@@ -173,8 +174,14 @@ pub enum SslMode {
 pub struct Pool {
     /// Per node, database and user.
     pub server_connections_max: usize,
+    /// Beyond that, for clients that have waited for `reserve_after`.
+    pub server_connections_reserve: usize,
+    /// How long a client waits before it may use the reserve.
+    pub reserve_after: Duration,
     /// Kept open per node, database and user once used.
     pub server_connections_min: usize,
+    /// When pools are filled up to their limit.
+    pub warm_at: Vec<times::WeeklyTime>,
     /// All of one node together; 0: no bound of ours.
     pub node_connections_max: usize,
     /// Sharing mode.

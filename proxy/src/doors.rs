@@ -6,7 +6,8 @@
 
 use crate::Weir;
 use crate::config::{Config, HttpTls};
-use crate::listener::{self, EventLoops};
+use crate::listener;
+use crate::loops::EventLoops;
 use crate::observe::http::{self, Site};
 use listenfd::ListenFd;
 use std::collections::HashMap;
@@ -127,13 +128,15 @@ impl Doors {
         for (address, listener) in bound.tcp {
             let local = listener.local_addr().unwrap_or(address);
             tracing::info!(address = %local, "listening");
-            let loops = self.loops.clone();
-            self.tcp.insert(address, Door::new(|closing| listener::accept_tcp(listener, loops, closing)));
+            let (weir, loops) = (self.weir.clone(), self.loops.clone());
+            let door = Door::new(|closing| listener::accept_tcp(listener, weir, loops, closing));
+            self.tcp.insert(address, door);
         }
         for (path, listener) in bound.unix {
             tracing::info!(path = %path.display(), "listening");
-            let loops = self.loops.clone();
-            self.unix.insert(path, Door::new(|closing| listener::accept_unix(listener, loops, closing)));
+            let (weir, loops) = (self.weir.clone(), self.loops.clone());
+            let door = Door::new(|closing| listener::accept_unix(listener, weir, loops, closing));
+            self.unix.insert(path, door);
         }
         let tcp: Vec<_> = wanted_tcp(config).collect();
         self.tcp.retain(|address, _| {

@@ -3,19 +3,20 @@
 //! The map, in the order in which dependencies point:
 //!
 //! * [`command`]: the program's subcommands; `run` starts everything below
-//! * [`doors`], [`listener`]: the addresses that are open; accepts clients; one task per client
+//! * [`doors`], [`listener`], [`loops`]: the addresses that are open; accepts clients; which thread serves each
 //! * [`session`]: the six steps: receive, classify, decide, lease, relay, remember
 //! * [`pool`]: which server connections there are and who has them
 //! * [`server`]: one connection to a Postgres node
 //! * [`auth`]: who a client is, and how we log in to servers as that user
 //! * [`cluster`]: roles, lag, freshness and the catalog, watched
 //! * [`console`], [`observe`]: asked in psql, seen in Prometheus and in a browser
-//! * [`gate`], [`order`]: PAUSE and RESUME; what is asked of the main task
+//! * [`bell`], [`gate`], [`order`]: what wakes a session from outside; PAUSE and RESUME; what is asked of the main task
 //! * [`peers`]: the other pgweir processes of this machine
 //! * [`config`], [`limits`]: what the operator wrote, and every bound
 //! * [`net`], [`wire`]: sockets, TLS; frames and messages
 
 pub mod auth;
+pub mod bell;
 pub mod cluster;
 pub mod command;
 pub mod config;
@@ -24,6 +25,7 @@ pub mod doors;
 pub mod gate;
 pub mod limits;
 pub mod listener;
+pub mod loops;
 pub mod net;
 pub mod observe;
 pub mod order;

@@ -18,6 +18,8 @@ pub const STATEMENT_BYTES_MAX: usize = 16 << 20;
 pub const REQUEST_BYTES_MAX: usize = 256 * 1024;
 /// What one read from a socket may bring.
 pub const READ_BYTES: usize = 16 * 1024;
+/// A batch that only the primary can run is sent on in parts of at least this size: a read's worth.
+pub const AHEAD_BYTES_MIN: usize = READ_BYTES;
 /// Empty buffers of [`READ_BYTES`] kept by each event loop for its next reads.
 pub const SPARE_BUFFERS_MAX: usize = 64;
 /// Bytes waiting for a slow reader before we stop reading for it.

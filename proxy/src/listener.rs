@@ -1,87 +1,20 @@
 //! Accepts clients and hands each to an event loop.
-//!
-//! One event loop per core, each a thread of its own: a client's task and its sockets stay where
-//! they were put, so that serving a statement needs no wake-up across threads. New clients go to
-//! the loop that has the fewest.
 
 use crate::Weir;
+use crate::loops::EventLoops;
 use crate::net::{Connection, Stream};
 use crate::session::startup;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// A client's socket on its way to an event loop.
 enum Arrival {
     Tcp(std::net::TcpStream, SocketAddr),
     Unix(std::os::unix::net::UnixStream),
-}
-
-/// One event loop.
-struct EventLoop {
-    arrivals: UnboundedSender<Arrival>,
-    clients: Arc<AtomicUsize>,
-}
-
-/// The event loops.
-pub struct EventLoops(Vec<EventLoop>);
-
-impl EventLoops {
-    /// Starts `threads` of them.
-    ///
-    /// # Errors
-    /// When a thread or its runtime cannot be made.
-    pub fn start(weir: &Arc<Weir>, threads: usize) -> io::Result<Self> {
-        (0..threads.max(1))
-            .map(|number| EventLoop::start(weir.clone(), number))
-            .collect::<io::Result<_>>()
-            .map(Self)
-    }
-
-    fn hand_over(&self, arrival: Arrival) {
-        let fewest = self.0.iter().min_by_key(|l| l.clients.load(Ordering::Relaxed));
-        if let Some(chosen) = fewest {
-            chosen.clients.fetch_add(1, Ordering::Relaxed);
-            if chosen.arrivals.send(arrival).is_err() {
-                tracing::error!("an event loop is gone");
-            }
-        }
-    }
-}
-
-impl EventLoop {
-    fn start(weir: Arc<Weir>, number: usize) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (sender, mut arrivals) = unbounded_channel();
-        let clients = Arc::new(AtomicUsize::new(0));
-        let count = clients.clone();
-        std::thread::Builder::new().name(format!("clients-{number}")).spawn(move || {
-            runtime.block_on(async move {
-                while let Some(arrival) = arrivals.recv().await {
-                    let (weir, count) = (weir.clone(), Leaves(count.clone()));
-                    tokio::spawn(async move {
-                        serve(weir, arrival).await;
-                        drop(count);
-                    });
-                }
-            });
-        })?;
-        Ok(Self { arrivals: sender, clients })
-    }
-}
-
-/// Counts a client out, however its task ends.
-struct Leaves(Arc<AtomicUsize>);
-
-impl Drop for Leaves {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 async fn serve(weir: Arc<Weir>, arrival: Arrival) {
@@ -152,9 +85,14 @@ pub fn bind_unix(path: &Path, replace: bool) -> io::Result<UnixListener> {
 
 /// Accepts TCP clients until `closing`. What fails for one client (or for want of file descriptors)
 /// does not end it for the others. Who has reached the queue by then is still taken.
-pub async fn accept_tcp(listener: TcpListener, loops: Arc<EventLoops>, closing: impl Future<Output = ()>) {
+pub async fn accept_tcp(
+    listener: TcpListener,
+    weir: Arc<Weir>,
+    loops: Arc<EventLoops>,
+    closing: impl Future<Output = ()>,
+) {
     let hand_over = |(stream, peer): (tokio::net::TcpStream, SocketAddr)| match stream.into_std() {
-        Ok(stream) => loops.hand_over(Arrival::Tcp(stream, peer)),
+        Ok(stream) => loops.serve(serve(weir.clone(), Arrival::Tcp(stream, peer))),
         Err(error) => tracing::warn!(%error, "a client's socket cannot be used"),
     };
     let mut closing = std::pin::pin!(closing);
@@ -174,9 +112,14 @@ pub async fn accept_tcp(listener: TcpListener, loops: Arc<EventLoops>, closing: 
 }
 
 /// As [`accept_tcp`], for a Unix socket.
-pub async fn accept_unix(listener: UnixListener, loops: Arc<EventLoops>, closing: impl Future<Output = ()>) {
+pub async fn accept_unix(
+    listener: UnixListener,
+    weir: Arc<Weir>,
+    loops: Arc<EventLoops>,
+    closing: impl Future<Output = ()>,
+) {
     let hand_over = |stream: tokio::net::UnixStream| match stream.into_std() {
-        Ok(stream) => loops.hand_over(Arrival::Unix(stream)),
+        Ok(stream) => loops.serve(serve(weir.clone(), Arrival::Unix(stream))),
         Err(error) => tracing::warn!(%error, "a client's socket cannot be used"),
     };
     let mut closing = std::pin::pin!(closing);

@@ -6,6 +6,7 @@ pub mod tls;
 use crate::limits::{BACKLOG_BYTES_MAX, READ_BYTES};
 use bytes::{Buf, BytesMut};
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -58,6 +59,24 @@ impl Stream {
             Stream::TlsServer(tls) => tls.client_common_name(),
             _ => None,
         }
+    }
+
+    /// The event loop of this thread watches the socket from now on.
+    fn move_here(&mut self) -> io::Result<()> {
+        // The old loop has its own descriptor of the socket, and forgets it with that.
+        match self {
+            Stream::Tcp(s) => {
+                let same = std::net::TcpStream::from(s.as_fd().try_clone_to_owned()?);
+                *s = TcpStream::from_std(same)?;
+            }
+            Stream::Unix(s) => {
+                let same = std::os::unix::net::UnixStream::from(s.as_fd().try_clone_to_owned()?);
+                *s = UnixStream::from_std(same)?;
+            }
+            Stream::TlsServer(tls) => tls.stream.get_mut().0.move_here()?,
+            Stream::TlsClient(tls) => tls.get_mut().0.move_here()?,
+        }
+        Ok(())
     }
 
     /// Resolves when there is something to read, without needing a buffer for it.
@@ -137,6 +156,14 @@ impl Connection {
         } else {
             Err(io::Error::new(io::ErrorKind::InvalidData, "received unencrypted data after SSL request"))
         }
+    }
+
+    /// The event loop of this thread watches the socket from now on: for who goes on in another one.
+    ///
+    /// # Errors
+    /// Too few file descriptors; nothing has changed then.
+    pub fn move_here(&mut self) -> io::Result<()> {
+        self.stream.move_here()
     }
 
     /// Reads once. `Ready(Ok(0))` is the end of the stream.

@@ -4,7 +4,7 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod picture;
-mod process;
+pub mod process;
 pub mod rate;
 pub mod ruled;
 mod status;

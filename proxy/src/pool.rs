@@ -3,7 +3,9 @@
 //! One [`Pool`] per node, database and user. The bookkeeping is a small struct behind a
 //! synchronous lock that is never held across an await. A server that comes back goes straight to
 //! the session that has waited longest; without waiters it rests on top of the idle stack, where
-//! the next session finds it warm.
+//! the next session finds it warm. The pools of one node share its [`Budget`].
+
+mod budget;
 
 use crate::auth::{Credentials, LoginError};
 use crate::cluster::{Node, Outstanding};
@@ -12,6 +14,7 @@ use crate::net::tls::Connector;
 use crate::observe::picture::{PoolRow, ServerRow};
 use crate::server::{Server, Target};
 use crate::wire::{ErrorFields, Refusal, sqlstate};
+use budget::Budget;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,6 +24,9 @@ use tokio::sync::{Notify, oneshot};
 
 /// After a failed connection attempt, others fail with it for this long instead of trying themselves.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// Where pools are filled at certain times, those that were used within this time are.
+const EXPECTED_FOR: Duration = Duration::from_secs(7 * 86_400);
 
 /// What a pool is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,6 +47,9 @@ pub struct Pool {
     node: Arc<Node>,
     state: Mutex<State>,
     limit: AtomicUsize,
+    /// Servers beyond the limit, for who has waited for long.
+    reserve: AtomicUsize,
+    budget: Arc<Budget>,
     /// Sessions that wait for a server of it.
     waiting: AtomicUsize,
     /// Signalled when a session begins to wait: who keeps a server without need may let it go.
@@ -63,6 +72,8 @@ struct State {
     open: usize,
     waiters: VecDeque<Waiter>,
     last_failure: Option<(Instant, Arc<LoginError>)>,
+    /// When a session had a server last.
+    used: Option<Instant>,
     /// Servers opened before this are closed when they come back (RECONNECT, password change).
     stale_before: Option<Instant>,
     credentials: Option<Arc<Credentials>>,
@@ -90,6 +101,7 @@ struct Waiting<'a>(&'a Pool);
 impl<'a> Waiting<'a> {
     fn of(pool: &'a Pool) -> Self {
         pool.waiting.fetch_add(1, Ordering::SeqCst);
+        pool.budget.count_waiting(true);
         Waiting(pool)
     }
 }
@@ -97,15 +109,16 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.0.budget.count_waiting(false);
     }
 }
 
-/// What a waiter is given.
+/// What a waiter is given. Should it be gone by then, the place goes to the next.
 #[derive(Debug)]
 enum Grant {
-    Server(Box<Server>),
+    Server(Lease),
     /// A place was freed: open one yourself.
-    Place,
+    Place(Place),
 }
 
 /// Why a session got no server.
@@ -147,6 +160,13 @@ impl Lease {
             self.pool.leased.fetch_sub(1, Ordering::Relaxed);
             self.pool.take_back(server);
         }
+    }
+
+    /// Not lent after all.
+    fn into_server(mut self) -> Option<Box<Server>> {
+        let server = self.server.take()?;
+        self.pool.leased.fetch_sub(1, Ordering::Relaxed);
+        Some(server)
     }
 }
 
@@ -199,12 +219,14 @@ pub struct Opening<'a> {
 }
 
 impl Pool {
-    fn new(key: Key, node: Arc<Node>, limit: usize) -> Self {
+    fn new(key: Key, node: Arc<Node>, budget: Arc<Budget>, config: &Config) -> Self {
         Self {
+            state: Mutex::default(),
+            limit: AtomicUsize::new(limit_of(&key.user, config)),
+            reserve: AtomicUsize::new(config.pool.server_connections_reserve),
+            budget,
             key,
             node,
-            state: Mutex::default(),
-            limit: AtomicUsize::new(limit),
             waiting: AtomicUsize::new(0),
             wanted: Notify::new(),
             asks_sequences: AtomicBool::new(false),
@@ -262,30 +284,63 @@ impl Pool {
         if let Some(lease) = self.try_lease() {
             return Ok(lease);
         }
-        let mut grant = {
-            let mut state = self.state.lock();
-            if state.open < self.limit.load(Ordering::Relaxed) {
-                state.open += 1;
-                Ok(Grant::Place)
-            } else {
-                let (sender, receiver) = oneshot::channel();
-                state.waiters.push_back(Waiter { grant: sender, since: Instant::now() });
-                Err(receiver)
+        let grant = match self.place_or_wait() {
+            Ok(place) => Grant::Place(place),
+            Err(turn) => {
+                let _waiting = Waiting::of(self);
+                self.wanted.notify_waiters();
+                self.budget.make_room(self);
+                let waited =
+                    tokio::time::timeout(opening.config.pool.lease_wait, self.wait(turn, opening.config));
+                match waited.await {
+                    Ok(Some(granted)) => granted,
+                    _ => return Err(LeaseError::TooLong(self.too_long(opening.config))),
+                }
             }
         };
-        if let Err(receiver) = &mut grant {
-            let _waiting = Waiting::of(self);
-            self.wanted.notify_waiters();
-            let waited = tokio::time::timeout(opening.config.pool.lease_wait, receiver).await;
-            grant = match waited {
-                Ok(Ok(granted)) => Ok(granted),
-                _ => return Err(LeaseError::TooLong(self.too_long(opening.config))),
-            };
-        }
         match grant {
-            Ok(Grant::Server(server)) => Ok(self.lease_of(server)),
-            _ => self.open(opening).await,
+            Grant::Server(lease) => Ok(lease),
+            Grant::Place(place) => self.open(place, opening).await,
         }
+    }
+
+    /// A place for another server, or a place in the queue.
+    fn place_or_wait(self: &Arc<Self>) -> Result<Place, oneshot::Receiver<Grant>> {
+        let mut state = self.state.lock();
+        if state.open < self.limit() && self.budget.take() {
+            state.open += 1;
+            return Ok(Place::of(self));
+        }
+        let (sender, receiver) = oneshot::channel();
+        state.waiters.push_back(Waiter { grant: sender, since: Instant::now() });
+        Err(receiver)
+    }
+
+    /// Waits for its turn; after a while the reserve may be used. `None`: the pool is gone.
+    async fn wait(self: &Arc<Self>, mut turn: oneshot::Receiver<Grant>, config: &Config) -> Option<Grant> {
+        if self.reserve.load(Ordering::Relaxed) > 0 {
+            match tokio::time::timeout(config.pool.reserve_after, &mut turn).await {
+                Ok(granted) => return granted.ok(),
+                Err(_) => {
+                    if let Some(place) = self.reserved_place() {
+                        // Its turn may have come meanwhile: then the place is for the next.
+                        turn.close();
+                        return Some(turn.try_recv().unwrap_or(Grant::Place(place)));
+                    }
+                }
+            }
+        }
+        turn.await.ok()
+    }
+
+    fn reserved_place(self: &Arc<Self>) -> Option<Place> {
+        let mut state = self.state.lock();
+        let max = self.limit() + self.reserve.load(Ordering::Relaxed);
+        if state.open >= max || !self.budget.take() {
+            return None;
+        }
+        state.open += 1;
+        Some(Place::of(self))
     }
 
     fn too_long(&self, config: &Config) -> Refusal {
@@ -297,16 +352,26 @@ impl Pool {
                 humantime::format_duration(config.pool.lease_wait)
             ),
         )
-        .with_hint(format!(
-            "All {} server connections for database \"{}\" and user \"{}\" are in use: end transactions sooner or raise pool.server_connections_max.",
-            self.limit.load(Ordering::Relaxed),
-            self.key.database,
-            self.key.user
-        ))
+        .with_hint(self.what_is_short())
+    }
+
+    fn what_is_short(&self) -> String {
+        let open = self.state.lock().open;
+        let Key { node, database, user } = &self.key;
+        if open < self.limit() {
+            let max = self.budget.max();
+            return format!(
+                "All {max} server connections of node {node} are in use, {open} of them for database \"{database}\" and user \"{user}\": end transactions sooner or raise pool.node_connections_max."
+            );
+        }
+        format!(
+            "All {open} server connections for database \"{database}\" and user \"{user}\" are in use: end transactions sooner or raise pool.server_connections_max."
+        )
     }
 
     fn lease_of(self: &Arc<Self>, mut server: Box<Server>) -> Lease {
         server.leases += 1;
+        server.come_here();
         if server.connection.output.capacity() == 0 {
             server.connection.output = crate::net::spare::take();
         }
@@ -316,8 +381,7 @@ impl Pool {
     }
 
     /// Opens a server in a place that is already counted.
-    async fn open(self: &Arc<Self>, opening: Opening<'_>) -> Result<Lease, LeaseError> {
-        let place = Place::of(self);
+    async fn open(self: &Arc<Self>, place: Place, opening: Opening<'_>) -> Result<Lease, LeaseError> {
         let shared = self.state.lock().last_failure.clone();
         if let Some((at, error)) = shared
             && at.elapsed() < RETRY_AFTER
@@ -349,41 +413,109 @@ impl Pool {
         }
     }
 
-    /// A server is gone: its place goes to whoever waits.
-    fn closed(&self) {
+    /// A server is gone: its place goes to whoever waits, here or in another pool of the node.
+    fn closed(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        while let Some(waiter) = state.waiters.pop_front() {
-            if waiter.grant.send(Grant::Place).is_ok() {
-                return;
-            }
+        if state.open <= self.limit() && self.grant_place(&mut state) {
+            return;
         }
         state.open -= 1;
+        drop(state);
+        self.budget.give_back();
+    }
+
+    /// Gives a place that is counted already to who has waited longest.
+    fn grant_place(self: &Arc<Self>, state: &mut State) -> bool {
+        while let Some(waiter) = state.next_waiter() {
+            match waiter.grant.send(Grant::Place(Place::of(self))) {
+                // It has just gone. (Dropped, the place would be given up under the lock held here.)
+                Err(Grant::Place(place)) => place.taken_up(),
+                _ => return true,
+            }
+        }
+        false
+    }
+
+    /// Lets those that wait open servers, as far as the limits allow it now.
+    fn fill(self: &Arc<Self>) {
+        loop {
+            let mut state = self.state.lock();
+            if state.open >= self.limit() || !state.has_waiters() || !self.budget.take() {
+                return;
+            }
+            if !self.grant_place(&mut state) {
+                return self.budget.untake();
+            }
+            state.open += 1;
+        }
+    }
+
+    /// Since when the first in the queue waits.
+    fn first_waits_since(&self) -> Option<Instant> {
+        let mut state = self.state.lock();
+        if state.has_waiters() { state.waiters.front().map(|waiter| waiter.since) } else { None }
+    }
+
+    /// Since when the first in the queue waits, if that is for want of the node's budget only.
+    fn starves_since(&self) -> Option<Instant> {
+        let since = self.first_waits_since();
+        since.filter(|_| self.state.lock().open < self.limit())
+    }
+
+    /// Closes one server that is idle, for another pool of the node. False when there is none.
+    fn spare_one(self: &Arc<Self>) -> bool {
+        // The one that has been idle for longest.
+        let server = {
+            let mut state = self.state.lock();
+            if state.idle.is_empty() { None } else { Some(state.idle.remove(0)) }
+        };
+        let spared = server.is_some();
+        if spared {
+            drop(server);
+            self.closed();
+        }
+        spared
     }
 
     /// A server comes back.
-    fn take_back(&self, mut server: Box<Server>) {
+    fn take_back(self: &Arc<Self>, mut server: Box<Server>) {
         server.idle_since = Instant::now();
         server.card.leased.store(false, Ordering::Relaxed);
         server.card.statements.store(server.statements.len(), Ordering::Relaxed);
+        if self.budget.is_owed_to_another(self) {
+            drop(server);
+            return self.closed_for_another();
+        }
         let mut state = self.state.lock();
+        state.used = Some(server.idle_since);
         let stale = state.stale_before.is_some_and(|t| server.opened < t);
-        let too_many = state.open > self.limit.load(Ordering::Relaxed);
+        let beyond = state.open.saturating_sub(self.limit());
+        let too_many = beyond > self.reserve.load(Ordering::Relaxed) || (beyond > 0 && !state.has_waiters());
         if stale || too_many {
             drop(state);
+            drop(server);
             return self.closed();
         }
-        while let Some(waiter) = state.waiters.pop_front() {
-            match waiter.grant.send(Grant::Server(server)) {
-                Ok(()) => return,
-                Err(Grant::Server(back)) => server = back,
-                Err(Grant::Place) => return,
+        while let Some(waiter) = state.next_waiter() {
+            match waiter.grant.send(Grant::Server(self.lease_of(server))) {
+                Err(Grant::Server(lease)) => match lease.into_server() {
+                    Some(back) => server = back,
+                    None => return,
+                },
+                _ => return,
             }
         }
         state.idle.push(server);
     }
 
+    /// A server was closed so that another pool of the node may have its place.
+    fn closed_for_another(self: &Arc<Self>) {
+        self.state.lock().open -= 1;
+        self.budget.give_back();
+    }
+
     /// Closes what is idle for too long, too old or dead.
-    pub fn sweep(&self, config: &Config) {
+    pub fn sweep(self: &Arc<Self>, config: &Config) {
         let now = Instant::now();
         let mut gone = vec![];
         {
@@ -412,13 +544,13 @@ impl Pool {
     }
 
     /// Every server is replaced as it comes back; idle ones at once.
-    pub fn reconnect(&self, config: &Config) {
+    pub fn reconnect(self: &Arc<Self>, config: &Config) {
         self.state.lock().stale_before = Some(Instant::now());
         self.sweep(config);
     }
 
     /// Closes what is idle now.
-    pub fn close_idle(&self) {
+    pub fn close_idle(self: &Arc<Self>) {
         let idle = std::mem::take(&mut self.state.lock().idle);
         for server in idle {
             drop(server);
@@ -448,16 +580,21 @@ impl Pool {
         config: &Config,
     ) -> Result<(), LeaseError> {
         loop {
-            let credentials = {
+            let (credentials, used) = {
                 let mut state = self.state.lock();
                 if state.open >= count.min(self.limit()) {
                     return Ok(());
                 }
                 let Some(credentials) = state.credentials.clone() else { return Ok(()) };
+                if !self.budget.take() {
+                    return Ok(());
+                }
                 state.open += 1;
-                credentials
+                (credentials, state.used)
             };
-            self.open(Opening { credentials: &credentials, tls, config }).await?.give_back();
+            let place = Place::of(self);
+            self.open(place, Opening { credentials: &credentials, tls, config }).await?.give_back();
+            self.state.lock().used = used;
         }
     }
 }
@@ -543,15 +680,16 @@ pub async fn open_within(target: &Target, opening: Opening<'_>) -> Result<Server
 }
 
 /// A place counted for a server that is being opened; given up when that fails or is given up.
-struct Place<'a> {
-    pool: &'a Pool,
+#[derive(Debug)]
+struct Place {
+    pool: Arc<Pool>,
     taken: bool,
 }
 
-impl<'a> Place<'a> {
-    fn of(pool: &'a Pool) -> Self {
+impl Place {
+    fn of(pool: &Arc<Pool>) -> Self {
         pool.opening.fetch_add(1, Ordering::Relaxed);
-        Self { pool, taken: false }
+        Self { pool: pool.clone(), taken: false }
     }
 
     fn taken_up(mut self) {
@@ -559,12 +697,32 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         self.pool.opening.fetch_sub(1, Ordering::Relaxed);
         if !self.taken {
             self.pool.closed();
         }
+    }
+}
+
+impl State {
+    /// Who has waited longest and still does.
+    fn next_waiter(&mut self) -> Option<Waiter> {
+        while let Some(waiter) = self.waiters.pop_front() {
+            if !waiter.grant.is_closed() {
+                return Some(waiter);
+            }
+        }
+        None
+    }
+
+    /// Somebody waits.
+    fn has_waiters(&mut self) -> bool {
+        while self.waiters.front().is_some_and(|waiter| waiter.grant.is_closed()) {
+            self.waiters.pop_front();
+        }
+        !self.waiters.is_empty()
     }
 }
 
@@ -589,16 +747,19 @@ impl Pools {
         {
             return pool.clone();
         }
-        let limit = limit_of(user, config);
-        let pool = Arc::new(Pool::new(key.clone(), node.clone(), limit));
         let mut all = self.all.write();
-        match all.get(&key) {
-            Some(made) if Arc::ptr_eq(&made.node, node) => made.clone(),
-            _ => {
-                all.insert(key, pool.clone());
-                pool
-            }
+        if let Some(made) = all.get(&key)
+            && Arc::ptr_eq(&made.node, node)
+        {
+            return made.clone();
         }
+        let of_node = all.values().find(|pool| Arc::ptr_eq(&pool.node, node));
+        let budget = of_node.map_or_else(Arc::default, |pool| pool.budget.clone());
+        budget.set_max(config.pool.node_connections_max);
+        let pool = Arc::new(Pool::new(key.clone(), node.clone(), budget, config));
+        pool.budget.join(&pool);
+        all.insert(key, pool.clone());
+        pool
     }
 
     /// Every pool.
@@ -606,10 +767,16 @@ impl Pools {
         self.all.read().values().cloned().collect()
     }
 
-    /// A reload: limits change.
+    /// A reload: limits change, and who waits may have a server now.
     pub fn apply(&self, config: &Config) {
-        for pool in self.all.read().values() {
+        let all = self.all();
+        for pool in &all {
             pool.limit.store(limit_of(&pool.key.user, config), Ordering::Relaxed);
+            pool.reserve.store(config.pool.server_connections_reserve, Ordering::Relaxed);
+            pool.budget.set_max(config.pool.node_connections_max);
+        }
+        for pool in all {
+            pool.fill();
         }
     }
 
@@ -630,7 +797,13 @@ impl Pools {
         for pool in self.all() {
             pool.sweep(config);
         }
-        self.all.write().retain(|_, pool| Arc::strong_count(pool) > 1 || pool.counts().1 > 0);
+        let is_expected = |pool: &Pool| {
+            let used = pool.state.lock().used;
+            !config.pool.warm_at.is_empty() && used.is_some_and(|used| used.elapsed() < EXPECTED_FOR)
+        };
+        self.all
+            .write()
+            .retain(|_, pool| Arc::strong_count(pool) > 1 || pool.counts().1 > 0 || is_expected(pool));
     }
 }
 

@@ -47,7 +47,7 @@ pub struct Server {
     pub leases: u64,
     /// When it was last given back.
     pub idle_since: Instant,
-    /// The event loop it belongs to: others may use it, at the cost of a wake-up across threads.
+    /// The event loop that watches its socket.
     pub thread: ThreadId,
 }
 
@@ -174,6 +174,15 @@ impl Server {
             idle_since: now,
             thread: event_loop(),
         })
+    }
+
+    /// The event loop of this thread watches its socket from now on.
+    pub fn come_here(&mut self) {
+        let here = event_loop();
+        // Where that fails another loop goes on to watch it, and wakes us.
+        if self.thread != here && self.connection.move_here().is_ok() {
+            self.thread = here;
+        }
     }
 
     /// Which lease of it was the last.

@@ -31,6 +31,8 @@ use crate::Weir;
 use crate::auth::Credentials;
 use crate::cluster::Node;
 use crate::config::Config;
+use crate::limits::AHEAD_BYTES_MIN;
+use crate::loops::{self, Heard};
 use crate::net::Connection;
 use crate::observe::metrics::DatabaseMetrics;
 use crate::observe::traces::Told;
@@ -47,9 +49,11 @@ use crate::wire::backend::{self, Status};
 use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
 use router_rules::{Classified, Decision, PinReason, SessionEffect, Target};
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// How long `SHOW pgweir.lsn` waits for the primary to tell.
@@ -128,6 +132,8 @@ pub struct Session {
     began: Option<Instant>,
     /// The answer to "is the session clean again?".
     unpin_answer: Option<Vec<bool>>,
+    /// Calls to go on in another event loop.
+    heard: Heard,
 }
 
 impl Session {
@@ -146,7 +152,7 @@ impl Session {
     /// Why it ended, when it was not the client's farewell. The client has been told what it can be told.
     pub async fn run(&mut self) -> Result<(), Failure> {
         let ended = self.serve().await;
-        self.part(&ended).await;
+        Box::pin(self.part(&ended)).await;
         ended
     }
 
@@ -162,7 +168,23 @@ impl Session {
             }
             if self.lease.is_none() && matches!(self.memory.status, Status::Idle) {
                 self.card.set_doing(Doing::Idle);
+                if let Some(number) = self.heard.call() {
+                    self.go_on_in(number).await;
+                }
             }
+        }
+    }
+
+    /// The event loop is busy, or of no more use: the session goes on in another one.
+    async fn go_on_in(&mut self, number: usize) {
+        let is_sent = poll_fn(|cx| Poll::Ready(self.client.poll_flush(cx).is_ready())).await;
+        if !is_sent || self.kept.is_some() {
+            return;
+        }
+        loops::go_on_in(number).await;
+        self.heard = Heard::all_before();
+        if let Err(error) = self.client.move_here() {
+            tracing::debug!(%error, "the old event loop goes on to watch this client's socket");
         }
     }
 
@@ -176,6 +198,7 @@ impl Session {
             match next {
                 Ok(Some(request)) if request.kind == Kind::Terminate => return Ok(None),
                 Ok(Some(request)) => return Ok(Some(request)),
+                Ok(None) if let Some(request) = self.begun_batch() => return Ok(Some(request)),
                 Ok(None) if std::mem::take(&mut self.lingers) => self.give_back(),
                 Ok(None) => {}
                 // As Postgres: out of step there is nothing that could be said.
@@ -209,6 +232,25 @@ impl Session {
         }
     }
 
+    /// Of a batch that only the primary can run, what has come goes there before its end does: an error
+    /// in its midst reaches a client that streams as soon as on a direct connection. Anything else is
+    /// gathered, so that it may run elsewhere.
+    fn begun_batch(&mut self) -> Option<Request> {
+        if self.client.input.len() < AHEAD_BYTES_MIN || self.copy_in {
+            return None;
+        }
+        let on_primary = self.lease.is_some() && self.on == Target::Primary;
+        let begun_there = on_primary && (self.unsynced || self.memory.status != Status::Idle);
+        if !begun_there && !receive::binds_first(&self.client.input, |name| self.is_for_primary(name)) {
+            return None;
+        }
+        receive::begun_batch(&mut self.client.input, AHEAD_BYTES_MIN)
+    }
+
+    fn is_for_primary(&self, statement: &[u8]) -> bool {
+        self.memory.statements.get(statement).is_some_and(|prepared| prepared.classified.verdict.is_err())
+    }
+
     /// One request, from classification to memory.
     async fn answer(&mut self, request: &Request) -> Result<Result<(), Refusal>, Failure> {
         (self.started, self.waited) = (Instant::now(), Duration::ZERO);
@@ -221,7 +263,8 @@ impl Session {
             Err(refusal) => return Ok(Err(refusal)),
         };
         if work.shows.as_deref() == Some("pgweir.lsn") {
-            work.position = self.weir.cluster.token(POSITION_WAIT).await.map(|token| token.to_string());
+            let token = Box::pin(self.weir.cluster.token(POSITION_WAIT)).await;
+            work.position = token.map(|token| token.to_string());
         }
         if self.answer_locally(request, &work) {
             return Ok(Ok(()));
@@ -242,7 +285,7 @@ impl Session {
             if work.relies_on_shapes
                 && let Some(cause) = self.agree_on_shapes(request).await?
             {
-                self.reroute(cause, &mut decision, &work).await?;
+                Box::pin(self.reroute(cause, &mut decision, &work)).await?;
                 continue;
             }
             self.send(request, &work, &decision);
@@ -250,7 +293,7 @@ impl Session {
             self.weir.metrics.proxy_seconds.observe(ours.as_secs_f64());
             match self.relay(request).await? {
                 Relayed::Done => break,
-                Relayed::Refused(cause) => self.reroute(cause, &mut decision, &work).await?,
+                Relayed::Refused(cause) => Box::pin(self.reroute(cause, &mut decision, &work)).await?,
             }
         }
         self.account(&work);
@@ -274,7 +317,7 @@ impl Session {
                 && name == "pgweir.min_lsn"
                 && let Ok(token) = value.parse()
             {
-                let checked = self.weir.cluster.check_min_lsn(token, POSITION_WAIT).await;
+                let checked = Box::pin(self.weir.cluster.check_min_lsn(token, POSITION_WAIT)).await;
                 checked.map_err(|message| Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, message))?;
             }
         }
@@ -381,6 +424,10 @@ impl Session {
             let _ = tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await;
         }
         self.memory_of_writes_in_doubt();
+        if matches!(ended, Err(Failure::ServerSaidGoodbye | Failure::OutOfStep { .. })) {
+            // It owes nothing, and yet is of no use to anybody.
+            self.drop_lease();
+        }
         self.retire_lease();
     }
 
@@ -400,5 +447,39 @@ impl Session {
             crate::wire::error::put_notice(&mut self.client.output, "00000", &route.to_string());
         }
         self.memory.last_route = Some(route);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What a client holds while it says nothing: its task, which is as large as the largest state that it
+    /// can be in, and its session. What is rare and large is boxed for as long as it lasts.
+    #[test]
+    fn a_session_and_its_task_are_small() {
+        let task = size(|(weir, client, peer)| startup::serve(weir, client, peer));
+        let sizes = [
+            ("Session", size_of::<Session>()),
+            ("Memory", size_of::<Memory>()),
+            ("Connection", size_of::<Connection>()),
+            ("Card", size_of::<Card>()),
+            ("Work", size_of::<Work>()),
+            ("serve", size(|session: &'static mut Session| session.serve())),
+            ("receive", size(|session: &'static mut Session| session.receive())),
+            ("answer", size(|(s, r): (&'static mut Session, &'static Request)| s.answer(r))),
+            (
+                "lease",
+                size(|(s, d, w): (&'static mut Session, &'static mut Decision, &'static Work)| s.lease(d, w)),
+            ),
+            ("relay", size(|(s, r): (&'static mut Session, &'static Request)| s.relay(r))),
+            ("release", size(|(s, r): (&'static mut Session, &'static Request)| s.release(r))),
+            ("task", task),
+        ];
+        assert!(task + size_of::<Session>() <= 3_500, "{sizes:?}");
     }
 }

@@ -290,6 +290,15 @@ impl<'a> Analysis<'a> {
             statement.effects.push(SessionEffect::Prepare(name.into_owned()));
         }
         statement.effects.push(SessionEffect::Pin(PinReason::SqlPrepare));
+        // Nobody looks at what EXECUTE runs: what that leaves behind counts from here on.
+        let body = (2..tokens.len()).find(|&at| tokens.is(at, "as")).map(|at| at + 1);
+        let left = body.map(|at| self.statement(tokens.slice(at, tokens.len())).statement.effects);
+        for effect in left.unwrap_or_default() {
+            statement.effects.push(match effect {
+                SessionEffect::Pin(_) | SessionEffect::MayUnpin => effect,
+                _ => SessionEffect::Pin(PinReason::Unfollowable),
+            });
+        }
         literal(statement)
     }
 

@@ -137,6 +137,43 @@ pub(crate) fn reads_catalog(name: &str) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
+/// True for a setting that a function may set for the time that it runs: its value changes how things
+/// are computed or shown, not what is looked up nor as whom.
+pub(crate) fn setting_harms_nothing(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("enable_")
+        || name.starts_with("jit")
+        || matches!(
+            name.as_str(),
+            "search_path"
+                | "timezone"
+                | "datestyle"
+                | "intervalstyle"
+                | "bytea_output"
+                | "extra_float_digits"
+                | "lc_monetary"
+                | "lc_numeric"
+                | "lc_time"
+                | "default_text_search_config"
+                | "xmlbinary"
+                | "xmloption"
+                | "statement_timeout"
+                | "lock_timeout"
+                | "client_min_messages"
+                | "work_mem"
+                | "hash_mem_multiplier"
+                | "random_page_cost"
+                | "seq_page_cost"
+                | "effective_cache_size"
+                | "plan_cache_mode"
+                | "join_collapse_limit"
+                | "from_collapse_limit"
+                | "constraint_exclusion"
+                | "max_parallel_workers_per_gather"
+                | "check_function_bodies"
+        )
+}
+
 /// True for a setting that `current_setting` answers alike on every server that the session's own
 /// settings have been brought to. Others may differ from node to node.
 pub(crate) fn setting_follows_session(name: &str) -> bool {

@@ -40,10 +40,14 @@ pub struct Function {
     pub body: Option<String>,
     /// `search_path` from its SET clause.
     pub search_path: Option<Vec<String>>,
-    /// It has a SET clause for something that is not `search_path`.
-    pub sets: bool,
+    /// The names of what its SET clauses set beside `search_path`.
+    pub sets: Vec<String>,
+    /// SECURITY DEFINER: the owner, as whom it runs.
+    pub definer: Option<String>,
     /// The extension that it belongs to.
     pub extension: Option<String>,
+    /// Of an aggregate: the type of its state, spelt like `args`.
+    pub state: String,
     /// Of an aggregate: the functions that it is made of, by OID (built-in ones included).
     pub parts: Vec<u32>,
 }
@@ -93,6 +97,8 @@ pub struct Operator {
     pub right: Option<String>,
     /// The function behind it, by OID (may be a built-in one).
     pub function: u32,
+    /// Those behind its commutator and negator, by which the planner may replace it.
+    pub partners: Vec<u32>,
 }
 
 /// One user-defined cast.
@@ -154,6 +160,9 @@ pub struct Catalog {
     unknown: Unknown,
     /// A function that is neither here nor built in does not exist.
     complete: bool,
+    /// Some function's body has a backslash, which means one thing or another by
+    /// `standard_conforming_strings` as it is when the function runs.
+    pub(crate) bodies_escape: bool,
     pub(crate) rows: Rows,
     functions: HashMap<Box<str>, Vec<u32>>,
     functions_by_oid: HashMap<u32, u32>,
@@ -204,6 +213,9 @@ impl Catalog {
         for (oid, name) in &rows.builtins {
             catalog.builtins.insert(*oid, name.as_str().into());
         }
+        catalog.bodies_escape = rows.functions.iter().any(|f| {
+            matches!(&*f.language, "sql" | "plpgsql") && f.body.as_ref().is_some_and(|b| b.contains('\\'))
+        });
         catalog.rows = rows;
         catalog
     }
@@ -254,6 +266,11 @@ impl Catalog {
     /// True when somebody has made an implicit cast between these types.
     pub(crate) fn casts_implicitly(&self, from: &str, to: &str) -> bool {
         self.rows.casts.iter().any(|cast| cast.usage == 'i' && cast.source == from && cast.target == to)
+    }
+
+    /// True when there are types whose values somebody's own code checks or reads.
+    pub(crate) fn values_are_checked(&self) -> bool {
+        self.rows.types.iter().any(|t| !matches!(t.kind, 'e' | 'c'))
     }
 
     /// The user-defined operators of that name.

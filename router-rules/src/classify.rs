@@ -311,9 +311,11 @@ fn classify_text(sql: &[u8], scope: &Scope) -> (Classified, bool) {
     if statements.is_empty() {
         statements.push(Statement::new(Kind::Empty, Ok(Reason::ReadOnly)));
     }
-    // Bytes that are no UTF-8 (another client_encoding), or backslashes that may escape: the
-    // tokens are right, but nothing is proved by them.
-    if matches!(text, Cow::Owned(_)) || (!conforming && memchr::memchr(b'\\', sql).is_some()) {
+    // Bytes that are no UTF-8 (another client_encoding), or backslashes that may escape, here or in
+    // a function's body: the tokens are right, but nothing is proved by them.
+    let bodies_escape = || analysis.catalog.is_some_and(|catalog| catalog.bodies_escape);
+    let escapes = !conforming && (memchr::memchr(b'\\', sql).is_some() || bodies_escape());
+    if matches!(text, Cow::Owned(_)) || escapes {
         shareable = false;
         for statement in &mut statements {
             statement.verdict = statement.verdict.and(Err(Reason::NotParsed));

@@ -13,7 +13,7 @@ mod types;
 
 pub(crate) use relations::Found;
 
-use crate::catalog::{Catalog, Unknown};
+use crate::catalog::{Catalog, Function, Unknown};
 use crate::facts::Facts;
 use crate::lex;
 use crate::reason::Reason;
@@ -52,7 +52,13 @@ pub struct Outcome {
 /// The part of a scope that names are resolved in.
 pub(crate) struct Resolver<'a> {
     catalog: &'a Catalog,
+    /// The schemas in which the names of the text at hand are looked up.
     path: Vec<Cow<'a, str>>,
+    /// The `search_path` in force, `$user` kept: function bodies that set none of their own run
+    /// under it, however they are reached.
+    session_path: &'a [String],
+    role: &'a str,
+    /// Of the two fields above, for the memo.
     path_hash: u64,
     depth: usize,
     /// Nothing runs, it is only planned: EXPLAIN without ANALYZE. The planner evaluates IMMUTABLE
@@ -71,10 +77,7 @@ pub(crate) struct Resolver<'a> {
 impl<'a> Resolver<'a> {
     /// A resolver for a session's `search_path` and role.
     pub fn new(catalog: &'a Catalog, search_path: &'a [String], role: &'a str) -> Self {
-        let path = search_path
-            .iter()
-            .map(|s| if s == "$user" { Cow::Borrowed(role) } else { Cow::Borrowed(s.as_str()) });
-        Self::with_path(catalog, path.collect(), 0)
+        Self::under(catalog, search_path, role, 0)
     }
 
     /// The same for a statement that is planned and not run.
@@ -87,8 +90,8 @@ impl<'a> Resolver<'a> {
     }
 
     /// A resolver for something that this one has come to.
-    fn inner(&self, path: Vec<Cow<'a, str>>) -> Self {
-        let mut inner = Self::with_path(self.catalog, path, self.depth + 1);
+    fn inner(&self, session_path: &'a [String], role: &'a str) -> Self {
+        let mut inner = Self::under(self.catalog, session_path, role, self.depth + 1);
         inner.planning = self.planning;
         if self.planning {
             inner.path_hash ^= PLANNING;
@@ -96,12 +99,17 @@ impl<'a> Resolver<'a> {
         inner
     }
 
-    fn with_path(catalog: &'a Catalog, path: Vec<Cow<'a, str>>, depth: usize) -> Self {
-        let path_hash = foldhash::fast::FixedState::with_seed(7).hash_one(&path);
+    fn under(catalog: &'a Catalog, session_path: &'a [String], role: &'a str, depth: usize) -> Self {
+        let path = session_path
+            .iter()
+            .map(|s| if s == "$user" { Cow::Borrowed(role) } else { Cow::Borrowed(s.as_str()) })
+            .collect();
         Resolver {
             catalog,
             path,
-            path_hash,
+            session_path,
+            role,
+            path_hash: foldhash::fast::FixedState::with_seed(7).hash_one((session_path, role)),
             depth,
             planning: false,
             types_seen: HashSet::default(),
@@ -167,19 +175,27 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Looks into SQL that the catalog holds; `path` is the `search_path` that it runs under
-    /// (`None`: that of the caller).
-    fn text(&mut self, sql: &str, text: Text, path: Option<&[String]>) -> Result<(), Reason> {
+    /// Looks into an expression or query that the catalog holds, every name in it qualified.
+    fn expression(&mut self, sql: &str, text: Text) -> Result<(), Reason> {
+        let mut inner = self.inner(self.session_path, self.role);
+        inner.path.clear();
+        self.look_with(inner, sql, text)
+    }
+
+    /// Looks into the body of a function, whose names mean what they mean to whoever calls it, but
+    /// for what its own SET and SECURITY DEFINER say.
+    fn body(&mut self, function: &'a Function, sql: &str, text: Text) -> Result<(), Reason> {
+        let path = function.search_path.as_deref().unwrap_or(self.session_path);
+        let inner = self.inner(path, function.definer.as_deref().unwrap_or(self.role));
+        self.look_with(inner, sql, text)
+    }
+
+    fn look_with(&mut self, mut inner: Resolver<'a>, sql: &str, text: Text) -> Result<(), Reason> {
         if self.depth >= DEPTH_MAX {
             return Err(Reason::TooLarge);
         }
         let tokens = lex::tokenize(sql.as_bytes(), true, BODY_TOKENS_MAX).map_err(|_| Reason::NotParsed)?;
         let facts = walk::walk(Tokens { sql, list: trimmed(&tokens, sql) }, text);
-        let path = match path {
-            Some(path) => path.iter().map(|s| Cow::Owned(s.clone())).collect(),
-            None => self.path.clone(),
-        };
-        let mut inner = self.inner(path);
         let verdict = inner.check(&facts);
         self.absorb(&Outcome { verdict, reads: inner.reads });
         verdict
@@ -206,7 +222,7 @@ impl<'a> Resolver<'a> {
         if self.depth >= DEPTH_MAX {
             return Arc::new(Outcome { verdict: Err(Reason::TooLarge), reads: None });
         }
-        let mut inner = self.inner(self.path.clone());
+        let mut inner = self.inner(self.session_path, self.role);
         let verdict = look(&mut inner);
         let outcome = Arc::new(Outcome { verdict, reads: inner.reads });
         // What was cut off by the depth is not worth remembering: from elsewhere it may be shallow.

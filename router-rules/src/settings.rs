@@ -237,7 +237,8 @@ pub(crate) fn set_config_list(tokens: Tokens<'_>) -> Option<Vec<SessionEffect>> 
             return None;
         }
         let null = tokens.is(at + 1, "null");
-        let value = if null { None } else { Some(tokens.literal(at + 1)?) };
+        let parameter = parameter(tokens, at + 1);
+        let value = if null || parameter.is_some() { None } else { Some(tokens.literal(at + 1)?) };
         at = behind_cast(tokens, at + 2, "text");
         if !tokens.is_mark(at, ",") {
             return None;
@@ -248,6 +249,9 @@ pub(crate) fn set_config_list(tokens: Tokens<'_>) -> Option<Vec<SessionEffect>> 
             return None;
         }
         effects.push(match value {
+            // The route of what follows hangs on some, and those must be known before the Bind.
+            None if parameter.is_some() && (local || matters_to_routing(&name)) => return None,
+            None if let Some(parameter) = parameter => SessionEffect::SetToParameter { name, parameter },
             Some(value) => {
                 let replay =
                     format!("SELECT pg_catalog.set_config({}, {}, false)", quote(&name), quote(&value));
@@ -270,6 +274,16 @@ pub(crate) fn set_config_list(tokens: Tokens<'_>) -> Option<Vec<SessionEffect>> 
         }
         at += 1;
     }
+}
+
+/// The number of a parameter.
+fn parameter(tokens: Tokens<'_>, at: usize) -> Option<u16> {
+    let number = tokens.text(at).strip_prefix('$').filter(|_| tokens.kind(at) == Some(TokenKind::Parameter));
+    number?.parse().ok().filter(|number| *number > 0)
+}
+
+fn matters_to_routing(name: &str) -> bool {
+    name.starts_with("pgweir.") || name.starts_with("transaction_")
 }
 
 /// The place behind `::kind`, which changes nothing about a literal; `at` where there is none.

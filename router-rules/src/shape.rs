@@ -6,6 +6,7 @@
 //! text, so that a hint in one is part of the shape.
 
 use crate::lex::{comment_end, dollar_tag_end, is_identifier_part, is_identifier_start};
+use crate::shown::integer_type;
 use std::hash::{BuildHasher, Hasher};
 
 /// Stands for a literal in the stripped text.
@@ -20,8 +21,6 @@ const WHOLE: u8 = 0x07;
 
 /// Integers of up to so many digits are `integer` for certain.
 const INTEGER_DIGITS: usize = 9;
-/// And of up to so many, `bigint`.
-const BIGINT_DIGITS: usize = 18;
 
 /// The hash that names a shape in logs.
 pub(crate) fn hash(stripped: &[u8]) -> u64 {
@@ -149,9 +148,12 @@ fn number_end(sql: &[u8], at: usize) -> (usize, u8) {
     if goes_on || is_fraction {
         return (end, FRACTION);
     }
-    let mark = match digits {
-        n if n <= INTEGER_DIGITS => INTEGER,
-        n if n <= BIGINT_DIGITS => BIGINT,
+    if digits <= INTEGER_DIGITS {
+        return (end, INTEGER);
+    }
+    let mark = match integer_type(&sql[at..end]) {
+        "integer" => INTEGER,
+        "bigint" => BIGINT,
         _ => FRACTION,
     };
     (end, mark)
@@ -192,6 +194,10 @@ mod tests {
     fn numbers_keep_their_class() {
         assert_ne!(of("select 1"), of("select 1.5"));
         assert_ne!(of("select 1"), of("select 10000000000"));
+        assert_eq!(of("select 1"), of("select 2147483647"));
+        assert_eq!(of("select 2147483648"), of("select 9223372036854775807"));
+        assert_eq!(of("select 9223372036854775808"), of("select 99999999999999999999"));
+        assert_eq!(of("select 00000000000000000001"), of("select 1"));
         assert_eq!(of("select 1.5"), of("select 2.25"));
     }
 

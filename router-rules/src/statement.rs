@@ -225,6 +225,14 @@ pub enum SessionEffect {
         /// SET LOCAL, or set_config(…, true).
         local: bool,
     },
+    /// `set_config` of a literal name, for the session, to a parameter of the statement: the Bind says to
+    /// what. Never of a setting that the route hangs on.
+    SetToParameter {
+        /// Lower-case name.
+        name: String,
+        /// `$1` is 1.
+        parameter: u16,
+    },
     /// RESET name, or SET name TO DEFAULT.
     Reset {
         /// Lower-case name.

@@ -264,7 +264,10 @@ impl<'a> Walker<'a> {
         let shown = shown_type(argument);
         let call = &mut self.facts.calls[index];
         call.shown.push(shown);
-        if first && argument.len() == 1 {
+        // Postgres itself writes `'a'::text` in views and policies.
+        let is_text = argument.len() == 1
+            || (argument.len() == 3 && argument.is_mark(1, "::") && argument.is(2, "text"));
+        if first && is_text {
             call.literal = argument.literal(0);
         }
         if argument.is(0, "variadic") || argument.is_mark(1, "=>") || argument.is_mark(1, ":=") {

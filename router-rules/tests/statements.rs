@@ -112,6 +112,7 @@ fn shop() -> Arc<Catalog> {
         left: Some("text".into()),
         right: Some("text".into()),
         function: 201,
+        partners: vec![],
     }];
     let types = vec![
         Type {
@@ -422,7 +423,14 @@ fn what_one_server_connection_has_pins_the_session_to_it() {
     pin("SELECT pg_try_advisory_lock(1)", PinReason::AdvisoryLock);
     pin("SELECT nextval('ticket')", PinReason::SequenceState);
     pin("SELECT currval('ticket')", PinReason::SequenceState);
-    pin("SELECT set_config('a.b', $1, false)", PinReason::Unfollowable);
+    pin("SELECT set_config('pgweir.route', $1, false)", PinReason::Unfollowable);
+    pin("SELECT set_config('transaction_read_only', $1, false)", PinReason::Unfollowable);
+    pin("SELECT set_config($1, 'x', false)", PinReason::Unfollowable);
+    pin("SELECT set_config('a.b', $1 || 'x', false)", PinReason::Unfollowable);
+    pin("SELECT set_config('a.b', $1, $2)", PinReason::Unfollowable);
+    pin("PREPARE p (text) AS SELECT set_config('a.b', $1, false)", PinReason::Unfollowable);
+    pin("PREPARE p AS SELECT set_config('a.b', 'x', false)", PinReason::Unfollowable);
+    pin("PREPARE p AS SELECT pg_advisory_lock(1)", PinReason::AdvisoryLock);
     pin("SELECT set_config(name, 'x', false) FROM books", PinReason::Unfollowable);
     pin("SELECT tenant('x')", PinReason::Unfollowable);
     pin("DO $$ BEGIN EXECUTE 'x'; END $$", PinReason::Unfollowable);
@@ -513,6 +521,11 @@ fn set_config_is_followed_with_casts_that_change_nothing() {
             panic!("{sql}: {found:?}");
         };
     }
+    let of_parameters =
+        effects("SELECT set_config('App.tenant', $2::text, false), set_config('a.b', $1, 'f')");
+    let to_parameter =
+        |name: &str, parameter| SessionEffect::SetToParameter { name: name.to_owned(), parameter };
+    assert_eq!(of_parameters, [to_parameter("app.tenant", 2), to_parameter("a.b", 1)]);
     let found = effects("SELECT set_config('app.tenant', lower('A')::text, false)");
     assert_eq!(found, [SessionEffect::Pin(PinReason::Unfollowable)]);
 }

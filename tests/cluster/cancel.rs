@@ -73,6 +73,51 @@ fn a_wrong_key_is_ignored_in_silence() -> Outcome {
 }
 
 #[test]
+fn thousands_of_cancels_for_idle_sessions_and_wrong_keys_hit_nobody_who_works() -> Outcome {
+    const REQUESTS: usize = 2_000;
+    let stage = stage();
+    let mut workers = (0..8).map(|_| stage.client()).collect::<Result<Vec<_>, HarnessError>>()?;
+    let mut idle = (0..8).map(|_| stage.client()).collect::<Result<Vec<_>, HarnessError>>()?;
+    // They have just used the servers that the workers have now: late cancels are for them.
+    for client in &mut idle {
+        client.run("UPDATE counter SET n = n WHERE false")?;
+    }
+    let keys: Vec<_> = idle.iter().chain(&workers).filter_map(|client| client.key.clone()).collect();
+    let port = stage.weir.port();
+    std::thread::scope(|scope| {
+        let storm: Vec<_> = (0..8)
+            .map(|number| {
+                let keys = &keys;
+                scope.spawn(move || -> Outcome {
+                    for request in 0..REQUESTS / 8 {
+                        let at = (number + request) % keys.len();
+                        let (process, mut secret) = keys[at].clone();
+                        if at >= 8 {
+                            secret[request % 4] ^= 1 + (request % 255) as u8;
+                        }
+                        raw::cancel(port, process, &secret)?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        while storm.iter().any(|thread| !thread.is_finished()) {
+            for worker in &mut workers {
+                worker.send(&raw::query("UPDATE counter SET n = n WHERE false; SELECT pg_sleep(0.02)"))?;
+            }
+            for worker in &mut workers {
+                assert_eq!(code(&worker.until_ready()?), None, "a worker was hit");
+            }
+        }
+        storm.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
+    })?;
+    for client in &mut idle {
+        assert_eq!(client.value("SELECT 1")?, "1");
+    }
+    Ok(())
+}
+
+#[test]
 fn in_a_storm_of_cancels_each_hits_its_own() -> Outcome {
     let stage = stage();
     let mut clients = (0..16).map(|_| stage.client()).collect::<Result<Vec<_>, HarnessError>>()?;

@@ -13,6 +13,7 @@ mod drivers;
 mod explained;
 mod harness_itself;
 mod lifecycle;
+mod limits;
 mod never_stale;
 mod never_wrong;
 mod nothing_lost;

@@ -1,6 +1,6 @@
 //! Nodes die under load and no client is any the wiser; nothing is written twice or lost.
 
-use crate::support::{Outcome, SCHEMA, Stage};
+use crate::support::{Outcome, SCHEMA, Stage, stage};
 use pgweir_tests::raw::RawClient;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -117,6 +117,21 @@ fn each_acknowledged_commit_survives_a_switch_of_the_primary_and_none_counts_twi
         }
         Ok(())
     })
+}
+
+#[test]
+fn a_server_that_has_said_farewell_serves_nobody_else() -> Outcome {
+    let stage = stage();
+    let root = stage.cluster.node(stage.cluster.primary()).superuser();
+    for _ in 0..60 {
+        let (mut first, mut next) = (stage.client()?, stage.client()?);
+        let process = first.value("SELECT pg_backend_pid()")?;
+        root.sql(&format!("SELECT pg_terminate_backend({process})"))?;
+        let farewell = first.until(b"E")?;
+        assert_eq!(farewell.last().and_then(|frame| frame.field(b'C')).as_deref(), Some("57P01"));
+        next.run("UPDATE counter SET n = n WHERE id = 3")?;
+    }
+    Ok(())
 }
 
 #[test]

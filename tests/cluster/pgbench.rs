@@ -74,3 +74,31 @@ fn selects_are_served_by_both_replicas() -> Outcome {
 fn tpc_b_is_served_by_the_primary() -> Outcome {
     load("bench_writes", &[], |done| done[0] > 100.0 && done[1] + done[2] < done[0] * 0.02 + 50.0)
 }
+
+/// CPU time of the event loop with this number, nanoseconds.
+fn used_by_loop(weir: &Weir, number: usize) -> Option<u64> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", weir.pid())).ok()?;
+    let of =
+        |path: &std::path::Path, file: &str| std::fs::read_to_string(path.join(file)).unwrap_or_default();
+    let task =
+        tasks.flatten().map(|t| t.path()).find(|t| of(t, "comm").trim() == format!("clients-{number}"))?;
+    of(&task, "schedstat").split_whitespace().next()?.parse().ok()
+}
+
+#[test]
+fn clients_that_keep_an_event_loop_busy_go_on_in_another_and_few_share_one() -> Outcome {
+    let stage = stage();
+    let weir = filled(&stage, "bench_loops")?;
+    let second_loop = || used_by_loop(&weir, 1).unwrap_or(0);
+    pgbench(&stage, &weir, "bench_loops", &["-n", "-S", "-c", "2", "-R", "50", "-T", "2"])?;
+    let idle = second_loop();
+    assert!(idle < 100_000_000, "a light load used {idle} ns of the second loop");
+    for _ in 0..10 {
+        let arguments = ["-n", "-S", "-c", "24", "-j", "2", "-T", "3", "-M", "prepared"];
+        pgbench(&stage, &weir, "bench_loops", &arguments)?;
+        if second_loop() > idle + 300_000_000 {
+            return Ok(());
+        }
+    }
+    Err(HarnessError::failed(format!("the second loop stayed idle: {} ns", second_loop())))
+}

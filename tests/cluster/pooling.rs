@@ -94,6 +94,74 @@ fn settings_follow_their_client_over_a_shared_server() -> Outcome {
 }
 
 #[test]
+fn a_setting_given_by_a_parameter_follows_its_client_and_pins_nothing() -> Outcome {
+    let stage = stage();
+    let weir = narrow(&stage)?;
+    let mut clients = (0..3).map(|_| RawClient::login(&weir.app())).collect::<Result<Vec<_>, _>>()?;
+    let names = ["it's", "back\\slash", "Zürich"];
+    for (client, name) in clients.iter_mut().zip(names) {
+        client.prepare("tenant", "SELECT set_config('app.tenant', $1, false)")?;
+        assert_eq!(client.execute("tenant", &[Some(name)])?, [[Some(name.to_owned())]]);
+    }
+    let pins = weir.metrics()?.sum("pgweir_pinned_sessions", &[]);
+    assert_eq!(pins, 0.0, "somebody keeps the only server");
+    for _ in 0..3 {
+        for (client, name) in clients.iter_mut().zip(names) {
+            assert_eq!(client.value("SELECT current_setting('app.tenant')")?, name);
+        }
+    }
+    // One that has only begun to give rows has set it, too; a NULL takes it back.
+    let set = raw::parse("", "SELECT set_config('work_mem', $1, false)");
+    let bind = raw::bind("", "", &[Some("9MB")]);
+    clients[0].send(&[set.clone(), bind, raw::execute("", 1), raw::sync()].concat())?;
+    assert_eq!(raw::tags(&clients[0].until_ready()?), "12DsZ");
+    assert_eq!(clients[1].value("SHOW work_mem")?, clients[2].value("SHOW work_mem")?);
+    assert_ne!(clients[1].value("SHOW work_mem")?, "9MB");
+    assert_eq!(clients[0].value("SHOW work_mem")?, "9MB");
+    clients[0].send(&[set, raw::bind("", "", &[None]), raw::execute("", 0), raw::sync()].concat())?;
+    clients[0].until_ready()?;
+    assert_eq!(clients[0].value("SHOW work_mem")?, clients[1].value("SHOW work_mem")?);
+    Ok(())
+}
+
+#[test]
+fn what_a_statement_prepared_by_sql_sets_stays_with_its_client() -> Outcome {
+    let stage = stage();
+    let weir = wide(&stage)?;
+    let before = RawClient::login(&weir.app())?.value("SHOW work_mem")?;
+    let mut client = RawClient::login(&weir.app())?;
+    client.run("PREPARE by_sql (text) AS SELECT set_config('work_mem', $1, false)")?;
+    client.run("EXECUTE by_sql ('9MB')")?;
+    client.run("DEALLOCATE by_sql")?;
+    client.prepare("by_protocol", "SELECT set_config('work_mem', '11MB', false)")?;
+    client.run("EXECUTE by_protocol")?;
+    client.run("DEALLOCATE ALL")?;
+    for _ in 0..12 {
+        let mut other = RawClient::login(&weir.app())?;
+        other.run("BEGIN")?;
+        assert_eq!(other.value("SHOW work_mem")?, before);
+        other.run("COMMIT")?;
+    }
+    assert_eq!(client.value("SHOW work_mem")?, "11MB");
+    Ok(())
+}
+
+#[test]
+fn what_is_set_in_one_encoding_is_not_read_in_another() -> Outcome {
+    let stage = stage();
+    let weir = narrow(&stage)?;
+    let (mut plain, mut latin) = (RawClient::login(&weir.app())?, RawClient::login(&weir.app())?);
+    plain.run("SET app.city = 'Zürich'")?;
+    latin.run("SET client_encoding = 'LATIN1'")?;
+    for _ in 0..3 {
+        assert_eq!(latin.value("SELECT 'x', current_setting('app.city', true)")?, "x");
+        assert_eq!(plain.value("SELECT current_setting('app.city')")?, "Zürich");
+        assert_eq!(plain.value("SELECT length(current_setting('app.city'))")?, "6");
+    }
+    Ok(())
+}
+
+#[test]
 fn start_up_parameters_and_search_path_follow_their_client() -> Outcome {
     let stage = stage();
     let weir = narrow(&stage)?;

@@ -89,6 +89,27 @@ fn a_changed_shape_fails_the_transaction_that_it_meets() -> Outcome {
     Ok(())
 }
 
+/// On a server that has never met the statement it is pgweir that says so. asyncpg and JDBC know the
+/// error by its routine.
+#[test]
+fn a_changed_shape_has_the_routine_of_postgres_on_any_server() -> Outcome {
+    let stage = stage();
+    let mut ddl = stage.client()?;
+    ddl.run("CREATE TABLE routed (a int)")?;
+    stage.wait_for_replica("SELECT count(*) FROM routed")?;
+    let mut client = stage.client()?;
+    hold(&mut client, &[extended(&[raw::parse("s", "SELECT a FROM routed"), raw::describe(b'S', "s")])])?;
+    ddl.run("ALTER TABLE routed ALTER COLUMN a TYPE text")?;
+    // A transaction runs on the primary.
+    let execute = extended(&[raw::bind("", "s", &[]), raw::execute("", 0)]);
+    let talk = hold(&mut client, &[simple("BEGIN"), execute, simple("ROLLBACK")])?;
+    ddl.run("DROP TABLE routed")?;
+    let refused: Vec<_> = talk.iter().flatten().filter(|frame| frame.tag == b'E').collect();
+    assert_eq!(codes(&talk), ["0A000"]);
+    assert_eq!(refused[0].field(b'R').as_deref(), Some("RevalidateCachedQuery"));
+    Ok(())
+}
+
 /// Who prepares today gets the parameter types of today, whatever the servers still hold for others.
 #[test]
 fn parameter_types_are_those_of_the_schema_as_it_is_now() -> Outcome {

@@ -103,6 +103,30 @@ fn a_client_is_ended_by_the_process_id_that_it_was_told() -> Outcome {
     Ok(())
 }
 
+/// As on Postgres: the client hears that it is ended, not that its statement was cancelled.
+#[test]
+fn a_client_is_ended_in_the_middle_of_a_statement() -> Outcome {
+    let stage = stage();
+    let weir = with_servers(&stage, 5)?;
+    let mut killer = RawClient::login(&weir.app())?;
+    for statement in ["SELECT pg_sleep(20)", "BEGIN; SELECT pg_sleep(20)"] {
+        let mut victim = RawClient::login(&weir.app())?;
+        victim.send(&raw::query(statement))?;
+        std::thread::sleep(Duration::from_millis(300));
+        killer.run(&format!("SELECT pg_terminate_backend({})", process(&victim)))?;
+        let end = loop {
+            let frame = victim.frame()?;
+            if frame.tag == b'E' {
+                break frame;
+            }
+        };
+        assert_eq!(end.field(b'S').as_deref(), Some("FATAL"), "{statement}");
+        assert_eq!(end.field(b'C').as_deref(), Some("57P01"), "{statement}");
+        assert!(victim.frame().is_err(), "nothing follows: {statement}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_client_of_another_user_is_left_alone() -> Outcome {
     let stage = stage();

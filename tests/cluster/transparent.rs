@@ -392,6 +392,37 @@ fn copy_in_every_direction_and_every_failure() -> Outcome {
     compare(&stage(), &talk)
 }
 
+/// As pg8000 does it: a Sync with the Execute, which the server ignores, and one behind the data.
+#[test]
+fn copy_by_the_extended_protocol_waits_for_the_servers_word() -> Outcome {
+    let begin = || {
+        let copy = [raw::parse("", "COPY spoken FROM STDIN"), raw::bind("", "", &[])];
+        until(&[copy.concat(), raw::execute("", 0), raw::sync()], b'G')
+    };
+    let end = |text: &str, last: Vec<u8>| Batch {
+        bytes: [raw::frame(b'd', text.as_bytes()), last, raw::sync()].concat(),
+        until: Until::Ready(1),
+    };
+    let done = || raw::frame(b'c', b"");
+    let talk = [
+        simple("CREATE TABLE spoken (n int)"),
+        begin(),
+        end("1\n", done()),
+        simple("SELECT n FROM spoken"),
+        begin(),
+        end("no number\n", done()),
+        begin(),
+        end("2\n", raw::frame(b'f', b"the client changed its mind\0")),
+        simple("BEGIN"),
+        begin(),
+        end("3\n", done()),
+        simple("COMMIT"),
+        simple("SELECT n FROM spoken ORDER BY n"),
+        simple("DROP TABLE spoken"),
+    ];
+    compare(&stage(), &talk)
+}
+
 #[test]
 fn the_extended_protocol_with_names_portals_and_formats() -> Outcome {
     let by_id = "SELECT id, name FROM product WHERE id = $1";
@@ -542,6 +573,25 @@ fn drivers_that_flush_get_their_answers_before_sync() -> Outcome {
         ),
         extended(&[raw::bind("", "f", &[Some("1")])]),
         extended(&[raw::bind("", "f", &[Some("2")]), raw::execute("", 0)]),
+    ];
+    compare(&stage(), &talk)
+}
+
+#[test]
+fn an_error_in_the_midst_of_a_long_batch_comes_before_its_end() -> Outcome {
+    let insert =
+        |id: &str, name: &str| [raw::bind("", "i", &[Some(id), Some(name)]), raw::execute("", 0)].concat();
+    let long = "x".repeat(20_000);
+    let talk = [
+        extended(&[raw::parse("i", "INSERT INTO product (id, name) VALUES ($1, $2)")]),
+        // The first is there already.
+        until(&[insert("1", ""), insert("1001", &long), insert("1002", &long)], b'E'),
+        extended(&[insert("1003", "skipped")]),
+        simple("SELECT count(*) FROM product WHERE id > 1000"),
+        simple("BEGIN"),
+        until(&[insert("1004", ""), insert("1", ""), insert("1005", &long)], b'E'),
+        extended(&[insert("1006", "skipped")]),
+        simple("ROLLBACK"),
     ];
     compare(&stage(), &talk)
 }

@@ -76,6 +76,7 @@ pub struct RawClient {
     pub parameters: Vec<(String, String)>,
     /// Process number and secret of BackendKeyData.
     pub key: Option<(i32, Vec<u8>)>,
+    patience: Duration,
 }
 
 impl RawClient {
@@ -84,7 +85,7 @@ impl RawClient {
         let stream = TcpStream::connect(("127.0.0.1", port)).doing(|| "connecting".into())?;
         stream.set_read_timeout(Some(PATIENCE)).doing(|| "setting a time-out".into())?;
         stream.set_nodelay(true).doing(|| "setting nodelay".into())?;
-        Ok(RawClient { stream, parameters: Vec::new(), key: None })
+        Ok(RawClient { stream, parameters: Vec::new(), key: None, patience: PATIENCE })
     }
 
     /// A whole log-in, up to the first ReadyForQuery.
@@ -107,6 +108,12 @@ impl RawClient {
             Some(frame) if frame.tag == b'Z' => Ok(client),
             other => Err(HarnessError::failed(format!("log-in ended with {other:?}"))),
         }
+    }
+
+    /// Waits so long for a frame from now on.
+    pub fn set_patience(&mut self, patience: Duration) -> Result<(), HarnessError> {
+        self.patience = patience;
+        self.stream.set_read_timeout(Some(patience)).doing(|| "setting a time-out".into())
     }
 
     /// The other end, for tests that need the socket itself.
@@ -281,7 +288,7 @@ impl RawClient {
         self.stream.set_read_timeout(Some(at_most)).doing(|| "setting a time-out".into())?;
         let mut bytes = Vec::new();
         let result = self.stream.read_to_end(&mut bytes);
-        let _ = self.stream.set_read_timeout(Some(PATIENCE));
+        let _ = self.stream.set_read_timeout(Some(self.patience));
         match result {
             Ok(_) => Ok(bytes),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(bytes),
@@ -293,7 +300,7 @@ impl RawClient {
     pub fn is_silent_for(&mut self, time: Duration) -> Result<bool, HarnessError> {
         self.stream.set_read_timeout(Some(time)).doing(|| "setting a time-out".into())?;
         let peeked = self.stream.peek(&mut [0]);
-        let _ = self.stream.set_read_timeout(Some(PATIENCE));
+        let _ = self.stream.set_read_timeout(Some(self.patience));
         match peeked {
             Ok(_) => Ok(false),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(true),

@@ -49,7 +49,7 @@ fn soak(arguments: &Arguments) -> Result<(), HarnessError> {
         Some(path) => path.clone(),
         None => pgweir_tests::weir::program()?,
     };
-    let cluster = Cluster::builder().start()?;
+    let cluster = Cluster::builder().setting("max_connections", "300").start()?;
     prepare(&cluster)?;
     let weir = Weir::builder(&cluster)
         .program(&program)
@@ -72,5 +72,10 @@ fn soak(arguments: &Arguments) -> Result<(), HarnessError> {
         report.memory_early >> 20,
         report.memory_late >> 20
     );
+    let (longest, step) = &report.longest;
+    println!("longest wait for an answer: {longest:.1?}, to {step}");
+    for (reason, count) in &report.held {
+        println!("{reason:>20} {count:6.2} on average");
+    }
     report.verdict()
 }

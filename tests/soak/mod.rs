@@ -13,6 +13,7 @@ use crate::{Cluster, HarnessError, Usage, Weir};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use script::{End, Script, Side, Step, Until};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -23,6 +24,10 @@ const TWINS_MAX: usize = 24;
 const TOLD_MAX: usize = 5;
 /// Cancel requests for one statement.
 const CANCELS_MAX: usize = 3;
+/// A client that gets no answer for so long is stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked who keeps servers.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What every run may add to the memory of the process, bytes: buffers and caches that fill.
 const GROWTH_BYTES_MAX: u64 = 48 << 20;
 
@@ -50,6 +55,10 @@ pub struct Report {
     pub faults: Vec<String>,
     /// Faults in all.
     pub faults_seen: u64,
+    /// The longest that a client waited for an answer, and to what.
+    pub longest: (Duration, String),
+    /// Sessions that kept a server between transactions, by reason, on average; and those that waited.
+    pub held: BTreeMap<String, f64>,
     /// Resident memory of pgweir when a third of the time was over, bytes.
     pub memory_early: u64,
     /// The same at the end.
@@ -82,6 +91,7 @@ struct Stage {
     twin_gone: Condvar,
     lives: AtomicU64,
     answers: AtomicU64,
+    longest: Mutex<(Duration, String)>,
     faults: Mutex<(u64, Vec<String>)>,
 }
 
@@ -103,6 +113,7 @@ pub fn run(cluster: &Cluster, weir: &Weir, options: &Options) -> Result<Report, 
         twin_gone: Condvar::new(),
         lives: AtomicU64::new(0),
         answers: AtomicU64::new(0),
+        longest: Mutex::default(),
         faults: Mutex::default(),
     };
     let began = Instant::now();
@@ -115,13 +126,30 @@ pub fn run(cluster: &Cluster, weir: &Weir, options: &Options) -> Result<Report, 
                 .spawn_scoped(scope, move || stage.client(client, options, began))
                 .expect("a thread for a client");
         }
-        std::thread::sleep(options.time / 3);
-        report.memory_early = Usage::of_tree(weir.pid()).resident_bytes;
-        std::thread::sleep((began + options.time).saturating_duration_since(Instant::now()));
+        let early = began + options.time / 3;
+        let mut looks = 0.0;
+        while began.elapsed() < options.time {
+            std::thread::sleep(LOOK_EVERY);
+            if report.memory_early == 0 && Instant::now() >= early {
+                report.memory_early = Usage::of_tree(weir.pid()).resident_bytes;
+            }
+            // Under load an answer may be late: then this look is left out.
+            let Ok(metrics) = weir.metrics() else { continue };
+            looks += 1.0;
+            let mut held = metrics.by_label("pgweir_pinned_sessions", "reason");
+            held.insert("(waiting)".into(), metrics.sum("pgweir_clients", &[("state", "waiting")]));
+            held.insert("(servers)".into(), metrics.sum("pgweir_server_connections", &[("state", "active")]));
+            for (reason, count) in held {
+                *report.held.entry(reason).or_default() += count;
+            }
+        }
+        report.held.retain(|_, count| *count > 0.0);
+        report.held.values_mut().for_each(|count| *count /= looks);
         report.memory_late = Usage::of_tree(weir.pid()).resident_bytes;
     });
     report.lives = stage.lives.into_inner();
     report.answers = stage.answers.into_inner();
+    report.longest = stage.longest.into_inner().expect("no client panics");
     (report.faults_seen, report.faults) = stage.faults.into_inner().expect("no client panics");
     Ok(report)
 }
@@ -147,12 +175,18 @@ impl Stage {
         let script = |side| Script::of(client, side, seed);
         let twin = {
             let _turn = self.turn();
-            play(&self.direct, &script(Side::Direct), &mut |_, _| Ok(()), Duration::ZERO)
+            play(&self.direct, &script(Side::Direct), &mut |_, _, _| Ok(()), Duration::ZERO)
                 .map_err(|error| HarnessError::failed(format!("the twin: {error}")))?
         };
         let through = script(Side::Through);
-        let mut compare = |number: usize, answer: &[Frame]| {
+        let mut compare = |number: usize, answer: &[Frame], took: Duration| {
             self.answers.fetch_add(1, Ordering::Relaxed);
+            let step = &through.steps[number];
+            let mut longest = self.longest.lock().expect("no client panics");
+            if took > longest.0 && !matches!(step.until, Until::Cancelled) {
+                *longest = (took, step.bytes.escape_ascii().to_string());
+            }
+            drop(longest);
             if answer == twin[number] {
                 return Ok(());
             }
@@ -188,7 +222,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-type Judge<'a> = &'a mut dyn FnMut(usize, &[Frame]) -> Result<(), HarnessError>;
+type Judge<'a> = &'a mut dyn FnMut(usize, &[Frame], Duration) -> Result<(), HarnessError>;
 
 /// Plays a script; what was answered to each step.
 fn play(
@@ -198,11 +232,15 @@ fn play(
     think: Duration,
 ) -> Result<Vec<Vec<Frame>>, HarnessError> {
     let mut client = RawClient::login(login)?;
+    client.set_patience(PATIENCE)?;
     let mut answers = Vec::with_capacity(script.steps.len());
     for (number, step) in script.steps.iter().enumerate() {
-        let answer = ask(&mut client, login, step)
-            .map_err(|error| HarnessError::failed(format!("{error}, at {}", step.bytes.escape_ascii())))?;
-        judge(number, &answer)?;
+        let asked = Instant::now();
+        let answer = ask(&mut client, login, step).map_err(|error| {
+            let (step, after) = (step.bytes.escape_ascii(), asked.elapsed());
+            HarnessError::failed(format!("{error}, at {step}, after {after:.1?}"))
+        })?;
+        judge(number, &answer, asked.elapsed())?;
         answers.push(answer);
         std::thread::sleep(think.mul_f64(step.pause));
     }

@@ -63,7 +63,9 @@ SELECT 'function', p.oid, n.nspname, p.proname,
       AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass LIMIT 1),
   pg_catalog.concat_ws(pg_catalog.chr(31), a.aggtransfn::pg_catalog.oid, a.aggfinalfn::pg_catalog.oid,
     a.aggcombinefn::pg_catalog.oid, a.aggserialfn::pg_catalog.oid, a.aggdeserialfn::pg_catalog.oid,
-    a.aggmtransfn::pg_catalog.oid, a.aggminvtransfn::pg_catalog.oid, a.aggmfinalfn::pg_catalog.oid)
+    a.aggmtransfn::pg_catalog.oid, a.aggminvtransfn::pg_catalog.oid, a.aggmfinalfn::pg_catalog.oid),
+  CASE WHEN p.prosecdef THEN pg_catalog.pg_get_userbyid(p.proowner) END,
+  pg_catalog.format_type(a.aggtranstype, NULL)
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang
@@ -104,7 +106,9 @@ const OPERATORS: &str = r"
 SELECT 'operator', n.nspname, o.oprname,
   CASE WHEN o.oprleft <> 0 THEN pg_catalog.format_type(o.oprleft, NULL) END,
   CASE WHEN o.oprright <> 0 THEN pg_catalog.format_type(o.oprright, NULL) END,
-  o.oprcode::pg_catalog.oid
+  o.oprcode::pg_catalog.oid,
+  (SELECT pg_catalog.string_agg(x.oprcode::pg_catalog.oid::pg_catalog.text, pg_catalog.chr(31))
+     FROM pg_catalog.pg_operator x WHERE x.oid IN (o.oprcom, o.oprnegate))
 FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
 WHERE o.oid >= 16384 AND n.nspname !~ '^pg_temp_'";
 
@@ -137,6 +141,7 @@ SELECT DISTINCT 'support', s.amproc::pg_catalog.oid FROM pg_catalog.pg_amproc s 
 const BUILTINS: &str = r"
 SELECT DISTINCT 'builtin', p.oid, p.proname FROM pg_catalog.pg_proc p WHERE p.oid < 16384 AND p.oid IN (
   SELECT o.oprcode::pg_catalog.oid FROM pg_catalog.pg_operator o WHERE o.oid >= 16384
+    OR o.oid IN (SELECT x.y FROM pg_catalog.pg_operator u, LATERAL (VALUES (u.oprcom), (u.oprnegate)) x(y) WHERE u.oid >= 16384)
   UNION ALL SELECT s.amproc::pg_catalog.oid FROM pg_catalog.pg_amproc s WHERE s.oid >= 16384
   UNION ALL SELECT c.castfunc FROM pg_catalog.pg_cast c WHERE c.oid >= 16384
   UNION ALL SELECT x.f FROM pg_catalog.pg_aggregate a, LATERAL (VALUES (a.aggtransfn::pg_catalog.oid),
@@ -220,6 +225,7 @@ fn take(row: &Columns<'_>, rows: &mut Rows) {
             left: row.optional(3),
             right: row.optional(4),
             function: row.oid(5),
+            partners: row.oids(6),
         }),
         "cast" => rows.casts.push(Cast {
             source: row.text(1),
@@ -260,8 +266,10 @@ fn function(row: &Columns<'_>) -> Function {
             .and_then(|text| if text.starts_with("CREATE ") { standard_body(&text) } else { Some(text) }),
         default_exprs: row.optional(12),
         search_path: path.map(router_rules::rehearse::split_list),
-        sets: settings.iter().any(|s| !s.starts_with("search_path=")),
+        sets: settings.iter().filter_map(|s| s.split_once('=')).map(|(name, _)| name.to_owned()).collect(),
+        definer: row.optional(16),
         extension: row.optional(14),
+        state: row.text(17),
         parts: row.oids(15),
     }
 }

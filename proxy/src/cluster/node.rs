@@ -3,8 +3,10 @@
 use super::lsn::Lsn;
 use super::moment::Moment;
 use super::watermark::Mark;
-use std::sync::Arc;
+use crate::bell::Bell;
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -17,7 +19,8 @@ pub struct Node {
     pub(super) progress: Progress,
     pub(super) prober: Prober,
     is_given_up: AtomicBool,
-    giving_up: Notify,
+    /// Whom it concerns when it is given up.
+    bells: Mutex<Vec<Weak<Bell>>>,
 }
 
 impl Node {
@@ -28,7 +31,7 @@ impl Node {
             progress: Progress::default(),
             prober: Prober::default(),
             is_given_up: AtomicBool::new(false),
-            giving_up: Notify::new(),
+            bells: Mutex::default(),
         })
     }
 
@@ -38,7 +41,7 @@ impl Node {
     /// not all begin again elsewhere.
     pub(super) fn give_up(&self) {
         self.is_given_up.store(true, Ordering::SeqCst);
-        self.giving_up.notify_waiters();
+        self.bells.lock().iter().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
     }
 
     /// Its prober has reached it.
@@ -46,12 +49,19 @@ impl Node {
         self.is_given_up.store(false, Ordering::SeqCst);
     }
 
-    /// Waits until nothing can be hoped for from it. Cancel-safe.
-    pub async fn given_up(&self) {
-        let told = self.giving_up.notified();
-        if !self.is_given_up.load(Ordering::SeqCst) {
-            told.await;
+    /// Nothing can be hoped for from it.
+    pub fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::SeqCst)
+    }
+
+    /// From now on this bell is rung whenever it is given up.
+    pub fn tell(&self, bell: &Arc<Bell>) {
+        let mut bells = self.bells.lock();
+        if bells.len() == bells.capacity() {
+            // Those of sessions that are gone make room.
+            bells.retain(|bell| bell.strong_count() > 0);
         }
+        bells.push(Arc::downgrade(bell));
     }
 
     /// Statements (or transactions) that it is working on for us.
@@ -243,19 +253,30 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_a_node_learns_that_it_was_given_up_and_who_comes_later_too() {
-        let node = Node::new("a:1");
+        let (node, bell) = (Node::new("a:1"), Arc::new(Bell::default()));
+        node.tell(&bell);
         let waiting = tokio::spawn({
-            let node = node.clone();
-            async move { node.given_up().await }
+            let (node, bell) = (node.clone(), bell.clone());
+            async move { bell.until(|| node.is_given_up()).await }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         node.give_up();
         waiting.await.unwrap();
-        node.given_up().await;
+        bell.until(|| node.is_given_up()).await;
         node.take_back();
-        let hope = tokio::time::timeout(Duration::from_millis(5), node.given_up()).await;
-        assert!(hope.is_err());
+        assert!(!node.is_given_up());
+    }
+
+    #[test]
+    fn bells_of_sessions_that_are_gone_make_room() {
+        let node = Node::new("a:1");
+        let lasting = Arc::new(Bell::default());
+        node.tell(&lasting);
+        for _ in 0..1_000 {
+            node.tell(&Arc::new(Bell::default()));
+        }
+        assert!(node.bells.lock().capacity() < 100);
     }
 
     /// A prober that dozes until `next`, on a clock that starts at 1000 s; true: it has woken.

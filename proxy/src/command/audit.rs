@@ -175,17 +175,22 @@ impl Report {
 
     fn text(&self) -> String {
         let mut out = format!(
-            "Database {}: {} calls, {:.1} s\n\n",
+            "Database {}: {} calls, {}\n\n{:22} {:>12} {:>7} {:>13} {:>7}\n",
             self.database,
             self.total.calls,
-            self.total.time / 1e3
+            duration(self.total.time),
+            "",
+            "calls",
+            "",
+            "time",
+            ""
         );
         let mut line = |word: &str, cost: Cost, why: &str| {
             let (calls, time) = self.share(cost);
             out.push_str(&format!(
-                "{word:22} {:>12} {calls:>5.1} % {:>11.1} s {time:>5.1} %  {why}\n",
+                "{word:22} {:>12} {calls:>5.1} % {:>13} {time:>5.1} %  {why}\n",
                 cost.calls,
-                cost.time / 1e3
+                duration(cost.time)
             ));
         };
         line("to replicas", self.replica, "Could leave the primary.");
@@ -201,7 +206,7 @@ impl Report {
             out.push_str("\nThe dearest that stay on the primary:\n");
         }
         for (word, cost, text) in &self.dearest {
-            out.push_str(&format!("{:>11.1} s {:>12}  {word:22} {text}\n", cost.time / 1e3, cost.calls));
+            out.push_str(&format!("{:>13} {:>12}  {word:22} {text}\n", duration(cost.time), cost.calls));
         }
         out.push_str("\nJudged as if each statement ran alone; reads in transactions that also write stay on the primary.\n");
         out
@@ -228,6 +233,11 @@ impl Report {
             "dearest": self.dearest.iter().map(|(word, c, text)| with(cost(*c), &[("reason", word), ("text", text)])).collect::<Vec<_>>(),
         })
     }
+}
+
+/// Milliseconds as a person reads them.
+fn duration(ms: f64) -> String {
+    if ms < 1e3 { format!("{ms:.1} ms") } else { format!("{:.1} s", ms / 1e3) }
 }
 
 /// One line of at most [`TEXT_SHOWN`] bytes.
@@ -276,6 +286,7 @@ mod tests {
     fn both_forms_of_the_report_say_the_same() {
         let report = report();
         assert!(report.text().contains("to replicas"));
+        assert!(report.text().contains("600.0 ms") && report.text().contains("1.0 s"), "{}", report.text());
         let json = report.json();
         assert_eq!(json["replica"]["time_percent"], 60.0);
         assert_eq!(json["primary"][0]["reason"], "write");

@@ -9,9 +9,10 @@ use crate::Weir;
 use crate::auth::Directory;
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::config::times::minute_of;
 use crate::doors::Doors;
 use crate::limits::{CANCELS_MAX, CONSOLES_MAX, SWEEP_EVERY};
-use crate::listener::EventLoops;
+use crate::loops::EventLoops;
 use crate::net::tls::{Acceptor, Connector};
 use crate::observe::Metrics;
 use crate::observe::logging::Logging;
@@ -31,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -91,7 +92,7 @@ async fn serve(config: Config, path: &Path, logging: &Logging, replace: Option<i
     if replaced.is_some() {
         replace::wait_for_primary(&weir).await?;
     }
-    let loops = Arc::new(EventLoops::start(&weir, config.runtime.threads)?);
+    let loops = EventLoops::start(config.runtime.threads)?;
     let mut doors = Doors::new(weir.clone(), loops, replaced.is_some());
     let bound = doors.bind(&config).map_err(|mistakes| io::Error::other(mistakes.join("; ")))?;
     doors.open(bound, &config);
@@ -102,6 +103,7 @@ async fn serve(config: Config, path: &Path, logging: &Logging, replace: Option<i
         replaced.leave();
     }
     tokio::spawn(sweep(weir.clone()));
+    tokio::spawn(keep_warm(weir.clone()));
     tokio::spawn(watch_file(weir.clone(), path.to_owned()));
     supervisor::ready(&weir);
     let mut reloader = Reloader { weir: weir.clone(), doors, path: path.to_owned(), logging };
@@ -142,7 +144,7 @@ fn build(config: Config, orders: UnboundedSender<Order>, peers: Peers) -> io::Re
     })
 }
 
-/// Closes idle and old servers, keeps the configured few open.
+/// Closes idle and old servers.
 async fn sweep(weir: Arc<Weir>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
@@ -154,15 +156,38 @@ async fn sweep(weir: Arc<Weir>) {
         if let Some(acceptor) = &*weir.acceptor.load() {
             acceptor.refresh();
         }
-        weir.metrics.tick(Instant::now());
-        supervisor::watchdog();
-        if config.pool.server_connections_min > 0 {
-            for pool in weir.pools.all() {
-                let warmed = pool.warm(config.pool.server_connections_min, &weir.connector, &config).await;
-                if let Err(error) = warmed {
-                    tracing::debug!(node = pool.key.node, %error, "a pool could not be kept warm");
+    }
+}
+
+/// When pgweir was too busy to look, it is done up to so many minutes late.
+const WARM_LATE_MAX: u64 = 5;
+
+/// Keeps the configured few open, and fills the pools when it is time to. Apart from the sweep, since a
+/// node that does not answer holds this up.
+async fn keep_warm(weir: Arc<Weir>) {
+    let mut seen = minute_of(SystemTime::now());
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        let config = weir.config.load_full();
+        let now = minute_of(SystemTime::now());
+        let mut minutes = now.saturating_sub(WARM_LATE_MAX).max(seen + 1)..=now;
+        let is_peak = minutes.any(|minute| config.pool.warm_at.iter().any(|time| time.is_due(minute)));
+        seen = now;
+        let mut dead: Vec<String> = vec![];
+        for pool in weir.pools.all() {
+            let count = if is_peak { pool.limit() } else { config.pool.server_connections_min };
+            if count == 0 || dead.contains(&pool.key.node) {
+                continue;
+            }
+            if let Err(error) = pool.warm(count, &weir.connector, &config).await {
+                tracing::debug!(node = pool.key.node, %error, "a pool could not be kept warm");
+                if error.is_nodes_fault() {
+                    dead.push(pool.key.node.clone());
                 }
             }
+        }
+        if is_peak {
+            tracing::info!(pools = weir.pools.all().len(), "pools filled (pool.warm_at)");
         }
     }
 }
@@ -249,7 +274,7 @@ fn end_idle_clients(weir: &Weir) {
     for card in weir.registry.all() {
         card.killed.store(true, Ordering::Relaxed);
         if card.doing() == Doing::Idle {
-            card.kill.notify_waiters();
+            card.bell.ring();
         }
     }
 }

@@ -73,6 +73,8 @@ pub enum Form {
     Patterns,
     /// One address or network (`"10.0.0.0/8"`), or a list of them.
     Networks,
+    /// One time of the week (`"mon-fri 08:55"`), or a list of them.
+    Times,
     /// A regular expression.
     Regex,
     /// Addresses of nodes, or tables `{ address, weight, zone, groups }`.
@@ -98,6 +100,7 @@ impl Form {
             Form::Paths => "path or a list",
             Form::Patterns => "name pattern or a list",
             Form::Networks => "network or a list",
+            Form::Times => "time of the week or a list",
             Form::Regex => "regular expression",
             Form::Nodes => "list of addresses or tables",
             Form::Share => "number, 0 to 1",
@@ -237,7 +240,7 @@ const fn key(
 
 use Form::{
     Addresses, Bool, Count, Duration, Networks, Nodes, OptionalAddress, OptionalDuration, OptionalSize, Path,
-    Paths, Patterns, Regex, Share, Size, Text, Texts, Word, Words,
+    Paths, Patterns, Regex, Share, Size, Text, Texts, Times, Word, Words,
 };
 use Live::{Reload, Restart};
 
@@ -311,10 +314,16 @@ pub const KEYS: &[Key] = &[
 
     key("pool.server_connections_max", Count(1, 10_000), Some("20"), Reload,
         "Server connections per node, database and user. A few per CPU core of the node give the most throughput; the rest of the clients wait for a moment."),
+    key("pool.server_connections_reserve", Count(0, 10_000), Some("0"), Reload,
+        "More than `server_connections_max`, for clients that have waited for `reserve_after`; closed as soon as nobody waits. It takes peaks without keeping the connections for the rest of the day."),
+    key("pool.reserve_after", Duration(1, HOUR), Some("\"1s\""), Reload,
+        "How long a client waits before it may open a connection of the reserve: longer than a wait that ends by itself, shorter than people notice."),
     key("pool.server_connections_min", Count(0, 10_000), Some("0"), Reload,
         "Kept open per node, database and user once the pool has been used."),
+    key("pool.warm_at", Times, Some("[]"), Reload,
+        "When every pool that was used within the last week is filled up to its limit, as by the console's WARM: shortly before an expected peak, `[\"mon-fri 08:55\", \"20:10\"]`, in UTC. What nobody uses is closed after `pool.server_idle`."),
     key("pool.node_connections_max", Count(0, 100_000), Some("0"), Reload,
-        "All server connections to one node together; 0: no bound of ours. Set it below the node's `max_connections` where many databases or users share it."),
+        "All server connections to one node together; 0: no bound of ours. Set it below the node's `max_connections` where many databases or users share it: what is idle for one of them is closed for another. pgweir's own and replication connections are apart."),
     key("pool.mode", Word(MODES), Some("\"transaction\""), Reload,
         "`transaction`: a server is lent for one transaction. `session`: one server for one client as long as it stays."),
     key("pool.lease_wait", Duration(1, DAY), Some("\"10s\""), Reload,
@@ -331,7 +340,7 @@ pub const KEYS: &[Key] = &[
         "Prepared statements kept per server connection; the least recently used goes first. Each costs the server its plan, a few kB to some 100 kB."),
 
     key("runtime.threads", Count(1, 1024), None, Restart,
-        "Threads, one event loop each. Unset: one per core."),
+        "Threads for clients, one event loop each: no more of them are used than the load needs. Unset: one per core."),
     key("runtime.watch_config", Bool, Some("true"), Reload,
         "Reload when this file changes on disk, by writing, renaming or a symbolic link that points elsewhere (as Kubernetes does). SIGHUP and the console's RELOAD always work."),
 

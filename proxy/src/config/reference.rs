@@ -118,6 +118,7 @@ fn example(form: Form) -> &'static str {
             .unwrap_or("\"\""),
         Form::Words(_) => "[\"select\"]",
         Form::Networks => "[\"10.0.0.0/8\"]",
+        Form::Times => "[\"mon-fri 08:55\"]",
         Form::Regex => "'(?i)^select'",
         Form::Text | Form::Texts | Form::Paths | Form::Patterns | Form::Nodes => "\"…\"",
     }
@@ -207,7 +208,7 @@ fn shape(form: Form) -> Value {
         }
         Form::Word(words) => json!({ "enum": words }),
         Form::Words(words) => one_or_list(json!({ "enum": words })),
-        Form::Texts | Form::Paths | Form::Patterns | Form::Networks | Form::Addresses => {
+        Form::Texts | Form::Paths | Form::Patterns | Form::Networks | Form::Times | Form::Addresses => {
             one_or_list(json!({ "type": "string" }))
         }
         Form::Nodes => {

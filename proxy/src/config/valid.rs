@@ -230,7 +230,10 @@ fn node_address(text: &str) -> Result<String, String> {
 fn pool(section: &Section<'_, '_>) -> Pool {
     let pool = Pool {
         server_connections_max: section.read("server_connections_max"),
+        server_connections_reserve: section.read("server_connections_reserve"),
+        reserve_after: section.read("reserve_after"),
         server_connections_min: section.read("server_connections_min"),
+        warm_at: section.read("warm_at"),
         node_connections_max: section.read("node_connections_max"),
         mode: pool_mode(&section.read::<String>("mode")),
         lease_wait: section.read("lease_wait"),

@@ -1,6 +1,7 @@
 //! What one TOML value means: durations, sizes, addresses, patterns.
 
 use super::keys::Form;
+use super::times::WeeklyTime;
 use router_rules::rules::{Network, Pattern};
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -194,6 +195,13 @@ impl FromToml for Pattern {
 impl FromToml for Network {
     fn read(written: &Written<'_>, _form: Form) -> Result<Self, Vec<Wrong>> {
         let text = text(written, "a network such as \"10.0.0.0/8\"")?;
+        text.parse().or_else(|message: String| wrong(written, message))
+    }
+}
+
+impl FromToml for WeeklyTime {
+    fn read(written: &Written<'_>, _form: Form) -> Result<Self, Vec<Wrong>> {
+        let text = text(written, "a time (UTC) such as \"mon-fri 08:55\"")?;
         text.parse().or_else(|message: String| wrong(written, message))
     }
 }

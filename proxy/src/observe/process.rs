@@ -3,6 +3,7 @@
 //! <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>
 
 use std::fmt::Write;
+use std::time::Duration;
 
 /// Clock ticks per second in `/proc/self/stat`: 100 on every Linux of today.
 const TICKS: f64 = 100.0;
@@ -45,6 +46,16 @@ fn cpu_seconds() -> Option<f64> {
 pub(super) fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     Some(statm.split_whitespace().nth(1)?.parse::<u64>().ok()? * PAGE_BYTES)
+}
+
+/// How long a thread of this process has run, or would have if a core had been free; `None` where that
+/// cannot be known.
+///
+/// <https://docs.kernel.org/scheduler/sched-stats.html#proc-pid-schedstat>
+pub fn runnable_time_of_thread(thread: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    let mut nanos = stat.split_whitespace().map_while(|word| word.parse().ok());
+    Some(Duration::from_nanos(nanos.next()?) + Duration::from_nanos(nanos.next()?))
 }
 
 fn max_files() -> Option<f64> {

@@ -68,7 +68,7 @@ impl Session {
         }
         for (kind, body) in frames(&request.frames) {
             if kind == tag::CLOSE {
-                if let Some(named) = frontend::named(&body)
+                if let Some(named) = frontend::named(body)
                     && named.kind == b'S'
                 {
                     self.memory.statements.remove(named.name);

@@ -159,32 +159,32 @@ impl Session {
     fn classify_batch(&mut self, request: &Request) -> Result<Work, Refusal> {
         let mut work = Work::nothing();
         // Names prepared in this very batch come before those prepared earlier.
-        let mut named: Vec<(Bytes, usize)> = vec![];
+        let mut named: Vec<(&[u8], usize)> = vec![];
         for (kind, body) in frames(&request.frames) {
             match kind {
                 tag::PARSE => {
-                    let parse = frontend::parse(&body).ok_or_else(|| malformed("Parse"))?;
+                    let parse = frontend::parse(body).ok_or_else(|| malformed("Parse"))?;
                     let prepared = self.prepare(&parse);
                     work.note_show(&prepared.classified, parse.sql);
                     work.add(&prepared.classified, prepared.sql.clone());
-                    named.push((body.slice_ref(parse.name), work.parsed.len()));
+                    named.push((parse.name, work.parsed.len()));
                     work.parsed.push(prepared);
                 }
                 tag::BIND => {
-                    let bind = frontend::bind(&body).ok_or_else(|| malformed("Bind"))?;
+                    let bind = frontend::bind(body).ok_or_else(|| malformed("Bind"))?;
                     self.add_named(&mut work, &named, bind.statement);
                 }
                 tag::DESCRIBE => {
-                    let describe = frontend::named(&body).ok_or_else(|| malformed("Describe"))?;
+                    let describe = frontend::named(body).ok_or_else(|| malformed("Describe"))?;
                     if describe.kind == b'S' {
                         self.add_named(&mut work, &named, describe.name);
                     }
                 }
                 tag::EXECUTE => {
-                    frontend::execute(&body).ok_or_else(|| malformed("Execute"))?;
+                    frontend::execute(body).ok_or_else(|| malformed("Execute"))?;
                 }
                 tag::CLOSE => {
-                    frontend::named(&body).ok_or_else(|| malformed("Close"))?;
+                    frontend::named(body).ok_or_else(|| malformed("Close"))?;
                 }
                 tag::SYNC | tag::FLUSH if !body.is_empty() => return Err(malformed("Sync")),
                 _ => {}
@@ -193,8 +193,8 @@ impl Session {
         Ok(work)
     }
 
-    fn add_named(&mut self, work: &mut Work, named: &[(Bytes, usize)], name: &[u8]) {
-        if let Some((_, at)) = named.iter().rev().find(|(n, _)| n == name) {
+    fn add_named(&mut self, work: &mut Work, named: &[(&[u8], usize)], name: &[u8]) {
+        if let Some((_, at)) = named.iter().rev().find(|(n, _)| *n == name) {
             let prepared = work.parsed[*at].clone();
             work.add(&prepared.classified, prepared.sql.clone());
         } else if let Some(prepared) = self.current(name) {
@@ -265,14 +265,9 @@ impl Session {
             Some(role) if !role.eq_ignore_ascii_case("none") => role,
             _ => settings.value("session_authorization").unwrap_or(&self.who.user),
         };
-        let standard = self.memory.reported.get("standard_conforming_strings").is_none_or(|v| v != "off");
-        let id = foldhash::quality::FixedState::with_seed(1).hash_one((
-            &self.who.database,
-            generation,
-            search_path,
-            role,
-            standard,
-        ));
+        let standard = self.memory.told.get("standard_conforming_strings") != Some("off");
+        let id =
+            self.weir.statement_seed.hash_one((&self.who.database, generation, search_path, role, standard));
         let scope = Scope {
             id,
             catalog,

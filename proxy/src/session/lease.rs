@@ -42,7 +42,7 @@ impl Session {
             self.give_back();
         }
         if self.lease.is_some() && self.on == Target::Replica && decision.target == Target::Primary {
-            self.leave_replica().await?;
+            Box::pin(self.leave_replica()).await?;
         }
         let mut placed = (Duration::ZERO, Duration::ZERO);
         if self.lease.is_none()
@@ -57,10 +57,7 @@ impl Session {
             match self.lease_anew(decision, work).await? {
                 Ok(_) if self.card.cancelled.swap(false, Ordering::Relaxed) => {
                     self.yield_unused();
-                    return Ok(Err(Refusal::new(
-                        sqlstate::QUERY_CANCELED,
-                        "canceling statement due to user request",
-                    )));
+                    return Ok(Err(called_off()));
                 }
                 Ok(waited_and_lag) => placed = waited_and_lag,
                 Err(refusal) => return Ok(Err(refusal)),
@@ -110,10 +107,8 @@ impl Session {
             let weir = self.weir.clone();
             let waiting = Instant::now();
             tokio::select! {
-                () = weir.gate.pass(&self.who.database) => {}
-                () = self.card.cancel_wait.notified() => {
-                    return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
-                }
+                () = Box::pin(weir.gate.pass(&self.who.database)) => {}
+                () = self.card.called_off() => return Ok(Err(called_off())),
             }
             self.waited += waiting.elapsed();
         }
@@ -144,7 +139,7 @@ impl Session {
                     let config = weir.config.load_full();
                     let opening =
                         Opening { credentials: &credentials, tls: &weir.connector, config: &config };
-                    let leased = self.wait_for_lease(&pool, &placement.node, opening).await?;
+                    let leased = Box::pin(self.wait_for_lease(&pool, &placement.node, opening)).await?;
                     waited = waiting.elapsed();
                     self.waited += waited;
                     if config.log.slow_lease.is_some_and(|bound| waited > bound) {
@@ -228,7 +223,7 @@ impl Session {
             if let Some(placement) = weir.cluster.try_place(&wish) {
                 return Some(placement);
             }
-            if let Some(placement) = weir.cluster.place(&wish).await {
+            if let Some(placement) = Box::pin(weir.cluster.place(&wish)).await {
                 return Some(placement);
             }
         }
@@ -237,7 +232,7 @@ impl Session {
             None => {
                 let waiting = Instant::now();
                 let limit = weir.config.load().cluster.primary_wait;
-                (weir.cluster.wait_for_primary(limit).await?, waiting.elapsed())
+                (Box::pin(weir.cluster.wait_for_primary(limit)).await?, waiting.elapsed())
             }
         };
         Some(Placement { node, reason: decision.reason, waited, lag: Duration::ZERO })
@@ -253,19 +248,16 @@ impl Session {
         let card = self.card.clone();
         let notice = opening.config.pool.lease_wait_notice;
         let mut lease = std::pin::pin!(pool.lease(opening));
-        let mut given_up = std::pin::pin!(node.given_up());
         let mut told = false;
         loop {
             tokio::select! {
                 biased;
                 leased = &mut lease => return Ok(Ok(leased)),
-                () = &mut given_up, if self.on == Target::Replica => {
+                () = card.bell.until(|| node.is_given_up()), if self.on == Target::Replica => {
                     let error = io::Error::new(io::ErrorKind::TimedOut, "the node does not answer");
                     return Ok(Ok(Err(LeaseError::Login(Arc::new(LoginError::Io(error))))));
                 }
-                () = card.cancel_wait.notified() => {
-                    return Ok(Err(Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")));
-                }
+                () = card.called_off() => return Ok(Err(called_off())),
                 () = tokio::time::sleep(notice), if !told => {
                     told = true;
                     crate::wire::error::put_notice(
@@ -298,6 +290,7 @@ impl Session {
         let config = self.weir.config.load();
         let pool = self.weir.pools.get(node, &self.who.database, &self.who.user, &config);
         self.pools.retain(|(known, _)| known.name != node.name);
+        node.tell(&self.card.bell);
         self.pools.push((node.clone(), pool.clone()));
         pool
     }
@@ -332,27 +325,24 @@ impl Session {
         if lease.settings.now() == wanted || lease.status != Status::Idle || self.unsynced {
             return Ok(Ok(()));
         }
-        let Some(sql) = lease.settings.now().change_to(wanted) else {
-            lease.settings.applied(wanted.clone());
-            return Ok(Ok(()));
-        };
+        let queries = lease.settings.now().change_to(wanted);
         let identity = ["role", "session_authorization"];
         let becomes_another = identity.iter().any(|n| wanted.value(n) != lease.settings.now().value(n));
         lease.settings.applied(wanted.clone());
-        if !becomes_another {
+        for sql in queries {
             lease.statements.unnamed = None;
-            frontend::put_query(&mut lease.connection.output, sql.as_bytes());
-            self.ledger.push(Owed::Ours(Ours::Settings));
-            return Ok(Ok(()));
-        }
-        // Nothing may run as the wrong one: wait for the answer.
-        match lease.ask(&sql).await {
-            Ok(_) => Ok(Ok(())),
-            Err(error) => {
+            if !becomes_another {
+                frontend::put_query(&mut lease.connection.output, sql.as_bytes());
+                self.ledger.push(Owed::Ours(Ours::Settings));
+                continue;
+            }
+            // Nothing may run as the wrong one: wait for the answer.
+            if let Err(error) = Box::pin(lease.ask(&sql)).await {
                 self.drop_lease();
-                Ok(Err(refusal_of_login(&error)))
+                return Ok(Err(refusal_of_login(&error)));
             }
         }
+        Ok(Ok(()))
     }
 
     /// The request is done: the server goes back unless something keeps it.
@@ -360,11 +350,14 @@ impl Session {
         if self.lease.is_none() || !self.ledger.is_settled() || self.unsynced || self.copy_in {
             return Ok(());
         }
+        // What looks into the request ends, and its memory is free.
+        self.bound.clear();
+        self.renamed.clear();
         if self.memory.status != Status::Idle {
             return Ok(());
         }
         if self.memory.is_pinned() && self.memory.maybe_unpinned {
-            self.ask_whether_clean().await?;
+            Box::pin(self.ask_whether_clean()).await?;
         }
         let wanted = self.lease.as_ref().is_some_and(Lease::is_wanted);
         if self.memory.is_pinned() && !(wanted && self.memory.is_pinned_for_process_only()) {
@@ -617,6 +610,11 @@ fn emptied_database(sql: &[u8]) -> Option<String> {
         Some(quoted) => quoted.replace("\"\"", "\""),
         None => name.to_lowercase(),
     })
+}
+
+/// What a client is told whose wait was cancelled.
+fn called_off() -> Refusal {
+    Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")
 }
 
 /// What a client is told when nothing takes writes.

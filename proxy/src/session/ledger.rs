@@ -336,8 +336,8 @@ impl Ledger {
             (Owed::Execute(_), tag::DATA_ROW | tag::COPY_OUT | tag::COPY_DATA | tag::COPY_DONE) => {
                 (Fate::Pass, News::None, false)
             }
-            (Owed::Execute(_), tag::PORTAL_SUSPENDED) => (Fate::Pass, News::None, true),
-            (Owed::Execute(of), tag::COMMAND_COMPLETE | tag::EMPTY_QUERY) => {
+            // A statement that has given some rows has done what it leaves in the session.
+            (Owed::Execute(of), tag::COMMAND_COMPLETE | tag::EMPTY_QUERY | tag::PORTAL_SUSPENDED) => {
                 let news = match of.take() {
                     Some(of) if !of.statements.is_empty() => News::Complete { of, index: 0 },
                     _ => News::None,

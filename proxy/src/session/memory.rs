@@ -22,9 +22,9 @@ pub struct Memory {
     /// Its settings, through transactions and savepoints.
     pub settings: Track,
     /// What the client was last told by ParameterStatus.
-    pub reported: Reported,
+    pub told: Told,
     /// `search_path` and isolation where the session has not set them.
-    pub defaults: Defaults,
+    pub defaults: Arc<Defaults>,
     /// What a SQL text means for this session.
     pub scope: Arc<Scope>,
     /// The settings that `scope` was made of.
@@ -61,6 +61,35 @@ pub struct Memory {
     pub wishes: Wishes,
     /// `SHOW pgweir.last_route`.
     pub last_route: Option<Route>,
+}
+
+/// The settings that a client was told of: those that all who start alike are told, which they share,
+/// and what has changed for this one since.
+#[derive(Debug)]
+pub struct Told {
+    at_start: Arc<Reported>,
+    since: Vec<(Box<str>, Box<str>)>,
+}
+
+impl Told {
+    /// Of a client that has just logged in.
+    pub fn at_start(reported: Arc<Reported>) -> Self {
+        Self { at_start: reported, since: vec![] }
+    }
+
+    /// The value that it knows.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let since = self.since.iter().find(|(of, _)| &**of == name).map(|(_, value)| &**value);
+        since.or_else(|| self.at_start.get(name).map(String::as_str))
+    }
+
+    /// It is told another one.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.since.retain(|(of, _)| &**of != name);
+        if self.at_start.get(name).is_none_or(|at_start| at_start != value) {
+            self.since.push((name.into(), value.into()));
+        }
+    }
 }
 
 /// Where a statement went, and why: put into words only for who asks.
@@ -354,6 +383,19 @@ fn keeps_its_snapshot(isolation: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_client_was_told_is_its_own_and_what_it_started_with_is_shared() {
+        let start = Reported::from([("TimeZone".to_owned(), "UTC".to_owned())]);
+        let start = Arc::new(start);
+        let mut told = Told::at_start(start.clone());
+        told.set("TimeZone", "Asia/Tokyo");
+        told.set("application_name", "x");
+        assert_eq!((told.get("TimeZone"), told.get("application_name")), (Some("Asia/Tokyo"), Some("x")));
+        told.set("TimeZone", "UTC");
+        assert_eq!((told.get("TimeZone"), told.since.len()), (Some("UTC"), 1));
+        assert_eq!(start["TimeZone"], "UTC");
+    }
 
     #[test]
     fn wishes_know_their_values() {

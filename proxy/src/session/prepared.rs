@@ -1,7 +1,7 @@
 //! Prepared statements: a client's names, and which of them a server has.
 //!
 //! A statement is known by its text and parameter types. Clients name statements as they like;
-//! on servers a statement has one name of ours (`pgweir_1f`), shared by all clients that prepared
+//! on servers a statement has one name of ours (`pgweir_00000000000a1b2c`), shared by all clients that prepared
 //! the same text with the same types. A server that lacks a statement is given it, unseen, just
 //! before it is bound.
 
@@ -84,9 +84,38 @@ pub fn shape(parameters: &[u8], result: &[u8]) -> u64 {
 /// How the names begin that statements have on servers.
 pub const SERVER_NAME_PREFIX: &str = "pgweir_";
 
-/// The name by which servers know a statement.
-pub fn server_name(key: u64) -> String {
-    format!("{SERVER_NAME_PREFIX}{key:x}")
+/// A name by which servers know a statement: ours for its key, or (empty) that of the unnamed one.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerName {
+    bytes: [u8; SERVER_NAME_PREFIX.len() + 16],
+    length: usize,
+}
+
+impl ServerName {
+    /// The unnamed statement's.
+    pub const UNNAMED: Self = Self { bytes: [0; _], length: 0 };
+
+    /// Ours: made for every Bind, so without any allocation.
+    pub fn of(key: u64) -> Self {
+        let mut bytes = [0; _];
+        let (prefix, digits) = bytes.split_at_mut(SERVER_NAME_PREFIX.len());
+        prefix.copy_from_slice(SERVER_NAME_PREFIX.as_bytes());
+        for (at, digit) in digits.iter_mut().enumerate() {
+            *digit = b"0123456789abcdef"[(key >> (60 - 4 * at)) as usize & 0xf];
+        }
+        Self { bytes, length: bytes.len() }
+    }
+
+    /// As it stands in messages.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl From<ServerName> for Bytes {
+    fn from(name: ServerName) -> Self {
+        Bytes::copy_from_slice(name.as_bytes())
+    }
 }
 
 /// A statement on a server.
@@ -193,7 +222,7 @@ impl ServerStatements {
     /// The server has it, but its plan does not fit any more: it is to be closed and prepared anew.
     pub fn doom(&mut self, key: u64) {
         if self.used.remove(&key).is_some() {
-            self.doomed.push(server_name(key).into());
+            self.doomed.push(ServerName::of(key).into());
         }
         if self.unnamed == Some(key) {
             self.unnamed = None;

@@ -119,6 +119,28 @@ pub fn next_request(input: &mut BytesMut) -> Result<Option<Request>, Violation> 
     }
 }
 
+/// The first message is a whole Bind, of a statement of which this holds.
+pub fn binds_first(input: &[u8], holds: impl FnOnce(&[u8]) -> bool) -> bool {
+    match header(input) {
+        Ok(Some((tag::BIND, total))) if total <= input.len() => {
+            frontend::bind(&input[frame::HEADER_BYTES..total]).is_some_and(|bind| holds(bind.statement))
+        }
+        _ => false,
+    }
+}
+
+/// The whole messages of a batch whose end has not come yet, once they are `ahead_min` bytes.
+pub fn begun_batch(input: &mut BytesMut, ahead_min: usize) -> Option<Request> {
+    let mut at = 0;
+    while let Ok(Some((tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE, total))) =
+        header(&input[at..])
+        && at + total <= input.len()
+    {
+        at += total;
+    }
+    (at >= ahead_min).then(|| batch(input, at, 0, End::More))
+}
+
 /// Type and total length of a client's message.
 ///
 /// # Errors
@@ -172,14 +194,12 @@ pub enum Violation {
 }
 
 /// The frames of a request, one by one; the last may be incomplete (only of a request with bytes left).
-pub fn frames(bytes: &Bytes) -> impl Iterator<Item = (u8, Bytes)> + '_ {
-    let mut at = 0;
+pub fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
-        let (kind, total) = frame::header(&bytes[at..], MESSAGE_BYTES_MAX).ok()??;
-        let end = (at + total).min(bytes.len());
-        let body = bytes.slice(at + frame::HEADER_BYTES..end);
-        at = end;
-        Some((kind, body))
+        let (kind, total) = frame::header(bytes, MESSAGE_BYTES_MAX).ok()??;
+        let (this, rest) = bytes.split_at(total.min(bytes.len()));
+        bytes = rest;
+        Some((kind, this.get(frame::HEADER_BYTES..)?))
     })
 }
 
@@ -224,6 +244,20 @@ mod tests {
         bytes.truncate(REQUEST_BYTES_MAX);
         let request = next_request(&mut bytes).unwrap().unwrap();
         assert_eq!((request.kind, request.left), (Kind::Batch(End::More), total - REQUEST_BYTES_MAX));
+    }
+
+    #[test]
+    fn what_has_come_of_a_batch_is_cut_between_messages() {
+        let mut bytes = input(|b| {
+            put::put_bind(b, b"", b"s", &[0; 100]);
+            put::put_bind(b, b"", b"s", &[0; 100]);
+        });
+        let whole = bytes.len();
+        bytes.truncate(whole - 1);
+        assert!(begun_batch(&mut bytes, whole / 2 + 1).is_none());
+        let request = begun_batch(&mut bytes, whole / 2).unwrap();
+        assert_eq!((request.kind, request.frames.len()), (Kind::Batch(End::More), whole / 2));
+        assert_eq!(bytes.len(), whole / 2 - 1);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The clients that are connected: for the console, for cancel requests, for limits.
 
+use crate::bell::Bell;
 use crate::config::Config;
 use crate::observe::picture::ClientRow;
 use crate::server::CancelTarget;
@@ -11,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use subtle::ConstantTimeEq;
-use tokio::sync::Notify;
 
 /// Our own process ids begin above what a kernel gives to processes, so that they do not meet those
 /// of servers that are handed out in pool mode `session`.
@@ -83,15 +83,13 @@ pub struct Card {
     pin: AtomicU8,
     /// Statements so far.
     pub statements: AtomicU64,
-    /// KILL, or the limit on drain: end it.
-    pub kill: Notify,
+    /// Rung for each of the following.
+    pub bell: Arc<Bell>,
     /// It was told to end, when it is idle.
     pub killed: AtomicBool,
     /// It was told to end at once, transaction or not.
     pub killed_now: AtomicBool,
-    /// A cancel request came while it waited for a server.
-    pub cancel_wait: Notify,
-    /// The same, for waits that cannot be interrupted: looked at when they are over.
+    /// A cancel request came while it had no server.
     pub cancelled: AtomicBool,
 }
 
@@ -125,6 +123,14 @@ impl Card {
     /// It has got a server, or given it back.
     pub fn set_running_on(&self, target: Option<Arc<CancelTarget>>) {
         *self.running_on.lock() = target;
+    }
+
+    /// Waits until a cancel request has come (which is taken as heard then), or it is told to end at
+    /// once. Cancel-safe.
+    pub async fn called_off(&self) {
+        let came =
+            || self.cancelled.swap(false, Ordering::Relaxed) || self.killed_now.load(Ordering::Relaxed);
+        self.bell.until(came).await;
     }
 
     fn row(&self) -> ClientRow {
@@ -214,8 +220,9 @@ impl Registry {
             return Err(full("database_clients_max", max));
         }
         let (process, secret) = match key {
-            Key::OfServer(process, secret) => (process, secret),
-            Key::Secret(secret) => (self.free_process(&all), secret),
+            // Two nodes may each have a process with this number.
+            Key::OfServer(process, secret) if !all.contains_key(&process) => (process, secret),
+            Key::OfServer(_, secret) | Key::Secret(secret) => (self.free_process(&all), secret),
         };
         let card = self.card(process, secret, user, database, address, tls);
         all.insert(process, card.clone());
@@ -253,10 +260,9 @@ impl Registry {
             doing: AtomicU8::new(Doing::Idle as u8),
             pin: AtomicU8::new(0),
             statements: AtomicU64::new(0),
-            kill: Notify::new(),
+            bell: Arc::default(),
             killed: AtomicBool::new(false),
             killed_now: AtomicBool::new(false),
-            cancel_wait: Notify::new(),
             cancelled: AtomicBool::new(false),
         })
     }

@@ -8,8 +8,8 @@ use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Fate, News, Owed};
 use crate::session::memory::Block;
-use crate::session::prepared::{SERVER_NAME_PREFIX, server_name};
-use crate::session::receive::{End, Kind, Request};
+use crate::session::prepared::{SERVER_NAME_PREFIX, ServerName};
+use crate::session::receive::Request;
 use crate::session::reroute::Cause;
 use crate::wire::backend::{self, Status, tag};
 use crate::wire::frame::{self, HEADER_BYTES};
@@ -18,9 +18,11 @@ use bytes::{Buf, BytesMut};
 use router_rules::Target;
 use std::future::poll_fn;
 use std::io;
-use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::time::Sleep;
 
 /// How a request ended.
 #[derive(Debug)]
@@ -46,11 +48,27 @@ pub enum Woke {
     Wanted,
 }
 
-/// Until then; for ever without a deadline.
-async fn until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
+/// In the words of Postgres.
+fn ended_by_administrator() -> Failure {
+    Failure::Fatal(Refusal::new(
+        sqlstate::ADMIN_SHUTDOWN,
+        "terminating connection due to administrator command",
+    ))
+}
+
+/// A bound on what a client may do, or leave undone, and what it is told when that is over.
+struct Bound {
+    over: Pin<Box<Sleep>>,
+    sqlstate: &'static str,
+    text: &'static str,
+    /// The setting.
+    name: &'static str,
+}
+
+impl Bound {
+    fn failure(&self) -> Failure {
+        let hint = format!("{} of pgweir is over.", self.name);
+        Failure::Fatal(Refusal::new(self.sqlstate, self.text).with_hint(hint))
     }
 }
 
@@ -58,34 +76,30 @@ impl Session {
     /// Carries the request to its end: all that it is owed, or as far as the client has asked.
     pub(super) async fn relay(&mut self, request: &Request) -> Result<Relayed, Failure> {
         let mut left = request.left;
-        let deadline = self.deadline();
-        let mut overdue = false;
-        let reader =
-            self.may_run_elsewhere(left).then(|| self.lease.as_ref().map(|l| l.node.clone())).flatten();
-        let mut given_up = std::pin::pin!(async {
-            match &reader {
-                Some(node) => node.given_up().await,
-                None => std::future::pending().await,
-            }
-        });
+        let mut deadline = self.deadline().map(|at| Box::pin(tokio::time::sleep_until(at)));
         loop {
             left = self.stream_rest(left);
-            if left == 0 && self.is_answered(request) {
+            if left == 0 && self.is_answered() {
                 self.held_from = None;
                 self.held_in_block = false;
                 return Ok(Relayed::Done);
             }
-            let waits_in_vain = self.may_run_elsewhere(left);
-            let woke = tokio::select! {
-                biased;
-                woke = self.woke(AHEAD_BYTES_MAX) => woke?,
-                () = &mut given_up, if waits_in_vain => Woke::ServerGone(io::ErrorKind::TimedOut.into()),
-                () = until(deadline), if !overdue => {
-                    overdue = true;
-                    self.cancel_running();
-                    continue;
+            let woke = poll_fn(|cx| {
+                if let Poll::Ready(woke) = self.poll_woke(cx, AHEAD_BYTES_MAX) {
+                    return Poll::Ready(Some(woke));
                 }
+                if self.may_run_elsewhere(left) && self.waits_in_vain(cx) {
+                    let error = io::ErrorKind::TimedOut.into();
+                    return Poll::Ready(Some(Ok(Woke::ServerGone(error))));
+                }
+                deadline.as_mut().map_or(Poll::Pending, |over| over.as_mut().poll(cx).map(|()| None))
+            });
+            let Some(woke) = woke.await else {
+                deadline = None;
+                self.cancel_running();
+                continue;
             };
+            let woke = woke?;
             match woke {
                 Woke::Server => {
                     if let Some(cause) = self.take_replies()? {
@@ -114,6 +128,13 @@ impl Session {
         self.on == router_rules::Target::Replica && self.held_from.is_some() && left == 0
     }
 
+    /// The node that is to answer was given up: who asks is woken when it is.
+    fn waits_in_vain(&self, cx: &Context<'_>) -> bool {
+        let Some(lease) = &self.lease else { return false };
+        self.card.bell.listen(cx);
+        lease.node.is_given_up()
+    }
+
     /// When the statement must have ended: its own limit, or its transaction's.
     fn deadline(&self) -> Option<tokio::time::Instant> {
         let config = &self.config;
@@ -123,10 +144,11 @@ impl Session {
         query.into_iter().chain(transaction).min().map(tokio::time::Instant::from_std)
     }
 
-    fn is_answered(&self, request: &Request) -> bool {
+    fn is_answered(&self) -> bool {
         if self.unsynced {
             // What follows goes to the same server: no need to wait for the answers in between.
-            let goes_on = self.held_from.is_none() && !self.copy_in && request.kind != Kind::Batch(End::Sync);
+            // Behind COPY data by Execute too: the server keeps its answer back until the next Sync.
+            let goes_on = self.held_from.is_none() && !self.copy_in;
             return goes_on || (self.ledger.is_empty() && self.passing == 0);
         }
         self.ledger.is_settled() && self.passing == 0
@@ -134,79 +156,64 @@ impl Session {
 
     /// Waits, within the limits for clients that do nothing.
     pub(super) async fn woke_in_time(&mut self) -> Result<Woke, Failure> {
-        let (limit, code, text, name) = {
-            let config = &self.config;
-            if self.memory.status == Status::Idle {
-                (
-                    config.limits.client_idle,
-                    sqlstate::IDLE_SESSION_TIMEOUT,
-                    "terminating connection due to idle-session timeout",
-                    "limits.client_idle",
-                )
-            } else {
-                (
-                    config.limits.transaction_idle,
-                    sqlstate::IDLE_IN_TRANSACTION_TIMEOUT,
-                    "terminating connection due to idle-in-transaction timeout",
-                    "limits.transaction_idle",
-                )
-            }
-        };
-        let card = self.card.clone();
-        let idle = self.memory.status == Status::Idle && !self.unsynced;
-        let kill = async {
-            let told =
-                || card.killed_now.load(Ordering::Relaxed) || (card.killed.load(Ordering::Relaxed) && idle);
-            loop {
-                let kill = card.kill.notified();
-                if told() {
-                    return;
-                }
-                kill.await;
-            }
-        };
-        let transaction = self.config.limits.transaction;
-        let left = match (transaction, self.began) {
-            (Some(limit), Some(began)) if self.memory.status != Status::Idle => {
-                Some(limit.saturating_sub(began.elapsed()))
-            }
-            _ => None,
-        };
-        let (limit, code, text, name) = match left {
-            Some(left) if limit.is_none_or(|limit| left < limit) => (
-                Some(left),
-                sqlstate::TRANSACTION_TIMEOUT,
-                "terminating connection due to transaction timeout",
-                "limits.transaction",
-            ),
-            _ => (limit, code, text, name),
-        };
+        let mut bound = self.bound_while_it_waits();
+        let may_be_ended = self.memory.status == Status::Idle && !self.unsynced;
         let wanted = self.can_yield().then(|| self.kept.as_ref().or(self.lease.as_ref())).flatten();
-        let wanted = wanted.map(crate::pool::Lease::wanted);
-        let wanted = async {
-            match wanted {
-                Some(wanted) => wanted.await,
-                None => std::future::pending().await,
+        let mut wanted = wanted.map(|lease| Box::pin(lease.wanted()));
+        poll_fn(|cx| {
+            if let Poll::Ready(woke) = self.poll_woke(cx, usize::MAX) {
+                return Poll::Ready(woke);
             }
-        };
-        let limited = async {
-            match limit {
-                Some(limit) => tokio::time::timeout(limit, self.woke(usize::MAX)).await,
-                None => Ok(self.woke(usize::MAX).await),
+            if let Some(bound) = &mut bound
+                && bound.over.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Err(bound.failure()));
             }
-        };
-        tokio::select! {
-            biased;
-            woke = limited => woke.unwrap_or_else(|_| {
-                let hint = format!("{name} of pgweir is over.");
-                Err(Failure::Fatal(Refusal::new(code, text).with_hint(hint)))
-            }),
-            () = wanted => Ok(Woke::Wanted),
-            () = kill => Err(Failure::Fatal(Refusal::new(
-                sqlstate::ADMIN_SHUTDOWN,
-                "terminating connection due to administrator command",
-            ))),
+            if wanted.as_mut().is_some_and(|wanted| wanted.as_mut().poll(cx).is_ready()) {
+                return Poll::Ready(Ok(Woke::Wanted));
+            }
+            self.card.bell.listen(cx);
+            let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+            if is(&self.card.killed_now) || (may_be_ended && is(&self.card.killed)) {
+                return Poll::Ready(Err(ended_by_administrator()));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The limit that a client which does nothing comes to first, if there is any.
+    fn bound_while_it_waits(&self) -> Option<Bound> {
+        let limits = &self.config.limits;
+        if self.memory.status == Status::Idle {
+            return limits.client_idle.map(|limit| Bound {
+                over: Box::pin(tokio::time::sleep(limit)),
+                sqlstate: sqlstate::IDLE_SESSION_TIMEOUT,
+                text: "terminating connection due to idle-session timeout",
+                name: "limits.client_idle",
+            });
         }
+        let left =
+            limits.transaction.zip(self.began).map(|(limit, began)| limit.saturating_sub(began.elapsed()));
+        match (left, limits.transaction_idle) {
+            (Some(left), idle) if idle.is_none_or(|idle| left < idle) => Some(Bound {
+                over: Box::pin(tokio::time::sleep(left)),
+                sqlstate: sqlstate::TRANSACTION_TIMEOUT,
+                text: "terminating connection due to transaction timeout",
+                name: "limits.transaction",
+            }),
+            (_, Some(idle)) => Some(Bound {
+                over: Box::pin(tokio::time::sleep(idle)),
+                sqlstate: sqlstate::IDLE_IN_TRANSACTION_TIMEOUT,
+                text: "terminating connection due to idle-in-transaction timeout",
+                name: "limits.transaction_idle",
+            }),
+            _ => None,
+        }
+    }
+
+    async fn woke(&mut self, ahead_max: usize) -> Result<Woke, Failure> {
+        poll_fn(|cx| self.poll_woke(cx, ahead_max)).await
     }
 
     /// Waits until either side has something, writing meanwhile what waits to be written.
@@ -216,48 +223,44 @@ impl Session {
     /// or Flush, so what a long batch is owed says nothing about whether the server has done it.
     ///
     /// Cancel-safe: all state is in the connections' buffers.
-    async fn woke(&mut self, ahead_max: usize) -> Result<Woke, Failure> {
-        poll_fn(|cx| {
-            if let Some(lease) = self.lease.as_mut()
-                && let Poll::Ready(Err(error)) = lease.connection.poll_flush(cx)
-            {
-                // What it said before it went counts.
-                return Poll::Ready(Ok(match lease.connection.poll_fill(cx) {
-                    Poll::Ready(Ok(n)) if n > 0 => Woke::Server,
-                    _ => Woke::ServerGone(error),
-                }));
-            }
-            if self.held_from.is_none()
-                && let Poll::Ready(Err(error)) = self.client.poll_flush(cx)
-            {
-                return Poll::Ready(Err(Failure::Client(error)));
-            }
-            if let Some(lease) = self.lease.as_mut()
-                && !self.client.is_backlogged()
-            {
-                match lease.connection.poll_fill(cx) {
-                    Poll::Ready(Ok(0)) => {
-                        return Poll::Ready(Ok(Woke::ServerGone(io::ErrorKind::UnexpectedEof.into())));
-                    }
-                    Poll::Ready(Ok(_)) => return Poll::Ready(Ok(Woke::Server)),
-                    Poll::Ready(Err(error)) => return Poll::Ready(Ok(Woke::ServerGone(error))),
-                    Poll::Pending => {}
+    fn poll_woke(&mut self, cx: &mut Context<'_>, ahead_max: usize) -> Poll<Result<Woke, Failure>> {
+        if let Some(lease) = self.lease.as_mut()
+            && let Poll::Ready(Err(error)) = lease.connection.poll_flush(cx)
+        {
+            // What it said before it went counts.
+            return Poll::Ready(Ok(match lease.connection.poll_fill(cx) {
+                Poll::Ready(Ok(n)) if n > 0 => Woke::Server,
+                _ => Woke::ServerGone(error),
+            }));
+        }
+        if self.held_from.is_none()
+            && let Poll::Ready(Err(error)) = self.client.poll_flush(cx)
+        {
+            return Poll::Ready(Err(Failure::Client(error)));
+        }
+        if let Some(lease) = self.lease.as_mut()
+            && !self.client.is_backlogged()
+        {
+            match lease.connection.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Ok(Woke::ServerGone(io::ErrorKind::UnexpectedEof.into())));
                 }
+                Poll::Ready(Ok(_)) => return Poll::Ready(Ok(Woke::Server)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Ok(Woke::ServerGone(error))),
+                Poll::Pending => {}
             }
-            let server_is_full = self.lease.as_ref().is_some_and(|l| l.connection.is_backlogged());
-            let ahead =
-                self.lease.is_some() && self.client.input.len() >= ahead_max && !self.ledger.is_empty();
-            if !server_is_full && (!ahead || self.copy_in) {
-                match self.client.poll_fill(cx) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::ClientGone)),
-                    Poll::Ready(Ok(_)) => return Poll::Ready(Ok(Woke::Client)),
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Client(error))),
-                    Poll::Pending => {}
-                }
+        }
+        let server_is_full = self.lease.as_ref().is_some_and(|l| l.connection.is_backlogged());
+        let ahead = self.lease.is_some() && self.client.input.len() >= ahead_max && !self.ledger.is_empty();
+        if !server_is_full && (!ahead || self.copy_in) {
+            match self.client.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::ClientGone)),
+                Poll::Ready(Ok(_)) => return Poll::Ready(Ok(Woke::Client)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Client(error))),
+                Poll::Pending => {}
             }
-            Poll::Pending
-        })
-        .await
+        }
+        Poll::Pending
     }
 
     /// Takes what the server sent: the client's share moves to the client's output.
@@ -404,6 +407,10 @@ impl Session {
             return Ok(Some(cause));
         }
         self.held_result = true;
+        // Who ends a client cancels what it runs: the client is to hear of its end, not of the means.
+        if fields.sqlstate == sqlstate::QUERY_CANCELED && self.card.killed_now.load(Ordering::Relaxed) {
+            return Err(ended_by_administrator());
+        }
         if fields.is_fatal() {
             self.client.output.reserve(body.len() + HEADER_BYTES);
             frame::put(&mut self.client.output, tag::ERROR, |out| out.extend_from_slice(body));
@@ -425,9 +432,9 @@ impl Session {
         memchr::memmem::find(body, SERVER_NAME_PREFIX.as_bytes())?;
         let mut text = body.to_vec();
         for (key, name) in &self.bound {
-            let on_server = server_name(*key);
+            let on_server = ServerName::of(*key);
             if let Some(at) = memchr::memmem::find(&text, on_server.as_bytes()) {
-                text.splice(at..at + on_server.len(), name.iter().copied());
+                text.splice(at..at + on_server.as_bytes().len(), name.iter().copied());
             }
         }
         Some(text)
@@ -450,10 +457,10 @@ impl Session {
             value.as_ref().clone_into(&mut self.card.application_name.lock());
         }
         // The client talks to the primary, as far as it is concerned.
-        if name == "in_hot_standby" || self.memory.reported.get(name.as_ref()).is_some_and(|v| *v == *value) {
+        if name == "in_hot_standby" || self.memory.told.get(&name) == Some(&*value) {
             return Fate::Swallow;
         }
-        self.memory.reported.insert(name.into_owned(), value.into_owned());
+        self.memory.told.set(&name, &value);
         Fate::Pass
     }
 
@@ -606,7 +613,7 @@ impl Session {
         }
         self.unsynced = true;
         self.held_from = elsewhere.then_some(self.client.output.len());
-        let cause = self.wait_until_nothing_is_owed().await?;
+        let cause = Box::pin(self.wait_until_nothing_is_owed()).await?;
         self.held_from = None;
         if cause.is_none() {
             self.refuse_other_shapes(request);

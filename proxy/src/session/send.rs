@@ -5,13 +5,13 @@ use crate::session::classify::Work;
 use crate::session::lease::asks_sequences;
 use crate::session::ledger::{Described, Ours, Owed, Undo};
 use crate::session::memory::Block;
-use crate::session::prepared::{Prepared, server_name};
+use crate::session::prepared::{Prepared, ServerName};
 use crate::session::receive::{self, End, Kind, Request, frames};
 use crate::session::settings::set_config;
 use crate::wire::backend::{self, Status};
+use crate::wire::error::put_stale_plan;
 use crate::wire::frame::{FrameError, HEADER_BYTES};
 use crate::wire::frontend::{self, tag};
-use crate::wire::{Refusal, sqlstate};
 use bytes::{Bytes, BytesMut};
 use router_rules::statement::Kind as StatementKind;
 use router_rules::{Classified, Decision, PinReason, Reason, SessionEffect, Target};
@@ -200,6 +200,10 @@ impl Session {
             let Some(prepared) = self.memory.statements.get(name.as_bytes()).cloned() else { continue };
             self.send_under_clients_name(name.as_bytes(), &prepared);
             self.memory.pin(router_rules::PinReason::SqlPrepare);
+            if !prepared.classified.plain {
+                // Nobody looks at what EXECUTE runs.
+                self.memory.pin(router_rules::PinReason::Unfollowable);
+            }
             sent = true;
         }
         sent
@@ -286,20 +290,20 @@ impl Session {
             let partial = last_is_partial && at == request.frames.len();
             match kind {
                 tag::PARSE => {
-                    if let (Some(parse), Some(prepared)) = (frontend::parse(&body), parsed.next()) {
-                        self.send_parse(whole, body.slice_ref(parse.name), prepared);
+                    if let (Some(parse), Some(prepared)) = (frontend::parse(body), parsed.next()) {
+                        self.send_parse(whole, request.frames.slice_ref(parse.name), prepared);
                     }
                 }
-                tag::BIND => self.send_bind(whole, &body, if partial { request.left } else { 0 }),
-                tag::DESCRIBE => self.send_describe(whole, &body),
+                tag::BIND => self.send_bind(request, whole, body, if partial { request.left } else { 0 }),
+                tag::DESCRIBE => self.send_describe(request, whole, body),
                 tag::EXECUTE => {
-                    let portal = frontend::execute(&body).unwrap_or_default();
+                    let portal = frontend::execute(body).unwrap_or_default();
                     let of = self.portals.iter().rev().find(|(name, _)| name == portal);
                     let of = of.map(|(_, of)| of).filter(|of| !of.plain).cloned();
                     self.put(whole);
                     self.ledger.push(Owed::Execute(of));
                 }
-                tag::CLOSE => self.send_close(whole, &body),
+                tag::CLOSE => self.send_close(whole, body),
                 tag::FLUSH => self.put(whole),
                 tag::SYNC => {
                     self.put(whole);
@@ -345,7 +349,7 @@ impl Session {
         }
         self.make_room_for(prepared.key);
         let Some(out) = self.out() else { return };
-        frontend::put_parse(out, server_name(prepared.key).as_bytes(), &prepared.sql, &prepared.types);
+        frontend::put_parse(out, ServerName::of(prepared.key).as_bytes(), &prepared.sql, &prepared.types);
         let undo = Undo { client, server: Some(prepared.key), ..Undo::default() };
         self.ledger.push(Owed::Parse { ours: false, undo });
     }
@@ -380,12 +384,12 @@ impl Session {
     fn close_shared(&mut self, key: u64) {
         let Some(lease) = self.lease.as_mut() else { return };
         lease.statements.remove(key);
-        self.close_named(vec![server_name(key).into()]);
+        self.close_named(vec![ServerName::of(key).into()]);
     }
 
     /// The server knows the statement by our name, or as its unnamed one, as of now.
     fn parse_ours(&mut self, prepared: &Prepared, named: bool) {
-        let name = if named { server_name(prepared.key) } else { String::new() };
+        let name = if named { ServerName::of(prepared.key) } else { ServerName::UNNAMED };
         if named {
             self.make_room_for(prepared.key);
         }
@@ -423,7 +427,7 @@ impl Session {
                 self.close_shared(prepared.key);
             }
             self.parse_ours(&prepared, named);
-            let name = if named { server_name(prepared.key) } else { String::new() };
+            let name = if named { ServerName::of(prepared.key) } else { ServerName::UNNAMED };
             if let Some(out) = self.out() {
                 frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes());
             }
@@ -444,16 +448,16 @@ impl Session {
         if !matches!(request.kind, Kind::Batch(_)) || self.memory.status == Status::Failed {
             return found;
         }
-        let mut told_anew: Vec<Bytes> = vec![];
+        let mut told_anew: Vec<&[u8]> = vec![];
         for (kind, body) in frames(&request.frames) {
             match kind {
-                tag::PARSE => told_anew.extend(frontend::parse(&body).map(|p| body.slice_ref(p.name))),
-                tag::DESCRIBE => told_anew.extend(
-                    frontend::named(&body).filter(|n| n.kind == b'S').map(|n| body.slice_ref(n.name)),
-                ),
+                tag::PARSE => told_anew.extend(frontend::parse(body).map(|parse| parse.name)),
+                tag::DESCRIBE => {
+                    told_anew.extend(frontend::named(body).filter(|n| n.kind == b'S').map(|named| named.name))
+                }
                 tag::BIND => {
-                    let Some(name) = frontend::bind(&body).map(|bind| bind.statement) else { continue };
-                    if told_anew.iter().any(|told| told == name) {
+                    let Some(name) = frontend::bind(body).map(|bind| bind.statement) else { continue };
+                    if told_anew.contains(&name) {
                         continue;
                     }
                     if let Some(prepared) = self.memory.statements.get(name)
@@ -480,8 +484,7 @@ impl Session {
             return;
         }
         let mut told = BytesMut::new();
-        Refusal::new(sqlstate::FEATURE_NOT_SUPPORTED, "cached plan must not change result type")
-            .put(&mut told, "ERROR");
+        put_stale_plan(&mut told);
         if let Some(out) = self.out() {
             // No such portal: this fails, and takes the transaction with it.
             frontend::put_named(out, tag::DESCRIBE, b'P', b"pgweir: a statement has changed its shape");
@@ -494,39 +497,40 @@ impl Session {
         let schema = self.schema();
         let Some(lease) = self.lease.as_mut() else { return };
         if let Some(evicted) = lease.statements.insert(key, schema, max) {
-            self.close_named(vec![server_name(evicted).into()]);
+            self.close_named(vec![ServerName::of(evicted).into()]);
         }
     }
 
     /// The server is given the statement if it lacks it. Returns the name it knows it by.
-    fn bring_statement(&mut self, name: &[u8]) -> Option<(String, Arc<Classified>)> {
-        let prepared = self.memory.statements.get(name)?.clone();
-        let of = prepared.classified.clone();
+    fn bring_statement(&mut self, name: Bytes) -> Option<(ServerName, Arc<Prepared>)> {
+        let prepared = self.memory.statements.get(&name)?.clone();
         let lease = self.lease.as_mut()?;
-        self.bound.push((prepared.key, Bytes::copy_from_slice(name)));
-        if name.is_empty() {
-            if lease.statements.unnamed != Some(prepared.key) {
-                self.parse_ours(&prepared, false);
-            }
-            return Some((String::new(), of));
+        let named = !name.is_empty();
+        let key = prepared.key;
+        let is_there =
+            if named { lease.statements.touch(key) } else { lease.statements.unnamed == Some(key) };
+        if !is_there {
+            self.parse_ours(&prepared, named);
         }
-        if !lease.statements.touch(prepared.key) {
-            self.parse_ours(&prepared, true);
-        }
-        Some((server_name(prepared.key), of))
+        self.bound.push((key, name));
+        Some((if named { ServerName::of(key) } else { ServerName::UNNAMED }, prepared))
     }
 
-    fn send_bind(&mut self, whole: &[u8], body: &Bytes, left: usize) {
+    fn send_bind(&mut self, request: &Request, whole: &[u8], body: &[u8], left: usize) {
         let Some(bind) = frontend::bind(body) else { return };
-        let found = self.bring_statement(bind.statement);
-        let portal = body.slice_ref(bind.portal);
-        if let Some((_, of)) = &found {
+        let found = self.bring_statement(request.frames.slice_ref(bind.statement));
+        let portal = request.frames.slice_ref(bind.portal);
+        if let Some((_, prepared)) = &found {
+            let of = match sets_to_parameter(&prepared.classified) {
+                true => self.with_values(prepared, if left == 0 { bind.rest } else { &[] }),
+                false => prepared.classified.clone(),
+            };
             self.portals.retain(|(name, _)| *name != portal);
-            self.portals.push((portal, of.clone()));
+            self.portals.push((portal, of));
         }
         let Some(out) = self.lease.as_mut().map(|l| &mut l.connection.output) else { return };
         match found {
-            Some((name, _)) if !name.is_empty() => {
+            Some((name, _)) if !name.as_bytes().is_empty() => {
                 let start = out.len();
                 frontend::put_bind(out, bind.portal, name.as_bytes(), bind.rest);
                 // Of a Bind that streams the rest follows: its length says so.
@@ -538,12 +542,43 @@ impl Session {
         self.ledger.push(Owed::Bind);
     }
 
-    fn send_describe(&mut self, whole: &[u8], body: &[u8]) {
+    /// What the statement does now that its parameters are known. Where one cannot be told for certain,
+    /// the session keeps its server.
+    fn with_values(&mut self, prepared: &Prepared, rest: &[u8]) -> Arc<Classified> {
+        let values = frontend::bind_texts(rest, &prepared.types).unwrap_or_default();
+        // Bytes that mean other characters in another encoding are not carried to another server.
+        let utf8 = self.memory.told.get("client_encoding") == Some("UTF8");
+        let mut classified = Classified::clone(&prepared.classified);
+        for effect in classified.statements.iter_mut().flat_map(|statement| &mut statement.effects) {
+            let SessionEffect::SetToParameter { name, parameter } = effect else { continue };
+            let name = std::mem::take(name);
+            *effect = match values.get(usize::from(*parameter) - 1) {
+                Some(Some(Some(value))) if utf8 || value.is_ascii() => SessionEffect::Set {
+                    replay: set_config(&name, value),
+                    value: Some((*value).to_owned()),
+                    name,
+                    local: false,
+                },
+                Some(Some(None)) => SessionEffect::Reset { name, local: false },
+                _ => {
+                    self.memory.pin(PinReason::Unfollowable);
+                    SessionEffect::Pin(PinReason::Unfollowable)
+                }
+            };
+        }
+        Arc::new(classified)
+    }
+
+    fn send_describe(&mut self, request: &Request, whole: &[u8], body: &[u8]) {
         let Some(named) = frontend::named(body) else { return };
         self.describes = true;
         let of = if named.kind == b'S' { self.memory.statements.get(named.name).cloned() } else { None };
         let of = of.map(|prepared| Described { prepared, named: !named.name.is_empty() });
-        let found = if named.kind == b'S' { self.bring_statement(named.name) } else { None };
+        let found = if named.kind == b'S' {
+            self.bring_statement(request.frames.slice_ref(named.name))
+        } else {
+            None
+        };
         let Some(out) = self.out() else { return };
         match found {
             Some((name, _)) => frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes()),
@@ -592,15 +627,20 @@ impl Session {
     }
 }
 
-/// A Close of ours; skipped, it is made up for later.
 /// A lone COMMIT or ROLLBACK.
 fn ends_transaction(work: &Work) -> bool {
     use router_rules::TransactionStep::{Commit, Rollback};
     work.single().is_some_and(|s| matches!(s.transaction, Some(Commit { .. } | Rollback { .. })))
 }
 
+/// A Close of ours; skipped, it is made up for later.
 fn close_ours(name: Bytes) -> Owed {
     Owed::Close { ours: true, undo: Undo { kept: Some(name), ..Undo::default() } }
+}
+
+fn sets_to_parameter(classified: &Classified) -> bool {
+    let sets = |effect: &SessionEffect| matches!(effect, SessionEffect::SetToParameter { .. });
+    classified.statements.iter().any(|statement| statement.effects.iter().any(sets))
 }
 
 fn notifies(part: &Classified) -> bool {

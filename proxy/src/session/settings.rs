@@ -10,7 +10,7 @@
 use router_rules::SessionEffect;
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// A set of settings: name → SQL that brings it about. Cheap to clone and to compare.
 #[derive(Debug, Clone)]
@@ -45,7 +45,9 @@ impl Default for Settings {
 
 impl Settings {
     fn from_map(of: BTreeMap<String, Setting>) -> Self {
-        let id = if of.is_empty() { 0 } else { foldhash::fast::FixedState::with_seed(0x5e77).hash_one(&of) };
+        // Of this process's own seed, so that nobody can make two sets look like one.
+        static SEED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
+        let id = if of.is_empty() { 0 } else { SEED.hash_one(&of) };
         Self(Arc::new(Inner { id, of }))
     }
 
@@ -96,13 +98,20 @@ impl Settings {
         Self::from_map(of)
     }
 
-    /// The SQL that turns a server with `self` applied into one with `wanted` applied;
-    /// `None` when there is nothing to do.
+    /// The SQL that turns a server with `self` applied into one with `wanted` applied, a Query each;
+    /// nothing when there is nothing to do.
     ///
-    /// Who one is comes last: what a user may set, it may set before it becomes another.
-    pub fn change_to(&self, wanted: &Settings) -> Option<String> {
+    /// Who one is comes last: what a user may set, it may set before it becomes another. The encoding comes
+    /// first, in a Query of its own: a server decodes a Query whole before it runs any of it.
+    pub fn change_to(&self, wanted: &Settings) -> Vec<String> {
         if self == wanted {
-            return None;
+            return vec![];
+        }
+        let encoding = "client_encoding";
+        let mut queries = vec![];
+        if self.get(encoding) != wanted.get(encoding) {
+            let of = wanted.get(encoding).map(|setting| setting.replay.to_string());
+            queries.push(of.unwrap_or_else(|| format!("RESET {encoding}")));
         }
         let mut sql = String::new();
         let mut add = |statement: &str| {
@@ -118,13 +127,14 @@ impl Settings {
         if steps_out {
             add("RESET ROLE;RESET SESSION AUTHORIZATION");
         }
+        let is_apart = |name: &str| identity.contains(&name) || name == encoding || !is_for_server(name);
         for name in self.0.of.keys() {
-            if !identity.contains(&name.as_str()) && !wanted.contains(name) && is_for_server(name) {
+            if !is_apart(name) && !wanted.contains(name) {
                 add(&format!("RESET {}", quote_name(name)));
             }
         }
         for (name, setting) in &wanted.0.of {
-            if !identity.contains(&name.as_str()) && self.get(name) != Some(setting) && is_for_server(name) {
+            if !is_apart(name) && self.get(name) != Some(setting) {
                 add(&setting.replay);
             }
         }
@@ -133,7 +143,10 @@ impl Settings {
                 add(&setting.replay);
             }
         }
-        (!sql.is_empty()).then_some(sql)
+        if !sql.is_empty() {
+            queries.push(sql);
+        }
+        queries
     }
 }
 
@@ -325,10 +338,22 @@ mod tests {
         let mut session = Track::starting_with(Settings::from_pairs([("b", "3")]));
         session.on_effect(&set("role", "r"));
         assert_eq!(
-            server.change_to(session.now()).unwrap(),
-            "RESET \"a\";SELECT pg_catalog.set_config('b','3',false);SET role = r"
+            server.change_to(session.now()),
+            ["RESET \"a\";SELECT pg_catalog.set_config('b','3',false);SET role = r"]
         );
-        assert_eq!(server.change_to(&server), None);
+        assert!(server.change_to(&server).is_empty());
+    }
+
+    #[test]
+    fn the_encoding_is_in_force_before_anything_is_written_in_it() {
+        let server = Settings::from_pairs([("client_encoding", "LATIN1")]);
+        let wanted = Settings::from_pairs([("a", "é")]);
+        let set = "SELECT pg_catalog.set_config('a','é',false)";
+        assert_eq!(server.change_to(&wanted), ["RESET client_encoding", set]);
+        assert_eq!(
+            wanted.change_to(&server),
+            ["SELECT pg_catalog.set_config('client_encoding','LATIN1',false)", "RESET \"a\""]
+        );
     }
 
     #[test]
@@ -337,8 +362,8 @@ mod tests {
         server.on_effect(&set("role", "r"));
         let wanted = Settings::from_pairs([("a", "1")]);
         assert_eq!(
-            server.now().change_to(&wanted).unwrap(),
-            "RESET ROLE;RESET SESSION AUTHORIZATION;SELECT pg_catalog.set_config('a','1',false)"
+            server.now().change_to(&wanted),
+            ["RESET ROLE;RESET SESSION AUTHORIZATION;SELECT pg_catalog.set_config('a','1',false)"]
         );
     }
 
@@ -350,6 +375,6 @@ mod tests {
     #[test]
     fn pgweirs_own_settings_are_not_sent_to_servers() {
         let wanted = Settings::from_pairs([("pgweir.trace", "on")]);
-        assert_eq!(Settings::default().change_to(&wanted), None);
+        assert!(Settings::default().change_to(&wanted).is_empty());
     }
 }

@@ -23,7 +23,7 @@ impl Session {
         }
         for process in self.processes_in(request, work) {
             let Some(card) = self.weir.registry.client(process) else { continue };
-            let superuser = self.memory.reported.get("is_superuser").is_some_and(|v| v == "on");
+            let superuser = self.memory.told.get("is_superuser") == Some("on");
             if card.process == self.card.process || !(superuser || card.user == self.who.user) {
                 continue;
             }
@@ -45,7 +45,7 @@ impl Session {
         let mut found: Vec<i32> = work.texts.iter().flat_map(|sql| numbers(sql)).collect();
         for (kind, body) in frames(&request.frames) {
             if kind == tag::BIND
-                && let Some(bind) = frontend::bind(&body)
+                && let Some(bind) = frontend::bind(body)
             {
                 found.extend(frontend::bind_integers(bind.rest).unwrap_or_default());
             }

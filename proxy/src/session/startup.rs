@@ -3,12 +3,13 @@
 use crate::Weir;
 use crate::auth::{self, Credentials, LoginError};
 use crate::config::{Config, PoolMode};
+use crate::loops::Heard;
 use crate::net::Connection;
 use crate::pool::{Lease, Opening};
 use crate::server::{CancelTarget, Reported, Server};
 use crate::session::lease::refusal_of_login;
 use crate::session::ledger::Ledger;
-use crate::session::memory::{Block, Defaults, Memory, Wishes};
+use crate::session::memory::{Block, Defaults, Memory, Told, Wishes};
 use crate::session::registry::{Card, Doing, Key, Registered};
 use crate::session::settings::{Settings, Track};
 use crate::session::{Session, Who, replication};
@@ -46,10 +47,11 @@ pub async fn serve(weir: Arc<Weir>, client: Connection, peer: Option<IpAddr>) {
     }
     weir.registry.logging_in.fetch_add(1, Ordering::Relaxed);
     let limit = weir.config.load().limits.login;
-    let greeted = tokio::time::timeout(limit, greet(&weir, client, peer)).await;
+    // What a log-in needs is given back when it is over: a client's task is no larger than its session.
+    let greeted = tokio::time::timeout(limit, Box::pin(greet(&weir, client, peer))).await;
     weir.registry.logging_in.fetch_sub(1, Ordering::Relaxed);
     match greeted {
-        Ok(Ok(Some(guest))) => serve_guest(&weir, guest, peer).await,
+        Ok(Ok(Some(guest))) => serve_guest(&weir, *guest, peer).await,
         Ok(Ok(None)) => {}
         Ok(Err(error)) => tracing::debug!(?peer, %error, "a client left before it had logged in"),
         Err(_) => tracing::warn!(?peer, limit = "limits.login", "a client took too long to log in"),
@@ -64,7 +66,11 @@ struct Guest {
 }
 
 /// The packets before the log-in, and the log-in.
-async fn greet(weir: &Arc<Weir>, mut client: Connection, peer: Option<IpAddr>) -> io::Result<Option<Guest>> {
+async fn greet(
+    weir: &Arc<Weir>,
+    mut client: Connection,
+    peer: Option<IpAddr>,
+) -> io::Result<Option<Box<Guest>>> {
     let acceptor = weir.acceptor.load_full();
     client.fill_to(1).await?;
     if client.input.first() == Some(&0x16)
@@ -123,7 +129,7 @@ async fn refuse_packet(
     client: &mut Connection,
     peer: Option<IpAddr>,
     error: &StartupError,
-) -> io::Result<Option<Guest>> {
+) -> io::Result<Option<Box<Guest>>> {
     tracing::info!(?peer, %error, limit = "startup_bytes_max", max = limits::STARTUP_BYTES_MAX, "a start-up packet that cannot be understood");
     let code = match error {
         StartupError::Version(..) => sqlstate::FEATURE_NOT_SUPPORTED,
@@ -139,7 +145,7 @@ async fn log_in(
     mut client: Connection,
     startup: Startup,
     peer: Option<IpAddr>,
-) -> io::Result<Option<Guest>> {
+) -> io::Result<Option<Box<Guest>>> {
     // 3.1 was never released: who asks for it is offered what it surely knows.
     if startup.minor > MINOR_MAX || startup.minor == 1 || !startup.unknown_options.is_empty() {
         let minor = if startup.minor == 1 { 0 } else { startup.minor.min(MINOR_MAX) };
@@ -147,7 +153,7 @@ async fn log_in(
     }
     let config = weir.config.load_full();
     match auth::authenticate(&mut client, &startup, peer, &weir.directory, &weir.cluster, &config).await {
-        Ok(credentials) => Ok(Some(Guest { client, startup, credentials })),
+        Ok(credentials) => Ok(Some(Box::new(Guest { client, startup, credentials }))),
         Err(LoginError::Io(error)) => Err(error),
         Err(error) => {
             let refusal = refusal_of_login(&error);
@@ -169,7 +175,7 @@ async fn tell(client: &mut Connection, refusal: &Refusal) {
 async fn serve_guest(weir: &Arc<Weir>, guest: Guest, peer: Option<IpAddr>) {
     let Guest { mut client, startup, credentials } = guest;
     if matches!(startup.database.as_str(), "pgweir" | "pgbouncer") {
-        return console::serve(weir.clone(), client, &startup.user).await;
+        return Box::pin(console::serve(weir.clone(), client, &startup.user)).await;
     }
     let config = weir.config.load_full();
     let address = peer.map_or_else(|| "unix".to_owned(), |p| p.to_string());
@@ -179,9 +185,9 @@ async fn serve_guest(weir: &Arc<Weir>, guest: Guest, peer: Option<IpAddr>) {
     let own_server = if startup.replication.is_none() && has_own_server(&who, &config) {
         // It keeps this server: a replica only when there is no primary to be had.
         if weir.cluster.primary().is_none() {
-            weir.cluster.wait_for_primary(config.cluster.primary_wait).await;
+            Box::pin(weir.cluster.wait_for_primary(config.cluster.primary_wait)).await;
         }
-        match lease_primary(weir, &who).await {
+        match Box::pin(lease_primary(weir, &who)).await {
             Ok(lease) => Some(lease),
             Err(refusal) => return tell(&mut client, &refusal).await,
         }
@@ -197,20 +203,23 @@ async fn serve_guest(weir: &Arc<Weir>, guest: Guest, peer: Option<IpAddr>) {
         }
     };
     if startup.replication.is_some() {
-        if let Err(refusal) = replication::serve(weir, &mut client, &who, &registered.card, &startup).await {
+        let served = replication::serve(weir, &mut client, &who, &registered.card, &startup);
+        if let Err(refusal) = Box::pin(served).await {
             tell(&mut client, &refusal).await;
         }
         return;
     }
-    let mut session = match open_session(weir, &registered, client, who, &startup).await {
+    let mut session = match Box::pin(open_session(weir, &registered, client, who, &startup)).await {
         Ok(session) => session,
         Err((mut client, refusal)) => return tell(&mut client, &refusal).await,
     };
     if let Some(lease) = own_server {
         session.keep(lease);
     }
+    // It may be long: what it began with is of no use any more.
+    drop((startup, config));
     if let Err(failure) = session.run().await {
-        tracing::debug!(user = startup.user, database = startup.database, %failure, "session ended");
+        tracing::debug!(user = session.who.user, database = session.who.database, %failure, "session ended");
     }
 }
 
@@ -277,7 +286,7 @@ async fn open_session(
         Ok(welcome) => welcome,
         Err(refusal) => return Err((client, refusal)),
     };
-    for (name, value) in &welcome.reported {
+    for (name, value) in &*welcome.reported {
         backend::put_parameter_status(&mut client.output, name, value);
     }
     backend::put_backend_key_data(&mut client.output, card.process, &card.secret);
@@ -294,8 +303,9 @@ async fn open_session(
         standard_conforming_strings: true,
     };
     let memory = Memory {
-        settings: Track::starting_with(settings),
-        reported: welcome.reported.clone(),
+        // Those of all that start alike: they are kept once.
+        settings: Track::starting_with(welcome.settings.clone()),
+        told: Told::at_start(welcome.reported.clone()),
         defaults: welcome.defaults.clone(),
         scope: Arc::new(scope),
         scope_settings: u64::MAX,
@@ -349,14 +359,16 @@ async fn open_session(
         waited: std::time::Duration::ZERO,
         began: None,
         unpin_answer: None,
+        heard: Heard::all_before(),
     }))
 }
 
 /// What a server reports to a user who starts with certain settings.
 #[derive(Debug)]
 pub struct Welcome {
-    reported: Reported,
-    defaults: Defaults,
+    settings: Settings,
+    reported: Arc<Reported>,
+    defaults: Arc<Defaults>,
 }
 
 /// Welcomes by database, user and settings, so that most log-ins need no server.
@@ -394,7 +406,7 @@ async fn welcome(weir: &Weir, who: &Who, settings: &Settings) -> Result<Arc<Welc
 }
 
 async fn ask_welcome(server: &mut Server, settings: &Settings) -> Result<Welcome, LoginError> {
-    if let Some(sql) = server.settings.now().change_to(settings) {
+    for sql in server.settings.now().change_to(settings) {
         server.ask(&sql).await?;
     }
     server.settings.applied(settings.clone());
@@ -407,13 +419,13 @@ async fn ask_welcome(server: &mut Server, settings: &Settings) -> Result<Welcome
         .await?;
     let mut row = rows.into_iter().next().unwrap_or_default().into_iter().map(Option::unwrap_or_default);
     let mut next = || row.next().unwrap_or_default();
-    let defaults = Defaults { search_path: next(), isolation: next(), read_only: next() == "on" };
+    let defaults = Arc::new(Defaults { search_path: next(), isolation: next(), read_only: next() == "on" });
     let mut reported = server.reported.clone();
     // As far as the client is concerned it talks to the primary.
     if let Some(value) = reported.get_mut("in_hot_standby") {
         "off".clone_into(value);
     }
-    Ok(Welcome { reported, defaults })
+    Ok(Welcome { settings: settings.clone(), reported: Arc::new(reported), defaults })
 }
 
 /// A cancel request: passed on to the server that works for that client, if any.
@@ -432,8 +444,7 @@ async fn cancel(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
 /// Ends a client at once; what it runs is cancelled.
 pub(crate) fn end_client(weir: &Arc<Weir>, card: &Card) {
     card.killed_now.store(true, Ordering::Relaxed);
-    card.kill.notify_waiters();
-    card.cancel_wait.notify_waiters();
+    card.bell.ring();
     if let Some(target) = card.start_cancel() {
         send_cancel(weir.clone(), target);
     }
@@ -452,7 +463,7 @@ fn cancelled(card: &Card) -> Option<Arc<CancelTarget>> {
     let target = card.start_cancel();
     if target.is_none() {
         card.cancelled.store(true, Ordering::Relaxed);
-        card.cancel_wait.notify_waiters();
+        card.bell.ring();
     }
     target
 }

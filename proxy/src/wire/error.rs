@@ -1,7 +1,7 @@
 //! ErrorResponse and NoticeResponse, made and read.
 
 use super::backend::put;
-use super::frame;
+use super::{frame, sqlstate};
 use bytes::BytesMut;
 use pgwire::messages::response::{ErrorResponse, NoticeResponse};
 use std::borrow::Cow;
@@ -34,13 +34,23 @@ impl Refusal {
 
     /// Appends it as an ErrorResponse of this severity (`ERROR`, `FATAL`).
     pub fn put(&self, out: &mut BytesMut, severity: &str) {
-        put_fields(out, b'E', severity, &self.sqlstate, &self.message, self.hint.as_deref());
+        let hint = self.hint.as_deref().map(|hint| (b'H', hint));
+        put_fields(out, b'E', severity, &self.sqlstate, &self.message, hint.as_slice());
     }
 }
 
+/// Appends what Postgres says of a prepared statement whose result has changed its type. Its message may
+/// be in any language: asyncpg and JDBC know it by the routine, and prepare the statement anew.
+pub fn put_stale_plan(out: &mut BytesMut) {
+    let place = [(b'F', "plancache.c"), (b'R', "RevalidateCachedQuery")];
+    put_fields(out, b'E', "ERROR", sqlstate::FEATURE_NOT_SUPPORTED, STALE_PLAN, &place);
+}
+
+const STALE_PLAN: &str = "cached plan must not change result type";
+
 /// Appends a NoticeResponse.
 pub fn put_notice(out: &mut BytesMut, sqlstate: &str, message: &str) {
-    put_fields(out, b'N', "NOTICE", sqlstate, message, None);
+    put_fields(out, b'N', "NOTICE", sqlstate, message, &[]);
 }
 
 fn put_fields(
@@ -49,7 +59,7 @@ fn put_fields(
     severity: &str,
     sqlstate: &str,
     message: &str,
-    hint: Option<&str>,
+    more: &[(u8, &str)],
 ) {
     // A NUL would end a field early.
     let text = |text: &str| text.replace('\0', " ");
@@ -59,7 +69,7 @@ fn put_fields(
         (b'C', text(sqlstate)),
         (b'M', text(message)),
     ];
-    fields.extend(hint.map(|hint| (b'H', text(hint))));
+    fields.extend(more.iter().map(|(code, value)| (*code, text(value))));
     if tag == b'E' {
         put(out, &ErrorResponse::new(fields));
     } else {
@@ -102,7 +112,7 @@ impl ErrorFields {
 
     /// A prepared statement's result has changed its type.
     pub fn is_stale_plan(&self) -> bool {
-        self.sqlstate == "0A000" && self.message.contains("cached plan must not change result type")
+        self.sqlstate == sqlstate::FEATURE_NOT_SUPPORTED && self.message.contains(STALE_PLAN)
     }
 
     /// The connection ends after it.

@@ -102,6 +102,29 @@ fn bind_values(rest: &[u8]) -> Option<Vec<BindValue<'_>>> {
         .collect()
 }
 
+/// The types of text that have one form in both formats, and are taken for `text` as they are: what was left
+/// open (0, 705), `text`, `varchar`.
+const TEXT_TYPES: [u32; 4] = [0, 25, 705, 1043];
+
+/// The parameters of a complete Bind that are texts in UTF-8 by the types of their Parse (a count and that
+/// many OIDs). Outer `None`: it is not, or of another type; inner `None`: NULL.
+pub fn bind_texts<'a>(rest: &'a [u8], types: &[u8]) -> Option<Vec<Option<Option<&'a str>>>> {
+    let type_of = |at: usize| {
+        let oid = types.get(2 + 4 * at..)?.first_chunk::<4>()?;
+        Some(u32::from_be_bytes(*oid))
+    };
+    let text = |(at, (_, value)): (usize, BindValue<'a>)| {
+        if !TEXT_TYPES.contains(&type_of(at).unwrap_or(0)) {
+            return None;
+        }
+        match value {
+            Some(value) => std::str::from_utf8(value).ok().map(Some),
+            None => Some(None),
+        }
+    };
+    Some(bind_values(rest)?.into_iter().enumerate().map(text).collect())
+}
+
 /// The parameters of a complete Bind that are whole numbers of 32 bits, in either format (binary ones of
 /// four or eight bytes).
 pub fn bind_integers(rest: &[u8]) -> Option<Vec<i32>> {
@@ -215,6 +238,18 @@ mod tests {
         assert_eq!(bind_parameters(&[0, 0, 0, 1, 0, 0, 0, 9, b'a']), None);
         assert_eq!(bind_integers(&[0, 1, 0, 1, 0, 1, 0, 0, 0, 4, 0, 64, 0, 1, 0, 0]), Some(vec![4_194_305]));
         assert_eq!(bind_integers(&[0, 0, 0, 1, 0, 0, 0, 2, b'4', b'2', 0, 0]), Some(vec![42]));
+    }
+
+    #[test]
+    fn texts_are_read_in_both_formats_and_by_their_types() {
+        // Text, binary; "a", NULL, 0xff, "b".
+        let rest =
+            [&[0, 0, 0, 4, 0, 0, 0, 1, b'a'][..], &[0xff; 4], &[0, 0, 0, 1, 0xff, 0, 0, 0, 1, b'b', 0, 0]]
+                .concat();
+        let types = [0, 4, 0, 0, 0, 25, 0, 0, 4, 19, 0, 0, 0, 0, 0, 0, 0, 23];
+        assert_eq!(bind_texts(&rest, &types), Some(vec![Some(Some("a")), Some(None), None, None]));
+        assert_eq!(bind_texts(&rest, &[0, 0]).map(|all| all[3]), Some(Some(Some("b"))));
+        assert_eq!(bind_texts(&[], &[]), None);
     }
 
     proptest! {

@@ -74,6 +74,8 @@ impl<'a> Resolver<'a> {
         match name {
             "current_setting" => call.literal.as_deref().is_some_and(builtins::setting_follows_session),
             _ if self.planning && builtins::only_runs(name) => true,
+            // Their second argument names a type, whose checks may run.
+            "pg_input_is_valid" | "pg_input_error_info" => !self.catalog.values_are_checked(),
             // With two arguments the second is SQL.
             "ts_rewrite" => call.args == Some(3),
             _ => false,
@@ -124,6 +126,9 @@ impl<'a> Resolver<'a> {
         if function.schema.starts_with("pg_temp") {
             return Err(Reason::TemporaryRelation);
         }
+        if function.sets.iter().any(|name| !builtins::setting_harms_nothing(name)) {
+            return Err(Reason::WritingFunction);
+        }
         if function.kind == 'a' {
             // An aggregate's own functions run in the executor only.
             if self.planning || self.catalog.unknown() == Unknown::Sketch {
@@ -131,6 +136,9 @@ impl<'a> Resolver<'a> {
             }
             if function.parts.is_empty() {
                 return Err(Reason::WritingOperator);
+            }
+            for spelt in function.args.iter().chain([&function.returns, &function.state]) {
+                self.spelt_type(spelt)?;
             }
             for &part in &function.parts {
                 self.function_by_oid(part).map_err(through(Reason::WritingOperator))?;
@@ -145,7 +153,7 @@ impl<'a> Resolver<'a> {
             self.spelt_type(spelt)?;
         }
         if let Some(defaults) = &function.default_exprs {
-            self.text(defaults, Text::SqlBody, Some(&[])).map_err(through(Reason::WritingFunction))?;
+            self.expression(defaults, Text::SqlBody).map_err(through(Reason::WritingFunction))?;
         }
         if self.planning && function.volatility == 'v' && function.language != "sql" {
             return Ok(());
@@ -155,13 +163,12 @@ impl<'a> Resolver<'a> {
             self.planning = false;
             self.path_hash ^= PLANNING;
         }
-        let path = function.search_path.as_deref();
         match (function.language.as_str(), &function.body) {
             ("sql", Some(body)) => {
-                self.text(body, Text::SqlBody, path).map_err(through(Reason::WritingFunction))
+                self.body(function, body, Text::SqlBody).map_err(through(Reason::WritingFunction))
             }
             ("plpgsql", Some(body)) => {
-                self.text(body, Text::PlpgsqlBody, path).map_err(through(Reason::WritingFunction))
+                self.body(function, body, Text::PlpgsqlBody).map_err(through(Reason::WritingFunction))
             }
             ("internal", Some(symbol)) => {
                 let constructor =

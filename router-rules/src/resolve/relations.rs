@@ -38,7 +38,12 @@ impl<'a> Resolver<'a> {
                 }
                 self.look_into_relation(relation)
             }
-            Found::No(_) if name.schema.is_none() && facts.ctes.contains(&name.name) => Ok(()),
+            // A CTE in one place hides nothing elsewhere: what is known by that name still counts.
+            Found::No(Reason::UnknownRelation)
+                if name.schema.is_none() && facts.ctes.contains(&name.name) =>
+            {
+                Ok(())
+            }
             Found::No(Reason::NodeRelation) if facts.names_only && lists_relations(&name.name) => {
                 self.relations.push(format!("pg_catalog.{}", name.name).into());
                 self.reads_relation(CATALOG_OID);
@@ -87,8 +92,11 @@ impl<'a> Resolver<'a> {
         }
         if user {
             for schema in &self.path {
-                if schema == "pg_catalog" && builtins::allows_relation(&name.name) {
-                    return Found::Builtin;
+                if schema == "pg_catalog" {
+                    match builtin_relation(&name.name) {
+                        Found::No(Reason::UnknownRelation) => {}
+                        found => return found,
+                    }
                 }
                 if let Some(relation) = catalog.relations(&name.name).find(|r| r.schema == **schema) {
                     return Found::User(relation);
@@ -135,14 +143,14 @@ impl<'a> Resolver<'a> {
             'v' if relation.definition.is_none() && self.catalog.unknown() == Unknown::Sketch => {}
             'v' => {
                 let definition = relation.definition.as_deref().ok_or(Reason::WritingView)?;
-                self.text(definition, Text::Sql, Some(&[])).map_err(through(Reason::WritingView))?;
+                self.expression(definition, Text::Sql).map_err(through(Reason::WritingView))?;
             }
             'S' => return Err(Reason::Sequence),
             'f' => return Err(Reason::ForeignTable),
             _ => return Err(Reason::NotReadOnly),
         }
         for policy in &relation.policies {
-            self.text(policy, Text::Sql, Some(&[])).map_err(through(Reason::WritingView))?;
+            self.expression(policy, Text::Sql).map_err(through(Reason::WritingView))?;
         }
         Ok(())
     }
@@ -173,9 +181,7 @@ impl<'a> Resolver<'a> {
     /// the row and change it.
     pub(super) fn is_harmless_trigger(&mut self, function: &'a Function) -> bool {
         match (&function.body, function.language.as_str()) {
-            (Some(body), "plpgsql") => {
-                self.text(body, Text::PlpgsqlBody, function.search_path.as_deref()).is_ok()
-            }
+            (Some(body), "plpgsql") => self.body(function, body, Text::PlpgsqlBody).is_ok(),
             _ => false,
         }
     }

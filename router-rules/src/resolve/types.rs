@@ -7,6 +7,9 @@ use crate::facts::{Facts, Name, Operation};
 use crate::reason::Reason;
 use crate::walk::Text;
 
+/// How deep rows within rows are followed; deeper ones may hold anything.
+const HOLDING_DEPTH_MAX: usize = 4;
+
 impl<'a> Resolver<'a> {
     pub(super) fn operation(&mut self, operation: &Operation<'_>) -> Result<(), Reason> {
         let catalog: &'a Catalog = self.catalog;
@@ -15,7 +18,9 @@ impl<'a> Resolver<'a> {
                 && self.fits(operation.left, operator.left.as_deref())
                 && self.fits(operation.right, operator.right.as_deref());
             if meant {
-                self.function_by_oid(operator.function).map_err(through(Reason::WritingOperator))?;
+                for &function in [&operator.function].into_iter().chain(&operator.partners) {
+                    self.function_by_oid(function).map_err(through(Reason::WritingOperator))?;
+                }
             }
         }
         Ok(())
@@ -67,7 +72,7 @@ impl<'a> Resolver<'a> {
         }
         self.reads_relation(CATALOG_OID);
         for check in &found.checks {
-            self.text(check, Text::Sql, Some(&[])).map_err(through(Reason::WritingOperator))?;
+            self.expression(check, Text::Sql).map_err(through(Reason::WritingOperator))?;
         }
         found.parts.iter().try_for_each(|part| self.spelt_type(part))
     }
@@ -102,7 +107,8 @@ impl<'a> Resolver<'a> {
     /// Sorting, grouping and joining call what user-defined operator classes name.
     pub(super) fn comparisons(&mut self, facts: &Facts<'_>) -> Result<(), Reason> {
         let catalog: &'a Catalog = self.catalog;
-        if facts.operators.is_empty() {
+        // A function may compare what it is given: `array_position`, `max`, `record_eq`.
+        if facts.operators.is_empty() && facts.calls.is_empty() {
             return Ok(());
         }
         // Those in C come with an access method or an extension.
@@ -168,7 +174,7 @@ impl<'a> Resolver<'a> {
     /// Could a value of the user-defined type `spelt` (`name` without its schema) turn up: named,
     /// in a column of a relation that is read, or as an argument or result of a function?
     pub(super) fn handles(&self, facts: &Facts<'_>, name: &str, spelt: &str) -> bool {
-        let is = |kind: &str| kind.trim_end_matches("[]") == spelt;
+        let is = |kind: &str| self.holds(kind, spelt, HOLDING_DEPTH_MAX);
         facts.words.iter().any(|word| word == name)
             || facts.relations.iter().any(|relation| match self.find_relation(relation) {
                 // A view's own relations are looked at when it is expanded.
@@ -179,6 +185,28 @@ impl<'a> Resolver<'a> {
                 let mut functions = self.catalog.functions(&call.name.name);
                 functions.any(|f| is(&f.returns) || f.args.iter().any(|arg| is(arg)))
             })
+    }
+}
+
+impl Resolver<'_> {
+    /// True when a value of the type `kind` is or may hold one of the type `wanted`.
+    fn holds(&self, kind: &str, wanted: &str, depth: usize) -> bool {
+        let kind = kind.trim_end_matches("[]");
+        if kind == wanted || depth == 0 {
+            return true;
+        }
+        let (schema, name) = kind.split_once('.').map_or((None, kind), |(s, n)| (Some(s), n));
+        let (schema, name) = (schema.map(|s| s.trim_matches('"')), name.trim_matches('"'));
+        let here = |other: &str| schema.is_none_or(|s| s == other);
+        let catalog = self.catalog;
+        catalog
+            .types(name)
+            .filter(|t| here(&t.schema))
+            .any(|t| t.parts.iter().any(|part| self.holds(part, wanted, depth - 1)))
+            || catalog
+                .relations(name)
+                .filter(|r| here(&r.schema))
+                .any(|r| r.columns.iter().any(|(_, part)| self.holds(part, wanted, depth - 1)))
     }
 }
 

@@ -33,20 +33,24 @@ def main():
     place.install()
     direct, through = sides(arguments)
     wanted = set(arguments.only)
-    comparisons = {"smoke": [], "suites": []}
-    for name, command in smoke.programs(place):
+    programs, ran = dict(smoke.programs(place)), []
+
+    def run(kind, name, side_by_side):
+        comparison = compare(name, side_by_side, direct, through)
+        comparison.save(place.results / kind)
+        ran.append(comparison)
+        names = {"smoke": programs, "suites": suites.SUITES}
+        kept = {kind: [Comparison.load(place.results / kind, name) for name in names[kind]] for kind in names}
+        page.write(arguments.results, arguments.name, kept, direct)
+
+    for name, command in programs.items():
         if not wanted or wanted & {"smoke", name}:
-            run = lambda target, command=command: smoke.run(place, target, command)
-            comparisons["smoke"].append(compare(name, run, direct, through))
-            page.write(arguments.results, arguments.name, comparisons, direct)
+            run("smoke", name, lambda target, command=command: smoke.run(place, target, command))
     for name, suite in suites.SUITES.items():
         if not wanted or wanted & {"suites", f"{name} suite"}:
-            run = lambda target, suite=suite: suite(place, target)
-            comparisons["suites"].append(compare(name, run, direct, through))
-            page.write(arguments.results, arguments.name, comparisons, direct)
-    every = comparisons["smoke"] + comparisons["suites"]
-    lost = sum(len(comparison.lost()) for comparison in every)
-    troubles = [comparison.suite for comparison in every if comparison.trouble]
+            run("suites", name, lambda target, suite=suite: suite(place, target))
+    lost = sum(len(comparison.lost()) for comparison in ran)
+    troubles = [comparison.suite for comparison in ran if comparison.trouble]
     print(f"{lost} tests pass directly and not through {arguments.name}; {arguments.results} has them")
     sys.exit(1 if troubles else 0)
 

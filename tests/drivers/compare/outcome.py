@@ -1,7 +1,10 @@
 """What became of each test, and how two runs compare."""
 
+import json
+import re
+import time
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
@@ -28,6 +31,22 @@ class Comparison:
     direct: dict = field(default_factory=dict)
     through: dict = field(default_factory=dict)
     trouble: str = ""
+    when: str = field(default_factory=lambda: time.strftime("%Y-%m-%d %H:%M"))
+
+    def save(self, directory):
+        """Kept for the page: not every run is of every suite."""
+        directory.mkdir(exist_ok=True)
+        file_of(directory, self.suite).write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, directory, suite):
+        """The last run of that suite, if there was one."""
+        file = file_of(directory, suite)
+        if not file.exists():
+            return None
+        kept = json.loads(file.read_text())
+        sides = {side: {name: Outcome(**one) for name, one in kept.pop(side).items()} for side in ("direct", "through")}
+        return cls(**kept, **sides)
 
     def count(self, side, verdict):
         return sum(outcome.verdict == verdict for outcome in getattr(self, side).values())
@@ -40,6 +59,10 @@ class Comparison:
             for name, outcome in self.direct.items()
             if outcome.verdict == PASSED and not outcome.same_as(self.through.get(name, missing))
         }
+
+
+def file_of(directory, suite):
+    return directory / f"{re.sub(r'[^A-Za-z0-9]+', '-', suite)}.json"
 
 
 def from_junit(path):

@@ -15,17 +15,17 @@ def write(path, name, comparisons, direct):
     text = ["# Drivers: directly and through " + name, "",
             "Written by `make drivers`. Each suite runs twice on fresh databases: on the primary, and through "
             f"{name} with splitting and transaction pooling on, over a primary and two replicas (PostgreSQL {version}). "
-            "*Lost* are the tests that pass directly and not through it.", ""]
+            "*Lost* are the tests that pass directly and not through it. Suites may be run one by one: each line says when it was.", ""]
     for key, title, words in SECTIONS:
-        done = comparisons[key]
+        done = [one for one in comparisons[key] if one]
         if not done:
             continue
         text += [f"## {title}", "", words, "",
-                 f"| suite | direct: passed | failed | skipped | {name}: passed | failed | skipped | lost |",
-                 "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+                 f"| suite | direct: passed | failed | skipped | {name}: passed | failed | skipped | lost | run |",
+                 "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"]
         for one in done:
             counts = [one.count(side, verdict) for side in ("direct", "through") for verdict in ("passed", "failed", "skipped")]
-            text.append(f"| {one.suite} | {' | '.join(map(str, counts))} | {len(one.lost())} |")
+            text.append(f"| {one.suite} | {' | '.join(map(str, counts))} | {len(one.lost())} | {one.when} |")
         text.append("")
         for one in done:
             text += exceptions(one)

@@ -9,11 +9,15 @@ from pathlib import Path
 # One version each, so that a result means the same tomorrow.
 PYTHON = {
     "psycopg[binary]": "3.3.8", "psycopg2-binary": "2.9.13", "asyncpg": "0.32.0", "sqlalchemy": "2.1.9",
-    "django": "5.2.19", "greenlet": None, "pytest": "9.2.0", "distro": None,
+    "django": "5.2.19", "pg8000": "1.31.6", "pygresql": "6.2.3", "alembic": "1.20.1", "greenlet": None, "pytz": None,
+    "python-dateutil": None, "pytest": "9.2.0", "pytest-mock": None, "distro": None,
 }
 NODE = ["pg", "pg-cursor", "pg-query-stream", "pg-copy-streams", "postgres"]
 # Source packages that hold the drivers' own tests.
-SOURCES = {"asyncpg": "0.32.0", "psycopg2": "2.9.13", "sqlalchemy": "2.1.9", "django": "5.2.19"}
+SOURCES = {
+    "asyncpg": "0.32.0", "psycopg2": "2.9.13", "sqlalchemy": "2.1.9", "django": "5.2.19", "pg8000": "1.31.6",
+    "pygresql": "6.2.3", "alembic": "1.20.1", "pony": "0.7.20",
+}
 SMOKE = Path(__file__).parent.parent / "smoke"
 JDBC = "/usr/share/java/postgresql.jar"
 
@@ -33,6 +37,13 @@ class Place:
     def node_modules(self):
         return self.directory / "node_modules"
 
+    @property
+    def results(self):
+        """What became of each suite in its last run."""
+        directory = self.directory / "results"
+        directory.mkdir(exist_ok=True)
+        return directory
+
     def install(self):
         """Idempotent; what a registry or a compiler cannot give is told, and its suites are left out."""
         self._once("python", self._python)
@@ -47,7 +58,7 @@ class Place:
         if not found.is_dir():
             into = self.directory / "sources"
             into.mkdir(exist_ok=True)
-            self._run(str(self.python), "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", str(into),
+            self._run(str(self.python), "-m", "pip", "download", "-q", "--no-deps", "--no-binary", name, "-d", str(into),
                       f"{name}=={version}")
             with tarfile.open(next(into.glob(f"{name}-{version}.tar.gz"))) as archive:
                 archive.extractall(into, filter="data")

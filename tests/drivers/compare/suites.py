@@ -65,6 +65,62 @@ def sqlalchemy_asyncpg(place, target):
     return sqlalchemy(place, target, "asyncpg")
 
 
+def sqlalchemy_pg8000(place, target):
+    """The same over pg8000."""
+    return sqlalchemy(place, target, "pg8000")
+
+
+def pg8000(place, target):
+    """pg8000's tests; they use the database `postgres`, and put everything they make into transactions or drop it."""
+    work = _tests_alone(place, "pg8000", "test")
+    environment = target.environment(target.superuser, "postgres")
+    # Log-ins under other rules of pg_hba.conf than the cluster's, the README, and how fast it is.
+    ignored = ["--ignore=test/test_readme.py", *(f"--ignore=test/{kind}/auth" for kind in ("dbapi", "legacy", "native")),
+               "--ignore-glob=*/test_benchmarks.py"]
+    return _pytest(place, target, work, environment, ["test", *ignored], "pg8000_suite")
+
+
+def pygresql(place, target):
+    """PyGreSQL's tests, both of its interfaces."""
+    work = _tests_alone(place, "pygresql", "tests")
+    database = "pygresql_suite"
+    target.fresh_database(database, target.superuser.user)
+    target.sql("CREATE EXTENSION hstore", database)
+    return _pytest(place, target, work, target.environment(target.superuser, database), ["tests"], database)
+
+
+def alembic(place, target):
+    """Alembic's tests that need a database."""
+    source = place.source("alembic")
+    database = "alembic_suite"
+    target.fresh_database(database, target.superuser.user)
+    target.sql("CREATE SCHEMA test_schema", database)
+    login = target.superuser
+    url = f"postgresql+psycopg2://{login.user}:{login.password}@{target.host}:{target.port}/{database}"
+    arguments = ["--dburi", url, "--backend-only", "-p", "no:cacheprovider", "tests"]
+    return _pytest(place, target, source, target.environment(login, database), arguments, database)
+
+
+def pony(place, target):
+    """Pony's tests."""
+    work = place.source("pony")
+    database, login = "pony_suite", target.superuser
+    target.fresh_database(database, login.user)
+    settings = place.directory / "pony.settings"
+    settings.write_text(f"settings = dict(provider='postgres', host={target.host!r}, port={target.port}, "
+                        f"user={login.user!r}, password={login.password!r}, database={database!r})\n")
+    environment = target.environment(login, database) | {"pony_test_db": str(settings)}
+    return _pytest(place, target, work, environment, ["pony/orm/tests"], database)
+
+
+def _tests_alone(place, name, tests):
+    """A copy of a driver's tests: beside its sources they would import those instead of the installed driver."""
+    work = place.directory / "work" / name
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(place.source(name) / tests, work / tests)
+    return work
+
+
 # Django's test applications that live on the database.
 DJANGO_APPS = """
 basic queries aggregation aggregation_regress annotations transactions transaction_hooks backends postgres_tests
@@ -185,13 +241,18 @@ SUITES = {
     "psycopg2": psycopg2,
     "SQLAlchemy (psycopg)": sqlalchemy,
     "SQLAlchemy (asyncpg)": sqlalchemy_asyncpg,
+    "SQLAlchemy (pg8000)": sqlalchemy_pg8000,
+    "pg8000": pg8000,
+    "PyGreSQL": pygresql,
+    "Alembic": alembic,
+    "Pony": pony,
     "Django": django,
     "lib/pq": lib_pq,
 }
 
 
 def _pytest(place, target, work, environment, arguments, database):
-    report = place.directory / "report.xml"
+    report = place.directory / f"{database}-{target.name}.xml"
     report.unlink(missing_ok=True)
     command = [str(place.python), "-m", "pytest", "-q", "--tb=line", f"--junit-xml={report}", *arguments]
     output = _output(command, work, environment)

@@ -77,6 +77,7 @@ pub fn catalog(unknown: Unknown) -> Catalog {
             left: Some("text".into()),
             right: Some("text".into()),
             function: 201,
+            partners: vec![],
         }],
         types: vec![
             Type {

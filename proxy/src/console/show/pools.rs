@@ -145,7 +145,7 @@ pub(super) fn databases(seen: &Seen<'_>) -> Table {
             Cell::Null,
             pool.server_connections_max,
             pool.server_connections_min,
-            0,
+            pool.server_connections_reserve,
             mode(seen.config),
             pool.node_connections_max,
             pools.map(|p| p.active + p.idle + p.opening).sum::<usize>(),

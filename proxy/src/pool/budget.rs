@@ -1,0 +1,121 @@
+//! How many servers one node gives to all its pools together.
+//!
+//! Each pool has its own limit; the budget is the node's. A pool that may open a server by its own
+//! limit and not by the budget *starves*: what is idle in another pool is closed for it, and so is
+//! the next server that comes back to a pool where nobody has waited for longer. Handing a place
+//! over costs a log-in, so who waits beside others is given so long before it is done.
+
+use super::Pool;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// A place changes pools when somebody has waited for it longer than this, or when nobody else waits.
+const HAND_OVER_AFTER: Duration = Duration::from_millis(250);
+
+/// The servers of one node, counted over its pools.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    /// 0: no bound.
+    max: AtomicUsize,
+    open: AtomicUsize,
+    /// Sessions that wait, in all pools.
+    waiting: AtomicUsize,
+    pools: Mutex<Vec<Weak<Pool>>>,
+}
+
+impl Budget {
+    /// At most so many.
+    pub fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
+    }
+
+    /// At most so many; 0: no bound.
+    pub fn max(&self) -> usize {
+        self.max.load(Ordering::Relaxed)
+    }
+
+    /// One more pool shares it.
+    pub fn join(&self, pool: &Arc<Pool>) {
+        let mut pools = self.pools.lock();
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(pool));
+    }
+
+    /// Counts one more server; false when there are as many as there may be.
+    pub fn take(&self) -> bool {
+        let max = self.max();
+        let more = |open| (max == 0 || open < max).then_some(open + 1);
+        self.open.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+    }
+
+    /// A place that was taken is not needed.
+    pub fn untake(&self) {
+        self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// A server is gone: its place goes to who starves.
+    pub fn give_back(&self) {
+        self.untake();
+        if self.max() > 0 && self.waiting.load(Ordering::SeqCst) > 0 {
+            self.feed();
+        }
+    }
+
+    /// Places go to those that have starved for longest, as far as there are any.
+    pub fn feed(&self) {
+        let mut starving: Vec<_> =
+            self.pools().into_iter().filter_map(|pool| Some((pool.starves_since()?, pool))).collect();
+        starving.sort_by_key(|(since, _)| *since);
+        for (_, pool) in starving {
+            pool.fill();
+        }
+    }
+
+    /// A session waits, or does not any longer.
+    pub fn count_waiting(&self, waits: bool) {
+        if waits {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A session of `pool` begins to wait: should that be for want of budget, what another pool has
+    /// idle is closed.
+    pub fn make_room(&self, pool: &Arc<Pool>) {
+        if self.max() == 0 || pool.starves_since().is_none() {
+            return;
+        }
+        // A place may have come back just before the session joined the queue.
+        pool.fill();
+        if pool.starves_since().is_none() {
+            return;
+        }
+        let _ = self.pools().iter().filter(|other| !Arc::ptr_eq(other, pool)).any(|other| other.spare_one());
+    }
+
+    /// A server comes back to `pool`: true when another pool needs its place more.
+    pub fn is_owed_to_another(&self, pool: &Pool) -> bool {
+        if self.max() == 0 || self.waiting.load(Ordering::SeqCst) == pool.waiting.load(Ordering::SeqCst) {
+            return false;
+        }
+        if self.open.load(Ordering::SeqCst) < self.max() {
+            return false;
+        }
+        let mine = pool.first_waits_since();
+        let now = Instant::now();
+        self.pools().iter().any(|other| {
+            !std::ptr::eq(&**other, pool)
+                && other.starves_since().is_some_and(|since| match mine {
+                    None => true,
+                    Some(mine) => since < mine && now.duration_since(since) > HAND_OVER_AFTER,
+                })
+        })
+    }
+
+    fn pools(&self) -> Vec<Arc<Pool>> {
+        self.pools.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+}
