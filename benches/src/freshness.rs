@@ -4,15 +4,20 @@
 //! at a given rate, while the replicas show commits with a delay. Each client both reads and
 //! writes, so that a session has writes of its own to wait for.
 
+mod aims;
 mod crowd;
 mod page;
+mod pair;
 
 use crate::bench_error::BenchError;
-use crate::contestant::{Contestant, Kind};
+use crate::contestant::Kind;
 use crate::machine::{Machine, asked, version};
 use crate::statistics::percentile;
 use crowd::{Orders, Tally};
-use pgweir_tests::{Cluster, Usage};
+use pair::Ratio;
+use pgweir_tests::metrics::Metrics;
+use pgweir_tests::usage::on_cpu;
+use pgweir_tests::{Cluster, Weir};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::Command;
@@ -24,8 +29,8 @@ const LEVELS: [&str; 4] = ["eventual", "session", "proxy", "global"];
 /// What the run is told.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Length of one measurement, seconds.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Length of one line's measurement, seconds.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: u64,
     /// Replay delays of both replicas, milliseconds.
     #[arg(long, value_delimiter = ',', default_values_t = [0, 5, 50])]
@@ -42,6 +47,12 @@ pub struct Options {
     /// Pause of a client between two reads, milliseconds.
     #[arg(long, default_value_t = 20)]
     pub pause: u64,
+    /// Pairs of slices, two seconds each, in which `proxy` is compared with `eventual`; 0: none.
+    #[arg(long, default_value_t = 40)]
+    pub pairs: usize,
+    /// How long the idle prober is watched, seconds.
+    #[arg(long, default_value_t = 30)]
+    pub idle: u64,
     /// The pgweir binary; otherwise the one beside this program.
     #[arg(long)]
     pub pgweir: Option<PathBuf>,
@@ -71,6 +82,8 @@ pub struct Line {
     pub p50_ms: f64,
     /// 99 % took no longer, ms.
     pub p99_ms: f64,
+    /// 99 % of the reads waited no longer for a replica, ms, by pgweir's histogram.
+    pub wait_p99_ms: f64,
     /// Median duration of a write, ms.
     pub write_p50_ms: f64,
     /// CPU of pgweir per statement, µs.
@@ -97,8 +110,12 @@ pub struct Results {
     pub seconds: u64,
     /// The table.
     pub lines: Vec<Line>,
-    /// CPU of each node over ten idle seconds, share of a core: without pgweir, and with it.
-    pub idle: Vec<(f64, f64)>,
+    /// `proxy` beside `eventual` while nothing is written.
+    pub ratio: Option<Ratio>,
+    /// CPU of an idle pgweir's own connections on each node, share of a core.
+    pub idle: Vec<f64>,
+    /// How long that was watched, seconds.
+    pub idle_seconds: u64,
 }
 
 /// Runs everything and writes the results.
@@ -122,6 +139,13 @@ pub fn run(options: &Options) -> Result<(), BenchError> {
         command.arg("--version");
         (name.to_owned(), version(command))
     });
+    let contestant = Kind::Pgweir { split: true, consistency: "proxy" }.start(&cluster, &pgweir)?;
+    let weir = contestant.weir().ok_or_else(|| BenchError("not pgweir".into()))?;
+    let idle = idle(&cluster, options.idle)?;
+    let ratio = match options.pairs {
+        0 => None,
+        pairs => Some(pair::compare(contestant.login(), weir.pid(), ["eventual", "proxy"], pairs)?),
+    };
     let mut results = Results {
         command: asked(),
         machine: Machine::look(programs.into()),
@@ -129,7 +153,9 @@ pub fn run(options: &Options) -> Result<(), BenchError> {
         pause_ms: options.pause,
         seconds: options.seconds,
         lines: Vec::new(),
-        idle: idle(&cluster, &pgweir)?,
+        ratio,
+        idle,
+        idle_seconds: options.idle,
     };
     for delay in &options.delays {
         for index in cluster.replicas() {
@@ -137,21 +163,26 @@ pub fn run(options: &Options) -> Result<(), BenchError> {
         }
         for (writes, same_table) in loads(&options.writes) {
             // The levels side by side: what the machine does falls on all of them alike.
-            for level in LEVELS.iter().filter(|level| chosen(options, level)) {
-                let line = measure(options, &cluster, &pgweir, level, *delay, writes, same_table)?;
+            for level in LEVELS.into_iter().filter(|level| chosen(options, level)) {
+                let line = measure(options, &cluster, weir, level, *delay, writes, same_table)?;
                 eprintln!(
                     "{level:9} delay {delay:>2} ms, {writes:>4} writes/s {:5}: {:>5.1} % on replicas, p50 {:.2} \
-                     p99 {:.2} ms, {:.1} µs",
+                     p99 {:.2} ms, wait p99 {:.2} ms, {:.1} µs, {:+} statements",
                     if same_table { "same" } else { "other" },
                     line.replica_share * 100.0,
                     line.p50_ms,
                     line.p99_ms,
-                    line.cpu_micros
+                    line.wait_p99_ms,
+                    line.cpu_micros,
+                    line.statements_added
                 );
                 results.lines.push(line);
             }
             page::write(&options.results, &results)?;
         }
+    }
+    for aims::Aim { text, measured, verdict } in aims::of(&results) {
+        eprintln!("{verdict:9} {text}: {measured}");
     }
     eprintln!("written: {}", options.results.display());
     Ok(())
@@ -173,16 +204,15 @@ fn loads(writes: &[u64]) -> Vec<(u64, bool)> {
 fn measure(
     options: &Options,
     cluster: &Cluster,
-    pgweir: &std::path::Path,
-    level: &str,
+    weir: &Weir,
+    level: &'static str,
     delay_ms: u64,
     writes: u64,
     same_table: bool,
 ) -> Result<Line, BenchError> {
-    let level_word = LEVELS.into_iter().find(|word| *word == level).unwrap_or("proxy");
-    let contestant = Kind::Pgweir { split: true, consistency: level_word }.start(cluster, pgweir)?;
     let orders = Orders {
-        login: contestant.login().clone(),
+        login: weir.app(),
+        level,
         clients: options.clients,
         pause: Duration::from_millis(options.pause),
         writes_per_second: writes,
@@ -190,56 +220,52 @@ fn measure(
         warm_up: Duration::from_millis(700),
         length: Duration::from_secs(options.seconds),
     };
+    // Statements are counted while nobody is there, before and after, so that not one is missed.
+    let (quiet, calls) = (weir.metrics()?, calls(cluster)?);
     let before = crowd::Probe::default();
     let probe = before.clone();
-    let read = |contestant: &Contestant| -> Result<Reading, BenchError> {
-        let statements = cluster.value(cluster.primary(), "postgres", crowd::CALLS_SQL)?;
-        let weir = contestant.weir().ok_or_else(|| BenchError("not pgweir".into()))?;
-        let metrics = weir.metrics()?;
-        let served = |target| metrics.sum("pgweir_statements_total", &[("target", target)]);
-        Ok(Reading {
-            usage: weir.usage(),
-            primary: served("primary"),
-            replica: served("replica"),
-            waited: metrics.sum("pgweir_freshness_waits_total", &[]),
-            calls: statements.parse().unwrap_or(0.0),
-        })
-    };
     let running = std::thread::spawn(move || crowd::run(&orders, &probe));
     before.wait_begun();
-    let first = read(&contestant)?;
+    let first = (on_cpu(weir.pid()), weir.metrics()?);
     before.wait_ended();
-    let last = read(&contestant)?;
+    let last = (on_cpu(weir.pid()), weir.metrics()?);
     let tally = running.join().map_err(|_| BenchError("the crowd panicked".into()))??;
-    Ok(line(level, delay_ms, writes, same_table, &tally, &first, &last))
+    let asked = statements(&weir.metrics()?, "primary") - statements(&quiet, "primary");
+    let added = self::calls(cluster)? - calls - asked;
+    Ok(line((level, delay_ms, writes, same_table), &tally, &first, &last, added))
 }
 
-struct Reading {
-    usage: Usage,
-    primary: f64,
-    replica: f64,
-    waited: f64,
-    calls: f64,
+fn statements(metrics: &Metrics, target: &str) -> f64 {
+    metrics.sum("pgweir_statements_total", &[("target", target)])
 }
+
+/// Statements that the application has run on the primary so far.
+fn calls(cluster: &Cluster) -> Result<f64, BenchError> {
+    Ok(cluster.value(cluster.primary(), "postgres", crowd::CALLS_SQL)?.parse().unwrap_or(0.0))
+}
+
+type Reading = (Duration, Metrics);
 
 fn line(
-    level: &str,
-    delay_ms: u64,
-    writes: u64,
-    same_table: bool,
+    (level, delay_ms, writes, same_table): (&str, u64, u64, bool),
     tally: &Tally,
-    first: &Reading,
-    last: &Reading,
+    (cpu_first, first): &Reading,
+    (cpu_last, last): &Reading,
+    statements_added: f64,
 ) -> Line {
     let (reads, written) = (tally.reads.len() as f64, tally.writes.len() as f64);
-    let replica = last.replica - first.replica;
+    let (replica, primary) = (
+        statements(last, "replica") - statements(first, "replica"),
+        statements(last, "primary") - statements(first, "primary"),
+    );
     let sorted = |times: &[f64]| {
         let mut times = times.to_vec();
         times.sort_by(f64::total_cmp);
         times
     };
     let (read_times, write_times) = (sorted(&tally.reads), sorted(&tally.writes));
-    let cpu = last.usage.cpu().saturating_sub(first.usage.cpu()).as_secs_f64() * 1e6;
+    let cpu = cpu_last.saturating_sub(*cpu_first).as_secs_f64() * 1e6;
+    let waited = |metrics: &Metrics| metrics.sum("pgweir_freshness_waits_total", &[]);
     Line {
         level: level.into(),
         delay_ms,
@@ -247,39 +273,82 @@ fn line(
         same_table,
         reads: tally.reads.len(),
         written: tally.writes.len(),
-        replica_share: (replica / reads.max(1.0)).min(1.0),
+        // Of what pgweir counted between the same two readings; all writes went to the primary.
+        replica_share: (replica / (replica + (primary - written).max(0.0)).max(1.0)).min(1.0),
         p50_ms: percentile(&read_times, 0.5) / 1e3,
         p99_ms: percentile(&read_times, 0.99) / 1e3,
+        wait_p99_ms: wait_p99(first, last, reads),
         write_p50_ms: percentile(&write_times, 0.5) / 1e3,
         cpu_micros: cpu / (reads + written).max(1.0),
-        waited: last.waited - first.waited,
-        statements_added: (last.calls - first.calls) - (last.primary - first.primary),
+        waited: waited(last) - waited(first),
+        statements_added,
     }
 }
 
-/// CPU of each node in ten idle seconds, without pgweir and with it.
-fn idle(cluster: &Cluster, pgweir: &std::path::Path) -> Result<Vec<(f64, f64)>, BenchError> {
-    let rest = || -> Result<Vec<f64>, BenchError> {
-        std::thread::sleep(Duration::from_secs(3));
-        let pids: Vec<u32> =
-            (0..cluster.nodes().len()).map(|index| postmaster(cluster, index)).collect::<Result<_, _>>()?;
-        let before: Vec<Usage> = pids.iter().map(|pid| Usage::of_tree(*pid)).collect();
-        std::thread::sleep(Duration::from_secs(10));
-        let spent = |(pid, before): (&u32, &Usage)| {
-            Usage::of_tree(*pid).cpu().saturating_sub(before.cpu()).as_secs_f64() / 10.0
-        };
-        Ok(pids.iter().zip(&before).map(spent).collect())
-    };
-    let without = rest()?;
-    let contestant = Kind::Pgweir { split: true, consistency: "proxy" }.start(cluster, pgweir)?;
-    let with = rest()?;
-    drop(contestant);
-    Ok(without.into_iter().zip(with).collect())
+/// The wait, ms, that 99 % of so many reads did not exceed; most of them did not wait at all. Within a
+/// bucket as Prometheus' `histogram_quantile` has it.
+fn wait_p99(first: &Metrics, last: &Metrics, reads: f64) -> f64 {
+    const NAME: &str = "pgweir_freshness_wait_seconds_bucket";
+    let counts = |metrics: &Metrics| metrics.by_label(NAME, "le");
+    let before = counts(first);
+    let mut buckets: Vec<(f64, f64)> = counts(last)
+        .into_iter()
+        .map(|(le, count)| (le.parse().unwrap_or(f64::INFINITY), count - before.get(&le).unwrap_or(&0.0)))
+        .collect();
+    buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let waited = buckets.last().map_or(0.0, |last| last.1);
+    // So many waits are longer than it.
+    let rank = waited - reads.max(waited) * 0.01;
+    let (mut low, mut below) = (0.0, 0.0);
+    for (le, count) in buckets {
+        if count >= rank {
+            return if rank <= 0.0 {
+                0.0
+            } else {
+                (low + (le - low) * (rank - below) / (count - below)) * 1e3
+            };
+        }
+        (low, below) = (le, count);
+    }
+    low * 1e3
 }
 
-fn postmaster(cluster: &Cluster, index: usize) -> Result<u32, BenchError> {
-    let file = cluster.directory().join(cluster.node(index).name()).join("postmaster.pid");
-    let text = std::fs::read_to_string(file)?;
-    let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
-    pid.ok_or_else(|| BenchError("no pid in postmaster.pid".into()))
+/// CPU of pgweir's own connections on each node while nothing happens, share of a core.
+fn idle(cluster: &Cluster, seconds: u64) -> Result<Vec<f64>, BenchError> {
+    // Catalogs that were asked for at the start are not looked after any longer.
+    std::thread::sleep(Duration::from_secs(3));
+    let own = "SELECT pid FROM pg_stat_activity WHERE usename = 'pgweir'";
+    let mut servers = Vec::new();
+    for node in 0..cluster.nodes().len() {
+        let rows = cluster.sql(node, "postgres", own)?;
+        let pids = rows.iter().filter_map(|row| row[0].as_deref()?.parse::<u32>().ok());
+        servers.push(pids.collect::<Vec<_>>());
+    }
+    let spent = || servers.iter().map(|pids| pids.iter().map(|pid| on_cpu(*pid)).sum::<Duration>());
+    let before: Vec<Duration> = spent().collect();
+    std::thread::sleep(Duration::from_secs(seconds));
+    let share = |(after, before): (Duration, &Duration)| {
+        after.saturating_sub(*before).as_secs_f64() / seconds.max(1) as f64
+    };
+    Ok(spent().zip(&before).map(share).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_of_waits_counts_those_who_did_not_wait() {
+        let metrics = |counts: [u32; 3]| {
+            let names = ["0.005", "0.01", "+Inf"].into_iter().zip(counts);
+            let lines = names
+                .map(|(le, count)| format!("pgweir_freshness_wait_seconds_bucket{{le=\"{le}\"}} {count}\n"));
+            Metrics::parse(&lines.collect::<String>())
+        };
+        let p99 = |counts, reads| wait_p99(&metrics([5, 5, 5]), &metrics(counts), reads);
+        assert_eq!(p99([5, 5, 5], 1_000.0), 0.0, "nobody waited");
+        assert_eq!(p99([10, 15, 15], 1_000.0), 0.0, "one in a hundred waited");
+        assert!((p99([25, 45, 45], 1_000.0) - 7.5).abs() < 1e-9, "thirty waited no longer");
+        assert!((p99([105, 105, 105], 100.0) - 4.95).abs() < 1e-9, "everybody waited");
+    }
 }

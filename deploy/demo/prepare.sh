@@ -61,6 +61,7 @@ if [ "$purpose" = test ] || [ "$purpose" = drivers ]; then
     have npm || missing="$missing npm"
     have prometheus && have promtool || missing="$missing prometheus"
     have prometheus-pgbouncer-exporter || missing="$missing prometheus-pgbouncer-exporter"
+    ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || missing="$missing libfaketime"
     have javac || missing="$missing default-jdk-headless"
     [ -e /usr/share/java/postgresql.jar ] || missing="$missing libpostgresql-jdbc-java"
 fi

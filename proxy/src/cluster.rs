@@ -33,14 +33,15 @@ use catalogs::Catalogs;
 use lsn::Token;
 use moment::{Clock, Moment};
 pub use node::{Node, Outstanding};
-use pace::Demand;
+use pace::{Demand, Standing};
 use parking_lot::{Mutex, RwLock};
+use router_rules::hint::Consistency;
 use router_rules::statement::Footprint;
 use router_rules::{Catalog, Decision, Reason};
 use samples::Sample;
 pub use status::{Event, Events, NodeStatus};
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -90,8 +91,14 @@ pub struct Cluster {
     freshest: Mark,
     /// The start of the last sample of the primary.
     primary_sampled: Mark,
+    /// Where the primary was then.
+    primary_lsn: AtomicU64,
     /// When a read last asked for a place (to some milliseconds).
     read: Mark,
+    /// When such a read was last promised to see writes.
+    promised: Mark,
+    /// When such a read last had to wait.
+    waited: Mark,
     marks: Arc<SharedMarks>,
     databases: RwLock<HashMap<String, Arc<DatabaseMarks>>>,
     catalogs: Catalogs,
@@ -121,7 +128,10 @@ impl Cluster {
             waiters: Waiters::default(),
             freshest: Mark::default(),
             primary_sampled: Mark::default(),
+            primary_lsn: AtomicU64::new(0),
             read: Mark::default(),
+            promised: Mark::default(),
+            waited: Mark::default(),
             marks: Arc::default(),
             databases: RwLock::default(),
             catalogs: Catalogs::default(),
@@ -192,8 +202,13 @@ impl Cluster {
         let now = self.now();
         self.marks_of(database, session).wrote(footprint, now);
         session.wrote(footprint, now);
-        if now.since(self.read.get()) < Duration::from_secs(1) {
-            self.rouse_probers();
+        if now.since(self.promised.get()) < Duration::from_secs(1) {
+            let view = self.view.load();
+            let soon = now.plus(view.settings.cluster.probe_interval_fast);
+            // What it tells then rouses the replicas' probers.
+            if let Some(primary) = view.primary() {
+                primary.prober.rouse(soon);
+            }
         }
     }
 
@@ -217,7 +232,7 @@ impl Cluster {
 
     /// A connection to this node failed or ended: probe it now rather than later.
     pub fn suspect(&self, node: &Arc<Node>) {
-        node.prober.rouse();
+        node.prober.hurry();
     }
 
     /// True for the node that takes writes now.
@@ -371,33 +386,43 @@ impl Cluster {
             board.sighted(node, seen, now);
             if let Some(latest) = board.samples.latest() {
                 self.primary_sampled.raise(latest.start);
+                self.primary_lsn.store(latest.lsn.0, Ordering::Release);
             }
             self.show_lag(board, node);
             board.freshest()
         });
         self.freshest.set(freshest);
         self.waiters.wake_through(freshest);
+        if seen.role == Role::Primary {
+            self.rouse_probers();
+        }
     }
 
-    /// The pause before the next probe of `node`, whose last one started at `start`.
-    fn pause(&self, node: &Arc<Node>, start: Moment) -> Duration {
+    /// When `node`, whose last probe started at `asked`, is to be asked again, and how long that is.
+    fn next_probe(&self, node: &Arc<Node>, asked: Moment) -> (Moment, Duration) {
         let view = self.view.load();
         let intervals = view.settings.intervals();
         let now = self.now();
         let demand = Demand {
             now,
+            has_primary: view.primary().is_some(),
+            primary_sampled: self.primary_sampled.get(),
             wrote: self.marks.latest.get(),
-            awaited: self.waiters.latest_need(),
             read: self.read.get(),
+            promised: self.promised.get(),
+            waited: self.waited.get(),
         };
         let is_primary = view.primary().is_some_and(|primary| Arc::ptr_eq(primary, node));
-        let interval = if is_primary {
-            intervals.pause(start, Duration::ZERO, &demand)
+        let next = if is_primary {
+            intervals.primary_next(asked, self.waiters.latest_need(), &demand)
         } else {
-            let (_, lag) = node.progress.lag();
-            intervals.pause(node.progress.fresh_through.get(), lag, &demand)
+            let progress = &node.progress;
+            let fresh_through = progress.fresh_through.get();
+            let (lag, travel) = (progress.lag().1, progress.travel());
+            let at = Standing { asked, fresh_through, lag, travel };
+            intervals.replica_next(&at, self.waiters.next_need(fresh_through), &demand)
         };
-        interval.saturating_sub(now.since(start))
+        (next, next.since(now))
     }
 
     fn settings(&self) -> Arc<Settings> {
@@ -410,17 +435,24 @@ impl Cluster {
     }
 
     /// A read asks for a place, now.
-    fn note_read(&self) -> Moment {
+    fn note_read(&self, level: Consistency) -> Moment {
+        // Not stored each time: all cores share them.
+        const OFTEN: Duration = Duration::from_millis(10);
         let now = self.now();
-        // Not stored each time: all cores share it.
-        if now.since(self.read.get()) > Duration::from_millis(10) {
+        if now.since(self.read.get()) > OFTEN {
             self.read.raise(now);
+        }
+        if level != Consistency::Eventual && now.since(self.promised.get()) > OFTEN {
+            self.promised.raise(now);
         }
         now
     }
 
+    /// Somebody waits: whoever is to be asked for that is asked soon.
     fn rouse_probers(&self) {
-        self.view.load().members.iter().for_each(|m| m.node.prober.rouse());
+        let view = self.view.load();
+        let soon = self.now().plus(view.settings.cluster.probe_interval_fast);
+        view.members.iter().for_each(|m| m.node.prober.rouse(soon));
     }
 
     fn token_after(&self, asked: Moment) -> Option<Token> {

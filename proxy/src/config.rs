@@ -317,10 +317,10 @@ pub struct Console {
 /// Where traces go.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Traces {
-    /// `host:port` of the collector.
-    pub authority: String,
-    /// Its path.
-    pub path: String,
+    /// Of the collector: scheme, host, port and path.
+    pub url: String,
+    /// Whoever may have signed its certificate; `None`: the system's authorities.
+    pub ca: Option<PathBuf>,
     /// Share of the statements that get a span.
     pub ratio: f64,
 }

@@ -1,10 +1,13 @@
 //! What operators get wrong: each mistake is answered with one clear message and changes nothing.
 
-use crate::support::{Outcome, SCHEMA, stage};
+use crate::support::{Outcome, SCHEMA, mark, stage};
 use pgweir_tests::cluster::{WEIR, WEIR_PASSWORD, wait_until};
+use pgweir_tests::raw::RawClient;
 use pgweir_tests::sql::Login;
 use pgweir_tests::{Cluster, HarnessError, Weir};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::process::Command;
 
 const READ: &str = "SELECT count(*) FROM product";
 
@@ -19,6 +22,11 @@ const DAMAGES: &[(&str, Damage, &str)] = &[
         |path, _| std::fs::remove_file(path).and_then(|()| std::fs::create_dir(path)),
         "is a directory",
     ),
+    (
+        "a pipe that nobody writes to",
+        |path, _| std::fs::remove_file(path).and_then(|()| pipe(path)),
+        "is a pipe",
+    ),
     ("empty", |path, _| std::fs::write(path, ""), "needs `nodes`"),
     ("not UTF-8", |path, _| std::fs::write(path, b"# \xff\xfe\n"), "not UTF-8"),
     ("half-written", |path, good| std::fs::write(path, &good[..good.len() / 2 - 3]), "pgweir.toml:"),
@@ -32,6 +40,10 @@ const DAMAGES: &[(&str, Damage, &str)] = &[
         "two rules are called",
     ),
 ];
+
+fn pipe(path: &Path) -> std::io::Result<()> {
+    Command::new("mkfifo").arg(path).status().map(drop)
+}
 
 #[test]
 fn a_configuration_file_in_any_bad_state_is_refused_and_the_old_one_stays() -> Outcome {
@@ -48,9 +60,14 @@ fn a_configuration_file_in_any_bad_state_is_refused_and_the_old_one_stays() -> O
         let lines: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
         assert!(lines.len() == 1 && lines[0].contains(says), "{what}: {says:?} is not in\n{log}");
         assert_eq!(weir.app().value(READ)?, "100", "{what}");
-        if path.is_dir() {
-            std::fs::remove_dir(&path).map_err(|e| HarnessError::failed(e.to_string()))?;
+        // Neither a directory nor a pipe can be written over.
+        let kind = std::fs::metadata(&path).map(|m| m.file_type());
+        match kind {
+            Ok(kind) if kind.is_dir() => std::fs::remove_dir(&path),
+            Ok(kind) if kind.is_fifo() => std::fs::remove_file(&path),
+            _ => Ok(()),
         }
+        .map_err(|e| HarnessError::failed(e.to_string()))?;
         weir.overwrite_config(&good, "unchanged")?;
     }
     Ok(())
@@ -115,5 +132,43 @@ fn a_node_of_another_cluster_is_refused_loudly_wherever_it_is_listed() -> Outcom
         let weir = Weir::builder_for(&nodes).start()?;
         works_without(&weir, &other.address(0), "belongs to another cluster")?;
     }
+    Ok(())
+}
+
+#[test]
+fn a_node_whose_clock_is_hours_off_serves_as_any_other() -> Outcome {
+    let cluster = Cluster::builder().log_statements().start()?;
+    cluster.node(0).superuser().database("app").sql(SCHEMA)?;
+    cluster.wait_caught_up()?;
+    let clock = |node| -> Result<f64, HarnessError> {
+        let now = cluster.value(node, "postgres", "SELECT extract(epoch FROM clock_timestamp())")?;
+        Ok(now.parse().unwrap_or(0.0))
+    };
+    for (replica, by, hours) in [(1, "+5h", 5.0), (2, "-5h", -5.0)] {
+        cluster.shift_clock(replica, by)?;
+        let off = (clock(replica)? - clock(0)?) / 3600.0 - hours;
+        assert!(off.abs() < 0.1, "the clock of node{replica} is not {by} off");
+    }
+    cluster.wait_caught_up()?;
+    let weir = Weir::builder(&cluster).set("routing.max_lag", "2s").start()?;
+    let mut client = RawClient::login(&weir.app())?;
+    for level in ["proxy", "global", "eventual"] {
+        client.run(&format!("SET pgweir.consistency = '{level}'"))?;
+        let mark = mark();
+        let read = format!("/* {mark} */ SELECT n FROM counter WHERE id = 88");
+        wait_until(&format!("both replicas serve at {level}"), || {
+            let written = client.value("UPDATE counter SET n = n + 1 WHERE id = 88 RETURNING n");
+            let seen = client.value(&read);
+            assert!(level == "eventual" || written.is_ok() && written.ok() == seen.ok());
+            let nodes = cluster.nodes_that_ran(&mark);
+            nodes.contains(&1) && nodes.contains(&2)
+        })?;
+    }
+    for replica in [1, 2] {
+        let node = [("node", &*cluster.address(replica))];
+        let lag = weir.metrics()?.sum("pgweir_replica_lag_seconds", &node);
+        assert!((0.0..60.0).contains(&lag), "node{replica} is said to be {lag} s behind");
+    }
+    assert!(!weir.log().contains("is over max_lag"), "{}", weir.log());
     Ok(())
 }

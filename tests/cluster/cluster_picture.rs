@@ -105,6 +105,30 @@ fn a_replica_that_lags_too_far_is_left_out_and_taken_back() -> Outcome {
 }
 
 #[test]
+fn a_replica_that_shows_commits_late_on_purpose_is_as_late_as_it_is_said_to_be() -> Outcome {
+    let stage = broken_stage("1s")?;
+    let delay = Duration::from_secs(4);
+    stage.cluster.set_apply_delay(1, delay)?;
+    wait_until("nobody lags", || {
+        [1, 2].iter().all(|n| gauge(&stage, "pgweir_replica_lag_bytes", *n) == 0.0)
+    })?;
+    stage.client()?.run("UPDATE counter SET n = n + 1 WHERE id = 1")?;
+    let written = Instant::now();
+    wait_until("bytes are told at once", || gauge(&stage, "pgweir_replica_lag_bytes", 1) > 0.0)?;
+    assert!(written.elapsed() < delay, "they were told when they were there");
+    let mut most: f64 = 0.0;
+    wait_until("it has caught up", || {
+        most = most.max(gauge(&stage, "pgweir_replica_lag_seconds", 1));
+        gauge(&stage, "pgweir_replica_lag_bytes", 1) == 0.0
+    })?;
+    let took = written.elapsed().as_secs_f64();
+    assert!((1.5..=took).contains(&most), "{most} s were told of a replica that took {took} s");
+    assert_eq!(gauge(&stage, "pgweir_replica_lag_seconds", 1), 0.0);
+    assert!(gauge(&stage, "pgweir_replica_lag_seconds", 2) < 1.0, "the other one is not late");
+    Ok(())
+}
+
+#[test]
 fn with_all_replicas_gone_the_primary_reads() -> Outcome {
     let stage = broken_stage("1s")?;
     stage.cluster.kill(1);

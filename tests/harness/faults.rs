@@ -62,6 +62,24 @@ impl Cluster {
         self.node(index).start(self.site())
     }
 
+    /// Starts the node again with a clock that is wrong by `by` (`"+5h"`), which needs libfaketime.
+    pub fn shift_clock(&self, index: usize, by: &str) -> Result<(), HarnessError> {
+        let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+        let library =
+            libraries.map(|entry| entry.path().join("faketime/libfaketime.so.1")).find(|path| path.is_file());
+        let library = library.ok_or_else(|| HarnessError::failed("libfaketime is not installed"))?;
+        let variables = [
+            ("LD_PRELOAD", library.to_string_lossy().into_owned()),
+            ("FAKETIME", by.to_owned()),
+            // Time-outs go on as they should.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ];
+        self.stop(index);
+        self.node(index).set_environment(variables.map(|(name, value)| (name.into(), value)).into());
+        self.start(index)
+    }
+
     /// The node hangs: its processes do nothing, its connections stay open.
     pub fn freeze(&self, index: usize) {
         self.node(index).signal_all("STOP");

@@ -55,6 +55,8 @@ pub struct Node {
     data: PathBuf,
     log: PathBuf,
     running: Mutex<Running>,
+    /// Its processes' own, from the next start on.
+    environment: Mutex<Vec<(String, String)>>,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,7 @@ impl Node {
             log: site.directory.join(format!("{name}.log")),
             name,
             running: Mutex::new(Running { port: 0, process: None }),
+            environment: Mutex::default(),
         }
     }
 
@@ -217,6 +220,7 @@ impl Node {
         }
         let mut postgres = site.command("postgres");
         postgres.arg("-D").arg(&self.data);
+        postgres.envs(self.environment.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone());
         let mut process = Process::spawn(postgres, &self.log, "QUIT")?;
         // Whoever starts it again with pg_ctl may go on with its log.
         site.identity.own(&self.log)?;
@@ -248,6 +252,11 @@ impl Node {
         let tail: Vec<&str> = log.lines().rev().take(15).collect();
         let tail: Vec<&str> = tail.into_iter().rev().collect();
         HarnessError::failed(format!("{} {why}; its log ends:\n{}", self.name, tail.join("\n")))
+    }
+
+    /// What its processes find in their environment from the next start on.
+    pub fn set_environment(&self, variables: Vec<(String, String)>) {
+        *self.environment.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = variables;
     }
 
     /// Ends the server: `INT` is a fast shutdown, `QUIT` an immediate one.

@@ -37,6 +37,22 @@ impl Usage {
     }
 }
 
+/// CPU time of `pid`'s living threads and those of its living descendants, to the nanosecond where
+/// [`Usage`] counts hundredths of a second.
+///
+/// <https://docs.kernel.org/scheduler/sched-stats.html#proc-pid-schedstat>
+pub fn on_cpu(pid: u32) -> Duration {
+    let of_thread = |entry: std::fs::DirEntry| -> Option<u64> {
+        let text = std::fs::read_to_string(entry.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    };
+    let of_process = |pid: u32| -> u64 {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        threads.filter_map(of_thread).sum()
+    };
+    Duration::from_nanos(descendants(pid).into_iter().map(of_process).sum::<u64>() + of_process(pid))
+}
+
 /// All living children of `pid`, their children, and so on.
 pub fn descendants(pid: u32) -> Vec<u32> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();

@@ -19,6 +19,8 @@ pub const CALLS_SQL: &str = "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat
 pub struct Orders {
     /// Where.
     pub login: Login,
+    /// Its `pgweir.consistency`.
+    pub level: &'static str,
     /// How many of them.
     pub clients: usize,
     /// Pause between two reads of one client.
@@ -90,7 +92,7 @@ fn work(orders: &Orders, probe: &Probe) -> Result<Tally, BenchError> {
     runtime.block_on(async {
         let mut clients = Vec::new();
         for _ in 0..orders.clients {
-            clients.push(orders.login.connect().await?);
+            clients.push(connect(&orders.login, orders.level).await?);
         }
         let begin = Instant::now() + orders.warm_up;
         let end = begin + orders.length;
@@ -113,6 +115,13 @@ fn work(orders: &Orders, probe: &Probe) -> Result<Tally, BenchError> {
     })
 }
 
+/// Logs in and chooses a level.
+pub async fn connect(login: &Login, level: &str) -> Result<Client, BenchError> {
+    let client = login.connect().await?;
+    client.batch_execute(&format!("SET pgweir.consistency = '{level}'")).await?;
+    Ok(client)
+}
+
 async fn serve(
     client: Client,
     orders: Orders,
@@ -124,14 +133,15 @@ async fn serve(
     let read = client.prepare("SELECT value FROM looked_at WHERE id = $1").await?;
     let write = client.prepare(&format!("UPDATE {table} SET value = value + 1 WHERE id = $1")).await?;
     let mut tally = Tally::default();
-    // Clients begin one after the other, so that their steps are spread evenly over a pause.
-    let stagger = orders.pause * index as u32 / orders.clients.max(1) as u32;
-    tokio::time::sleep(stagger).await;
+    // Clients begin one after the other, so that their reads are spread evenly over a pause, and
+    // their writes over the time in which each of them writes once.
+    let turn = |time: Duration| time * index as u32 / orders.clients.max(1) as u32;
+    tokio::time::sleep(turn(orders.pause)).await;
     let every = match orders.writes_per_second {
         0 => None,
         rate => Some(Duration::from_secs_f64(orders.clients as f64 / rate as f64)),
     };
-    let mut next_write = every.map(|_| Instant::now());
+    let mut next_write = every.map(|every| Instant::now() + turn(every));
     let mut step = index as i32 * 7;
     while Instant::now() < end {
         step = step.wrapping_add(37);

@@ -1,5 +1,6 @@
 //! The freshness table as a part of the results page.
 
+use super::aims::{self, Aim};
 use super::{Line, Results};
 use crate::bench_error::BenchError;
 use crate::chart::{Table, write_section};
@@ -19,19 +20,27 @@ fn page(results: &Results) -> String {
         "## Freshness\n\n{} clients; each reads one row of a table by a prepared statement, every {} ms, and \
          all together write the same table or another one at the given rate, for {} s per line, once: a line is one measurement and has no spread. `delay` is \
          `recovery_min_apply_delay` of both replicas. `added` is the difference to `eventual` under the same \
-         load. CPU is pgweir's, per statement. The last column is what the primary ran for the application \
+         load; `wait p99` is what 99 % of all reads did not exceed in waiting for a replica, by pgweir's own \
+         histogram. CPU is pgweir's, per statement. The last column is what the primary ran for the application \
          (`pg_stat_statements`) beyond the statements that clients sent there.\n\n`cargo run --release -p \
          pgweir-benches -- {}`\n\n",
         results.clients, results.pause_ms, results.seconds, results.command
     );
     page += &report::machine(&results.machine);
-    page += &table(&results.lines);
-    page += "\nIdle: CPU of each node, share of a core, without pgweir and with it (ten seconds):\n\n";
-    let mut idle = Table::new(["node", "without", "with"]);
-    for (index, (without, with)) in results.idle.iter().enumerate() {
-        idle.row([index.to_string(), percent(*without, 2), percent(*with, 2)]);
+    page += "\n";
+    let mut aims = Table::new(["aim", "measured", "verdict"]);
+    for Aim { text, measured, verdict } in aims::of(results) {
+        aims.row([text, measured, verdict.to_owned()]);
     }
-    page + &idle.text()
+    page += &aims.text();
+    page += "\n";
+    page += &table(&results.lines);
+    page += &format!(
+        "\nIdle: CPU of pgweir's connections on each node, share of a core, over {} s: ",
+        results.idle_seconds
+    );
+    let idle: Vec<String> = results.idle.iter().map(|share| percent(*share, 3)).collect();
+    page + &idle.join(", ") + ".\n"
 }
 
 fn table(lines: &[Line]) -> String {
@@ -46,6 +55,7 @@ fn table(lines: &[Line]) -> String {
         "added p50 ms",
         "added p99 ms",
         "waited",
+        "wait p99 ms",
         "write p50 ms",
         "CPU µs",
         "statements added",
@@ -75,9 +85,10 @@ fn table(lines: &[Line]) -> String {
             added(|line| line.p50_ms),
             added(|line| line.p99_ms),
             percent(line.waited / line.reads.max(1) as f64, 1),
+            format!("{:.2}", line.wait_p99_ms),
             format!("{:.2}", line.write_p50_ms),
             format!("{:.1}", line.cpu_micros),
-            format!("{:.0}", line.statements_added),
+            format!("{:+.0}", line.statements_added),
         ]);
     }
     table.text()

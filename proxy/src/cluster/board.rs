@@ -366,9 +366,15 @@ impl Board {
         if entry.lsn != lsn {
             entry.moved = seen.start;
         }
+        let (before, proven) = (entry.sampled, entry.proven);
         (entry.lsn, entry.sampled) = (lsn, seen.start);
         entry.node.progress.sample(seen.start, lsn);
         self.measure(i, now);
+        let entry = &self.entries[i];
+        if let Some(arrived) = entry.proven.filter(|arrived| proven.is_none_or(|p| p.lsn < arrived.lsn)) {
+            // The probe before this one had not seen it yet.
+            entry.node.progress.set_travel(before.since(arrived.first));
+        }
     }
 
     /// Where a replica stands, by the samples known now. Positions of another timeline prove nothing.

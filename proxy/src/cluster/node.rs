@@ -104,6 +104,7 @@ pub struct Progress {
     lag_bytes: AtomicU64,
     lag_nanos: AtomicU64,
     stalled_nanos: AtomicU64,
+    travel_nanos: AtomicU64,
     /// Since when it serves, for slow start.
     pub serving_since: Mark,
 }
@@ -120,6 +121,7 @@ impl Progress {
         self.fresh_through.set(Moment::NEVER);
         self.sampled.set(Moment::NEVER);
         self.replayed.store(0, Ordering::SeqCst);
+        self.travel_nanos.store(0, Ordering::SeqCst);
         self.incarnation.store(incarnation, Ordering::SeqCst);
     }
 
@@ -159,39 +161,69 @@ impl Progress {
         Duration::from_nanos(self.stalled_nanos.load(Ordering::Relaxed))
     }
 
+    /// How long the last thing to arrive took at least, since the primary was seen to have it.
+    pub fn travel(&self) -> Duration {
+        Duration::from_nanos(self.travel_nanos.load(Ordering::Relaxed))
+    }
+
+    /// Something has arrived after at least so long.
+    pub fn set_travel(&self, time: Duration) {
+        self.travel_nanos.store(nanos(time), Ordering::Relaxed);
+    }
+
     /// It is that far behind, and has been standing still for that long.
     pub fn set_lag(&self, (bytes, time): (u64, Duration), stalled: Duration) {
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.lag_bytes.store(bytes, Ordering::Relaxed);
         self.lag_nanos.store(nanos(time), Ordering::Relaxed);
         self.stalled_nanos.store(nanos(stalled), Ordering::Relaxed);
     }
 }
 
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// How to rouse the task that probes a node.
 #[derive(Debug, Default)]
 pub struct Prober {
     wake: Notify,
-    dozing: AtomicBool,
+    /// Its pause ends then; `NEVER` while it is not in one.
+    until: Mark,
+    is_urgent: AtomicBool,
 }
 
 impl Prober {
-    /// Ends its pause, if it is in one.
-    pub fn rouse(&self) {
-        if self.dozing.load(Ordering::SeqCst) && self.dozing.swap(false, Ordering::SeqCst) {
+    /// Something is wanted by `when`: if its pause lasts longer, it asks again how long that is to be.
+    pub fn rouse(&self, when: Moment) {
+        if self.until.get() > when && self.until.replace(Moment::NEVER) != Moment::NEVER {
             self.wake.notify_one();
         }
     }
 
-    /// A pause, as long as `pause` says, unless roused. `pause` is asked after roused pauses count,
-    /// so that no demand falls in between.
-    pub async fn doze(&self, pause: impl FnOnce() -> Duration) {
-        self.dozing.store(true, Ordering::SeqCst);
-        let pause = pause();
-        if !pause.is_zero() {
-            let _ = tokio::time::timeout(pause, self.wake.notified()).await;
+    /// Something has happened to the node: it is asked now, whatever the pause is.
+    pub fn hurry(&self) {
+        self.is_urgent.store(true, Ordering::SeqCst);
+        if self.until.replace(Moment::NEVER) != Moment::NEVER {
+            self.wake.notify_one();
         }
-        self.dozing.store(false, Ordering::SeqCst);
+    }
+
+    /// A pause until the moment that `next` says, which is asked again whenever roused; `next` gives
+    /// the moment and how far off it is. No demand falls in between: who comes while `next` is asked
+    /// finds a pause without an end.
+    pub async fn doze(&self, next: impl Fn() -> (Moment, Duration)) {
+        loop {
+            self.until.set(Moment(u64::MAX));
+            if self.is_urgent.swap(false, Ordering::SeqCst) {
+                break;
+            }
+            let (moment, pause) = next();
+            self.until.lower(moment);
+            if pause.is_zero() || tokio::time::timeout(pause, self.wake.notified()).await.is_err() {
+                break;
+            }
+        }
+        self.until.set(Moment::NEVER);
     }
 }
 
@@ -247,15 +279,46 @@ mod tests {
         assert!(node.bells.lock().capacity() < 100);
     }
 
-    #[tokio::test]
-    async fn a_roused_prober_ends_its_pause() {
-        let node = Node::new("a:1");
-        let before = std::time::Instant::now();
-        let dozing = node.clone();
-        let task = tokio::spawn(async move { dozing.prober.doze(|| Duration::from_secs(60)).await });
+    /// A prober that dozes until `next`, on a clock that starts at 1000 s; true: it has woken.
+    async fn dozes(node: &Arc<Node>, next: &Arc<AtomicU64>, meanwhile: impl FnOnce()) -> bool {
+        let (dozing, next) = (node.clone(), next.clone());
+        let mut task = tokio::spawn(async move {
+            let next = || {
+                let next = Moment(next.load(Ordering::SeqCst));
+                (next, next.since(Moment(1_000_000_000_000)))
+            };
+            dozing.prober.doze(next).await;
+        });
         tokio::task::yield_now().await;
-        node.prober.rouse();
-        task.await.unwrap();
-        assert!(before.elapsed() < Duration::from_secs(30));
+        meanwhile();
+        let woken = tokio::time::timeout(Duration::from_millis(100), &mut task).await.is_ok();
+        task.abort();
+        woken
+    }
+
+    #[tokio::test]
+    async fn a_roused_prober_asks_again_how_long_its_pause_is() {
+        let node = Node::new("a:1");
+        let minute = Moment(1_060_000_000_000);
+        let next = Arc::new(AtomicU64::new(minute.0));
+        assert!(!dozes(&node, &next, || node.prober.rouse(Moment(1_001_000_000_000))).await);
+        let sooner = || next.store(1_000_010_000_000, Ordering::SeqCst);
+        assert!(!dozes(&node, &next, sooner).await, "nobody told it");
+        next.store(minute.0, Ordering::SeqCst);
+        let roused = || {
+            sooner();
+            node.prober.rouse(Moment(1_001_000_000_000));
+        };
+        assert!(dozes(&node, &next, roused).await);
+    }
+
+    #[tokio::test]
+    async fn a_prober_in_a_hurry_ends_its_pause_and_begins_no_other() {
+        let node = Node::new("a:1");
+        let next = Arc::new(AtomicU64::new(1_060_000_000_000));
+        assert!(dozes(&node, &next, || node.prober.hurry()).await);
+        node.prober.hurry();
+        assert!(dozes(&node, &next, || ()).await);
+        assert!(!dozes(&node, &next, || ()).await);
     }
 }

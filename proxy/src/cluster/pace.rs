@@ -1,10 +1,11 @@
-//! How long a node may be left alone between two probes.
+//! When a node is to be asked again.
 //!
-//! Nothing is asked for its own sake: a primary is sampled soon only when something was written, or
-//! somebody waits, since its last sample; a replica only while it is behind that. Nobody waiting,
-//! the pause grows with the age of what is missing, so that a replica that is minutes behind is not
-//! asked five hundred times a second, and one that is 5 ms behind is noticed within a millisecond
-//! or so of its arrival.
+//! Nothing is asked for its own sake. A primary is sampled soon when somebody waits for more than its
+//! last sample proves, or when something was written since that somebody may read. A replica is asked
+//! when what is missing on it is about to arrive: as long after the primary had it as the last such
+//! arrival took at least. What is late is asked for less often the later it is, so that a replica that
+//! is minutes behind is not asked five hundred times a second, and one that is 50 ms behind is asked
+//! in the millisecond or two in which it catches up.
 
 use super::moment::Moment;
 use std::time::Duration;
@@ -14,12 +15,31 @@ use std::time::Duration;
 pub struct Demand {
     /// Now.
     pub now: Moment,
+    /// There is a primary.
+    pub has_primary: bool,
+    /// The start of the last sample of the primary.
+    pub primary_sampled: Moment,
     /// The last write acknowledged through us.
     pub wrote: Moment,
-    /// The latest moment that a waiting read needs; `NEVER` when nobody waits.
-    pub awaited: Moment,
     /// The last time a read asked for a replica.
     pub read: Moment,
+    /// The last time that such a read was promised to see writes.
+    pub promised: Moment,
+    /// The last time that such a read had to wait.
+    pub waited: Moment,
+}
+
+/// What is known of a replica.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// When its last probe started.
+    pub asked: Moment,
+    /// It is known to be complete through this moment.
+    pub fresh_through: Moment,
+    /// How long something had been missing then.
+    pub lag: Duration,
+    /// How long the last thing to arrive took at least, since the primary was seen to have it.
+    pub travel: Duration,
 }
 
 /// The intervals in force.
@@ -33,31 +53,70 @@ pub struct Intervals {
 
 /// While reads or writes flow and nothing is missing: what `max_lag` and the status page need.
 const ACTIVE: Duration = Duration::from_millis(100);
+/// While writes flow that reads might wait for, and none does: a read that comes some time after a
+/// write finds it sampled, and a stream of writes that nobody reads costs no more than this.
+const CALM: Duration = Duration::from_millis(20);
 /// Traffic is recent for this long.
 const RECENT: Duration = Duration::from_secs(1);
-/// Of the age of what is missing, the part that a pause may add to it.
-const AGE_PART: u32 = 8;
+/// Of the time that something is late, the part that a pause may add to it.
+const LATE_PART: u32 = 8;
 
 impl Intervals {
-    /// From the start of one probe to the start of the next, of a node that is known to be complete
-    /// through `known` (a primary: the start of its last sample; a replica: `fresh_through`) and is
-    /// `lag` behind as far as is known.
-    pub fn pause(&self, known: Moment, lag: Duration, demand: &Demand) -> Duration {
-        let active = ACTIVE.min(self.idle).max(self.fast);
-        let no_faster_than_worthwhile = (lag / AGE_PART).clamp(self.fast, active);
-        if demand.awaited > known {
-            return no_faster_than_worthwhile;
+    /// When the primary, whose last probe started at `asked`, is to be asked next; `awaited` is the
+    /// latest moment that a waiting read needs.
+    pub fn primary_next(&self, asked: Moment, awaited: Option<Moment>, demand: &Demand) -> Moment {
+        if awaited.is_some_and(|need| need > asked) {
+            return asked.plus(self.fast);
         }
-        let recent = |at: Moment| at.plus(RECENT) > demand.now;
-        if !recent(demand.read) && !recent(demand.wrote) {
-            let behind = (lag / AGE_PART).clamp(active, self.idle.max(active));
-            return if lag.is_zero() { self.idle } else { behind };
+        if demand.is_idle() {
+            return asked.plus(self.idle);
         }
-        if demand.wrote > known && recent(demand.read) {
-            let missing = demand.now.since(demand.wrote);
-            return (missing / AGE_PART).clamp(no_faster_than_worthwhile, active);
+        let is_wanted = demand.wrote > asked && demand.is_recent(demand.promised);
+        asked.plus(if is_wanted { self.chase(demand) } else { self.active() })
+    }
+
+    /// When a replica is to be asked next; `awaited` is the earliest moment that a waiting read needs
+    /// and that the replica is not known to have reached.
+    pub fn replica_next(&self, at: &Standing, awaited: Option<Moment>, demand: &Demand) -> Moment {
+        let Standing { asked, fresh_through, lag, travel } = *at;
+        let active = asked.plus(self.active());
+        let late = lag.saturating_sub(travel) / LATE_PART;
+        // What the primary has not been seen to have proves nothing on a replica: its next sample
+        // rouses the replicas' probers.
+        let arrives = |need: Moment, pause: Duration| match need > demand.primary_sampled {
+            true => active,
+            false => asked.plus(late.max(pause)).max(need.plus(travel)).min(active),
+        };
+        if let Some(need) = awaited {
+            return arrives(need, self.fast);
+        }
+        if demand.is_idle() {
+            let behind = (lag / LATE_PART).clamp(self.active(), self.idle.max(self.active()));
+            return asked.plus(if lag.is_zero() { self.idle } else { behind });
+        }
+        if demand.wrote > fresh_through && demand.is_recent(demand.promised) {
+            return arrives(demand.wrote, self.chase(demand));
         }
         active
+    }
+
+    fn active(&self) -> Duration {
+        ACTIVE.min(self.idle).max(self.fast)
+    }
+
+    fn chase(&self, demand: &Demand) -> Duration {
+        if demand.is_recent(demand.waited) { self.fast } else { CALM.clamp(self.fast, self.active()) }
+    }
+}
+
+impl Demand {
+    fn is_recent(&self, at: Moment) -> bool {
+        at.plus(RECENT) > self.now
+    }
+
+    /// Nobody asks for anything, and there is somebody to ask.
+    fn is_idle(&self) -> bool {
+        self.has_primary && !self.is_recent(self.read) && !self.is_recent(self.wrote)
     }
 }
 
@@ -67,63 +126,109 @@ mod tests {
 
     const MS: u64 = 1_000_000;
     const PACE: Intervals = Intervals { idle: Duration::from_secs(1), fast: Duration::from_millis(2) };
-    const NONE: Duration = Duration::ZERO;
     const NOW: Moment = Moment(1_000_000 * MS);
+    const NEVER: Moment = Moment::NEVER;
 
-    fn ago(ms: u64) -> Moment {
-        NOW.minus(Duration::from_millis(ms))
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
     }
 
-    fn demand(wrote: Moment, awaited: Moment, read: Moment) -> Demand {
-        Demand { now: NOW, wrote, awaited, read }
+    fn ago(time: u64) -> Moment {
+        NOW.minus(ms(time))
+    }
+
+    const NOTHING: Demand = Demand {
+        now: NOW,
+        has_primary: true,
+        primary_sampled: NOW,
+        wrote: NEVER,
+        read: NEVER,
+        promised: NEVER,
+        waited: NEVER,
+    };
+
+    /// Reads that wait, and somebody who writes.
+    fn busy(wrote: Moment) -> Demand {
+        Demand { wrote, read: ago(1), promised: ago(1), waited: ago(100), ..NOTHING }
+    }
+
+    fn standing(fresh_through: Moment) -> Standing {
+        Standing { asked: ago(1), fresh_through, lag: Duration::ZERO, travel: Duration::ZERO }
     }
 
     #[test]
     fn an_idle_node_is_left_alone() {
-        let nothing = demand(Moment::NEVER, Moment::NEVER, Moment::NEVER);
-        assert_eq!(PACE.pause(Moment::NEVER, NONE, &nothing), PACE.idle);
+        assert_eq!(PACE.primary_next(ago(1), None, &NOTHING), ago(1).plus(PACE.idle));
+        assert_eq!(PACE.replica_next(&standing(ago(9)), None, &NOTHING), ago(1).plus(PACE.idle));
     }
 
     #[test]
-    fn a_node_that_somebody_waits_for_is_asked_fast() {
-        assert_eq!(PACE.pause(ago(9), NONE, &demand(ago(5_000), ago(5), ago(5))), PACE.fast);
+    fn without_a_primary_nobody_is_left_alone() {
+        let headless = Demand { has_primary: false, ..NOTHING };
+        assert_eq!(PACE.primary_next(ago(1), None, &headless), ago(1).plus(ACTIVE));
+        assert_eq!(PACE.replica_next(&standing(ago(9)), None, &headless), ago(1).plus(ACTIVE));
     }
 
     #[test]
-    fn a_node_that_has_what_is_awaited_is_not_asked_fast() {
-        assert_eq!(PACE.pause(ago(4), NONE, &demand(ago(5), ago(5), ago(5))), ACTIVE);
+    fn a_primary_is_asked_fast_while_its_last_sample_does_not_prove_what_is_awaited() {
+        let next = |asked, awaited| PACE.primary_next(asked, Some(awaited), &busy(ago(5_000)));
+        assert_eq!(next(ago(9), ago(5)), ago(9).plus(PACE.fast));
+        assert_eq!(next(ago(4), ago(5)), ago(4).plus(ACTIVE));
     }
 
     #[test]
-    fn what_is_missing_for_longer_is_asked_for_less_often() {
-        let after = |ms| PACE.pause(ago(10_000), NONE, &demand(ago(ms), Moment::NEVER, ago(1)));
-        assert_eq!(after(1), PACE.fast);
-        assert_eq!(after(80), Duration::from_millis(10));
-        assert_eq!(after(5_000), ACTIVE);
+    fn writes_are_chased_as_fast_as_reads_wait_for_them() {
+        let next = |demand: Demand| PACE.primary_next(ago(2), None, &demand);
+        assert_eq!(next(busy(ago(1))), ago(2).plus(PACE.fast));
+        assert_eq!(next(Demand { waited: ago(2_000), ..busy(ago(1)) }), ago(2).plus(CALM));
+        assert_eq!(next(Demand { promised: ago(2_000), ..busy(ago(1)) }), ago(2).plus(ACTIVE), "at eventual");
     }
 
     #[test]
-    fn writes_that_nobody_reads_are_not_chased() {
-        assert_eq!(PACE.pause(ago(50), NONE, &demand(ago(1), Moment::NEVER, ago(2_000))), ACTIVE);
+    fn a_replica_is_asked_when_what_is_missing_is_about_to_arrive() {
+        let at = Standing { travel: ms(50), lag: ms(30), ..standing(ago(60)) };
+        let next = PACE.replica_next(&at, Some(ago(30)), &busy(ago(5)));
+        assert_eq!(next, ago(30).plus(ms(50)));
+        let overdue = PACE.replica_next(&at, Some(ago(52)), &busy(ago(5)));
+        assert_eq!(overdue, ago(1).plus(PACE.fast));
     }
 
     #[test]
-    fn a_replica_far_behind_is_not_asked_fast_whoever_waits() {
-        let waited_for = demand(ago(10), ago(10), ago(1));
-        assert_eq!(PACE.pause(ago(50), Duration::from_millis(40), &waited_for), Duration::from_millis(5));
-        assert_eq!(PACE.pause(ago(5_000), Duration::from_secs(5), &waited_for), ACTIVE);
+    fn what_is_late_is_asked_for_less_often() {
+        let after = |late: u64| {
+            let at = Standing { lag: ms(late + 10), travel: ms(10), ..standing(ago(late + 10)) };
+            PACE.replica_next(&at, Some(ago(late + 10)), &busy(ago(5)))
+        };
+        assert_eq!(after(1), ago(1).plus(PACE.fast));
+        assert_eq!(after(80), ago(1).plus(ms(10)));
+        assert_eq!(after(5_000), ago(1).plus(ACTIVE));
+    }
+
+    #[test]
+    fn a_replica_is_not_asked_for_what_the_primary_was_not_seen_to_have() {
+        let unseen = Demand { primary_sampled: ago(3), ..busy(ago(2)) };
+        assert_eq!(PACE.replica_next(&standing(ago(4)), Some(ago(2)), &unseen), ago(1).plus(ACTIVE));
+        let seen = Demand { primary_sampled: ago(1), ..unseen };
+        assert_eq!(PACE.replica_next(&standing(ago(4)), Some(ago(2)), &seen), ago(1).plus(PACE.fast));
+    }
+
+    #[test]
+    fn a_replica_that_has_all_that_was_written_is_not_asked_fast() {
+        assert_eq!(PACE.replica_next(&standing(ago(4)), None, &busy(ago(5))), ago(1).plus(ACTIVE));
+        assert_eq!(PACE.replica_next(&standing(ago(6)), None, &busy(ago(5))), ago(1).plus(PACE.fast));
     }
 
     #[test]
     fn a_replica_that_is_behind_is_watched_though_nobody_reads() {
-        let nothing = demand(Moment::NEVER, Moment::NEVER, Moment::NEVER);
-        assert_eq!(PACE.pause(ago(50), Duration::from_millis(3), &nothing), ACTIVE);
-        assert_eq!(PACE.pause(ago(50), Duration::from_secs(60), &nothing), PACE.idle);
+        let behind = |lag| PACE.replica_next(&Standing { lag, ..standing(ago(50)) }, None, &NOTHING);
+        assert_eq!(behind(ms(3)), ago(1).plus(ACTIVE));
+        assert_eq!(behind(ms(60_000)), ago(1).plus(PACE.idle));
     }
 
     #[test]
     fn short_idle_intervals_are_kept() {
-        let pace = Intervals { idle: Duration::from_millis(20), fast: Duration::from_millis(2) };
-        assert_eq!(pace.pause(NOW, NONE, &demand(ago(1), Moment::NEVER, ago(1))), Duration::from_millis(20));
+        let pace = Intervals { idle: ms(20), fast: ms(2) };
+        let reading = Demand { read: ago(1), ..NOTHING };
+        assert_eq!(pace.primary_next(NOW, None, &reading), NOW.plus(ms(20)));
     }
 }

@@ -36,7 +36,7 @@ enum Attempt {
 impl Cluster {
     /// Where a read may run, when that can be said without waiting. `None`: call [`Cluster::place`].
     pub fn try_place(&self, wish: &Wish<'_>) -> Option<Placement> {
-        let now = self.note_read();
+        let now = self.note_read(wish.decision.consistency);
         let view = self.view.load();
         match self.attempt(&view, wish, now, now) {
             Attempt::Placed(placement) => Some(placement),
@@ -51,7 +51,7 @@ impl Cluster {
     ///
     /// Holds nothing while it waits, and may be dropped at any time.
     pub async fn place(&self, wish: &Wish<'_>) -> Option<Placement> {
-        let arrival = self.note_read();
+        let arrival = self.note_read(wish.decision.consistency);
         let limit = self.view.load().settings.freshness_wait;
         let mut waited = false;
         let outcome = tokio::time::timeout(limit, self.wait_for_place(wish, arrival, &mut waited)).await;
@@ -83,6 +83,7 @@ impl Cluster {
             let attempt = self.attempt(&self.view.load(), wish, self.now(), arrival);
             let Attempt::Wait(_) = attempt else { return attempt };
             *waited = true;
+            self.waited.raise(self.now());
             self.rouse_probers();
             waiter.woken().await;
         }
@@ -111,7 +112,7 @@ impl Cluster {
         let fresh = |need: Moment| {
             filter(candidates, |i| {
                 let progress = &view.members[i].node.progress;
-                progress.fresh_through.get() >= need && shows_enough(view, progress, wish)
+                progress.fresh_through.get() >= need && self.shows_enough(view, progress, wish)
             })
         };
         let bound = self.oldest_allowed(view, wish, now);
@@ -130,6 +131,19 @@ impl Cluster {
             return Attempt::Primary(Reason::FreshnessTimeout);
         }
         Attempt::Wait(need)
+    }
+
+    /// True when a replica keeps what is asked of it beside freshness.
+    fn shows_enough(&self, view: &View, replica: &Progress, wish: &Wish<'_>) -> bool {
+        let Wish { decision, session, .. } = wish;
+        // From where the primary is known to be to where the replica is known to have been: an old
+        // sample of a replica is no proof that it is near.
+        let behind = || self.primary_lsn.load(Ordering::Acquire).saturating_sub(replica.replayed().0);
+        decision.max_lag_bytes.is_none_or(|max| behind() <= max)
+            && (decision.consistency == Consistency::Eventual || not_older(view, replica, session))
+            && session.min_lsn.is_none_or(|token| {
+                token.timeline <= view.verdict.timeline && replica.replayed() >= token.lsn
+            })
     }
 
     fn pick(&self, view: &View, qualified: u64, now: Moment) -> Option<usize> {
@@ -208,16 +222,6 @@ impl Cluster {
                 need.plus(progress.lag().1) > deadline || now.plus(progress.stalled()) > deadline
             })
     }
-}
-
-/// True when a replica keeps what is asked of it beside freshness.
-fn shows_enough(view: &View, replica: &Progress, wish: &Wish<'_>) -> bool {
-    let Wish { decision, session, .. } = wish;
-    decision.max_lag_bytes.is_none_or(|max| replica.lag_bytes() <= max)
-        && (decision.consistency == Consistency::Eventual || not_older(view, replica, session))
-        && session
-            .min_lsn
-            .is_none_or(|token| token.timeline <= view.verdict.timeline && replica.replayed() >= token.lsn)
 }
 
 /// Monotonic reads: true when this replica shows at least what the session's last replica showed.

@@ -16,6 +16,8 @@ use tokio_postgres::types::PgLsn;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// A node that is away is looked for at least this often.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// And this often while there is no primary, which it may be: everybody's writes wait.
+const BACKOFF_HEADLESS_MAX: Duration = Duration::from_millis(200);
 /// What is read from a node's control file changes rarely and costs a file read: at most this often.
 const CONTROL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -49,14 +51,21 @@ pub async fn watch(cluster: Weak<Cluster>, node: Arc<Node>) {
     loop {
         let connected = Instant::now();
         let error = probe_until_lost(&cluster, &node).await;
-        let Some(cluster) = cluster.upgrade() else { return };
-        cluster.node_lost(&node, error);
+        let lost = {
+            let Some(cluster) = cluster.upgrade() else { return };
+            cluster.node_lost(&node, error);
+            cluster.now()
+        };
         if connected.elapsed() > BACKOFF_MAX {
             backoff = BACKOFF_MIN;
         }
-        let pause = backoff;
-        drop(cluster);
-        node.prober.doze(|| pause).await;
+        let next = || {
+            let cluster = cluster.upgrade()?;
+            let most = if cluster.primary().is_some() { BACKOFF_MAX } else { BACKOFF_HEADLESS_MAX };
+            let next = lost.plus(backoff.min(most));
+            Some((next, next.since(cluster.now())))
+        };
+        node.prober.doze(|| next().unwrap_or_default()).await;
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
 }
@@ -88,11 +97,11 @@ async fn probe_all(cluster: &Weak<Cluster>, node: &Arc<Node>) -> Result<(), Stri
             }
             None => return Ok(()),
         };
-        let pause = || cluster.upgrade().map_or(Duration::ZERO, |c| c.pause(node, start));
+        let next = || cluster.upgrade().map(|cluster| cluster.next_probe(node, start)).unwrap_or_default();
         tokio::select! {
             // The server ended it: known at once, not with the next probe.
             error = &mut end => return Err(error.unwrap_or_else(|_| "the connection is gone".into())),
-            () = node.prober.doze(pause) => {}
+            () = node.prober.doze(next) => {}
         }
     }
 }

@@ -59,9 +59,15 @@ impl Waiters {
         self.wake_through(Moment(u64::MAX));
     }
 
-    /// The latest moment that somebody waits for; `NEVER` when nobody waits.
-    pub fn latest_need(&self) -> Moment {
-        self.0.lock().by_need.last_key_value().map_or(Moment::NEVER, |((need, _), _)| *need)
+    /// The latest moment that somebody waits for.
+    pub fn latest_need(&self) -> Option<Moment> {
+        self.0.lock().by_need.last_key_value().map(|((need, _), _)| *need)
+    }
+
+    /// The earliest moment after `reached` that somebody waits for.
+    pub fn next_need(&self, reached: Moment) -> Option<Moment> {
+        let queue = self.0.lock();
+        queue.by_need.range((reached, u64::MAX)..).next().map(|((need, _), _)| *need)
     }
 }
 
@@ -88,13 +94,15 @@ mod tests {
         let waiters = Waiters::default();
         let mut early = waiters.wait_for(Moment(10));
         let mut late = waiters.wait_for(Moment(20));
-        assert_eq!(waiters.latest_need(), Moment(20));
+        assert_eq!(waiters.latest_need(), Some(Moment(20)));
+        assert_eq!(waiters.next_need(Moment(9)), Some(Moment(10)));
+        assert_eq!(waiters.next_need(Moment(10)), Some(Moment(20)));
         waiters.wake_through(Moment(10));
         early.woken().await;
         assert!(late.woken.try_recv().is_err());
         waiters.wake_all();
         late.woken().await;
-        assert_eq!(waiters.latest_need(), Moment::NEVER);
+        assert_eq!(waiters.latest_need(), None);
     }
 
     #[test]

@@ -26,6 +26,16 @@ impl Mark {
         self.0.fetch_max(to.0, Ordering::SeqCst);
     }
 
+    /// Lowers it; never raises it.
+    pub fn lower(&self, to: Moment) {
+        self.0.fetch_min(to.0, Ordering::SeqCst);
+    }
+
+    /// Sets it to whatever; what it was.
+    pub fn replace(&self, to: Moment) -> Moment {
+        Moment(self.0.swap(to.0, Ordering::SeqCst))
+    }
+
     /// Sets it to whatever.
     pub fn set(&self, to: Moment) {
         self.0.store(to.0, Ordering::SeqCst);

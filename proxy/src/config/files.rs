@@ -7,7 +7,7 @@ use super::valid::{self, Surroundings};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use toml::de::DeTable;
 
@@ -71,8 +71,13 @@ fn read_text(path: &Path) -> Result<String, (usize, usize, String)> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-/// The content of a regular file (or pipe) of at most `max` bytes.
+/// The content of a file of at most `max` bytes. Not of a pipe with a name: to open it waits for
+/// somebody to write, and during a reload everything waits. One that was handed over, as `/dev/stdin`,
+/// has a writer.
 fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, String> {
+    if is_pipe(path) && !path.starts_with("/dev") && !path.starts_with("/proc") {
+        return Err("is a pipe".into());
+    }
     let file = std::fs::File::open(path).map_err(|e| plain(&e))?;
     if file.metadata().is_ok_and(|m| m.is_dir()) {
         return Err("is a directory".into());
@@ -83,6 +88,11 @@ fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, String> {
         return Err(format!("longer than {}", super::value::put_size(max)));
     }
     Ok(bytes)
+}
+
+/// Whether what is at `path` can be read only once.
+pub fn is_pipe(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|m| m.file_type().is_fifo())
 }
 
 /// An error without the operating system's number.

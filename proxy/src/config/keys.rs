@@ -401,7 +401,9 @@ pub const KEYS: &[Key] = &[
         "A wait for a server that takes longer is logged with the hash of the statement's shape."),
 
     key("traces.endpoint", Text, None, Reload,
-        "URL of an OpenTelemetry collector that takes traces by OTLP over HTTP: `\"http://127.0.0.1:4318/v1/traces\"`. Plain HTTP, since a collector runs beside the process or in the same pod. Unset: no traces, at no cost."),
+        "URL of an OpenTelemetry collector that takes traces by OTLP over HTTP: `\"http://127.0.0.1:4318/v1/traces\"`. `https://` for one that is elsewhere. Unset: no traces, at no cost."),
+    key("traces.ca", Path, None, Reload,
+        "PEM file with the CAs that sign the collector's certificate. Unset: the authorities that the system trusts. Read when the section changes."),
     key("traces.ratio", Share, Some("0.01"), Reload,
         "Share of the statements that get a span, 0 to 1: one in a hundred shows where time goes and costs next to nothing. A statement whose text carries a sampled `traceparent` in a comment (as sqlcommenter writes it) gets one in any case, as a part of that trace."),
 

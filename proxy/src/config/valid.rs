@@ -46,7 +46,7 @@ pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surrou
         users: users(top, around),
         auth: auth(&top.section("auth")),
         console: console(&top.section("console")),
-        traces: traces(&top.section("traces")),
+        traces: traces(&top.section("traces"), around),
         log: log(&top.section("log")),
         entries: vec![],
         cluster,
@@ -326,11 +326,12 @@ fn console(section: &Section<'_, '_>) -> Console {
     Console { admin_users: section.read("admin_users"), stats_users: section.read("stats_users") }
 }
 
-fn traces(section: &Section<'_, '_>) -> Option<Traces> {
+fn traces(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Option<Traces> {
     let ratio = section.read("ratio");
+    let ca = pem(section, "ca", around);
     let url = section.read_optional::<String>("endpoint")?;
     match endpoint(&url) {
-        Ok((authority, path)) => Some(Traces { authority, path, ratio }),
+        Ok(url) => Some(Traces { url, ca, ratio }),
         Err(message) => {
             section.mistake_in("endpoint", format!("`endpoint`: {message}"));
             None
@@ -338,11 +339,13 @@ fn traces(section: &Section<'_, '_>) -> Option<Traces> {
     }
 }
 
-/// `host:port` and path of an `http://` URL; what OTLP has for defaults where they are left out.
-fn endpoint(url: &str) -> Result<(String, String), String> {
-    let Some(rest) = url.strip_prefix("http://") else {
-        return Err("expected a URL such as \"http://127.0.0.1:4318/v1/traces\" (plain HTTP)".into());
+/// The URL with what OTLP has for defaults where port or path are left out.
+fn endpoint(url: &str) -> Result<String, String> {
+    let scheme = ["http://", "https://"].into_iter().find(|scheme| url.starts_with(scheme));
+    let Some(scheme) = scheme else {
+        return Err("expected a URL such as \"http://127.0.0.1:4318/v1/traces\"".into());
     };
+    let rest = &url[scheme.len()..];
     let strange = |c: char| c.is_whitespace() || c.is_control() || !c.is_ascii();
     if rest.contains(strange) || rest.contains(['@', '?', '#']) {
         return Err("expected host, port and path only".into());
@@ -356,7 +359,7 @@ fn endpoint(url: &str) -> Result<(String, String), String> {
         return Err(wrong());
     }
     let path = if matches!(path, "" | "/") { "/v1/traces" } else { path };
-    Ok((authority, path.to_owned()))
+    Ok(format!("{scheme}{authority}{path}"))
 }
 
 fn log(section: &Section<'_, '_>) -> Log {

@@ -19,16 +19,17 @@ use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 use router_rules::{Reason, Target};
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Each step of talking to the collector may take so long.
+/// Telling the collector may take so long, from looking up its name to its answer.
 const COLLECTOR_WAIT: Duration = Duration::from_secs(5);
-/// Of a collector's answer only the first line counts.
-const ANSWER_BYTES_MAX: u64 = 4096;
+/// Of a collector's answer only the status counts.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// A `traceparent` is looked for in this much of a text's end, where it is appended.
 const PARENT_BYTES_MAX: usize = 1024;
 
@@ -141,12 +142,13 @@ impl Sending {
     }
 }
 
-fn start(config: &config::Traces) -> Result<Sending, opentelemetry_otlp::ExporterBuildError> {
+fn start(config: &config::Traces) -> Result<Sending, String> {
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
-        .with_http_client(Collector { authority: config.authority.clone() })
-        .with_endpoint(format!("http://{}{}", config.authority, config.path))
-        .build()?;
+        .with_http_client(Collector::reached_by(config)?)
+        .with_endpoint(&config.url)
+        .build()
+        .map_err(|e| e.to_string())?;
     // The environment (OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES) may say more, or otherwise.
     let mut resource =
         Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
@@ -185,8 +187,48 @@ fn parent(sql: &[u8]) -> Option<SpanContext> {
 
 /// Speaks to the collector; blocks, on the SDK's own thread.
 #[derive(Debug)]
-struct Collector {
-    authority: String,
+struct Collector(ureq::Agent);
+
+impl Collector {
+    fn reached_by(config: &config::Traces) -> Result<Self, String> {
+        let mut agent = ureq::Agent::config_builder()
+            .timeout_global(Some(COLLECTOR_WAIT))
+            .max_response_header_size(ANSWER_BYTES_MAX)
+            .http_status_as_error(false)
+            // Spans go where the configuration says, and nowhere else.
+            .max_redirects(0)
+            .proxy(None);
+        if config.url.starts_with("https:") {
+            let tls = ureq::tls::TlsConfig::builder()
+                .root_certs(authorities(config.ca.as_deref())?)
+                .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
+            agent = agent.tls_config(tls.build());
+        }
+        Ok(Self(agent.build().into()))
+    }
+
+    fn post(&self, request: Request<Bytes>) -> Result<u16, ureq::Error> {
+        let (head, body) = request.into_parts();
+        let answer = self.0.run(Request::from_parts(head, &body[..]))?;
+        Ok(answer.status().as_u16())
+    }
+}
+
+/// Whoever may have signed the collector's certificate: those in the file, else the system's.
+fn authorities(file: Option<&Path>) -> Result<ureq::tls::RootCerts, String> {
+    let found: Vec<CertificateDer<'static>> = match file {
+        Some(path) => CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect)
+            .map_err(|e| format!("{}: {e}", path.display()))?,
+        // One that cannot be read is one that nothing is trusted for.
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    if found.is_empty() {
+        return Err("no certificate authorities are known: name a file in `traces.ca`".into());
+    }
+    let certificates: Vec<_> =
+        found.iter().map(|der| ureq::tls::Certificate::from_der(der).to_owned()).collect();
+    Ok(ureq::tls::RootCerts::new_with_certs(&certificates))
 }
 
 impl HttpClient for Collector {
@@ -199,62 +241,20 @@ impl HttpClient for Collector {
         Self: 'f,
     {
         Box::pin(async move {
-            let sent = self.post(&request).and_then(|status| {
-                let answer = Response::builder().status(status).body(Bytes::new());
-                answer.map_err(io::Error::other)
-            });
-            let refused = |answer: &Response<Bytes>| !answer.status().is_success();
-            match &sent {
-                Ok(answer) if refused(answer) => {
-                    crate::limited!(warn, status = %answer.status(), "the collector does not take traces");
+            let status = match self.post(request) {
+                Ok(status) => status,
+                Err(error) => {
+                    crate::limited!(warn, %error, "traces could not be sent");
+                    return Err(error.into());
                 }
-                Ok(_) => {}
-                Err(error) => crate::limited!(warn, %error, "traces could not be sent"),
+            };
+            let answer = Response::builder().status(status).body(Bytes::new())?;
+            if !answer.status().is_success() {
+                crate::limited!(warn, status, "the collector does not take traces");
             }
-            Ok(sent?)
+            Ok(answer)
         })
     }
-}
-
-impl Collector {
-    /// Sends the request on a connection of its own; the status of the answer.
-    fn post(&self, request: &Request<Bytes>) -> io::Result<u16> {
-        let mut stream = self.connect()?;
-        stream.set_read_timeout(Some(COLLECTOR_WAIT))?;
-        stream.set_write_timeout(Some(COLLECTOR_WAIT))?;
-        let path = request.uri().path();
-        let mut out = format!("POST {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.authority);
-        out += &format!("content-length: {}\r\n", request.body().len());
-        let mut out = out.into_bytes();
-        for (name, value) in request.headers() {
-            out.extend_from_slice(name.as_str().as_bytes());
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value.as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(request.body());
-        stream.write_all(&out)?;
-        let mut answer = vec![];
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-        status(&answer).ok_or_else(|| io::Error::other("the collector's answer is not HTTP"))
-    }
-
-    fn connect(&self) -> io::Result<TcpStream> {
-        let mut last = io::Error::other(format!("{} has no address", self.authority));
-        for address in self.authority.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, COLLECTOR_WAIT) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-}
-
-fn status(answer: &[u8]) -> Option<u16> {
-    let line = std::str::from_utf8(answer.get(..12)?).ok()?;
-    line.starts_with("HTTP/1.").then(|| line.get(9..)?.parse().ok())?
 }
 
 #[cfg(test)]
@@ -285,14 +285,64 @@ mod tests {
         assert!(parent(b"traceparent='").is_none());
     }
 
+    /// A certificate authority in a file, and a collector on `localhost` that it vouches for.
+    fn secured(directory: &Path) -> (u16, std::path::PathBuf) {
+        use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+        use std::io::{Read, Write};
+        let (authority, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let mut parameters = CertificateParams::new([]).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca =
+            directory.join(format!("pgweir-traces-{}-{:x}.pem", std::process::id(), rand::random::<u64>()));
+        std::fs::write(&ca, parameters.self_signed(&authority).unwrap().pem()).unwrap();
+        let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&key, &Issuer::new(parameters, authority)).unwrap();
+        let key = rustls_pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|b| b.with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key))
+            .map(Arc::new)
+            .unwrap();
+        let listener = std::net::TcpListener::bind("localhost:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let session = rustls::ServerConnection::new(config.clone()).unwrap();
+                let mut stream = rustls::StreamOwned::new(session, socket);
+                let mut request = vec![];
+                let mut part = [0; 4096];
+                while !request.ends_with(b"spans") {
+                    match stream.read(&mut part) {
+                        Ok(n) if n > 0 => request.extend_from_slice(&part[..n]),
+                        _ => break,
+                    }
+                }
+                let _ = stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n");
+            }
+        });
+        (port, ca)
+    }
+
     #[test]
-    fn of_an_answer_the_status_counts() {
-        assert_eq!(status(b"HTTP/1.1 200 OK\r\n"), Some(200));
-        assert_eq!(status(b"HTTP/1.1 503"), Some(503));
-        for nonsense in
-            [&b""[..], b"HTTP/1.1", b"SSH-2.0-OpenSSH", b"HTTP/1.1 2x0 ", "HTTP/1.1é00".as_bytes()]
-        {
-            assert_eq!(status(nonsense), None);
+    fn a_collector_is_told_over_tls_only_if_its_certificate_is_vouched_for() {
+        let directory = std::env::temp_dir();
+        let ((port, ca), (_, stranger)) = (secured(&directory), secured(&directory));
+        let post = |host: &str, ca: Option<&Path>| {
+            let url = format!("https://{host}:{port}/v1/traces");
+            let ca = ca.map(Path::to_owned);
+            let collector =
+                Collector::reached_by(&config::Traces { url: url.clone(), ca, ratio: 1.0 }).unwrap();
+            collector.post(Request::post(url).body(Bytes::from_static(b"spans")).unwrap())
+        };
+        assert_eq!(post("localhost", Some(&ca)).unwrap(), 202);
+        assert!(post("localhost", Some(&stranger)).is_err(), "signed by somebody else");
+        assert!(post("127.0.0.1", Some(&ca)).is_err(), "a certificate for another name");
+        if let Err(error) = authorities(None) {
+            assert!(error.contains("traces.ca"), "{error}");
+        } else {
+            assert!(post("localhost", None).is_err(), "the system does not know this authority");
         }
+        let _ = (std::fs::remove_file(ca), std::fs::remove_file(stranger));
     }
 }

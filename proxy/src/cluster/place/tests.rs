@@ -282,6 +282,18 @@ fn a_demanded_position_is_waited_for() {
 }
 
 #[test]
+fn an_old_sample_of_a_replica_is_no_proof_that_it_is_within_max_lag_bytes() {
+    let stage = Stage::new();
+    let session = SessionFreshness::default();
+    let decision = Decision { max_lag: None, max_lag_bytes: Some(100), ..at(Consistency::Eventual) };
+    assert_eq!(stage.places(&decision, ORDERS, &session), [1, 2]);
+    stage.primary_at(0, 1_200);
+    assert_eq!(stage.place(&decision, ORDERS, &session), None, "where they were before proves nothing");
+    stage.replica_at(2, 1_100);
+    assert_eq!(stage.places(&decision, ORDERS, &session), [2]);
+}
+
+#[test]
 fn a_drained_replica_serves_nothing_until_it_is_taken_back() {
     let stage = Stage::new();
     let session = SessionFreshness::default();

@@ -2,6 +2,7 @@
 
 use super::supervisor;
 use crate::Weir;
+use crate::config::files::is_pipe;
 use crate::config::reload::{Change, changes};
 use crate::config::{Config, Mistake, Place};
 use crate::doors::{Bound, Doors};
@@ -59,12 +60,15 @@ impl Reloader<'_> {
     }
 
     fn prepare(&mut self) -> Result<Prepared, Vec<Mistake>> {
-        let (config, warnings) = Config::load(&self.path)?;
-        warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let mistake = |message: String| {
             let place = Place { file: self.path.display().to_string(), line: 1, column: 1 };
             Mistake { place, message }
         };
+        if is_pipe(&self.path) {
+            return Err(vec![mistake("is a pipe: what it said can be read only once".into())]);
+        }
+        let (config, warnings) = Config::load(&self.path)?;
+        warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let acceptor = match &config.listen.tls {
             Some(files) => Some(Acceptor::new(files).map_err(|e| vec![mistake(format!("listen.tls: {e}"))])?),
             None => None,
