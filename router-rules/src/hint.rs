@@ -91,11 +91,7 @@ impl Hint {
                     found |= hint.take(sql.get(at + 2..end.saturating_sub(2)).unwrap_or(b""));
                     at = end;
                 }
-                b if lex::is_identifier_start(b) => {
-                    while sql.get(at).copied().is_some_and(lex::is_identifier_part) {
-                        at += 1;
-                    }
-                }
+                b if lex::is_identifier_start(b) => at = lex::word_end(sql, at),
                 _ => at += 1,
             }
         }

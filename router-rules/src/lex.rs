@@ -161,9 +161,7 @@ impl<'a> Lexer<'a> {
             }
             _ => {}
         }
-        while self.peek(0).is_some_and(is_identifier_part) {
-            self.at += 1;
-        }
+        self.at = word_end(self.sql, self.at);
         Ok(TokenKind::Word)
     }
 
@@ -332,10 +330,23 @@ pub(crate) const fn is_identifier_start(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
 }
 
-/// True for a byte that continues an identifier.
-pub(crate) const fn is_identifier_part(byte: u8) -> bool {
-    is_identifier_start(byte) || byte.is_ascii_digit() || byte == b'$'
+/// One past the last byte at or after `at` that continues an identifier.
+pub(crate) fn word_end(sql: &[u8], at: usize) -> usize {
+    let rest = sql.get(at..).unwrap_or_default();
+    at + rest.iter().take_while(|byte| IDENTIFIER_PART[usize::from(**byte)]).count()
 }
+
+/// True for each byte that continues an identifier.
+const IDENTIFIER_PART: [bool; 256] = {
+    let mut parts = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        parts[byte] = is_identifier_start(b) || b.is_ascii_digit() || b == b'$';
+        byte += 1;
+    }
+    parts
+};
 
 const fn is_operator(byte: u8) -> bool {
     matches!(

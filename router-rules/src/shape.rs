@@ -5,7 +5,7 @@
 //! because overloads are told apart by it; strings keep only the kind of quote. Comments count as
 //! text, so that a hint in one is part of the shape.
 
-use crate::lex::{comment_end, dollar_tag_end, is_identifier_part, is_identifier_start};
+use crate::lex::{comment_end, dollar_tag_end, is_identifier_start, word_end};
 use crate::shown::integer_type;
 use std::hash::{BuildHasher, Hasher};
 
@@ -85,10 +85,7 @@ pub(crate) fn strip(sql: &[u8], conforming: bool, out: &mut Vec<u8>) {
             }
             b if is_identifier_start(b) => {
                 word = at;
-                at += 1;
-                while sql.get(at).copied().is_some_and(is_identifier_part) {
-                    at += 1;
-                }
+                at = word_end(sql, at + 1);
                 continue;
             }
             STRING..=WHOLE => return whole(sql, out),
