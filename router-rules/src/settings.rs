@@ -238,7 +238,10 @@ pub(crate) fn set_config_list(tokens: Tokens<'_>) -> Option<Vec<SessionEffect>> 
         }
         let null = tokens.is(at + 1, "null");
         let parameter = parameter(tokens, at + 1);
-        let value = if null || parameter.is_some() { None } else { Some(tokens.literal(at + 1)?) };
+        let value = match () {
+            () if null || parameter.is_some() => None,
+            () => Some(tokens.literal(at + 1).or_else(|| number_as_text(tokens, at + 1))?),
+        };
         at = behind_cast(tokens, at + 2, "text");
         if !tokens.is_mark(at, ",") {
             return None;
@@ -274,6 +277,14 @@ pub(crate) fn set_config_list(tokens: Tokens<'_>) -> Option<Vec<SessionEffect>> 
         }
         at += 1;
     }
+}
+
+/// `5::text`: the text of an integer that is written as Postgres prints it.
+fn number_as_text(tokens: Tokens<'_>, at: usize) -> Option<String> {
+    let digits = tokens.text(at);
+    let printed = digits == "0" || !digits.starts_with('0');
+    let is_integer = tokens.kind(at) == Some(TokenKind::Number) && digits.bytes().all(|b| b.is_ascii_digit());
+    (is_integer && printed && behind_cast(tokens, at + 1, "text") != at + 1).then(|| digits.to_owned())
 }
 
 /// The number of a parameter.

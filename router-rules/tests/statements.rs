@@ -427,6 +427,9 @@ fn what_one_server_connection_has_pins_the_session_to_it() {
     pin("SELECT set_config('transaction_read_only', $1, false)", PinReason::Unfollowable);
     pin("SELECT set_config($1, 'x', false)", PinReason::Unfollowable);
     pin("SELECT set_config('a.b', $1 || 'x', false)", PinReason::Unfollowable);
+    // Postgres prints neither of them as they are written.
+    pin("SELECT set_config('a.b', 007::text, false)", PinReason::Unfollowable);
+    pin("SELECT set_config('a.b', 1e3::text, false)", PinReason::Unfollowable);
     pin("SELECT set_config('a.b', $1, $2)", PinReason::Unfollowable);
     pin("PREPARE p (text) AS SELECT set_config('a.b', $1, false)", PinReason::Unfollowable);
     pin("PREPARE p AS SELECT set_config('a.b', 'x', false)", PinReason::Unfollowable);
@@ -514,6 +517,7 @@ fn set_config_is_followed_with_casts_that_change_nothing() {
     for sql in [
         "SELECT set_config('app.tenant', '7', false)",
         "SELECT set_config('app.tenant'::text, '7'::text, false::bool) AS x",
+        "SELECT set_config('app.tenant', 7::text, false)",
         "SELECT pg_catalog.set_config('work_mem', NULL, 'f')",
     ] {
         let found = effects(sql);
