@@ -299,7 +299,11 @@ impl Pool {
             }
         };
         match grant {
-            Grant::Server(lease) => Ok(lease),
+            Grant::Server(mut lease) => {
+                // It was the giver's event loop that watched it.
+                lease.come_here();
+                Ok(lease)
+            }
             Grant::Place(place) => self.open(place, opening).await,
         }
     }

@@ -1,11 +1,14 @@
 //! Reads that wait for a replica to become fresh enough.
 //!
 //! Each waits for one moment and is woken once, when a replica has reached it, however many
-//! thousands wait and however often replicas are sampled in between.
+//! thousands wait and however often replicas are sampled in between. To wake a task of another
+//! thread's event loop takes a system call, to wake one of the own loop takes none: so of those that
+//! wait on one thread the prober wakes the first only, who then wakes the others.
 
 use super::moment::Moment;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::thread::{self, ThreadId};
 use tokio::sync::oneshot;
 
 /// All that wait, by what they wait for.
@@ -14,8 +17,34 @@ pub struct Waiters(Mutex<Queue>);
 
 #[derive(Debug, Default)]
 struct Queue {
-    by_need: BTreeMap<(Moment, u64), oneshot::Sender<()>>,
+    by_need: BTreeMap<(Moment, u64), (ThreadId, Wake)>,
     next: u64,
+}
+
+type Wake = oneshot::Sender<Neighbours>;
+
+/// Others of the same thread that are to be woken, too. Those that are dropped unheard are woken by that.
+#[derive(Debug, Default)]
+struct Neighbours(Vec<Wake>);
+
+impl Neighbours {
+    fn wake_all(self) {
+        for wake in self.0 {
+            // An error says that it has given up.
+            let _ = wake.send(Neighbours::default());
+        }
+    }
+
+    /// Wakes one of them, who will wake the others.
+    fn wake_by_one(mut self) {
+        while let Some(first) = self.0.pop() {
+            match first.send(self) {
+                Ok(()) => return,
+                // It has given up.
+                Err(rest) => self = rest,
+            }
+        }
+    }
 }
 
 /// One that waits; leaves the queue when dropped.
@@ -23,7 +52,7 @@ struct Queue {
 pub struct Waiter<'a> {
     queue: &'a Waiters,
     key: (Moment, u64),
-    woken: oneshot::Receiver<()>,
+    woken: oneshot::Receiver<Neighbours>,
 }
 
 impl Waiters {
@@ -34,7 +63,7 @@ impl Waiters {
         let mut queue = self.0.lock();
         queue.next += 1;
         let key = (need, queue.next);
-        queue.by_need.insert(key, wake);
+        queue.by_need.insert(key, (thread::current().id(), wake));
         Waiter { queue: self, key, woken }
     }
 
@@ -48,10 +77,11 @@ impl Waiters {
             let rest = queue.by_need.split_off(&(Moment(reached.0.saturating_add(1)), 0));
             std::mem::replace(&mut queue.by_need, rest)
         };
-        for wake in reached.into_values() {
-            // An error says that it has given up.
-            let _ = wake.send(());
+        let mut threads: HashMap<ThreadId, Neighbours> = HashMap::new();
+        for (thread, wake) in reached.into_values() {
+            threads.entry(thread).or_default().0.push(wake);
         }
+        threads.into_values().for_each(Neighbours::wake_by_one);
     }
 
     /// Something other than freshness has changed: everybody has to look again.
@@ -75,7 +105,9 @@ impl Waiter<'_> {
     /// Until woken. Cancel-safe.
     pub async fn woken(&mut self) {
         // An error means that the sender is gone, which is as good as woken.
-        let _ = (&mut self.woken).await;
+        if let Ok(neighbours) = (&mut self.woken).await {
+            neighbours.wake_all();
+        }
     }
 }
 
@@ -103,6 +135,37 @@ mod tests {
         waiters.wake_all();
         late.woken().await;
         assert_eq!(waiters.latest_need(), None);
+    }
+
+    #[tokio::test]
+    async fn all_of_a_thread_are_woken_though_some_have_given_up() {
+        let waiters = Waiters::default();
+        for round in 0..3 {
+            let mut waiting: Vec<_> = (0..9).map(|_| waiters.wait_for(Moment(10))).collect();
+            let given_up = waiting.split_off(6);
+            match round {
+                0 => {
+                    drop(given_up);
+                    waiters.wake_all();
+                }
+                // Among them is the one who was to wake the others.
+                1 => {
+                    waiters.wake_all();
+                    drop(given_up);
+                }
+                _ => {
+                    let first = waiting.remove(0);
+                    waiters.wake_all();
+                    drop((first, given_up));
+                }
+            }
+            for waiter in waiting.iter_mut().rev() {
+                let woken = tokio::time::timeout(std::time::Duration::from_secs(5), waiter.woken()).await;
+                assert!(woken.is_ok(), "round {round}");
+            }
+            drop(waiting);
+            assert!(waiters.0.lock().by_need.is_empty());
+        }
     }
 
     #[test]
