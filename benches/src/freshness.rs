@@ -6,6 +6,7 @@
 
 mod aims;
 mod crowd;
+mod floor;
 mod page;
 mod pair;
 
@@ -14,6 +15,7 @@ use crate::contestant::Kind;
 use crate::machine::{Machine, asked, version};
 use crate::statistics::percentile;
 use crowd::{Orders, Tally};
+use floor::Floor;
 use pair::Ratio;
 use pgweir_tests::metrics::Metrics;
 use pgweir_tests::usage::on_cpu;
@@ -110,6 +112,8 @@ pub struct Results {
     pub seconds: u64,
     /// The table.
     pub lines: Vec<Line>,
+    /// How late the replicas themselves are, by delay.
+    pub floors: Vec<Floor>,
     /// `proxy` beside `eventual` while nothing is written.
     pub ratio: Option<Ratio>,
     /// CPU of an idle pgweir's own connections on each node, share of a core.
@@ -153,6 +157,7 @@ pub fn run(options: &Options) -> Result<(), BenchError> {
         pause_ms: options.pause,
         seconds: options.seconds,
         lines: Vec::new(),
+        floors: Vec::new(),
         ratio,
         idle,
         idle_seconds: options.idle,
@@ -160,6 +165,16 @@ pub fn run(options: &Options) -> Result<(), BenchError> {
     for delay in &options.delays {
         for index in cluster.replicas() {
             cluster.set_apply_delay(index, Duration::from_millis(*delay))?;
+        }
+        if options.writes.contains(&aims::WAITED_WRITES) {
+            let orders = orders(options, weir, "eventual", aims::WAITED_WRITES, true);
+            let replicas: Vec<_> = cluster.replicas().into_iter().map(|index| cluster.app(index)).collect();
+            let floor = floor::measure(&orders, *delay, &cluster.app(cluster.primary()), &replicas)?;
+            eprintln!(
+                "replicas themselves, delay {delay:>2} ms: p50 {:.2} p99 {:.2} ms",
+                floor.p50_ms, floor.p99_ms
+            );
+            results.floors.push(floor);
         }
         for (writes, same_table) in loads(&options.writes) {
             // The levels side by side: what the machine does falls on all of them alike.
@@ -201,6 +216,19 @@ fn loads(writes: &[u64]) -> Vec<(u64, bool)> {
     writes.iter().flat_map(both).collect()
 }
 
+fn orders(options: &Options, weir: &Weir, level: &'static str, writes: u64, same_table: bool) -> Orders {
+    Orders {
+        login: weir.app(),
+        level,
+        clients: options.clients,
+        pause: Duration::from_millis(options.pause),
+        writes_per_second: writes,
+        same_table,
+        warm_up: Duration::from_millis(700),
+        length: Duration::from_secs(options.seconds),
+    }
+}
+
 fn measure(
     options: &Options,
     cluster: &Cluster,
@@ -210,16 +238,7 @@ fn measure(
     writes: u64,
     same_table: bool,
 ) -> Result<Line, BenchError> {
-    let orders = Orders {
-        login: weir.app(),
-        level,
-        clients: options.clients,
-        pause: Duration::from_millis(options.pause),
-        writes_per_second: writes,
-        same_table,
-        warm_up: Duration::from_millis(700),
-        length: Duration::from_secs(options.seconds),
-    };
+    let orders = orders(options, weir, level, writes, same_table);
     // Statements are counted while nobody is there, before and after, so that not one is missed.
     let (quiet, calls) = (weir.metrics()?, calls(cluster)?);
     let before = crowd::Probe::default();

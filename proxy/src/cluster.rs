@@ -393,6 +393,9 @@ impl Cluster {
         });
         self.freshest.set(freshest);
         self.waiters.wake_through(freshest);
+        for progress in self.view.load().members.iter().map(|member| &member.node.progress) {
+            self.waiters.wake_on(progress.incarnation(), progress.fresh_through.get());
+        }
         if seen.role == Role::Primary {
             self.rouse_probers();
         }
@@ -420,7 +423,8 @@ impl Cluster {
             let fresh_through = progress.fresh_through.get();
             let (lag, travel) = (progress.lag().1, progress.travel());
             let at = Standing { asked, fresh_through, lag, travel };
-            intervals.replica_next(&at, self.waiters.next_need(fresh_through), &demand)
+            let awaited = self.waiters.next_need(progress.incarnation(), fresh_through);
+            intervals.replica_next(&at, awaited, &demand)
         };
         (next, next.since(now))
     }

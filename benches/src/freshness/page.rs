@@ -22,7 +22,9 @@ fn page(results: &Results) -> String {
          `recovery_min_apply_delay` of both replicas. `added` is the difference to `eventual` under the same \
          load; `wait p99` is what 99 % of all reads did not exceed in waiting for a replica, by pgweir's own \
          histogram. CPU is pgweir's, per statement. The last column is what the primary ran for the application \
-         (`pg_stat_statements`) beyond the statements that clients sent there.\n\n`cargo run --release -p \
+         (`pg_stat_statements`) beyond the statements that clients sent there. Beside the aims about waits stands what the replicas \
+         themselves allow: a connection of its own writes to the primary and asks a replica every millisecond \
+         whether it has that, under the same load at `eventual`.\n\n`cargo run --release -p \
          pgweir-benches -- {}`\n\n",
         results.clients, results.pause_ms, results.seconds, results.command
     );

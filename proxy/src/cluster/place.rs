@@ -16,11 +16,15 @@ use super::choose::{Load, bits, choose, filter};
 use super::moment::Moment;
 use super::node::Progress;
 use super::view::View;
+use super::waiters::Waiter;
 use super::watermark::SessionFreshness;
 use super::{Cluster, Placement, Wish};
 use router_rules::hint::Consistency;
 use router_rules::{Reason, Target};
+use smallvec::{SmallVec, smallvec};
+use std::future::poll_fn;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 /// One try to find a place.
@@ -78,21 +82,36 @@ impl Cluster {
         loop {
             let attempt = self.attempt(&self.view.load(), wish, self.now(), arrival);
             let Attempt::Wait(need) = attempt else { return attempt };
-            let mut waiter = self.waiters.wait_for(self.next_progress(need));
+            let mut waiters = self.wait_for_progress(&self.view.load(), wish, need);
             // A sample may have come between the attempt and joining the queue.
             let attempt = self.attempt(&self.view.load(), wish, self.now(), arrival);
             let Attempt::Wait(_) = attempt else { return attempt };
             *waited = true;
             self.waited.raise(self.now());
             self.rouse_probers();
-            waiter.woken().await;
+            poll_fn(|cx| match waiters.iter_mut().any(|waiter| waiter.poll_woken(cx).is_ready()) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            })
+            .await;
         }
     }
 
-    /// `need`, or, when a replica has that already and something else is missing, more than now.
-    fn next_progress(&self, need: Moment) -> Moment {
+    /// Waits for a replica that is fresh through `need`. When there is one, and it is of another group
+    /// or shows less than the one that the session read from last: for each of the others, and for more
+    /// than now.
+    fn wait_for_progress(&self, view: &View, wish: &Wish<'_>, need: Moment) -> SmallVec<[Waiter<'_>; 1]> {
         let freshest = self.freshest.get();
-        if freshest >= need { Moment(freshest.0 + 1) } else { need }
+        if freshest < need {
+            return smallvec![self.waiters.wait_for(need)];
+        }
+        let behind = bits(view.replicas(wish.decision.group.as_deref())).filter_map(|i| {
+            let progress = &view.members[i].node.progress;
+            let incarnation = progress.incarnation();
+            (incarnation != 0 && progress.fresh_through.get() < need)
+                .then(|| self.waiters.wait_on(incarnation, need))
+        });
+        behind.chain([self.waiters.wait_for(Moment(freshest.0 + 1))]).collect()
     }
 
     fn attempt(&self, view: &View, wish: &Wish<'_>, now: Moment, arrival: Moment) -> Attempt {

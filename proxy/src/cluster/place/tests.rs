@@ -10,6 +10,7 @@ use crate::observe::Metrics;
 use router_rules::Decision;
 use router_rules::statement::Footprint;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use tokio::runtime::Runtime;
 
 const ORDERS: &[u32] = &[20_001];
@@ -19,7 +20,7 @@ const PRODUCTS: &[u32] = &[20_002];
 struct Stage {
     cluster: Arc<Cluster>,
     /// Never polled: no prober runs unless a test lets it.
-    _runtime: Runtime,
+    runtime: Runtime,
     nodes: Vec<Arc<Node>>,
 }
 
@@ -32,7 +33,7 @@ impl Stage {
             Cluster::start(&config, Arc::new(Metrics::new().unwrap()))
         };
         let nodes = cluster.view.load().members.iter().map(|m| m.node.clone()).collect();
-        let stage = Self { cluster, _runtime: runtime, nodes };
+        let stage = Self { cluster, runtime: runtime, nodes };
         (0..3).for_each(|i| stage.connect(i));
         stage.primary_at(0, 1000);
         stage.replica_at(1, 1000);
@@ -166,6 +167,31 @@ fn a_session_does_not_go_back_to_a_replica_that_is_behind_its_last_one() {
     assert_eq!(stage.places(&level, ORDERS, &session), [1]);
     stage.replica_at(2, 2500);
     assert_eq!(stage.places(&level, ORDERS, &session), [1, 2]);
+}
+
+#[test]
+fn a_session_waits_for_its_last_replica_though_another_has_the_write_before() {
+    let stage = Stage::new();
+    let mut session = SessionFreshness::default();
+    let level = at(Consistency::Session);
+    stage.wrote(ORDERS, &mut session);
+    stage.primary_at(0, 3000);
+    while stage.place(&level, PRODUCTS, &session) != Some((1, Reason::ReadOnly)) {}
+    stage.cluster.read_of(&stage.nodes[1], &Footprint::none(), &mut session);
+    stage.replica_at(2, 3000);
+
+    let _entered = stage.runtime.enter();
+    let reads = Footprint::Relations(ORDERS.into());
+    let wish = Wish { database: "app", decision: &level, reads: &reads, session: &session };
+    let mut placing = std::pin::pin!(stage.cluster.place(&wish));
+    let mut poll = || placing.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll().is_pending(), "c has the write, and may show less than b did");
+    // Others go on writing: neither replica will have all of that for a while.
+    stage.primary_at(0, 4000);
+    assert!(poll().is_pending());
+    stage.replica_at(1, 3000);
+    let Poll::Ready(Some(placement)) = poll() else { panic!("b has it: the read waits no longer") };
+    assert_eq!(placement.reason, Reason::ReadOnly);
 }
 
 #[test]
