@@ -37,12 +37,20 @@ enum Attempt {
     Primary(Reason),
 }
 
+/// When a read came.
+#[derive(Clone, Copy)]
+struct Arrival {
+    moment: Moment,
+    /// [`Cluster::promise`] at that moment, if it was worked out.
+    promise: Option<Moment>,
+}
+
 impl Cluster {
     /// Where a read may run, when that can be said without waiting. `None`: call [`Cluster::place`].
     pub fn try_place(&self, wish: &Wish<'_>) -> Option<Placement> {
         let now = self.note_read(wish.decision.consistency);
         let view = self.view.load();
-        match self.attempt(&view, wish, now, now) {
+        match self.attempt(&view, wish, now, Arrival { moment: now, promise: None }) {
             Attempt::Placed(placement) => Some(placement),
             Attempt::Primary(reason) => on_primary(&view, reason, Duration::ZERO),
             Attempt::Wait(_) => None,
@@ -55,11 +63,14 @@ impl Cluster {
     ///
     /// Holds nothing while it waits, and may be dropped at any time.
     pub async fn place(&self, wish: &Wish<'_>) -> Option<Placement> {
-        let arrival = self.note_read(wish.decision.consistency);
+        let moment = self.note_read(wish.decision.consistency);
+        // What is written from now on is not waited for: else a read of a table that is written all the
+        // time would never find a place.
+        let arrival = Arrival { moment, promise: Some(self.promise(wish, moment)) };
         let limit = self.view.load().settings.freshness_wait;
         let mut waited = false;
         let outcome = tokio::time::timeout(limit, self.wait_for_place(wish, arrival, &mut waited)).await;
-        let spent = self.now().since(arrival);
+        let spent = self.now().since(moment);
         let view = self.view.load();
         let waits = &self.metrics.cluster.waits;
         let (placement, count) = match outcome {
@@ -78,7 +89,7 @@ impl Cluster {
         placement
     }
 
-    async fn wait_for_place(&self, wish: &Wish<'_>, arrival: Moment, waited: &mut bool) -> Attempt {
+    async fn wait_for_place(&self, wish: &Wish<'_>, arrival: Arrival, waited: &mut bool) -> Attempt {
         loop {
             let attempt = self.attempt(&self.view.load(), wish, self.now(), arrival);
             let Attempt::Wait(need) = attempt else { return attempt };
@@ -114,7 +125,7 @@ impl Cluster {
         behind.chain([self.waiters.wait_for(Moment(freshest.0 + 1))]).collect()
     }
 
-    fn attempt(&self, view: &View, wish: &Wish<'_>, now: Moment, arrival: Moment) -> Attempt {
+    fn attempt(&self, view: &View, wish: &Wish<'_>, now: Moment, arrival: Arrival) -> Attempt {
         let decision = wish.decision;
         if decision.target == Target::Primary {
             return Attempt::Primary(decision.reason);
@@ -136,16 +147,17 @@ impl Cluster {
         };
         let bound = self.oldest_allowed(view, wish, now);
         // Most of the time every replica has everything, and nobody has to look what was written when.
-        let mut need = bound.max(self.latest_promise(wish, arrival));
+        let at_most = arrival.promise.unwrap_or_else(|| self.latest_promise(wish, arrival.moment));
+        let mut need = bound.max(at_most);
         let mut qualified = fresh(need);
-        if qualified != candidates {
-            need = bound.max(self.promise(wish, arrival));
+        if qualified != candidates && arrival.promise.is_none() {
+            need = bound.max(self.promise(wish, arrival.moment));
             qualified = fresh(need);
         }
         if let Some(chosen) = self.pick(view, qualified, now) {
             return self.placed(view, chosen, wish, now);
         }
-        if view.verdict.primary.is_some() && self.is_hopeless(view, candidates, need, now, arrival) {
+        if view.verdict.primary.is_some() && self.is_hopeless(view, candidates, need, now, arrival.moment) {
             self.metrics.cluster.waits.hopeless.inc();
             return Attempt::Primary(Reason::FreshnessTimeout);
         }

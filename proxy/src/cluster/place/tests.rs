@@ -33,7 +33,7 @@ impl Stage {
             Cluster::start(&config, Arc::new(Metrics::new().unwrap()))
         };
         let nodes = cluster.view.load().members.iter().map(|m| m.node.clone()).collect();
-        let stage = Self { cluster, runtime: runtime, nodes };
+        let stage = Self { cluster, runtime, nodes };
         (0..3).for_each(|i| stage.connect(i));
         stage.primary_at(0, 1000);
         stage.replica_at(1, 1000);
@@ -192,6 +192,27 @@ fn a_session_waits_for_its_last_replica_though_another_has_the_write_before() {
     stage.replica_at(1, 3000);
     let Poll::Ready(Some(placement)) = poll() else { panic!("b has it: the read waits no longer") };
     assert_eq!(placement.reason, Reason::ReadOnly);
+}
+
+#[test]
+fn a_read_does_not_wait_for_what_was_written_after_it_came() {
+    let stage = Stage::new();
+    let (mut writer, reader) = (SessionFreshness::default(), SessionFreshness::default());
+    let proxy = at(Consistency::Proxy);
+    stage.wrote(ORDERS, &mut writer);
+    stage.primary_at(0, 2000);
+
+    let _entered = stage.runtime.enter();
+    let reads = Footprint::Relations(ORDERS.into());
+    let wish = Wish { database: "app", decision: &proxy, reads: &reads, session: &reader };
+    let mut placing = std::pin::pin!(stage.cluster.place(&wish));
+    let mut poll = || placing.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll().is_pending());
+    stage.wrote(ORDERS, &mut writer);
+    stage.primary_at(0, 3000);
+    stage.replica_at(1, 2000);
+    assert!(poll().is_ready());
+    assert_eq!(stage.place(&proxy, ORDERS, &reader), None, "a read that comes now");
 }
 
 #[test]
