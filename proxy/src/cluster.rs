@@ -202,13 +202,11 @@ impl Cluster {
         let now = self.now();
         self.marks_of(database, session).wrote(footprint, now);
         session.wrote(footprint, now);
-        if now.since(self.promised.get()) < Duration::from_secs(1) {
-            let view = self.view.load();
-            let soon = now.plus(view.settings.cluster.probe_interval_fast);
-            // What it tells then rouses the replicas' probers.
-            if let Some(primary) = view.primary() {
-                primary.prober.rouse(soon);
-            }
+        // What it tells then rouses the replicas' probers.
+        if now.since(self.promised.get()) < Duration::from_secs(1)
+            && let Some(primary) = self.view.load().primary()
+        {
+            self.rouse(primary);
         }
     }
 
@@ -382,6 +380,7 @@ impl Cluster {
     }
 
     fn node_sighted(&self, node: &Arc<Node>, seen: Sighting) {
+        node.prober.asked.set(seen.start);
         let freshest = self.change(|board, now| {
             board.sighted(node, seen, now);
             if let Some(latest) = board.samples.latest() {
@@ -401,8 +400,9 @@ impl Cluster {
         }
     }
 
-    /// When `node`, whose last probe started at `asked`, is to be asked again, and how long that is.
-    fn next_probe(&self, node: &Arc<Node>, asked: Moment) -> (Moment, Duration) {
+    /// When `node` is to be asked again, and how long that is.
+    fn next_probe(&self, node: &Arc<Node>) -> (Moment, Duration) {
+        let asked = node.prober.asked.get();
         let view = self.view.load();
         let intervals = view.settings.intervals();
         let now = self.now();
@@ -452,11 +452,16 @@ impl Cluster {
         now
     }
 
-    /// Somebody waits: whoever is to be asked for that is asked soon.
+    /// What is wanted has changed: whoever is to be asked sooner than it was going to be learns that.
     fn rouse_probers(&self) {
-        let view = self.view.load();
-        let soon = self.now().plus(view.settings.cluster.probe_interval_fast);
-        view.members.iter().for_each(|m| m.node.prober.rouse(soon));
+        self.view.load().members.iter().for_each(|member| self.rouse(&member.node));
+    }
+
+    fn rouse(&self, node: &Arc<Node>) {
+        // One that does not answer is looked for at a pace of its own.
+        if node.progress.incarnation() != 0 {
+            node.prober.rouse(self.next_probe(node).0);
+        }
     }
 
     fn token_after(&self, asked: Moment) -> Option<Token> {

@@ -187,13 +187,15 @@ fn nanos(time: Duration) -> u64 {
 #[derive(Debug, Default)]
 pub struct Prober {
     wake: Notify,
+    /// When the last probe that was answered was sent.
+    pub(super) asked: Mark,
     /// Its pause ends then; `NEVER` while it is not in one.
     until: Mark,
     is_urgent: AtomicBool,
 }
 
 impl Prober {
-    /// Something is wanted by `when`: if its pause lasts longer, it asks again how long that is to be.
+    /// It is to ask at `when`: if its pause lasts longer, it asks again how long that is to be.
     pub fn rouse(&self, when: Moment) {
         if self.until.get() > when && self.until.replace(Moment::NEVER) != Moment::NEVER {
             self.wake.notify_one();

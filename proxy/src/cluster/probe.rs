@@ -89,15 +89,14 @@ async fn probe_all(cluster: &Weak<Cluster>, node: &Arc<Node>) -> Result<(), Stri
             let Some(cluster) = cluster.upgrade() else { return Ok(()) };
             cluster.settings().cluster.probe_timeout
         };
-        let start = match cluster.upgrade() {
+        match cluster.upgrade() {
             Some(cluster) => {
                 let sighting = probe.once(&cluster, limit).await?;
                 cluster.node_sighted(node, sighting);
-                sighting.start
             }
             None => return Ok(()),
-        };
-        let next = || cluster.upgrade().map(|cluster| cluster.next_probe(node, start)).unwrap_or_default();
+        }
+        let next = || cluster.upgrade().map(|cluster| cluster.next_probe(node)).unwrap_or_default();
         tokio::select! {
             // The server ended it: known at once, not with the next probe.
             error = &mut end => return Err(error.unwrap_or_else(|_| "the connection is gone".into())),
