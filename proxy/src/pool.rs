@@ -6,27 +6,31 @@
 //! the next session finds it warm. The pools of one node share its [`Budget`].
 
 mod budget;
+mod lease;
+mod pools;
+mod rows;
+
+pub use lease::{LastUse, Lease, LeaseError};
+pub use pools::Pools;
+pub use rows::Card;
 
 use crate::auth::{Credentials, LoginError};
-use crate::cluster::{Node, Outstanding};
+use crate::cluster::Node;
 use crate::config::Config;
 use crate::net::tls::Connector;
-use crate::observe::picture::{PoolRow, ServerRow};
 use crate::server::{Server, Target};
-use crate::wire::{ErrorFields, Refusal, sqlstate};
+use crate::wire::{Refusal, sqlstate};
 use budget::Budget;
-use parking_lot::{Mutex, RwLock};
-use std::collections::{HashMap, VecDeque};
+use parking_lot::Mutex;
+use pools::limit_of;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 /// After a failed connection attempt, others fail with it for this long instead of trying themselves.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
-
-/// Where pools are filled at certain times, those that were used within this time are.
-const EXPECTED_FOR: Duration = Duration::from_secs(7 * 86_400);
 
 /// What a pool is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -79,15 +83,6 @@ struct State {
     credentials: Option<Arc<Credentials>>,
 }
 
-/// A server, and how often it had been leased: tells whether it was somebody else's meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LastUse {
-    /// The server's process id.
-    pub process: i32,
-    /// Its leases so far.
-    pub leases: u64,
-}
-
 /// A session that waits.
 #[derive(Debug)]
 struct Waiter {
@@ -119,92 +114,6 @@ enum Grant {
     Server(Lease),
     /// A place was freed: open one yourself.
     Place(Place),
-}
-
-/// Why a session got no server.
-#[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
-    /// The pool was full for too long.
-    #[error(transparent)]
-    TooLong(Refusal),
-    /// The node does not let us in, or is not there.
-    #[error(transparent)]
-    Login(Arc<LoginError>),
-}
-
-/// A server, for as long as a session needs it. Dropped, it is closed; given back, it is shared.
-#[derive(Debug)]
-pub struct Lease {
-    server: Option<Box<Server>>,
-    pool: Arc<Pool>,
-    _outstanding: Outstanding,
-}
-
-impl std::ops::Deref for Lease {
-    type Target = Server;
-    fn deref(&self) -> &Server {
-        self.server.as_ref().expect("a lease has its server until it is given back")
-    }
-}
-
-impl std::ops::DerefMut for Lease {
-    fn deref_mut(&mut self) -> &mut Server {
-        self.server.as_mut().expect("a lease has its server until it is given back")
-    }
-}
-
-impl Lease {
-    /// The session is done with the server, which owes nothing and is outside a transaction.
-    pub fn give_back(mut self) {
-        if let Some(server) = self.server.take() {
-            self.pool.leased.fetch_sub(1, Ordering::Relaxed);
-            self.pool.take_back(server);
-        }
-    }
-
-    /// Not lent after all.
-    fn into_server(mut self) -> Option<Box<Server>> {
-        let server = self.server.take()?;
-        self.pool.leased.fetch_sub(1, Ordering::Relaxed);
-        Some(server)
-    }
-}
-
-impl Lease {
-    /// Somebody waits for a server of this pool.
-    pub fn is_wanted(&self) -> bool {
-        self.pool.waiting.load(Ordering::SeqCst) > 0
-    }
-
-    /// Resolves when somebody waits for a server of this pool.
-    pub fn wanted(&self) -> impl Future<Output = ()> + Send + use<> {
-        let pool = self.pool.clone();
-        async move {
-            let told = pool.wanted.notified();
-            if pool.waiting.load(Ordering::SeqCst) == 0 {
-                told.await;
-            }
-        }
-    }
-
-    /// A session has asked for what a sequence gave it last: those of this user and database rely on it.
-    pub fn set_asks_sequences(&self) {
-        self.pool.asks_sequences.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether sessions of this user and database ask for what sequences gave them.
-    pub fn asks_sequences(&self) -> bool {
-        self.pool.asks_sequences.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.server.take().is_some() {
-            self.pool.leased.fetch_sub(1, Ordering::Relaxed);
-            self.pool.closed();
-        }
-    }
 }
 
 /// What opening a server needs beside the pool's key.
@@ -379,9 +288,8 @@ impl Pool {
         if server.connection.output.capacity() == 0 {
             server.connection.output = crate::net::spare::take();
         }
-        self.leased.fetch_add(1, Ordering::Relaxed);
         server.card.leased.store(true, Ordering::Relaxed);
-        Lease { server: Some(server), pool: self.clone(), _outstanding: self.node.begin() }
+        Lease::of(self, server)
     }
 
     /// Opens a server in a place that is already counted.
@@ -603,74 +511,6 @@ impl Pool {
     }
 }
 
-/// What the console knows of a server, wherever it is.
-#[derive(Debug)]
-pub struct Card {
-    process: i32,
-    opened: SystemTime,
-    tls: bool,
-    leased: AtomicBool,
-    statements: AtomicUsize,
-}
-
-impl Card {
-    /// Of a server that has just logged in.
-    pub fn new(process: i32, tls: bool) -> Self {
-        Self {
-            process,
-            opened: SystemTime::now(),
-            tls,
-            leased: AtomicBool::new(false),
-            statements: AtomicUsize::new(0),
-        }
-    }
-}
-
-impl Pool {
-    fn server_rows(&self) -> Vec<ServerRow> {
-        let mut servers = self.servers.lock();
-        servers.retain(|card| card.strong_count() > 0);
-        servers
-            .iter()
-            .filter_map(Weak::upgrade)
-            .map(|card| ServerRow {
-                node: self.key.node.clone(),
-                database: self.key.database.clone(),
-                user: self.key.user.clone(),
-                state: if card.leased.load(Ordering::Relaxed) { "active" } else { "idle" },
-                process: card.process,
-                opened: card.opened,
-                used: card.opened,
-                client: None,
-                tls: card.tls,
-                stale: false,
-                statements: card.statements.load(Ordering::Relaxed),
-            })
-            .collect()
-    }
-
-    fn row(&self, config: &Config) -> PoolRow {
-        let state = self.state.lock();
-        let (idle, open) = (state.idle.len(), state.open);
-        let (active, opening) = (self.leased.load(Ordering::Relaxed), self.opening.load(Ordering::Relaxed));
-        PoolRow {
-            node: self.key.node.clone(),
-            database: self.key.database.clone(),
-            user: self.key.user.clone(),
-            active: active.min(open),
-            waiting: self.waiting.load(Ordering::Relaxed),
-            idle,
-            opening,
-            longest_wait: state.waiters.front().map_or(Duration::ZERO, |w| w.since.elapsed()),
-            limit: self.limit(),
-            mode: match config.pool.mode {
-                crate::config::PoolMode::Transaction => "transaction",
-                crate::config::PoolMode::Session => "session",
-            },
-        }
-    }
-}
-
 /// Opens a server within the configured time.
 ///
 /// # Errors
@@ -734,98 +574,4 @@ impl State {
 fn lifetime(server: &Server, configured: Duration) -> Duration {
     let spread = (server.cancel.process.unsigned_abs() % 100) as f64 / 1000.0;
     configured.mul_f64(1.0 - spread)
-}
-
-/// All pools.
-#[derive(Debug, Default)]
-pub struct Pools {
-    all: RwLock<HashMap<Key, Arc<Pool>, foldhash::fast::RandomState>>,
-}
-
-impl Pools {
-    /// The pool for this node, database and user, made on first use.
-    pub fn get(&self, node: &Arc<Node>, database: &str, user: &str, config: &Config) -> Arc<Pool> {
-        let key = Key { node: node.name.clone(), database: database.to_owned(), user: user.to_owned() };
-        if let Some(pool) = self.all.read().get(&key)
-            && Arc::ptr_eq(&pool.node, node)
-        {
-            return pool.clone();
-        }
-        let mut all = self.all.write();
-        if let Some(made) = all.get(&key)
-            && Arc::ptr_eq(&made.node, node)
-        {
-            return made.clone();
-        }
-        let of_node = all.values().find(|pool| Arc::ptr_eq(&pool.node, node));
-        let budget = of_node.map_or_else(Arc::default, |pool| pool.budget.clone());
-        budget.set_max(config.pool.node_connections_max);
-        let pool = Arc::new(Pool::new(key.clone(), node.clone(), budget, config));
-        pool.budget.join(&pool);
-        all.insert(key, pool.clone());
-        pool
-    }
-
-    /// Every pool.
-    pub fn all(&self) -> Vec<Arc<Pool>> {
-        self.all.read().values().cloned().collect()
-    }
-
-    /// A reload: limits change, and who waits may have a server now.
-    pub fn apply(&self, config: &Config) {
-        let all = self.all();
-        for pool in &all {
-            pool.limit.store(limit_of(&pool.key.user, config), Ordering::Relaxed);
-            pool.reserve.store(config.pool.server_connections_reserve, Ordering::Relaxed);
-            pool.budget.set_max(config.pool.node_connections_max);
-        }
-        for pool in all {
-            pool.fill();
-        }
-    }
-
-    /// What the console and the status page show of the pools.
-    pub fn rows(&self, config: &Config) -> Vec<PoolRow> {
-        let mut rows: Vec<_> = self.all().iter().map(|pool| pool.row(config)).collect();
-        rows.sort_by(|a, b| (&a.node, &a.database, &a.user).cmp(&(&b.node, &b.database, &b.user)));
-        rows
-    }
-
-    /// What the console shows of the server connections.
-    pub fn server_rows(&self) -> Vec<ServerRow> {
-        self.all().iter().flat_map(|pool| pool.server_rows()).collect()
-    }
-
-    /// Closes what nobody needs; forgets pools that have no server left.
-    pub fn sweep(&self, config: &Config) {
-        for pool in self.all() {
-            pool.sweep(config);
-        }
-        let is_expected = |pool: &Pool| {
-            let used = pool.state.lock().used;
-            !config.pool.warm_at.is_empty() && used.is_some_and(|used| used.elapsed() < EXPECTED_FOR)
-        };
-        self.all
-            .write()
-            .retain(|_, pool| Arc::strong_count(pool) > 1 || pool.counts().1 > 0 || is_expected(pool));
-    }
-}
-
-fn limit_of(user: &str, config: &Config) -> usize {
-    let own = config.users.iter().find(|u| u.name == user).and_then(|u| u.server_connections_max);
-    own.unwrap_or(config.pool.server_connections_max).max(1)
-}
-
-impl LeaseError {
-    /// True when another node may do: this one is not there, or not ready.
-    pub fn is_nodes_fault(&self) -> bool {
-        let LeaseError::Login(error) = self else { return false };
-        match &**error {
-            LoginError::Io(_) => true,
-            LoginError::ByServer(body) => {
-                matches!(ErrorFields::parse(body).sqlstate.as_str(), "57P03" | "57P01" | "57P02")
-            }
-            LoginError::Refused(_) => false,
-        }
-    }
 }

@@ -19,13 +19,16 @@ pub mod prepared;
 pub mod receive;
 pub mod registry;
 pub mod relay;
+pub mod release;
 pub mod remember;
 pub mod replication;
 pub mod reroute;
 pub mod send;
 pub mod settings;
+pub mod shapes;
 pub mod signal;
 pub mod startup;
+pub mod wake;
 
 use crate::Weir;
 use crate::auth::Credentials;
@@ -44,7 +47,8 @@ use crate::session::memory::{Memory, Route};
 use crate::session::prepared::Prepared;
 use crate::session::receive::{End, Kind, Request, Violation};
 use crate::session::registry::{Card, Doing};
-use crate::session::relay::{Relayed, Woke};
+use crate::session::relay::Relayed;
+use crate::session::wake::Woke;
 use crate::wire::backend::{self, Status};
 use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
@@ -297,7 +301,7 @@ impl Session {
             }
         }
         self.account(&work);
-        self.release(request).await?;
+        self.release().await?;
         Ok(Ok(()))
     }
 
@@ -477,7 +481,7 @@ mod tests {
                 size(|(s, d, w): (&'static mut Session, &'static mut Decision, &'static Work)| s.lease(d, w)),
             ),
             ("relay", size(|(s, r): (&'static mut Session, &'static Request)| s.relay(r))),
-            ("release", size(|(s, r): (&'static mut Session, &'static Request)| s.release(r))),
+            ("release", size(|s: &'static mut Session| s.release())),
             ("task", task),
         ];
         assert!(task + size_of::<Session>() <= 3_500, "{sizes:?}");

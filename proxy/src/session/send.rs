@@ -9,7 +9,6 @@ use crate::session::prepared::{Prepared, ServerName};
 use crate::session::receive::{self, End, Kind, Request, frames};
 use crate::session::settings::set_config;
 use crate::wire::backend::{self, Status};
-use crate::wire::error::put_stale_plan;
 use crate::wire::frame::{FrameError, HEADER_BYTES};
 use crate::wire::frontend::{self, tag};
 use bytes::{Bytes, BytesMut};
@@ -96,7 +95,7 @@ impl Session {
         self.unsynced = false;
     }
 
-    fn out(&mut self) -> Option<&mut BytesMut> {
+    pub(super) fn out(&mut self) -> Option<&mut BytesMut> {
         self.lease.as_mut().map(|lease| &mut lease.connection.output)
     }
 
@@ -132,7 +131,7 @@ impl Session {
     }
 
     /// The client's BEGIN that was answered by us goes first. True when there was one.
-    fn send_begin(&mut self) -> bool {
+    pub(super) fn send_begin(&mut self) -> bool {
         let Block::Deferred { begin, modes } = &self.memory.block else { return false };
         let (begin, modes) = (begin.clone(), *modes);
         self.put(&begin);
@@ -381,14 +380,14 @@ impl Session {
     }
 
     /// A shared statement leaves the server at once.
-    fn close_shared(&mut self, key: u64) {
+    pub(super) fn close_shared(&mut self, key: u64) {
         let Some(lease) = self.lease.as_mut() else { return };
         lease.statements.remove(key);
         self.close_named(vec![ServerName::of(key).into()]);
     }
 
     /// The server knows the statement by our name, or as its unnamed one, as of now.
-    fn parse_ours(&mut self, prepared: &Prepared, named: bool) {
+    pub(super) fn parse_ours(&mut self, prepared: &Prepared, named: bool) {
         let name = if named { ServerName::of(prepared.key) } else { ServerName::UNNAMED };
         if named {
             self.make_room_for(prepared.key);
@@ -405,91 +404,6 @@ impl Session {
             Undo { unnamed: key, ..Undo::default() }
         };
         self.ledger.push(Owed::Parse { ours: true, undo });
-    }
-
-    /// What the client was told of a statement must hold on this server, too: where that is not known,
-    /// the server is asked before anything is run there. (On a direct connection a statement keeps its
-    /// shape: Postgres refuses to run it when a change of the schema would change it.) True when the
-    /// server owes answers that must be waited for.
-    pub(super) fn ask_for_shapes(&mut self, request: &Request) -> bool {
-        let mut asked = false;
-        if self.ledger.is_skipping() {
-            return asked;
-        }
-        for (prepared, named) in self.relied_upon(request) {
-            self.close_doomed();
-            let known = self.lease.as_ref().and_then(|l| l.statements.shape(prepared.key, named));
-            if known.is_some() && known == prepared.shape() {
-                continue;
-            }
-            self.send_begin();
-            if named && self.lease.as_ref().is_some_and(|l| l.statements.holds(prepared.key)) {
-                self.close_shared(prepared.key);
-            }
-            self.parse_ours(&prepared, named);
-            let name = if named { ServerName::of(prepared.key) } else { ServerName::UNNAMED };
-            if let Some(out) = self.out() {
-                frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes());
-            }
-            let of = Some(Described { prepared, named });
-            self.ledger.push(Owed::Describe { of, ours: true });
-            asked = true;
-        }
-        if asked && let Some(out) = self.out() {
-            frontend::put_empty(out, tag::FLUSH);
-        }
-        asked
-    }
-
-    /// Statements that a request binds and whose description the client got earlier; each with
-    /// whether it is a named one.
-    fn relied_upon(&self, request: &Request) -> Vec<(Arc<Prepared>, bool)> {
-        let mut found: Vec<(Arc<Prepared>, bool)> = vec![];
-        if !matches!(request.kind, Kind::Batch(_)) || self.memory.status == Status::Failed {
-            return found;
-        }
-        let mut told_anew: Vec<&[u8]> = vec![];
-        for (kind, body) in frames(&request.frames) {
-            match kind {
-                tag::PARSE => told_anew.extend(frontend::parse(body).map(|parse| parse.name)),
-                tag::DESCRIBE => {
-                    told_anew.extend(frontend::named(body).filter(|n| n.kind == b'S').map(|named| named.name))
-                }
-                tag::BIND => {
-                    let Some(name) = frontend::bind(body).map(|bind| bind.statement) else { continue };
-                    if told_anew.contains(&name) {
-                        continue;
-                    }
-                    if let Some(prepared) = self.memory.statements.get(name)
-                        && prepared.shape().is_some()
-                        && !found.iter().any(|(known, _)| Arc::ptr_eq(known, prepared))
-                    {
-                        found.push((prepared.clone(), !name.is_empty()));
-                    }
-                }
-                _ => {}
-            }
-        }
-        found
-    }
-
-    /// After [`Self::ask_for_shapes`]: where a statement has another shape now the client is told what
-    /// Postgres tells, in the same place and with the same consequences.
-    pub(super) fn refuse_other_shapes(&mut self, request: &Request) {
-        let changed = self.relied_upon(request).into_iter().any(|(prepared, named)| {
-            let known = self.lease.as_ref().and_then(|l| l.statements.shape(prepared.key, named));
-            known.is_some() && known != prepared.shape()
-        });
-        if !changed {
-            return;
-        }
-        let mut told = BytesMut::new();
-        put_stale_plan(&mut told);
-        if let Some(out) = self.out() {
-            // No such portal: this fails, and takes the transaction with it.
-            frontend::put_named(out, tag::DESCRIBE, b'P', b"pgweir: a statement has changed its shape");
-            self.ledger.push(Owed::Fails(told.freeze()));
-        }
     }
 
     fn make_room_for(&mut self, key: u64) {

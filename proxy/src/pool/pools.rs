@@ -1,0 +1,94 @@
+//! All pools, made as they are needed.
+
+use super::{Key, Pool};
+use crate::cluster::Node;
+use crate::config::Config;
+use crate::observe::picture::{PoolRow, ServerRow};
+use parking_lot::RwLock;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Where pools are filled at certain times, those that were used within this time are.
+const EXPECTED_FOR: Duration = Duration::from_secs(7 * 86_400);
+
+/// All pools.
+#[derive(Debug, Default)]
+pub struct Pools {
+    all: RwLock<HashMap<Key, Arc<Pool>, foldhash::fast::RandomState>>,
+}
+
+impl Pools {
+    /// The pool for this node, database and user, made on first use.
+    pub fn get(&self, node: &Arc<Node>, database: &str, user: &str, config: &Config) -> Arc<Pool> {
+        let key = Key { node: node.name.clone(), database: database.to_owned(), user: user.to_owned() };
+        if let Some(pool) = self.all.read().get(&key)
+            && Arc::ptr_eq(&pool.node, node)
+        {
+            return pool.clone();
+        }
+        let mut all = self.all.write();
+        if let Some(made) = all.get(&key)
+            && Arc::ptr_eq(&made.node, node)
+        {
+            return made.clone();
+        }
+        let of_node = all.values().find(|pool| Arc::ptr_eq(&pool.node, node));
+        let budget = of_node.map_or_else(Arc::default, |pool| pool.budget.clone());
+        budget.set_max(config.pool.node_connections_max);
+        let pool = Arc::new(Pool::new(key.clone(), node.clone(), budget, config));
+        pool.budget.join(&pool);
+        all.insert(key, pool.clone());
+        pool
+    }
+
+    /// Every pool.
+    pub fn all(&self) -> Vec<Arc<Pool>> {
+        self.all.read().values().cloned().collect()
+    }
+
+    /// A reload: limits change, and who waits may have a server now.
+    pub fn apply(&self, config: &Config) {
+        let all = self.all();
+        for pool in &all {
+            pool.limit.store(limit_of(&pool.key.user, config), Ordering::Relaxed);
+            pool.reserve.store(config.pool.server_connections_reserve, Ordering::Relaxed);
+            pool.budget.set_max(config.pool.node_connections_max);
+        }
+        for pool in all {
+            pool.fill();
+        }
+    }
+
+    /// What the console and the status page show of the pools.
+    pub fn rows(&self, config: &Config) -> Vec<PoolRow> {
+        let mut rows: Vec<_> = self.all().iter().map(|pool| pool.row(config)).collect();
+        rows.sort_by(|a, b| (&a.node, &a.database, &a.user).cmp(&(&b.node, &b.database, &b.user)));
+        rows
+    }
+
+    /// What the console shows of the server connections.
+    pub fn server_rows(&self) -> Vec<ServerRow> {
+        self.all().iter().flat_map(|pool| pool.server_rows()).collect()
+    }
+
+    /// Closes what nobody needs; forgets pools that have no server left.
+    pub fn sweep(&self, config: &Config) {
+        for pool in self.all() {
+            pool.sweep(config);
+        }
+        let is_expected = |pool: &Pool| {
+            let used = pool.state.lock().used;
+            !config.pool.warm_at.is_empty() && used.is_some_and(|used| used.elapsed() < EXPECTED_FOR)
+        };
+        self.all
+            .write()
+            .retain(|_, pool| Arc::strong_count(pool) > 1 || pool.counts().1 > 0 || is_expected(pool));
+    }
+}
+
+pub(super) fn limit_of(user: &str, config: &Config) -> usize {
+    let own = config.users.iter().find(|u| u.name == user).and_then(|u| u.server_connections_max);
+    own.unwrap_or(config.pool.server_connections_max).max(1)
+}

@@ -1,0 +1,76 @@
+//! What people are shown of a pool and its servers.
+
+use super::Pool;
+use crate::config::Config;
+use crate::observe::picture::{PoolRow, ServerRow};
+use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+/// What the console knows of a server, wherever it is.
+#[derive(Debug)]
+pub struct Card {
+    process: i32,
+    opened: SystemTime,
+    tls: bool,
+    pub(super) leased: AtomicBool,
+    pub(super) statements: AtomicUsize,
+}
+
+impl Card {
+    /// Of a server that has just logged in.
+    pub fn new(process: i32, tls: bool) -> Self {
+        Self {
+            process,
+            opened: SystemTime::now(),
+            tls,
+            leased: AtomicBool::new(false),
+            statements: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Pool {
+    pub(super) fn server_rows(&self) -> Vec<ServerRow> {
+        let mut servers = self.servers.lock();
+        servers.retain(|card| card.strong_count() > 0);
+        servers
+            .iter()
+            .filter_map(Weak::upgrade)
+            .map(|card| ServerRow {
+                node: self.key.node.clone(),
+                database: self.key.database.clone(),
+                user: self.key.user.clone(),
+                state: if card.leased.load(Ordering::Relaxed) { "active" } else { "idle" },
+                process: card.process,
+                opened: card.opened,
+                used: card.opened,
+                client: None,
+                tls: card.tls,
+                stale: false,
+                statements: card.statements.load(Ordering::Relaxed),
+            })
+            .collect()
+    }
+
+    pub(super) fn row(&self, config: &Config) -> PoolRow {
+        let state = self.state.lock();
+        let (idle, open) = (state.idle.len(), state.open);
+        let (active, opening) = (self.leased.load(Ordering::Relaxed), self.opening.load(Ordering::Relaxed));
+        PoolRow {
+            node: self.key.node.clone(),
+            database: self.key.database.clone(),
+            user: self.key.user.clone(),
+            active: active.min(open),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            idle,
+            opening,
+            longest_wait: state.waiters.front().map_or(Duration::ZERO, |w| w.since.elapsed()),
+            limit: self.limit(),
+            mode: match config.pool.mode {
+                crate::config::PoolMode::Transaction => "transaction",
+                crate::config::PoolMode::Session => "session",
+            },
+        }
+    }
+}

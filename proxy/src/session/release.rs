@@ -1,0 +1,248 @@
+//! When a session lets go of its server, and in what state the server is then.
+
+use crate::pool::Lease;
+use crate::session::Session;
+use crate::session::failure::Failure;
+use crate::session::ledger::Owed;
+use crate::wire::backend::Status;
+use crate::wire::{ErrorFields, frontend};
+use router_rules::{PinReason, Target};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// For so long after it asked for the process id of its server a session keeps that server: to look for
+/// it among the locks and activities, or to have it ended by somebody else.
+const PROCESS_KEPT_FOR: Duration = Duration::from_secs(60);
+
+/// Requests of one pipeline that may follow each other on a server while others wait for it.
+const IN_A_ROW_MAX: u32 = 32;
+impl Session {
+    /// The request is done: the server goes back unless something keeps it.
+    pub(super) async fn release(&mut self) -> Result<(), Failure> {
+        if self.lease.is_none() || !self.ledger.is_settled() || self.unsynced || self.copy_in {
+            return Ok(());
+        }
+        // What looks into the request ends, and its memory is free.
+        self.bound.clear();
+        self.renamed.clear();
+        if self.memory.status != Status::Idle {
+            return Ok(());
+        }
+        if self.memory.is_pinned() && self.memory.maybe_unpinned {
+            Box::pin(self.ask_whether_clean()).await?;
+        }
+        let wanted = self.lease.as_ref().is_some_and(Lease::is_wanted);
+        if self.memory.is_pinned() && !(wanted && self.memory.is_pinned_for_process_only()) {
+            self.card.set_pin(self.memory.pins.first().copied());
+            return Ok(());
+        }
+        self.memory.pins.clear();
+        if self.keeps_for_sequences() {
+            self.kept = self.lease.take();
+            self.card.set_running_on(None);
+            self.card.set_pin(Some(PinReason::SequenceState));
+            return Ok(());
+        }
+        self.card.set_pin(self.kept.as_ref().map(|_| PinReason::SequenceState));
+        if self.on == Target::Primary && !self.client.input.is_empty() && self.in_a_row < IN_A_ROW_MAX {
+            // The next request of a pipeline need not queue for a server again.
+            self.in_a_row += 1;
+            self.lingers = true;
+            return Ok(());
+        }
+        self.give_back();
+        if self.kept.as_ref().is_some_and(|kept| kept.is_wanted() && !kept.asks_sequences()) {
+            self.yield_server();
+        }
+        Ok(())
+    }
+
+    /// The server that it has used sequences on stays with the session, unless others wait for it and
+    /// nobody has been seen to ask what sequences gave.
+    fn keeps_for_sequences(&self) -> bool {
+        let Some(lease) = &self.lease else { return false };
+        let settled = *lease.cancel.pending.lock() == 0;
+        let yields = lease.is_wanted() && !lease.asks_sequences();
+        self.memory.sequences && self.kept.is_none() && self.on == Target::Primary && !yields && settled
+    }
+
+    /// The server that the session keeps without being pinned to it, when it is that one's turn: still
+    /// there, and still of the primary.
+    pub(super) fn take_kept(&mut self, target: Target) -> Option<Lease> {
+        if target != Target::Primary {
+            return None;
+        }
+        let mut kept = self.kept.take()?;
+        let primary = self.weir.cluster.primary().is_some_and(|node| Arc::ptr_eq(&node, &kept.node));
+        (primary && kept.is_quiet()).then_some(kept)
+    }
+
+    /// True when the session can do without the server that it keeps, should others need one.
+    pub(super) fn can_yield(&self) -> bool {
+        match (&self.lease, &self.kept) {
+            (None, Some(kept)) => !kept.asks_sequences(),
+            (Some(lease), _) => {
+                self.memory.is_pinned_for_process_only()
+                    && self.memory.status == Status::Idle
+                    && lease.status == Status::Idle
+                    && self.ledger.is_settled()
+                    && !self.unsynced
+                    && !self.copy_in
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// Others wait: what is kept without need goes to them.
+    pub(super) fn yield_server(&mut self) {
+        if !self.can_yield() {
+            return;
+        }
+        self.memory.pins.clear();
+        self.card.set_pin(None);
+        match self.kept.take() {
+            Some(kept) => {
+                self.memory.sequences = false;
+                self.last_primary = Some(kept.last_use());
+                kept.give_back();
+            }
+            None => self.give_back(),
+        }
+    }
+
+    /// Who asked for its server's process long ago has no more use for it.
+    pub(super) fn forget_process_in_time(&mut self, now: Instant) {
+        if self.memory.is_pinned_for_process_only()
+            && self.memory.process_asked.is_some_and(|asked| now - asked > PROCESS_KEPT_FOR)
+            && self.can_yield()
+        {
+            self.yield_server();
+        }
+    }
+
+    /// The server goes back to its pool, or to a short rest while a cancel is on its way to it.
+    pub(super) fn give_back(&mut self) {
+        self.in_a_row = 0;
+        let Some(lease) = self.lease.take() else { return };
+        self.card.set_running_on(None);
+        if self.on == Target::Primary {
+            self.last_primary = Some(lease.last_use());
+        }
+        if *lease.cancel.pending.lock() > 0 {
+            tokio::spawn(settle(lease));
+        } else {
+            lease.give_back();
+        }
+    }
+
+    /// The server is of no use any more.
+    pub(super) fn drop_lease(&mut self) {
+        self.card.set_running_on(None);
+        self.lease = None;
+        self.reset_exchange();
+    }
+
+    fn reset_exchange(&mut self) {
+        self.ledger = Default::default();
+        (self.unsynced, self.copy_in, self.passing) = (false, false, 0);
+        self.portals.clear();
+    }
+
+    /// The session ends: its server is cleaned for the next one, or closed.
+    pub(super) fn retire_lease(&mut self) {
+        self.card.set_running_on(None);
+        if let Some(kept) = self.kept.take() {
+            kept.give_back();
+        }
+        let Some(lease) = self.lease.take() else { return };
+        let settled = self.ledger.is_settled() && !self.unsynced && !self.copy_in && self.passing == 0;
+        if !settled {
+            // It may be running something for nobody.
+            let (target, weir) = (lease.cancel.clone(), self.weir.clone());
+            drop(lease);
+            tokio::spawn(async move {
+                let cancel = crate::server::cancel(&target, &weir.connector);
+                let _ = tokio::time::timeout(Duration::from_secs(5), cancel).await;
+            });
+            return;
+        }
+        let cleanable =
+            !self.memory.pins.iter().any(|p| matches!(p, PinReason::Load | PinReason::Unfollowable));
+        let pinned = self.memory.is_pinned() && !self.memory.is_pinned_for_process_only();
+        if !pinned && lease.status == Status::Idle {
+            self.lease = Some(lease);
+            return self.give_back();
+        }
+        if cleanable {
+            tokio::spawn(clean(lease, pinned));
+        }
+    }
+
+    /// A server that was leased and not used: it goes back, or is closed when something waits to be sent.
+    pub(super) fn yield_unused(&mut self) {
+        if self.ledger.is_settled() {
+            self.give_back();
+        } else {
+            self.drop_lease();
+        }
+    }
+
+    /// After a refusal by a replica: what it still owes is waited for unseen, then it goes back.
+    pub(super) async fn drain_lease(&mut self) {
+        let Some(lease) = self.lease.as_mut() else { return };
+        if self.unsynced {
+            frontend::put_empty(&mut lease.connection.output, frontend::tag::SYNC);
+            self.ledger.push(Owed::Sync { ours: true });
+            self.unsynced = false;
+        }
+        let drained = tokio::time::timeout(Duration::from_secs(10), self.drain()).await;
+        if matches!(drained, Ok(true)) {
+            self.portals.clear();
+            self.give_back();
+        } else {
+            self.drop_lease();
+        }
+    }
+}
+
+/// A cancel is on its way to this server: nobody else may be hit by it.
+async fn settle(mut lease: Lease) {
+    let target = lease.cancel.clone();
+    let arrived = async {
+        loop {
+            let next = target.arrived.notified();
+            if *target.pending.lock() == 0 {
+                break;
+            }
+            next.await;
+        }
+        // The signal may come a moment after the request was taken: let it hit this.
+        lease.ask("SELECT").await
+    };
+    let outcome = tokio::time::timeout(Duration::from_secs(10), arrived).await;
+    let hit = |e: &crate::auth::LoginError| matches!(e, crate::auth::LoginError::ByServer(body) if ErrorFields::parse(body).sqlstate == "57014");
+    match outcome {
+        Ok(Ok(_)) => lease.give_back(),
+        Ok(Err(error)) if hit(&error) => lease.give_back(),
+        _ => {}
+    }
+}
+
+/// Takes away what a session left on its server.
+async fn clean(mut lease: Lease, pinned: bool) {
+    let cleaned = async {
+        if lease.status != Status::Idle {
+            lease.ask("ROLLBACK").await?;
+            lease.settings.on_rollback();
+        }
+        if pinned {
+            lease.ask("DISCARD ALL").await?;
+            lease.statements.clear();
+            lease.settings = Default::default();
+        }
+        Ok::<_, crate::auth::LoginError>(())
+    };
+    if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(10), cleaned).await {
+        if *lease.cancel.pending.lock() > 0 { settle(lease).await } else { lease.give_back() }
+    }
+}

@@ -1,0 +1,167 @@
+//! What a session waits for, and what ends its waiting.
+
+use crate::session::Session;
+use crate::session::failure::Failure;
+use crate::wire::backend::Status;
+use crate::wire::{Refusal, sqlstate};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use tokio::time::Sleep;
+
+/// Who woke the session.
+#[derive(Debug)]
+pub enum Woke {
+    /// The client sent something.
+    Client,
+    /// The client is gone.
+    ClientGone,
+    /// The server sent something.
+    Server,
+    /// The server is gone.
+    ServerGone(io::Error),
+    /// Others wait for a server, and this session can do without the one it keeps.
+    Wanted,
+}
+
+/// In the words of Postgres.
+pub(super) fn ended_by_administrator() -> Failure {
+    Failure::Fatal(Refusal::new(
+        sqlstate::ADMIN_SHUTDOWN,
+        "terminating connection due to administrator command",
+    ))
+}
+
+/// A bound on what a client may do, or leave undone, and what it is told when that is over.
+struct Bound {
+    over: Pin<Box<Sleep>>,
+    sqlstate: &'static str,
+    text: &'static str,
+    /// The setting.
+    name: &'static str,
+}
+
+impl Bound {
+    fn failure(&self) -> Failure {
+        let hint = format!("{} of pgweir is over.", self.name);
+        Failure::Fatal(Refusal::new(self.sqlstate, self.text).with_hint(hint))
+    }
+}
+
+impl Session {
+    /// Waits, within the limits for clients that do nothing.
+    pub(super) async fn woke_in_time(&mut self) -> Result<Woke, Failure> {
+        let mut bound = self.bound_while_it_waits();
+        let may_be_ended = self.memory.status == Status::Idle && !self.unsynced;
+        let wanted = self.can_yield().then(|| self.kept.as_ref().or(self.lease.as_ref())).flatten();
+        let mut wanted = wanted.map(|lease| Box::pin(lease.wanted()));
+        poll_fn(|cx| {
+            if let Poll::Ready(woke) = self.poll_woke(cx, usize::MAX) {
+                return Poll::Ready(woke);
+            }
+            if let Some(bound) = &mut bound
+                && bound.over.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Err(bound.failure()));
+            }
+            if wanted.as_mut().is_some_and(|wanted| wanted.as_mut().poll(cx).is_ready()) {
+                return Poll::Ready(Ok(Woke::Wanted));
+            }
+            self.card.bell.listen(cx);
+            let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+            if is(&self.card.killed_now) || (may_be_ended && is(&self.card.killed)) {
+                return Poll::Ready(Err(ended_by_administrator()));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The limit that a client which does nothing comes to first, if there is any.
+    fn bound_while_it_waits(&self) -> Option<Bound> {
+        let limits = &self.config.limits;
+        if self.memory.status == Status::Idle {
+            return limits.client_idle.map(|limit| Bound {
+                over: Box::pin(tokio::time::sleep(limit)),
+                sqlstate: sqlstate::IDLE_SESSION_TIMEOUT,
+                text: "terminating connection due to idle-session timeout",
+                name: "limits.client_idle",
+            });
+        }
+        let left =
+            limits.transaction.zip(self.began).map(|(limit, began)| limit.saturating_sub(began.elapsed()));
+        match (left, limits.transaction_idle) {
+            (Some(left), idle) if idle.is_none_or(|idle| left < idle) => Some(Bound {
+                over: Box::pin(tokio::time::sleep(left)),
+                sqlstate: sqlstate::TRANSACTION_TIMEOUT,
+                text: "terminating connection due to transaction timeout",
+                name: "limits.transaction",
+            }),
+            (_, Some(idle)) => Some(Bound {
+                over: Box::pin(tokio::time::sleep(idle)),
+                sqlstate: sqlstate::IDLE_IN_TRANSACTION_TIMEOUT,
+                text: "terminating connection due to idle-in-transaction timeout",
+                name: "limits.transaction_idle",
+            }),
+            _ => None,
+        }
+    }
+
+    /// [`Session::poll_woke`], waited for.
+    pub(super) async fn woke(&mut self, ahead_max: usize) -> Result<Woke, Failure> {
+        poll_fn(|cx| self.poll_woke(cx, ahead_max)).await
+    }
+
+    /// Waits until either side has something, writing meanwhile what waits to be written.
+    ///
+    /// While a request is being answered the client may be `ahead_max` bytes ahead. Between requests
+    /// there is no such bound but a request's own: a server keeps its answers to itself until a Sync
+    /// or Flush, so what a long batch is owed says nothing about whether the server has done it.
+    ///
+    /// Cancel-safe: all state is in the connections' buffers.
+    pub(super) fn poll_woke(
+        &mut self,
+        cx: &mut Context<'_>,
+        ahead_max: usize,
+    ) -> Poll<Result<Woke, Failure>> {
+        if let Some(lease) = self.lease.as_mut()
+            && let Poll::Ready(Err(error)) = lease.connection.poll_flush(cx)
+        {
+            // What it said before it went counts.
+            return Poll::Ready(Ok(match lease.connection.poll_fill(cx) {
+                Poll::Ready(Ok(n)) if n > 0 => Woke::Server,
+                _ => Woke::ServerGone(error),
+            }));
+        }
+        if self.held_from.is_none()
+            && let Poll::Ready(Err(error)) = self.client.poll_flush(cx)
+        {
+            return Poll::Ready(Err(Failure::Client(error)));
+        }
+        if let Some(lease) = self.lease.as_mut()
+            && !self.client.is_backlogged()
+        {
+            match lease.connection.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Ok(Woke::ServerGone(io::ErrorKind::UnexpectedEof.into())));
+                }
+                Poll::Ready(Ok(_)) => return Poll::Ready(Ok(Woke::Server)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Ok(Woke::ServerGone(error))),
+                Poll::Pending => {}
+            }
+        }
+        let server_is_full = self.lease.as_ref().is_some_and(|l| l.connection.is_backlogged());
+        let ahead = self.lease.is_some() && self.client.input.len() >= ahead_max && !self.ledger.is_empty();
+        if !server_is_full && (!ahead || self.copy_in) {
+            match self.client.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::ClientGone)),
+                Poll::Ready(Ok(_)) => return Poll::Ready(Ok(Woke::Client)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Client(error))),
+                Poll::Pending => {}
+            }
+        }
+        Poll::Pending
+    }
+}
