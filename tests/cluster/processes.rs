@@ -127,6 +127,34 @@ fn a_client_is_ended_in_the_middle_of_a_statement() -> Outcome {
     Ok(())
 }
 
+/// Ended while the server waits for it, not the other way round.
+#[test]
+fn a_client_is_ended_in_the_middle_of_its_copy_or_batch() -> Outcome {
+    let stage = stage();
+    let weir = with_servers(&stage, 5)?;
+    let mut killer = RawClient::login(&weir.app())?;
+    for copies in [true, false] {
+        let mut victim = RawClient::login(&weir.app())?;
+        if copies {
+            victim.run("CREATE TEMPORARY TABLE copied (line text)")?;
+            victim.send(&raw::query("COPY copied FROM STDIN"))?;
+            victim.until(b"G")?;
+            victim.send_frame(b'd', b"the first line\n")?;
+        } else {
+            // A batch that is neither ended nor given up.
+            victim.send_frame(b'P', b"\0SELECT 1\0\0\0")?;
+            victim.send_frame(b'H', b"")?;
+            victim.until(b"1")?;
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        killer.run(&format!("SELECT pg_terminate_backend({})", process(&victim)))?;
+        let end = victim.frame()?;
+        assert_eq!((end.tag, end.field(b'C').as_deref()), (b'E', Some("57P01")), "{copies}");
+        assert!(victim.frame().is_err(), "nothing follows: {copies}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_client_of_another_user_is_left_alone() -> Outcome {
     let stage = stage();

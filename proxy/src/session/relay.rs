@@ -48,6 +48,9 @@ impl Session {
                 if let Poll::Ready(woke) = self.poll_woke(cx, AHEAD_BYTES_MAX) {
                     return Poll::Ready(Some(woke));
                 }
+                if self.copy_in && self.is_ended(cx) {
+                    return Poll::Ready(Some(Err(ended_by_administrator())));
+                }
                 if self.may_run_elsewhere(left) && self.waits_in_vain(cx) {
                     let error = io::ErrorKind::TimedOut.into();
                     return Poll::Ready(Some(Ok(Woke::ServerGone(error))));
@@ -93,6 +96,13 @@ impl Session {
         let Some(lease) = &self.lease else { return false };
         self.card.bell.listen(cx);
         lease.node.is_given_up()
+    }
+
+    /// It is told to end at once, and is woken when it is. A server that works hears that by a cancel
+    /// request; one that waits for COPY data does not.
+    fn is_ended(&self, cx: &Context<'_>) -> bool {
+        self.card.bell.listen(cx);
+        self.card.killed_now.load(Ordering::Relaxed)
     }
 
     /// When the statement must have ended: its own limit, or its transaction's.
