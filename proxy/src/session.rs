@@ -416,7 +416,8 @@ impl Session {
                 }
                 Failure::Client(_) | Failure::ServerSaidGoodbye => None,
             };
-            if let Some(refusal) = refusal {
+            // In the middle of a message nothing can be said.
+            if let Some(refusal) = refusal.filter(|_| self.passing == 0) {
                 self.held_from = None;
                 refusal.put(&mut self.client.output, "FATAL");
             }

@@ -156,6 +156,21 @@ fn a_client_is_ended_in_the_middle_of_its_copy_or_batch() -> Outcome {
 }
 
 #[test]
+fn a_client_that_does_not_read_is_ended() -> Outcome {
+    let stage = stage();
+    let weir = with_servers(&stage, 5)?;
+    let mut killer = RawClient::login(&weir.app())?;
+    let clients = || Ok::<_, HarnessError>(weir.metrics()?.sum("pgweir_clients", &[]));
+    let before = clients()?;
+    let mut victim = RawClient::login(&weir.app())?;
+    victim.send(&raw::query("SELECT repeat('x', 1000) FROM generate_series(1, 1000000)"))?;
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(clients()?, before + 1.0);
+    killer.run(&format!("SELECT pg_terminate_backend({})", process(&victim)))?;
+    wait_until_within(Duration::from_secs(20), "the client is gone", || clients().is_ok_and(|n| n == before))
+}
+
+#[test]
 fn a_client_of_another_user_is_left_alone() -> Outcome {
     let stage = stage();
     let root = stage.cluster.node(0).superuser();

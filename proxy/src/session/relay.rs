@@ -48,7 +48,7 @@ impl Session {
                 if let Poll::Ready(woke) = self.poll_woke(cx, AHEAD_BYTES_MAX) {
                     return Poll::Ready(Some(woke));
                 }
-                if self.copy_in && self.is_ended(cx) {
+                if (self.copy_in || self.client.is_backlogged()) && self.is_ended(cx) {
                     return Poll::Ready(Some(Err(ended_by_administrator())));
                 }
                 if self.may_run_elsewhere(left) && self.waits_in_vain(cx) {
@@ -99,7 +99,7 @@ impl Session {
     }
 
     /// It is told to end at once, and is woken when it is. A server that works hears that by a cancel
-    /// request; one that waits for COPY data does not.
+    /// request; one that waits for COPY data, or for a client to read, does not.
     fn is_ended(&self, cx: &Context<'_>) -> bool {
         self.card.bell.listen(cx);
         self.card.killed_now.load(Ordering::Relaxed)
