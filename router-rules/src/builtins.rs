@@ -66,13 +66,9 @@ pub(crate) fn refusal(name: &str) -> Option<Reason> {
             Reason::WritingFunction
         }
         "txid_current" | "pg_current_xact_id" | "pg_switch_wal" => Reason::WritingFunction,
-        "loread" | "lowrite" | "set_config" | "setseed" | "current_setting" => {
-            if name.starts_with("lo") {
-                Reason::LargeObject
-            } else {
-                Reason::NodeFunction
-            }
-        }
+        "loread" | "lowrite" => Reason::LargeObject,
+        "set_config" | "setseed" => Reason::Session,
+        "current_setting" => Reason::NodeFunction,
         _ if name.starts_with("lo_") => Reason::LargeObject,
         _ if name.contains("advisory") => Reason::AdvisoryLock,
         _ if name.starts_with("brin_") || name.starts_with("gin_clean") => Reason::WritingFunction,

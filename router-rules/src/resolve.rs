@@ -245,6 +245,7 @@ fn through(by: Reason) -> impl Fn(Reason) -> Reason {
         | Reason::NodeFunction
         | Reason::NodeRelation
         | Reason::Notify
+        | Reason::Session
         | Reason::Locks => inner,
         _ => by,
     }

@@ -10,7 +10,7 @@ use crate::cluster::catalog;
 use crate::cluster::connect::explain;
 use crate::config::Config;
 use router_rules::rehearse::Rehearsal;
-use router_rules::{Catalog, Classifier, Policy, Target};
+use router_rules::{Catalog, Classifier, Policy, Reason, Target};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -126,7 +126,7 @@ struct Report {
     total: Cost,
     /// What could run on replicas.
     replica: Cost,
-    /// SET, BEGIN and their like, which go wherever the statements beside them go.
+    /// SET, set_config, BEGIN and their like, which go wherever the statements beside them go.
     session: Cost,
     /// By reason, what stays on the primary.
     primary: BTreeMap<&'static str, (Cost, &'static str)>,
@@ -144,7 +144,9 @@ impl Report {
             let mut session =
                 Rehearsal::new(&classifier, policy, Some(catalog.clone()), &seen.user, database);
             let step = session.step(&seen.text);
-            if step.neutral {
+            // Where values were, pg_stat_statements shows parameters: what set_config sets is not known.
+            let sets = step.reason == Reason::Session && starts_with_word(&seen.text, "select");
+            if step.neutral || sets {
                 report.session.add(seen);
             } else if step.target == Target::Replica {
                 report.replica.add(seen);
@@ -197,7 +199,7 @@ impl Report {
         line(
             "beside the others",
             self.session,
-            "SET, BEGIN, COMMIT: go where the statements beside them go.",
+            "SET, set_config, BEGIN, COMMIT: go where the statements beside them go.",
         );
         for (word, cost, why) in self.by_cost() {
             line(word, cost, why);
@@ -254,6 +256,10 @@ fn shortened(text: &str) -> String {
     line
 }
 
+fn starts_with_word(text: &str, word: &str) -> bool {
+    text.split_whitespace().next().is_some_and(|first| first.eq_ignore_ascii_case(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,7 +272,8 @@ mod tests {
             seen("SELECT * FROM books WHERE id = $1", 80, 600.0),
             seen("UPDATE books SET n = $1", 10, 300.0),
             seen("SELECT * FROM books FOR UPDATE", 5, 100.0),
-            seen("BEGIN", 5, 0.0),
+            seen("BEGIN", 3, 0.0),
+            seen("SELECT set_config($1, $2, $3)", 2, 0.0),
         ];
         Report::new(&Policy::default(), Arc::new(catalog), "app", seen, 1)
     }
