@@ -68,6 +68,16 @@ fn a_notification_names_its_sender_as_the_sender_knows_itself() -> Outcome {
     let own = listener.query("NOTIFY who, 'to myself'")?;
     let own = own.into_iter().find(|frame| frame.tag == b'A').expect("it listens to itself");
     assert_eq!(of(own), process(&listener));
+    // Who has asked for it knows itself by its server's process id.
+    for mut asker in [RawClient::login(&weir.app())?, listener] {
+        let server = asker.value("SELECT pg_backend_pid()")?;
+        asker.run("LISTEN who")?;
+        let heard = asker.query("NOTIFY who, 'by the name that it asked for'")?;
+        let heard = heard.into_iter().find(|frame| frame.tag == b'A').expect("it listens to itself");
+        assert_eq!(of(heard).to_string(), server);
+    }
+    let mut listener = RawClient::login(&weir.app())?;
+    listener.run("LISTEN who")?;
     // Who does not come through here is named as Postgres names it.
     let mut direct = stage.direct()?;
     direct.run("NOTIFY who, 'from elsewhere'")?;

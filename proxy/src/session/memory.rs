@@ -43,8 +43,8 @@ pub struct Memory {
     pub pins: Vec<PinReason>,
     /// It has named a sequence, and may ask what that gave it.
     pub sequences: bool,
-    /// When it last asked for its server's process id.
-    pub process_asked: Option<Instant>,
+    /// The process id of its server that it asked for last, and when.
+    pub process_asked: Option<(i32, Instant)>,
     /// Something happened that may have ended what a pin is for.
     pub maybe_unpinned: bool,
     /// What it wrote and read.

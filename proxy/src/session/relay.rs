@@ -330,9 +330,18 @@ impl Session {
         let Some(process) = body.first_chunk_mut::<4>() else { return };
         let server = i32::from_be_bytes(*process);
         let own = self.lease.as_ref().is_some_and(|lease| lease.cancel.process == server);
-        let client = if own { Some(self.card.process) } else { self.weir.registry.notifier(server) };
+        let client =
+            if own { Some(self.knows_itself_as(server)) } else { self.weir.registry.notifier(server) };
         if let Some(client) = client {
             *process = client.to_be_bytes();
+        }
+    }
+
+    /// The process id that the session was told at log-in, or, since it asked for that, its server's.
+    pub(super) fn knows_itself_as(&self, server: i32) -> i32 {
+        match self.memory.process_asked {
+            Some((asked, _)) if asked == server => server,
+            _ => self.card.process,
         }
     }
 

@@ -113,7 +113,7 @@ impl Session {
     /// Who asked for its server's process long ago has no more use for it.
     pub(super) fn forget_process_in_time(&mut self, now: Instant) {
         if self.memory.is_pinned_for_process_only()
-            && self.memory.process_asked.is_some_and(|asked| now - asked > PROCESS_KEPT_FOR)
+            && self.memory.process_asked.is_some_and(|(_, asked)| now - asked > PROCESS_KEPT_FOR)
             && self.can_yield()
         {
             self.yield_server();

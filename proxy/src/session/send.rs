@@ -30,14 +30,18 @@ impl Session {
         for part in &work.parts {
             self.memory.on_sent(part);
         }
-        if self.memory.pins.contains(&PinReason::ServerProcess) && pins_process(work) {
-            self.memory.process_asked = Some(Instant::now());
+        if self.memory.pins.contains(&PinReason::ServerProcess)
+            && pins_process(work)
+            && let Some(lease) = &self.lease
+        {
+            self.memory.process_asked = Some((lease.cancel.process, Instant::now()));
         }
         self.notifies |= work.parts.iter().any(|part| notifies(part));
         if self.notifies
             && let Some(lease) = &self.lease
         {
-            self.weir.registry.note_notifier(lease.cancel.process, self.card.process);
+            let server = lease.cancel.process;
+            self.weir.registry.note_notifier(server, self.knows_itself_as(server));
         }
         if asks_sequences(work)
             && let Some(lease) = &self.lease
