@@ -1,7 +1,8 @@
 //! Nodes die under load and no client is any the wiser; nothing is written twice or lost.
 
 use crate::support::{Outcome, SCHEMA, Stage, stage};
-use pgweir_tests::raw::RawClient;
+use pgweir_tests::cluster::wait_until_within;
+use pgweir_tests::raw::{self, RawClient};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -131,6 +132,25 @@ fn a_server_that_has_said_farewell_serves_nobody_else() -> Outcome {
         assert_eq!(farewell.last().and_then(|frame| frame.field(b'C')).as_deref(), Some("57P01"));
         next.run("UPDATE counter SET n = n WHERE id = 3")?;
     }
+    Ok(())
+}
+
+/// What is said in the middle of a row would be taken for the row.
+#[test]
+fn nothing_is_said_in_the_middle_of_a_message_that_a_lost_server_cut_off() -> Outcome {
+    let stage = stage();
+    let mut reader = stage.client()?;
+    reader.run("BEGIN")?;
+    reader.send(&raw::query("SELECT repeat('x', 50000000) AS cut_off"))?;
+    let mut root = RawClient::login(&stage.cluster.node(stage.cluster.primary()).superuser())?;
+    let stuck = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                 WHERE query LIKE '%AS cut_off' AND wait_event = 'ClientWrite'";
+    wait_until_within(Duration::from_secs(20), "the server waits for the client to read", || {
+        root.value(stuck).is_ok_and(|n| n == "1")
+    })?;
+    let told = reader.until_closed(Duration::from_secs(20))?;
+    assert!(told.len() < 50_000_000, "{} bytes", told.len());
+    assert!(told.ends_with(b"x"), "{:?}", &told[told.len().saturating_sub(99)..]);
     Ok(())
 }
 

@@ -156,7 +156,6 @@ fn a_client_is_ended_in_the_middle_of_its_copy_or_batch() -> Outcome {
             victim.send_frame(b'H', b"")?;
             victim.until(b"1")?;
         }
-        std::thread::sleep(Duration::from_millis(300));
         killer.run(&format!("SELECT pg_terminate_backend({})", process(&victim)))?;
         let end = victim.frame()?;
         assert_eq!((end.tag, end.field(b'C').as_deref()), (b'E', Some("57P01")), "{copies}");

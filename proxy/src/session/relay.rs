@@ -463,7 +463,10 @@ impl Session {
             self.weir.cluster.suspect(&lease.node);
         }
         self.memory_of_writes_in_doubt();
+        let cut_off = self.passing;
         self.drop_lease();
+        // The client still waits for the rest of a message: nothing can be said there.
+        self.passing = cut_off;
         Failure::Server { node, error }
     }
 

@@ -16,6 +16,7 @@ const PROCESS_KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// Requests of one pipeline that may follow each other on a server while others wait for it.
 const IN_A_ROW_MAX: u32 = 32;
+
 impl Session {
     /// The request is done: the server goes back unless something keeps it.
     pub(super) async fn release(&mut self) -> Result<(), Failure> {
