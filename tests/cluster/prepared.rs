@@ -182,6 +182,59 @@ fn sql_deallocate_ends_a_statement_of_the_protocol_and_nothing_else() -> Outcome
     )
 }
 
+/// A server keeps its unnamed statement for the next client, who has none.
+#[test]
+fn the_unnamed_statement_of_another_is_out_of_reach() -> Outcome {
+    let stage = stage();
+    let unnamed = || extended(&[raw::bind("", "", &[]), raw::execute("", 0)]);
+    for _ in 0..10 {
+        let mut another = stage.client()?;
+        // A transaction runs on the primary, as whatever is unknown does.
+        hold(
+            &mut another,
+            &[extended(&[
+                raw::parse("", "BEGIN"),
+                raw::bind("", "", &[]),
+                raw::execute("", 0),
+                raw::parse("", "COMMIT"),
+                raw::bind("", "", &[]),
+                raw::execute("", 0),
+                raw::parse("", "SELECT 'of another'"),
+            ])],
+        )?;
+        compare(
+            &stage,
+            &[unnamed(), extended(&[raw::describe(b'S', "")]), simple("BEGIN"), unnamed(), unnamed()],
+        )?;
+    }
+    Ok(())
+}
+
+/// Also by one that pgweir answers by itself, and not by one that is skipped.
+#[test]
+fn a_query_ends_the_unnamed_statement() -> Outcome {
+    let parse = || extended(&[raw::parse("", "SELECT 1")]);
+    let bind = || extended(&[raw::bind("", "", &[]), raw::execute("", 0)]);
+    compare(
+        &stage(),
+        &[
+            parse(),
+            bind(),
+            simple("BEGIN"),
+            bind(),
+            simple("ROLLBACK"),
+            simple("BEGIN"),
+            parse(),
+            simple("COMMIT"),
+            bind(),
+            parse(),
+            Batch { bytes: [raw::bind("", "none", &[]), raw::flush()].concat(), until: Until::Tag(b'E') },
+            Batch { bytes: [raw::query("SELECT 'skipped'"), raw::sync()].concat(), until: Until::Ready(1) },
+            bind(),
+        ],
+    )
+}
+
 #[test]
 fn a_client_sees_its_own_prepared_statements_and_nobody_elses() -> Outcome {
     let stage = stage();

@@ -18,7 +18,14 @@ impl Session {
     /// Answers what needs no server. True when that was all.
     pub(super) fn answer_locally(&mut self, request: &Request, work: &Work) -> bool {
         match request.kind {
-            Kind::Query => self.answer_step(request, work) || self.answer_deallocate(work),
+            Kind::Query => {
+                let answered = self.answer_step(request, work) || self.answer_deallocate(work);
+                if answered {
+                    // As any Query ends it.
+                    self.memory.statements.remove(&b""[..]);
+                }
+                answered
+            }
             Kind::Batch(end) if self.lease.is_none() => self.answer_closes(request, work, end),
             _ => false,
         }
@@ -63,8 +70,6 @@ impl Session {
         if asks || self.memory.statements.remove(name.as_bytes()).is_none() {
             return false;
         }
-        // As any Query.
-        self.memory.statements.remove(&b""[..]);
         self.say("DEALLOCATE", self.memory.status)
     }
 

@@ -66,7 +66,9 @@ impl Session {
                 if sent {
                     self.sync_ours();
                 }
-                self.forget_unnamed();
+                if !self.ledger.is_skipping() {
+                    self.forget_unnamed();
+                }
                 let of = work.parts.first().filter(|p| !p.plain).cloned();
                 self.put(&request.frames);
                 self.ledger.push(Owed::Query { of, next: 0 });
@@ -179,6 +181,8 @@ impl Session {
     }
 
     /// A Query ends the unnamed statement, the client's and the server's.
+    ///
+    /// <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY>
     fn forget_unnamed(&mut self) {
         self.memory.statements.remove(&b""[..]);
         self.forget_server_unnamed();
@@ -421,7 +425,14 @@ impl Session {
 
     /// The server is given the statement if it lacks it. Returns the name it knows it by.
     fn bring_statement(&mut self, name: Bytes) -> Option<(ServerName, Arc<Prepared>)> {
-        let prepared = self.memory.statements.get(&name)?.clone();
+        let Some(prepared) = self.memory.statements.get(&name).cloned() else {
+            if name.is_empty() {
+                // What the server has by no name is another client's, or ended long ago.
+                self.forget_server_unnamed();
+                self.close_named(vec![name]);
+            }
+            return None;
+        };
         let lease = self.lease.as_mut()?;
         let named = !name.is_empty();
         let key = prepared.key;
@@ -514,6 +525,9 @@ impl Session {
             let undo = Undo { client: Some((name, before)), ..Undo::default() };
             let reply = Bytes::from_static(&backend::CLOSE_COMPLETE);
             return self.ledger.push(Owed::Instead { reply, undo });
+        }
+        if named.kind == b'S' && named.name.is_empty() {
+            self.forget_server_unnamed();
         }
         self.put(whole);
         self.ledger.push(Owed::Close { ours: false, undo: Undo::default() });
