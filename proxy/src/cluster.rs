@@ -105,6 +105,8 @@ pub struct Cluster {
     /// What happened lately; others may add to it.
     pub events: Events,
     runtime: Handle,
+    /// Where the probers run.
+    probers: Handle,
     itself: Weak<Cluster>,
 }
 
@@ -115,8 +117,9 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Starts watching (probers, catalog refresh) on the current runtime, which stays theirs.
-    pub fn start(config: &Config, metrics: Arc<Metrics>) -> Arc<Self> {
+    /// Starts watching: the `probers` run where clients are served, so that a probe costs no wake-up of a
+    /// thread of its own; catalogs, which take long to read, are refreshed on the current runtime.
+    pub fn start(config: &Config, metrics: Arc<Metrics>, probers: Handle) -> Arc<Self> {
         let settings = Arc::new(Settings::of(config));
         let board = Board::new(settings);
         let cluster = Arc::new_cyclic(|itself| Self {
@@ -137,6 +140,7 @@ impl Cluster {
             catalogs: Catalogs::default(),
             events: Events::default(),
             runtime: Handle::current(),
+            probers,
             itself: itself.clone(),
         });
         cluster.apply(config);
@@ -150,7 +154,7 @@ impl Cluster {
         let before = names(&self.view.load());
         self.change(|board, now| {
             for node in board.configure(settings, now) {
-                let task = self.runtime.spawn(probe::watch(self.itself.clone(), node.clone()));
+                let task = self.probers.spawn(probe::watch(self.itself.clone(), node.clone()));
                 if let Some(entry) = board.entries.iter_mut().find(|e| Arc::ptr_eq(&e.node, &node)) {
                     entry.task = Some(task);
                 }

@@ -8,7 +8,7 @@
 
 pub mod seating;
 
-use crate::observe::process::runnable_time_of_thread;
+use crate::observe::process::times_of_thread;
 use parking_lot::Mutex;
 use seating::{Move, Seating};
 use std::cell::{Cell, RefCell};
@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// How often the load is looked at.
@@ -30,6 +31,7 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Debug)]
 pub struct EventLoop {
     number: usize,
+    runtime: Handle,
     arrivals: UnboundedSender<Sitting>,
     clients: AtomicUsize,
     /// Its thread, as the kernel numbers it.
@@ -80,6 +82,11 @@ impl EventLoops {
         (self.open.load(Ordering::Relaxed), self.loops.len())
     }
 
+    /// The runtime of the loop that is in use at any load.
+    pub fn always_in_use(&self) -> Handle {
+        self.loops[0].runtime.clone()
+    }
+
     /// Serves a client in the loop in use that has the fewest.
     pub fn serve(&self, task: impl Future<Output = ()> + Send + 'static) {
         let open = &self.loops[..self.open.load(Ordering::Relaxed).clamp(1, self.loops.len())];
@@ -127,6 +134,7 @@ impl EventLoop {
         let (arrivals, mut arrived) = unbounded_channel::<Sitting>();
         let this = Arc::new(Self {
             number,
+            runtime: runtime.handle().clone(),
             arrivals,
             clients: AtomicUsize::new(0),
             thread: AtomicU32::new(0),
@@ -162,7 +170,9 @@ impl EventLoop {
 
     /// How long its thread has had something to do, if it has clients.
     fn worked(&self) -> Option<Duration> {
-        self.has_clients().then(|| runnable_time_of_thread(self.thread.load(Ordering::Relaxed))).flatten()
+        let (ran, waited) =
+            self.has_clients().then(|| times_of_thread(self.thread.load(Ordering::Relaxed)))??;
+        Some(ran + waited.mul_f64(seating::WAITED_COUNTS))
     }
 
     /// Asks clients to change seats as they come by, until the next look.

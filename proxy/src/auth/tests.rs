@@ -67,7 +67,8 @@ struct Door {
 
 impl Door {
     fn new(config: Config) -> Self {
-        let cluster = Cluster::start(&config, Arc::new(Metrics::new().unwrap()));
+        let cluster =
+            Cluster::start(&config, Arc::new(Metrics::new().unwrap()), tokio::runtime::Handle::current());
         let directory = Directory::new(&config);
         Self { config, cluster, directory }
     }

@@ -86,13 +86,13 @@ async fn serve(config: Config, path: &Path, logging: &Logging, replace: Option<i
     open_files::raise(&config);
     let (orders, ordered) = unbounded_channel();
     let (peers, heard) = Peers::meet(&config);
-    let weir = Arc::new(build(config, orders, peers)?);
+    let loops = EventLoops::start(config.runtime.threads)?;
+    let weir = Arc::new(build(config, orders, peers, &loops)?);
     let config = weir.config.load_full();
     weir.traces.apply(config.traces.as_ref());
     if replaced.is_some() {
         replace::wait_for_primary(&weir).await?;
     }
-    let loops = EventLoops::start(config.runtime.threads)?;
     let mut doors = Doors::new(weir.clone(), loops, replaced.is_some());
     let bound = doors.bind(&config).map_err(|mistakes| io::Error::other(mistakes.join("; ")))?;
     doors.open(bound, &config);
@@ -114,14 +114,19 @@ async fn serve(config: Config, path: &Path, logging: &Logging, replace: Option<i
     Ok(())
 }
 
-fn build(config: Config, orders: UnboundedSender<Order>, peers: Peers) -> io::Result<Weir> {
+fn build(
+    config: Config,
+    orders: UnboundedSender<Order>,
+    peers: Peers,
+    loops: &EventLoops,
+) -> io::Result<Weir> {
     let metrics = Arc::new(Metrics::new().map_err(io::Error::other)?);
     let acceptor = match &config.listen.tls {
         Some(files) => Some(Arc::new(Acceptor::new(files).map_err(io::Error::other)?)),
         None => None,
     };
     Ok(Weir {
-        cluster: Cluster::start(&config, metrics.clone()),
+        cluster: Cluster::start(&config, metrics.clone(), loops.always_in_use()),
         metrics,
         classifier: Classifier::new(config.routing.cache_bytes_max),
         ruled: Ruled::default(),

@@ -48,14 +48,14 @@ pub(super) fn resident_bytes() -> Option<u64> {
     Some(statm.split_whitespace().nth(1)?.parse::<u64>().ok()? * PAGE_BYTES)
 }
 
-/// How long a thread of this process has run, or would have if a core had been free; `None` where that
-/// cannot be known.
+/// How long a thread of this process has run, and how long it has waited for a core to run on; `None`
+/// where that cannot be known.
 ///
 /// <https://docs.kernel.org/scheduler/sched-stats.html#proc-pid-schedstat>
-pub fn runnable_time_of_thread(thread: u32) -> Option<Duration> {
+pub fn times_of_thread(thread: u32) -> Option<(Duration, Duration)> {
     let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
     let mut nanos = stat.split_whitespace().map_while(|word| word.parse().ok());
-    Some(Duration::from_nanos(nanos.next()?) + Duration::from_nanos(nanos.next()?))
+    Some((Duration::from_nanos(nanos.next()?), Duration::from_nanos(nanos.next()?)))
 }
 
 fn max_files() -> Option<f64> {

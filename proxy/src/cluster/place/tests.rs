@@ -30,7 +30,7 @@ impl Stage {
         let config = Config::for_tests(&["a:1", "b:1", "c:1"]);
         let cluster = {
             let _entered = runtime.enter();
-            Cluster::start(&config, Arc::new(Metrics::new().unwrap()))
+            Cluster::start(&config, Arc::new(Metrics::new().unwrap()), tokio::runtime::Handle::current())
         };
         let nodes = cluster.view.load().members.iter().map(|m| m.node.clone()).collect();
         let stage = Self { cluster, runtime, nodes };
