@@ -368,3 +368,92 @@ fn a_query_behind_an_error_is_skipped_up_to_the_sync() -> Outcome {
     ];
     compare(&stage(), &talk)
 }
+
+/// SQL and the protocol share one set of names.
+#[test]
+fn a_name_is_given_once_whether_by_sql_or_by_the_protocol() -> Outcome {
+    let bind = |name: &str| extended(&[raw::bind("", name, &[]), raw::execute("", 0)]);
+    let by_sql = |name: &str| simple(&format!("PREPARE {name} AS SELECT 'by SQL'"));
+    compare(
+        &stage(),
+        &[
+            extended(&[raw::parse("one", "SELECT 'by the protocol'")]),
+            by_sql("one"),
+            bind("one"),
+            by_sql("two"),
+            extended(&[raw::parse("two", "SELECT 1")]),
+            extended(&[raw::parse("two", "SELEC")]),
+            bind("two"),
+            extended(&[raw::parse("again", "PREPARE one AS SELECT 3")]),
+            bind("again"),
+            extended(&[raw::close(b'S', "one")]),
+            bind("again"),
+            simple("EXECUTE one"),
+            // What an error skips leaves the name to SQL.
+            extended(&[raw::bind("", "none", &[]), raw::close(b'S', "two"), raw::parse("two", "SELECT 2")]),
+            simple("EXECUTE two"),
+            simple("DEALLOCATE two"),
+            extended(&[raw::parse("two", "SELECT 'free'")]),
+            bind("two"),
+        ],
+    )
+}
+
+/// The part of a batch behind a Flush would run on another node than the part ahead of it; behind an error
+/// it runs nowhere.
+#[test]
+fn the_rest_of_a_failed_batch_is_skipped_also_where_it_needs_the_primary() -> Outcome {
+    compare(
+        &stage(),
+        &[
+            extended(&[raw::parse("writes", "UPDATE product SET name = name WHERE false")]),
+            Batch {
+                bytes: [raw::parse("", "SELECT 1"), raw::execute("none", 0), raw::flush()].concat(),
+                until: Until::Tag(b'E'),
+            },
+            extended(&[raw::bind("", "writes", &[]), raw::execute("", 0)]),
+            simple("SELECT 1"),
+        ],
+    )
+}
+
+/// Postgres refuses in a failed transaction to parse what does not end it, known to the server or not.
+#[test]
+fn nothing_is_parsed_in_a_failed_transaction() -> Outcome {
+    let stage = stage();
+    let text = "SELECT count(*) FROM note";
+    let mut other = stage.client()?;
+    other.run("BEGIN")?;
+    other.prepare("known", text)?;
+    other.run("COMMIT")?;
+    compare(
+        &stage,
+        &[
+            simple("BEGIN"),
+            simple("SELECT 1/0"),
+            extended(&[raw::parse("s", text)]),
+            extended(&[raw::parse("end", "ROLLBACK"), raw::bind("", "end", &[]), raw::execute("", 0)]),
+            extended(&[raw::bind("", "s", &[]), raw::execute("", 0)]),
+        ],
+    )
+}
+
+/// What FETCH returns is not for its text to say.
+#[test]
+fn a_described_fetch_runs_on_other_cursors_too() -> Outcome {
+    let fetch = || extended(&[raw::bind("", "f", &[]), raw::execute("", 0)]);
+    compare(
+        &stage(),
+        &[
+            simple("BEGIN"),
+            simple("DECLARE c CURSOR FOR SELECT 1"),
+            extended(&[raw::parse("f", "FETCH ALL FROM c"), raw::describe(b'S', "f")]),
+            fetch(),
+            simple("COMMIT"),
+            simple("BEGIN"),
+            simple("DECLARE c CURSOR FOR SELECT 'text', 2"),
+            fetch(),
+            simple("COMMIT"),
+        ],
+    )
+}

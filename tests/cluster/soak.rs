@@ -15,7 +15,8 @@ fn random_session_work_is_answered_as_by_a_direct_twin() -> Outcome {
         .set("pool.lease_wait_notice", "60s")
         .start()?;
     let time = Duration::from_secs(20);
-    let options = Options { clients: 60, time, think: Duration::from_millis(100), seed: rand::random() };
+    let think = Duration::from_millis(100);
+    let options = Options { clients: 60, time, think, seed: rand::random(), only_chatter: false };
     let report = run(&cluster, &weir, &options)?;
     report.verdict()
 }

@@ -109,6 +109,26 @@ fn reads_of_every_type_return_the_same_bytes() -> Outcome {
     ])
 }
 
+/// What stands before a BEGIN in the same text or batch belongs to its transaction.
+#[test]
+fn a_begin_takes_in_what_stands_before_it() -> Outcome {
+    let run = |sql: &str| [raw::parse("", sql), raw::bind("", "", &[]), raw::execute("", 0)].concat();
+    compare(
+        &stage(),
+        &[
+            extended(&[run("SET work_mem = '7MB'"), run("BEGIN")]),
+            simple("ROLLBACK"),
+            simple("SHOW work_mem"),
+            simple("SET work_mem = '8MB'; BEGIN"),
+            simple("ROLLBACK"),
+            simple("SHOW work_mem"),
+            simple("SET work_mem = '9MB'; BEGIN"),
+            simple("COMMIT"),
+            simple("SHOW work_mem"),
+        ],
+    )
+}
+
 #[test]
 fn empty_and_multiple_statements_in_one_string() -> Outcome {
     compare_simple(&[

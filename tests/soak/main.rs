@@ -1,7 +1,7 @@
 //! `pgweir-soak`: random session work by many clients over few servers, compared with direct twins.
 
 use clap::Parser;
-use pgweir_tests::soak::{Options, prepare, run};
+use pgweir_tests::soak::{Options, prepare, replay, run};
 use pgweir_tests::{Cluster, HarnessError, Weir};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,6 +32,12 @@ struct Arguments {
     /// For repeatable scripts.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Nothing but messages of the protocol in random order, most of them mistakes.
+    #[arg(long)]
+    only_chatter: bool,
+    /// Plays this script alone, as the client whose number is told by `--clients`, and shows all answers.
+    #[arg(long)]
+    script: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -57,11 +63,16 @@ fn soak(arguments: &Arguments) -> Result<(), HarnessError> {
         .set("pool.lease_wait", "60s")
         .set("pool.lease_wait_notice", "60s")
         .start()?;
+    if let Some(seed) = arguments.script {
+        print!("{}", replay(&cluster, &weir, arguments.clients, seed, arguments.only_chatter)?);
+        return Ok(());
+    }
     let options = Options {
         clients: arguments.clients,
         time: Duration::from_secs(arguments.seconds),
         think: Duration::from_millis(arguments.think),
         seed: arguments.seed,
+        only_chatter: arguments.only_chatter,
     };
     let report = run(&cluster, &weir, &options)?;
     println!(

@@ -76,6 +76,34 @@ const SETTINGS: [(&str, [&str; 3]); 7] = [
     ("search_path", ["public", "pg_catalog, public", "'$user', public"]),
 ];
 
+/// What random messages are about: all by few names, in any order, most of it a mistake.
+const CHATTER: [&str; 19] = [
+    "SELECT 1",
+    "SELECT generate_series(1, 5)",
+    "SELECT count(*) FROM soak_rows WHERE client = -1",
+    "UPDATE soak_rows SET v = v WHERE client = -1",
+    "BEGIN",
+    "BEGIN",
+    "START TRANSACTION READ ONLY",
+    "COMMIT",
+    "ROLLBACK",
+    "SAVEPOINT s",
+    "ROLLBACK TO s",
+    "SELECT 1/0",
+    "SELEC",
+    "",
+    "SET work_mem = '7MB'",
+    "SET LOCAL work_mem = '8MB'",
+    "SHOW work_mem",
+    "DECLARE c CURSOR FOR SELECT generate_series(1, 3)",
+    "FETCH 2 FROM c",
+];
+
+/// What changes the names of statements: as a Query only, since behind one in the same batch pgweir does not
+/// know yet what has come of it.
+/// (No EXECUTE: of transaction control that was prepared by the protocol, it ends Postgres 15 by SIGSEGV.)
+const NAMING: [&str; 3] = ["PREPARE a AS SELECT 'by SQL'", "DEALLOCATE a", "DEALLOCATE ALL"];
+
 /// What a session may have left behind, or found.
 const LOOKS: [&str; 8] = [
     "SELECT name, setting FROM pg_settings WHERE context = 'user' AND name <> 'application_name' ORDER BY name",
@@ -90,7 +118,9 @@ const LOOKS: [&str; 8] = [
 
 impl Script {
     /// The script with this seed.
-    pub fn of(client: u32, side: Side, seed: u64) -> Script {
+    ///
+    /// `only_chatter`: messages in random order and nothing else.
+    pub fn of(client: u32, side: Side, seed: u64, only_chatter: bool) -> Script {
         let mut writer =
             Writer { client, side, dice: StdRng::seed_from_u64(seed), steps: vec![], in_transaction: false };
         writer.simple(&format!(
@@ -98,7 +128,7 @@ impl Script {
         ));
         let acts = writer.dice.random_range(3..12);
         for _ in 0..acts {
-            writer.act();
+            if only_chatter { writer.chatter() } else { writer.act() }
         }
         let end = writer.end();
         Script { steps: writer.steps, end }
@@ -133,7 +163,7 @@ impl Writer {
     }
 
     fn act(&mut self) {
-        match self.dice.random_range(0..19) {
+        match self.dice.random_range(0..22) {
             0..=2 => self.rows(),
             3 | 4 => self.settings(),
             5 => self.settings_in_a_transaction(),
@@ -147,6 +177,7 @@ impl Writer {
             15 => self.pipeline(),
             16 => self.portal_in_parts(),
             17 => self.role_or_cancel(),
+            18..=20 => self.chatter(),
             _ => {
                 let look = LOOKS[self.dice.random_range(0..LOOKS.len())];
                 self.simple(look);
@@ -347,6 +378,63 @@ impl Writer {
         self.step([raw::execute("p", 3), raw::flush()].concat(), Until::Tag(b's'));
         self.in_transaction = false;
         self.extended(&[raw::execute("p", 0)]);
+    }
+
+    /// Messages in an order that no driver would send them in.
+    fn chatter(&mut self) {
+        self.in_transaction = true;
+        for _ in 0..self.dice.random_range(1..6) {
+            let (mut bytes, mut syncs) = (vec![], 0);
+            for _ in 0..self.dice.random_range(1..4) {
+                syncs += 1;
+                if self.chance(8) {
+                    bytes.extend(raw::query(self.one_of(&NAMING)));
+                    continue;
+                }
+                if self.chance(25) {
+                    bytes.extend(raw::query(self.one_of(&CHATTER)));
+                    continue;
+                }
+                let mut bound = false;
+                for _ in 0..self.dice.random_range(0..9) {
+                    bytes.extend(self.message(&mut bound));
+                }
+                bytes.extend(raw::sync());
+            }
+            self.step(bytes, Until::Ready(syncs));
+        }
+        self.in_transaction = false;
+        self.simple("ROLLBACK");
+    }
+
+    /// `bound`: whether the batch has bound a portal. Without one nothing is executed (a portal of the batch
+    /// before, of transaction control, ends Postgres 15), and behind one nothing is flushed (it may be on a
+    /// replica, which a write behind it leaves).
+    fn message(&mut self, bound: &mut bool) -> Vec<u8> {
+        let (name, portal) = (self.one_of(&["", "", "a", "b"]), self.one_of(&["", "", "p"]));
+        match self.dice.random_range(0..20) {
+            0..=4 => raw::parse(name, self.one_of(&CHATTER)),
+            5..=8 => {
+                *bound = true;
+                raw::bind(portal, name, &[])
+            }
+            9..=12 if *bound => raw::execute(portal, self.one_of(&[0, 0, 1, 2])),
+            13 => raw::describe(b'S', name),
+            14 if *bound => raw::describe(b'P', portal),
+            15 => raw::close(b'S', name),
+            16 => raw::close(b'P', portal),
+            17 if !*bound => raw::flush(),
+            // Whole, as drivers do it.
+            _ => {
+                *bound = true;
+                let text = self.one_of(&CHATTER);
+                [raw::parse(name, text), raw::bind(portal, name, &[]), raw::execute(portal, 0)].concat()
+            }
+        }
+    }
+
+    fn one_of<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.dice.random_range(0..of.len())]
     }
 
     fn role_or_cancel(&mut self) {

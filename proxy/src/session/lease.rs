@@ -332,7 +332,8 @@ impl Session {
     /// Leaves a replica in the middle: what comes next needs the primary.
     async fn leave_replica(&mut self) -> Result<(), Failure> {
         if matches!(self.memory.block, Block::None) {
-            if self.unsynced && self.ledger.is_empty() {
+            // Behind an error the rest is skipped, here.
+            if self.unsynced && self.ledger.is_settled() {
                 self.drain_lease().await;
             }
             return Ok(());

@@ -121,6 +121,10 @@ pub struct Undo {
     pub unnamed: Option<u64>,
     /// A name that the server still has for something of no use.
     pub kept: Option<Bytes>,
+    /// A name that the server has not got for something of no use after all.
+    pub taken: Option<Bytes>,
+    /// A name that SQL's PREPARE gave, and that is not free again.
+    pub sql_name: Option<Box<[u8]>>,
 }
 
 /// What to do with a reply.

@@ -11,7 +11,7 @@ use router_rules::statement::{Footprint, Isolation};
 use router_rules::{
     Classified, PinReason, Reason, Scope, SessionEffect, Target, TransactionModes, TransactionStep,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +35,8 @@ pub struct Memory {
     pub scope_asked: Instant,
     /// The client's prepared statements by name; the unnamed one under the empty name.
     pub statements: HashMap<Bytes, Arc<Prepared>, foldhash::fast::RandomState>,
+    /// The names that it has given by SQL's PREPARE, on the server that it keeps.
+    pub sql_names: HashSet<Box<[u8]>, foldhash::fast::RandomState>,
     /// The transaction block, if any.
     pub block: Block,
     /// As the server last said, or as we said in its stead.
@@ -279,10 +281,10 @@ impl Memory {
         let tracks = [&mut self.settings, server];
         match step {
             TransactionStep::Begin(modes) => {
-                // A second BEGIN is a warning, not a beginning.
+                // A second BEGIN is a warning, not a beginning. What stands before one in the same text or
+                // batch belongs to the block.
                 if matches!(self.block, Block::None) {
                     self.block = Block::Open { on: Target::Primary, modes: *modes, begin: Bytes::new() };
-                    tracks.into_iter().for_each(Track::on_commit);
                 }
             }
             TransactionStep::Commit { .. } | TransactionStep::PrepareTransaction
@@ -336,18 +338,25 @@ impl Memory {
                 self.wishes = Wishes::default();
                 let _ = self.freshness.set_min_lsn("");
                 self.statements.clear();
+                self.sql_names.clear();
                 self.sequences = false;
                 self.pins.retain(|p| matches!(p, PinReason::SessionMode | PinReason::Replication));
             }
             SessionEffect::DeallocateAll => {
                 self.statements.clear();
+                self.sql_names.clear();
                 self.maybe_unpinned = true;
             }
             SessionEffect::Deallocate(name) => {
-                self.statements.remove(name.as_bytes());
+                if !self.sql_names.remove(name.as_bytes()) {
+                    self.statements.remove(name.as_bytes());
+                }
                 self.maybe_unpinned = true;
             }
-            SessionEffect::Prepare(_) => self.pin(PinReason::SqlPrepare),
+            SessionEffect::Prepare(name) => {
+                self.sql_names.insert(name.as_bytes().into());
+                self.pin(PinReason::SqlPrepare);
+            }
             SessionEffect::DiscardSome | SessionEffect::MayUnpin => self.maybe_unpinned = true,
             _ => {}
         }

@@ -234,6 +234,13 @@ impl ServerStatements {
         self.doomed.push(name);
     }
 
+    /// It has not, after all.
+    pub fn spare_name(&mut self, name: &[u8]) {
+        if let Some(at) = self.doomed.iter().rposition(|doomed| doomed == name) {
+            self.doomed.remove(at);
+        }
+    }
+
     /// What is to be closed now.
     pub fn take_doomed(&mut self) -> Vec<Bytes> {
         std::mem::take(&mut self.doomed)

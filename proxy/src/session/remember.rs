@@ -7,7 +7,7 @@ use crate::session::memory::Block;
 use crate::session::prepared::shape;
 use crate::wire::backend::{self, Status};
 use crate::wire::{ErrorFields, Refusal};
-use router_rules::statement::Footprint;
+use router_rules::statement::{Footprint, Kind, Statement};
 use router_rules::{PinReason, SessionEffect, TransactionStep};
 use std::sync::atomic::Ordering;
 
@@ -79,7 +79,9 @@ impl Session {
     fn on_described(&mut self, described: &Described, ours: bool, result: &[u8]) {
         let Described { prepared, named } = described;
         let shape = shape(&self.parameters, result);
-        if !ours {
+        // What FETCH, EXECUTE and CALL return is not for their text to say, nor does Postgres hold them to it.
+        let is_told_by_text = |s: &Statement| !matches!(s.kind, Kind::Cursor | Kind::Prepare | Kind::Call);
+        if !ours && prepared.classified.statements.iter().all(is_told_by_text) {
             prepared.shape.store(shape, Ordering::Relaxed);
         }
         if let Some(lease) = self.lease.as_mut() {

@@ -89,6 +89,13 @@ impl Session {
         }
         self.memory.written = router_rules::statement::Footprint::none();
         self.take_back_names();
+        if matches!(self.memory.block, Block::None) {
+            // What succeeded ahead of the error goes with it.
+            self.memory.settings.on_rollback();
+            if let Some(lease) = self.lease.as_mut() {
+                lease.settings.on_rollback();
+            }
+        }
         match cause {
             Cause::Lost => {
                 if let Some(lease) = self.lease.as_ref() {

@@ -195,7 +195,7 @@ impl Session {
         }
     }
 
-    /// SQL's EXECUTE and DEALLOCATE may name a statement prepared by the protocol, which servers
+    /// SQL's PREPARE, EXECUTE and DEALLOCATE may name a statement prepared by the protocol, which servers
     /// know by a name of ours: give it the client's name there first. True when something was sent.
     fn send_named_for_sql(&mut self, of: &Classified) -> bool {
         let mut sent = false;
@@ -203,8 +203,21 @@ impl Session {
             return sent;
         }
         for effect in of.statements.iter().flat_map(|s| &s.effects) {
-            let (SessionEffect::Execute(name) | SessionEffect::Deallocate(name)) = effect else { continue };
+            let (SessionEffect::Prepare(name)
+            | SessionEffect::Execute(name)
+            | SessionEffect::Deallocate(name)) = effect
+            else {
+                continue;
+            };
             let Some(prepared) = self.memory.statements.get(name.as_bytes()).cloned() else { continue };
+            if self.memory.sql_names.contains(name.as_bytes()) {
+                continue;
+            }
+            if matches!(effect, SessionEffect::Prepare(_)) {
+                self.take_name(Bytes::copy_from_slice(name.as_bytes()));
+                sent = true;
+                continue;
+            }
             self.send_under_clients_name(name.as_bytes(), &prepared);
             self.memory.pin(router_rules::PinReason::SqlPrepare);
             if !prepared.classified.plain {
@@ -273,9 +286,6 @@ impl Session {
     /// What is of no use on the server any more goes.
     pub(super) fn close_doomed(&mut self) {
         let Some(lease) = self.lease.as_mut() else { return };
-        if lease.status == Status::Failed {
-            return;
-        }
         let doomed = lease.statements.take_doomed();
         if doomed.is_empty() {
             return;
@@ -334,15 +344,18 @@ impl Session {
             let undo = Undo { client: Some((name, before)), unnamed: Some(prepared.key), ..Undo::default() };
             return self.ledger.push(Owed::Parse { ours: false, undo });
         }
-        if self.memory.statements.contains_key(&name) {
-            // The server must refuse it, in its own words: let the name be taken there.
-            frontend::put_parse(&mut lease.connection.output, &name, b"", &[0, 0]);
-            lease.connection.output.extend_from_slice(whole);
-            lease.statements.doom_name(name);
-            self.ledger.push(Owed::Parse { ours: true, undo: Undo::default() });
+        let given_by_sql = self.memory.sql_names.contains(name.as_ref());
+        if given_by_sql || self.memory.statements.contains_key(&name) {
+            // The server refuses it, in its own words.
+            if !given_by_sql {
+                self.take_name(name);
+            }
+            self.put(whole);
             return self.ledger.push(Owed::Parse { ours: false, undo: Undo::default() });
         }
-        let fresh = lease.statements.touch_fresh(prepared.key, schema);
+        // In a failed transaction the server refuses most texts, and is asked.
+        let fresh =
+            self.memory.status != Status::Failed && lease.statements.touch_fresh(prepared.key, schema);
         let stale = !fresh && lease.statements.holds(prepared.key);
         let before = self.rename(&name, Some(prepared));
         let client = Some((name, before));
@@ -359,6 +372,19 @@ impl Session {
         frontend::put_parse(out, ServerName::of(prepared.key).as_bytes(), &prepared.sql, &prepared.types);
         let undo = Undo { client, server: Some(prepared.key), ..Undo::default() };
         self.ledger.push(Owed::Parse { ours: false, undo });
+    }
+
+    /// The client's own name is taken on the server for the moment, so that it refuses in its own words to
+    /// give it once more.
+    fn take_name(&mut self, name: Bytes) {
+        let Some(lease) = self.lease.as_mut() else { return };
+        let out = &mut lease.connection.output;
+        // In case it is there already from an EXECUTE before.
+        frontend::put_named(out, tag::CLOSE, b'S', &name);
+        frontend::put_parse(out, &name, b"", &[0, 0]);
+        lease.statements.doom_name(name.clone());
+        self.ledger.push(Owed::Close { ours: true, undo: Undo::default() });
+        self.ledger.push(Owed::Parse { ours: true, undo: Undo { taken: Some(name), ..Undo::default() } });
     }
 
     /// A name of the client's means another statement now, or none. What it meant before.
@@ -447,6 +473,9 @@ impl Session {
 
     fn send_bind(&mut self, request: &Request, whole: &[u8], body: &[u8], left: usize) {
         let Some(bind) = frontend::bind(body) else { return };
+        if let Some(prepared) = self.memory.statements.get(bind.statement).cloned() {
+            self.send_named_for_sql(&prepared.classified);
+        }
         let found = self.bring_statement(request.frames.slice_ref(bind.statement));
         let portal = request.frames.slice_ref(bind.portal);
         if let Some((_, prepared)) = &found {
@@ -521,16 +550,27 @@ impl Session {
         if named.kind == b'S' && self.memory.statements.contains_key(named.name) {
             // The statement stays on the server for whoever prepares the same text.
             let name = Bytes::copy_from_slice(named.name);
+            if self.memory.pins.contains(&PinReason::SqlPrepare)
+                && let Some(out) = self.out()
+            {
+                // An EXECUTE may have brought it there under the client's name, too.
+                frontend::put_named(out, tag::CLOSE, b'S', &name);
+                self.ledger.push(Owed::Close { ours: true, undo: Undo::default() });
+            }
             let before = self.rename(&name, None);
             let undo = Undo { client: Some((name, before)), ..Undo::default() };
             let reply = Bytes::from_static(&backend::CLOSE_COMPLETE);
             return self.ledger.push(Owed::Instead { reply, undo });
         }
-        if named.kind == b'S' && named.name.is_empty() {
-            self.forget_server_unnamed();
+        let mut undo = Undo::default();
+        if named.kind == b'S' {
+            undo.sql_name = self.memory.sql_names.take(named.name);
+            if named.name.is_empty() {
+                self.forget_server_unnamed();
+            }
         }
         self.put(whole);
-        self.ledger.push(Owed::Close { ours: false, undo: Undo::default() });
+        self.ledger.push(Owed::Close { ours: false, undo });
     }
 
     /// What skipped messages would have changed is taken back.
@@ -545,6 +585,10 @@ impl Session {
             if let (Some(name), Some(lease)) = (undo.kept, self.lease.as_mut()) {
                 lease.statements.doom_name(name);
             }
+            if let (Some(name), Some(lease)) = (undo.taken, self.lease.as_mut()) {
+                lease.statements.spare_name(&name);
+            }
+            self.memory.sql_names.extend(undo.sql_name);
             match undo.client {
                 Some((name, Some(before))) => drop(self.memory.statements.insert(name, before)),
                 Some((name, None)) => drop(self.memory.statements.remove(&name)),

@@ -312,6 +312,7 @@ async fn open_session(
         scope_changes: 0,
         scope_asked: std::time::Instant::now(),
         statements: HashMap::default(),
+        sql_names: Default::default(),
         block: Block::None,
         status: Status::Idle,
         pins: vec![],
