@@ -408,7 +408,13 @@ fn the_rest_of_a_failed_batch_is_skipped_also_where_it_needs_the_primary() -> Ou
         &[
             extended(&[raw::parse("writes", "UPDATE product SET name = name WHERE false")]),
             Batch {
-                bytes: [raw::parse("", "SELECT 1"), raw::execute("none", 0), raw::flush()].concat(),
+                bytes: [
+                    raw::parse("", "SELECT 1/0"),
+                    raw::bind("", "", &[]),
+                    raw::execute("", 0),
+                    raw::flush(),
+                ]
+                .concat(),
                 until: Until::Tag(b'E'),
             },
             extended(&[raw::bind("", "writes", &[]), raw::execute("", 0)]),
@@ -420,16 +426,13 @@ fn the_rest_of_a_failed_batch_is_skipped_also_where_it_needs_the_primary() -> Ou
 /// Postgres refuses in a failed transaction to parse what does not end it, known to the server or not.
 #[test]
 fn nothing_is_parsed_in_a_failed_transaction() -> Outcome {
-    let stage = stage();
     let text = "SELECT count(*) FROM note";
-    let mut other = stage.client()?;
-    other.run("BEGIN")?;
-    other.prepare("known", text)?;
-    other.run("COMMIT")?;
     compare(
-        &stage,
+        &stage(),
         &[
             simple("BEGIN"),
+            simple("SELECT 1"),
+            extended(&[raw::parse("known", text)]),
             simple("SELECT 1/0"),
             extended(&[raw::parse("s", text)]),
             extended(&[raw::parse("end", "ROLLBACK"), raw::bind("", "end", &[]), raw::execute("", 0)]),
@@ -441,19 +444,28 @@ fn nothing_is_parsed_in_a_failed_transaction() -> Outcome {
 /// What FETCH returns is not for its text to say.
 #[test]
 fn a_described_fetch_runs_on_other_cursors_too() -> Outcome {
+    let stage = stage();
     let fetch = || extended(&[raw::bind("", "f", &[]), raw::execute("", 0)]);
-    compare(
-        &stage(),
-        &[
+    let mut tags = vec![];
+    for through in [false, true] {
+        let open = || if through { stage.client() } else { stage.direct() };
+        let (mut client, mut other) = (open()?, open()?);
+        let first = [
             simple("BEGIN"),
             simple("DECLARE c CURSOR FOR SELECT 1"),
             extended(&[raw::parse("f", "FETCH ALL FROM c"), raw::describe(b'S', "f")]),
             fetch(),
             simple("COMMIT"),
-            simple("BEGIN"),
-            simple("DECLARE c CURSOR FOR SELECT 'text', 2"),
-            fetch(),
-            simple("COMMIT"),
-        ],
-    )
+        ];
+        let mut talk = hold(&mut client, &first)?;
+        // Takes the server that has just been given back.
+        other.run("BEGIN")?;
+        other.run("SELECT 1")?;
+        let second =
+            [simple("BEGIN"), simple("DECLARE c CURSOR FOR SELECT 'text', 2"), fetch(), simple("COMMIT")];
+        talk.extend(hold(&mut client, &second)?);
+        tags.push(talk.iter().map(|answer| raw::tags(answer)).collect::<Vec<_>>());
+    }
+    assert_same!(tags[1], tags[0], "messages");
+    Ok(())
 }

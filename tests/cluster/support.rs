@@ -105,7 +105,10 @@ fn set_up() -> Result<Stage, HarnessError> {
     cluster.wait_caught_up()?;
     // Many stories write at once here: a read waits rather than falls back to the primary.
     let weir = Weir::builder(&cluster).set("routing.freshness_wait", "5s").start()?;
-    Ok(Stage { cluster, weir })
+    let stage = Stage { cluster, weir };
+    // Until the catalog has been read everything runs on the primary, and proves little.
+    stage.wait_for_replica("SELECT count(*) FROM product")?;
+    Ok(stage)
 }
 
 /// Tables that the stories read, write, and put back as they were.
