@@ -398,6 +398,8 @@ impl Ledger {
 
 #[cfg(test)]
 mod conversations;
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {
