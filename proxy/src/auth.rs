@@ -21,7 +21,7 @@ pub use directory::Directory;
 pub use server::log_in;
 
 use crate::config::Secret;
-use crate::wire::Refusal;
+use crate::wire::{ErrorFields, Refusal, sqlstate};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::fmt;
@@ -147,6 +147,13 @@ pub enum LoginError {
     /// The socket.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+impl LoginError {
+    /// The node, or what it gives to this role or database, is full.
+    pub fn is_too_many(&self) -> bool {
+        matches!(self, LoginError::ByServer(body) if ErrorFields::parse(body).sqlstate == sqlstate::TOO_MANY_CONNECTIONS)
+    }
 }
 
 /// Codes of the `R` messages.

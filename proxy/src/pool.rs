@@ -32,6 +32,9 @@ use tokio::sync::{Notify, oneshot};
 /// After a failed connection attempt, others fail with it for this long instead of trying themselves.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
+/// A node that was full is tried again after this long.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
+
 /// What a pool is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -193,27 +196,39 @@ impl Pool {
         if let Some(lease) = self.try_lease() {
             return Ok(lease);
         }
-        let grant = match self.place_or_wait() {
-            Ok(place) => Grant::Place(place),
-            Err(turn) => {
-                let _waiting = Waiting::of(self);
-                self.wanted.notify_waiters();
-                self.budget.make_room(self);
-                let waited =
-                    tokio::time::timeout(opening.config.pool.lease_wait, self.wait(turn, opening.config));
-                match waited.await {
-                    Ok(Some(granted)) => granted,
-                    _ => return Err(LeaseError::TooLong(self.too_long(opening.config))),
+        let deadline = tokio::time::Instant::now() + opening.config.pool.lease_wait;
+        loop {
+            let grant = match self.place_or_wait() {
+                Ok(place) => Grant::Place(place),
+                Err(turn) => {
+                    let _waiting = Waiting::of(self);
+                    self.wanted.notify_waiters();
+                    self.budget.make_room(self);
+                    match tokio::time::timeout_at(deadline, self.wait(turn, opening.config)).await {
+                        Ok(Some(granted)) => granted,
+                        _ => return Err(LeaseError::TooLong(self.too_long(opening.config))),
+                    }
                 }
+            };
+            let place = match grant {
+                Grant::Server(mut lease) => {
+                    // It was the giver's event loop that watched it.
+                    lease.come_here();
+                    return Ok(lease);
+                }
+                Grant::Place(place) => place,
+            };
+            match self.open(place, opening).await {
+                // What is idle elsewhere makes room; a server that is closed takes a moment to be gone.
+                Err(LeaseError::Login(error))
+                    if error.is_too_many()
+                        && self.budget.learn_full()
+                        && tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(FULL_PAUSE).await;
+                }
+                opened => return opened,
             }
-        };
-        match grant {
-            Grant::Server(mut lease) => {
-                // It was the giver's event loop that watched it.
-                lease.come_here();
-                Ok(lease)
-            }
-            Grant::Place(place) => self.open(place, opening).await,
         }
     }
 
@@ -273,8 +288,13 @@ impl Pool {
         let Key { node, database, user } = &self.key;
         if open < self.limit() {
             let max = self.budget.max();
+            let raise = if self.budget.is_full() {
+                "the node's max_connections"
+            } else {
+                "pool.node_connections_max"
+            };
             return format!(
-                "All {max} server connections of node {node} are in use, {open} of them for database \"{database}\" and user \"{user}\": end transactions sooner or raise pool.node_connections_max."
+                "All {max} server connections of node {node} are in use, {open} of them for database \"{database}\" and user \"{user}\": end transactions sooner or raise {raise}."
             );
         }
         format!(
@@ -319,7 +339,9 @@ impl Pool {
             }
             Err(error) => {
                 let error = Arc::new(error);
-                self.state.lock().last_failure = Some((Instant::now(), error.clone()));
+                if !error.is_too_many() {
+                    self.state.lock().last_failure = Some((Instant::now(), error.clone()));
+                }
                 Err(LeaseError::Login(error))
             }
         }

@@ -237,9 +237,10 @@ impl<'a> Analysis<'a> {
             }
             return analysed;
         }
-        // Nothing runs: what would be written, locked or left behind is not.
+        // Nothing runs: what would be written, locked or left behind is not. A statement that it names must
+        // be there all the same.
         let ddl = explained == Kind::Ddl;
-        statement.effects.clear();
+        statement.effects.retain(|effect| matches!(effect, SessionEffect::Execute(_)));
         statement.transaction = None;
         statement.writes = Footprint::none();
         if ddl || !explainable {
@@ -459,6 +460,11 @@ fn other(first: &str, tokens: Tokens<'_>) -> Statement {
                 if drops {
                     statement.effects.push(SessionEffect::MayUnpin);
                 }
+            }
+            // CREATE TABLE … AS EXECUTE name.
+            let executes = (2..tokens.len()).find(|&at| tokens.is(at - 1, "as") && tokens.is(at, "execute"));
+            if let Some(name) = executes.and_then(|at| tokens.identifier(at + 1)) {
+                statement.effects.push(SessionEffect::Execute(name.into_owned()));
             }
         }
         "drop" => statement.effects.push(SessionEffect::MayUnpin),

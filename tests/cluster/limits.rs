@@ -5,7 +5,7 @@ use pgweir_tests::cluster::{WEIR, WEIR_PASSWORD, wait_until, wait_until_within};
 use pgweir_tests::raw::{self, Frame, RawClient};
 use pgweir_tests::sql::Login;
 use pgweir_tests::weir::set;
-use pgweir_tests::{HarnessError, Weir};
+use pgweir_tests::{Cluster, HarnessError, Weir};
 use std::time::{Duration, Instant};
 use toml::Value;
 
@@ -290,6 +290,39 @@ fn a_node_has_no_more_servers_than_it_may_have_and_nobody_starves() -> Outcome {
     weir.reconfigure(|config| set(config, "pool.node_connections_max", Value::Integer(0)))?;
     assert_eq!(holders[0].value("SELECT 1")?, "1");
     Ok(())
+}
+
+/// As test suites that make a database per module do it, and tenants that have one each.
+#[test]
+fn many_databases_share_a_node_that_says_that_it_is_full() -> Outcome {
+    let cluster = Cluster::builder().replicas(0).setting("max_connections", "24").start()?;
+    let weir = Weir::builder(&cluster).start()?;
+    let databases: Vec<_> = (0..36).map(|number| format!("tenant_{number}")).collect();
+    for database in &databases {
+        cluster.sql(0, "postgres", &format!("CREATE DATABASE {database} OWNER app"))?;
+    }
+    let count = || -> Result<usize, HarnessError> {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'tenant%' AND usename = 'app'";
+        Ok(cluster.value(0, "postgres", sql)?.parse().unwrap_or(usize::MAX))
+    };
+    let visit = |database: &String| -> Outcome {
+        let mut client = RawClient::login(&weir.app().database(database))?;
+        client.run("CREATE TABLE IF NOT EXISTS visited (n int)")?;
+        assert_eq!(client.value("SELECT count(*) FROM visited")?, "0");
+        Ok(())
+    };
+    databases.iter().try_for_each(visit)?;
+    // Several at once, too.
+    std::thread::scope(|scope| {
+        let visitors: Vec<_> =
+            databases.chunks(9).map(|part| scope.spawn(move || part.iter().try_for_each(visit))).collect();
+        visitors.into_iter().try_for_each(|visitor| visitor.join().expect("a visitor does not panic"))
+    })?;
+    assert!(count()? > 4, "{} servers are kept", count()?);
+    // A bound that is lowered is kept at once, by closing what is idle.
+    weir.reconfigure(|config| set(config, "pool.node_connections_max", Value::Integer(4)))?;
+    databases[..3].iter().try_for_each(visit)?;
+    wait_until("no more servers than there may be", || count().is_ok_and(|open| open <= 4))
 }
 
 #[test]

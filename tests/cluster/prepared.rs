@@ -148,6 +148,43 @@ fn sql_execute_reaches_a_statement_of_the_protocol_by_either_protocol() -> Outco
     )
 }
 
+/// As compile-time checks of queries do it; nothing is left behind that would keep the server.
+#[test]
+fn sql_that_names_a_statement_of_the_protocol_in_its_midst_finds_it() -> Outcome {
+    let stage = stage();
+    let table = "CREATE TEMP TABLE made ON COMMIT DROP AS EXECUTE plan(2)";
+    compare(
+        &stage,
+        &[
+            extended(&[raw::parse("plan", "SELECT $1::int + 1 AS n"), raw::describe(b'S', "plan")]),
+            simple("EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE plan(NULL)"),
+            extended(&[
+                raw::parse("", "EXPLAIN EXECUTE plan(1)"),
+                raw::bind("", "", &[]),
+                raw::execute("", 0),
+            ]),
+            simple("BEGIN"),
+            simple(table),
+            simple("SELECT n FROM made"),
+            simple("COMMIT"),
+            extended(&[raw::parse("", table), raw::bind("", "", &[]), raw::execute("", 0)]),
+            simple("SELECT name FROM pg_prepared_statements"),
+            simple("EXECUTE plan(4)"),
+            simple("DEALLOCATE plan; PREPARE plan AS SELECT 'another'"),
+            simple("EXECUTE plan"),
+            simple("SELECT 1"),
+            simple("EXECUTE plan"),
+        ],
+    )?;
+    let mut client = stage.client()?;
+    client.prepare("plan", "SELECT 41 + $1::int")?;
+    client.run("EXPLAIN EXECUTE plan(1)")?;
+    client.run("EXECUTE plan(1)")?;
+    let nodes = stage.nodes_for_client(&mut client, "SELECT 1")?;
+    assert!(stage.is_replica(&nodes), "it keeps its server on {nodes:?}");
+    Ok(())
+}
+
 /// As caches of drivers do it.
 #[test]
 fn sql_deallocate_ends_a_statement_of_the_protocol_and_nothing_else() -> Outcome {

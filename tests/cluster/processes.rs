@@ -90,15 +90,16 @@ fn a_client_is_ended_by_the_process_id_that_it_was_told() -> Outcome {
     let stage = stage();
     let weir = with_servers(&stage, 5)?;
     let mut killer = RawClient::login(&weir.app())?;
-    for by_parameter in [false, true] {
+    killer.prepare("one", "SELECT pg_terminate_backend($1::int)")?;
+    killer.prepare("many", "SELECT pg_terminate_backend(n) FROM unnest($1::int[]) n")?;
+    for by in ["text", "parameter", "array"] {
         let mut victim = RawClient::login(&weir.app())?;
         assert_eq!(victim.value("SELECT 1")?, "1");
-        let process = process(&victim).to_string();
-        if by_parameter {
-            killer.prepare("end", "SELECT pg_terminate_backend($1::int)")?;
-            killer.execute("end", &[Some(&process)])?;
-        } else {
-            killer.run(&format!("SELECT pg_terminate_backend({process})"))?;
+        let process = process(&victim);
+        match by {
+            "text" => drop(killer.run(&format!("SELECT pg_terminate_backend({process})"))?),
+            "parameter" => drop(killer.execute("one", &[Some(&process.to_string())])?),
+            _ => drop(killer.execute("many", &[Some(&format!("{{1,{process}}}"))])?),
         }
         let end = victim.frame()?;
         assert_eq!((end.tag, end.field(b'C').as_deref()), (b'E', Some("57P01")));

@@ -5,7 +5,8 @@
 //! did not pass through us. A change that did pass withdraws the snapshot at once: statements are
 //! classified without one, and go to the primary, until it has been read again. A database that
 //! nobody asks for any more loses its connection but keeps its snapshot, which has to pass a
-//! fingerprint before it counts again.
+//! fingerprint before it counts again. Where many databases are in use they take turns at a few connections,
+//! and a change that did not pass through us is noticed the later, the more there are.
 
 use super::catalog::{fingerprint, load};
 use super::connect::{Link, explain};
@@ -15,12 +16,14 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use router_rules::Catalog;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
-/// Between two fingerprints of a database in use.
+/// Connections for catalogs at once. Where more databases are in use, they take turns.
+const LINKS_MAX: usize = 8;
+/// Between two fingerprints of a database in use; longer where many take turns.
 const FINGERPRINT_PAUSE: Duration = Duration::from_secs(3);
 /// A database that was not asked for during this time is not in use.
 const UNUSED_AFTER: Duration = Duration::from_secs(60);
@@ -49,6 +52,46 @@ pub fn changes() -> u64 {
 pub struct Catalogs {
     by_name: ArcSwap<HashMap<Box<str>, Arc<Watched>, foldhash::fast::RandomState>>,
     adding: Mutex<()>,
+    links: Arc<Links>,
+}
+
+/// Whose turn it is to have a connection.
+#[derive(Debug)]
+struct Links {
+    turns: Semaphore,
+    /// Databases that wait for their turn.
+    queued: AtomicUsize,
+    /// Signalled when one begins to wait.
+    wanted: Notify,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self { turns: Semaphore::new(LINKS_MAX), queued: AtomicUsize::new(0), wanted: Notify::new() }
+    }
+}
+
+impl Links {
+    /// The turn of one more database, when it comes.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(turn) = self.turns.try_acquire() {
+            return Some(turn);
+        }
+        self.queued.fetch_add(1, Ordering::SeqCst);
+        self.wanted.notify_one();
+        let turn = self.turns.acquire().await;
+        self.queued.fetch_sub(1, Ordering::SeqCst);
+        turn.ok()
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.queued.load(Ordering::SeqCst) > 0
+    }
+
+    /// How long a database that has had its turn leaves it to others.
+    fn pause(&self) -> Duration {
+        FINGERPRINT_PAUSE * (1 + self.queued.load(Ordering::SeqCst).div_ceil(LINKS_MAX)) as u32
+    }
 }
 
 /// One database.
@@ -117,7 +160,8 @@ impl Catalogs {
         let mut grown = HashMap::clone(&known);
         grown.insert(database.into(), watched.clone());
         self.by_name.store(Arc::new(grown));
-        cluster.runtime.spawn(keep_current(cluster.itself.clone(), watched, database.to_owned()));
+        let links = self.links.clone();
+        cluster.runtime.spawn(keep_current(cluster.itself.clone(), links, watched, database.to_owned()));
     }
 }
 
@@ -148,7 +192,7 @@ struct Read {
 }
 
 /// Keeps one database's snapshot current until the cluster ends.
-async fn keep_current(cluster: Weak<Cluster>, watched: Arc<Watched>, database: String) {
+async fn keep_current(cluster: Weak<Cluster>, links: Arc<Links>, watched: Arc<Watched>, database: String) {
     let mut read: Option<Read> = None;
     loop {
         let Some(strong) = cluster.upgrade() else { return };
@@ -157,13 +201,23 @@ async fn keep_current(cluster: Weak<Cluster>, watched: Arc<Watched>, database: S
             watched.wake.notified().await;
             continue;
         }
+        drop(strong);
+        let Some(turn) = links.turn().await else { return };
+        let Some(strong) = cluster.upgrade() else { return };
         let opened = open(&strong, &database).await;
         drop(strong);
-        let error = match opened {
-            Ok(link) => match follow(&cluster, &watched, &link, &mut read).await {
-                Ok(()) => continue,
-                Err(error) => error,
-            },
+        let followed = match opened {
+            Ok(link) => follow(&cluster, &links, &watched, &link, &mut read).await,
+            Err(error) => Err(error),
+        };
+        drop(turn);
+        let error = match followed {
+            Ok(()) => {
+                if links.is_wanted() {
+                    let _ = tokio::time::timeout(links.pause(), watched.wake.notified()).await;
+                }
+                continue;
+            }
             Err(error) => error,
         };
         // Without a primary the catalog cannot change: the snapshot stays.
@@ -188,9 +242,10 @@ async fn open(cluster: &Cluster, database: &str) -> Result<Link, String> {
 /// Connecting for a catalog may take longer than a probe.
 const LINK_LIMIT: Duration = Duration::from_secs(5);
 
-/// Reads, and reads again on each change, as long as the database is in use.
+/// Reads, and reads again on each change, as long as the database is in use and no other waits for its turn.
 async fn follow(
     cluster: &Weak<Cluster>,
+    links: &Links,
     watched: &Watched,
     link: &Link,
     read: &mut Option<Read>,
@@ -211,10 +266,14 @@ async fn follow(
             }
         }
         if watched.changes.load(Ordering::SeqCst) == changes {
-            let _ = tokio::time::timeout(FINGERPRINT_PAUSE, watched.wake.notified()).await;
+            tokio::select! {
+                _ = tokio::time::timeout(FINGERPRINT_PAUSE, watched.wake.notified()) => {}
+                () = links.wanted.notified() => {}
+            }
         }
+        let unread = watched.changes.load(Ordering::SeqCst) != changes;
         match cluster.upgrade() {
-            Some(cluster) if !watched.is_unused(cluster.now()) => {}
+            Some(cluster) if !watched.is_unused(cluster.now()) && (unread || !links.is_wanted()) => {}
             _ => return Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! How many servers one node gives to all its pools together.
 //!
-//! Each pool has its own limit; the budget is the node's. A pool that may open a server by its own
+//! Each pool has its own limit; the budget is the node's: what the configuration says, and, when the node
+//! itself has said that it is full, what it had given by then. A pool that may open a server by its own
 //! limit and not by the budget *starves*: what is idle in another pool is closed for it, and so is
 //! the next server that comes back to a pool where nobody has waited for longer. Handing a place
 //! over costs a log-in, so who waits beside others is given so long before it is done.
@@ -13,12 +14,17 @@ use std::time::{Duration, Instant};
 
 /// A place changes pools when somebody has waited for it longer than this, or when nobody else waits.
 const HAND_OVER_AFTER: Duration = Duration::from_millis(250);
+/// A node that was full is asked for more connections only after this time.
+const FULL_FOR: Duration = Duration::from_secs(5);
 
 /// The servers of one node, counted over its pools.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
-    /// 0: no bound.
-    max: AtomicUsize,
+    /// By the configuration; 0: no bound.
+    configured_max: AtomicUsize,
+    /// How many there were when the node was full; 0: it was not, lately.
+    full_at: AtomicUsize,
+    full_since: Mutex<Option<Instant>>,
     open: AtomicUsize,
     /// Sessions that wait, in all pools.
     waiting: AtomicUsize,
@@ -26,14 +32,47 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// At most so many.
+    /// At most so many, by the configuration.
     pub fn set_max(&self, max: usize) {
-        self.max.store(max, Ordering::Relaxed);
+        self.configured_max.store(max, Ordering::Relaxed);
     }
 
     /// At most so many; 0: no bound.
     pub fn max(&self) -> usize {
-        self.max.load(Ordering::Relaxed)
+        let bounds = [&self.configured_max, &self.full_at].map(|bound| bound.load(Ordering::Relaxed));
+        bounds.into_iter().filter(|bound| *bound > 0).min().unwrap_or(0)
+    }
+
+    /// The node has said that it is full: for a while there may be as many as there are. False when there
+    /// is none, so that none can be handed over.
+    pub fn learn_full(&self) -> bool {
+        let open = self.open.load(Ordering::SeqCst);
+        self.full_at.store(open, Ordering::Relaxed);
+        *self.full_since.lock() = Some(Instant::now());
+        open > 0
+    }
+
+    /// It has said so lately.
+    pub fn is_full(&self) -> bool {
+        self.full_at.load(Ordering::Relaxed) > 0
+    }
+
+    /// From time to time: forgets that the node was full, and closes what is idle beyond the bound.
+    pub fn tidy(&self) {
+        let mut since = self.full_since.lock();
+        if since.is_some_and(|since| since.elapsed() > FULL_FOR) {
+            *since = None;
+            self.full_at.store(0, Ordering::Relaxed);
+        }
+        drop(since);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.feed();
+        }
+        let pools = self.pools();
+        while self.max() > 0
+            && self.open.load(Ordering::SeqCst) > self.max()
+            && pools.iter().any(|pool| pool.spare_one())
+        {}
     }
 
     /// One more pool shares it.
@@ -82,8 +121,8 @@ impl Budget {
         }
     }
 
-    /// A session of `pool` begins to wait: should that be for want of budget, what another pool has
-    /// idle is closed.
+    /// A session of `pool` begins to wait: should that be for want of budget, what other pools have idle is
+    /// closed, as far as it takes; those of the same user first, who may have a limit of their own.
     pub fn make_room(&self, pool: &Arc<Pool>) {
         if self.max() == 0 || pool.starves_since().is_none() {
             return;
@@ -93,7 +132,10 @@ impl Budget {
         if pool.starves_since().is_none() {
             return;
         }
-        let _ = self.pools().iter().filter(|other| !Arc::ptr_eq(other, pool)).any(|other| other.spare_one());
+        let mut others = self.pools();
+        others.retain(|other| !Arc::ptr_eq(other, pool));
+        others.sort_by_key(|other| other.key.user != pool.key.user);
+        while pool.starves_since().is_some() && others.iter().any(|other| other.spare_one()) {}
     }
 
     /// A server comes back to `pool`: true when another pool needs its place more.

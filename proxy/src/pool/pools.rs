@@ -1,5 +1,6 @@
 //! All pools, made as they are needed.
 
+use super::budget::Budget;
 use super::{Key, Pool};
 use crate::cluster::Node;
 use crate::config::Config;
@@ -75,8 +76,13 @@ impl Pools {
 
     /// Closes what nobody needs; forgets pools that have no server left.
     pub fn sweep(&self, config: &Config) {
+        let mut tidied: Vec<Arc<Budget>> = vec![];
         for pool in self.all() {
             pool.sweep(config);
+            if !tidied.iter().any(|budget| Arc::ptr_eq(budget, &pool.budget)) {
+                pool.budget.tidy();
+                tidied.push(pool.budget.clone());
+            }
         }
         let is_expected = |pool: &Pool| {
             let used = pool.state.lock().used;

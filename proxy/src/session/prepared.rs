@@ -138,8 +138,10 @@ pub struct ServerStatements {
     pub unnamed: Option<u64>,
     /// The shape of that, where known.
     unnamed_shape: Option<u64>,
-    /// Statements that are of no use any more and will be closed with the next request.
+    /// Statements that are of no use any more and will be closed ahead of what is sent next.
     doomed: Vec<Bytes>,
+    /// Names that a request needs, until it is over.
+    lent: Vec<Bytes>,
 }
 
 impl ServerStatements {
@@ -229,27 +231,35 @@ impl ServerStatements {
         }
     }
 
-    /// The server has a statement under this name only for the moment.
+    /// The server has something of no use under this name.
     pub fn doom_name(&mut self, name: Bytes) {
         self.doomed.push(name);
     }
 
-    /// It has not, after all.
-    pub fn spare_name(&mut self, name: &[u8]) {
-        if let Some(at) = self.doomed.iter().rposition(|doomed| doomed == name) {
-            self.doomed.remove(at);
-        }
+    /// The server has a statement under this name for as long as the request takes.
+    pub fn lend_name(&mut self, name: Bytes) {
+        self.lent.push(name);
     }
 
-    /// What is to be closed now.
-    pub fn take_doomed(&mut self) -> Vec<Bytes> {
-        std::mem::take(&mut self.doomed)
+    /// It has not, after all, or by right.
+    pub fn spare_name(&mut self, name: &[u8]) {
+        self.lent.retain(|lent| lent != name);
+    }
+
+    /// What is to be closed now; `is_over`: the request before is.
+    pub fn take_doomed(&mut self, is_over: bool) -> Vec<Bytes> {
+        let mut doomed = std::mem::take(&mut self.doomed);
+        if is_over {
+            doomed.append(&mut self.lent);
+        }
+        doomed
     }
 
     /// DEALLOCATE ALL or DISCARD ALL ran.
     pub fn clear(&mut self) {
         self.used.clear();
         self.doomed.clear();
+        self.lent.clear();
         self.unnamed = None;
     }
 

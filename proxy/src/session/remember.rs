@@ -93,6 +93,10 @@ impl Session {
         self.memory.on_effect(effect);
         let Some(lease) = self.lease.as_mut() else { return };
         lease.settings.on_effect(effect);
+        if let SessionEffect::Prepare(name) = effect {
+            // What was there by this name for the moment was deallocated ahead of it.
+            lease.statements.spare_name(name.as_bytes());
+        }
         if matches!(effect, SessionEffect::DiscardAll | SessionEffect::DeallocateAll) {
             lease.statements.clear();
         }

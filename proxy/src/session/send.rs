@@ -196,7 +196,8 @@ impl Session {
     }
 
     /// SQL's PREPARE, EXECUTE and DEALLOCATE may name a statement prepared by the protocol, which servers
-    /// know by a name of ours: give it the client's name there first. True when something was sent.
+    /// know by a name of ours: give it the client's name there first, for as long as the request takes. True
+    /// when something was sent.
     fn send_named_for_sql(&mut self, of: &Classified) -> bool {
         let mut sent = false;
         if of.plain || self.memory.status == Status::Failed {
@@ -214,12 +215,11 @@ impl Session {
                 continue;
             }
             if matches!(effect, SessionEffect::Prepare(_)) {
-                self.take_name(Bytes::copy_from_slice(name.as_bytes()));
+                self.take_name(name.as_bytes());
                 sent = true;
                 continue;
             }
-            self.send_under_clients_name(name.as_bytes(), &prepared);
-            self.memory.pin(router_rules::PinReason::SqlPrepare);
+            self.lend_name(name.as_bytes(), &prepared.sql, &prepared.types);
             if !prepared.classified.plain {
                 // Nobody looks at what EXECUTE runs.
                 self.memory.pin(router_rules::PinReason::Unfollowable);
@@ -229,13 +229,22 @@ impl Session {
         sent
     }
 
-    fn send_under_clients_name(&mut self, name: &[u8], prepared: &Prepared) {
-        let Some(out) = self.out() else { return };
-        // In case it is there already from an EXECUTE before.
-        frontend::put_named(out, tag::CLOSE, b'S', name);
-        frontend::put_parse(out, name, &prepared.sql, &prepared.types);
-        self.ledger.push(close_ours(Bytes::copy_from_slice(name)));
-        self.ledger.push(Owed::Parse { ours: true, undo: Undo::default() });
+    /// The client's own name for a statement is good on the server, too, for as long as the request takes.
+    fn lend_name(&mut self, name: &[u8], sql: &[u8], types: &[u8]) {
+        let name = Bytes::copy_from_slice(name);
+        let Some(lease) = self.lease.as_mut() else { return };
+        let out = &mut lease.connection.output;
+        // In case it is there already for another part of the batch.
+        frontend::put_named(out, tag::CLOSE, b'S', &name);
+        frontend::put_parse(out, &name, sql, types);
+        lease.statements.lend_name(name.clone());
+        self.ledger.push(Owed::Close { ours: true, undo: Undo::default() });
+        self.ledger.push(Owed::Parse { ours: true, undo: Undo { taken: Some(name), ..Undo::default() } });
+    }
+
+    /// The server refuses in its own words to give a name that is taken.
+    fn take_name(&mut self, name: &[u8]) {
+        self.lend_name(name, b"", &[0, 0]);
     }
 
     fn sync_ours(&mut self) {
@@ -260,14 +269,11 @@ impl Session {
             self.memory.statements.iter().filter(|(name, _)| !name.is_empty()).collect::<Vec<_>>();
         own.sort_by_key(|(_, prepared)| prepared.number);
         let own: Vec<_> = own.into_iter().map(|(name, prepared)| (name.clone(), prepared.clone())).collect();
-        let doomed = lease.statements.take_doomed();
+        let doomed = lease.statements.take_doomed(!self.unsynced);
         let nothing = doomed.is_empty() && own.is_empty();
         self.close_named(doomed);
         for (name, prepared) in own {
-            self.send_under_clients_name(&name, &prepared);
-            if let Some(lease) = self.lease.as_mut() {
-                lease.statements.doom_name(name);
-            }
+            self.lend_name(&name, &prepared.sql, &prepared.types);
         }
         if !self.unsynced && !nothing {
             self.sync_ours();
@@ -286,7 +292,7 @@ impl Session {
     /// What is of no use on the server any more goes.
     pub(super) fn close_doomed(&mut self) {
         let Some(lease) = self.lease.as_mut() else { return };
-        let doomed = lease.statements.take_doomed();
+        let doomed = lease.statements.take_doomed(!self.unsynced);
         if doomed.is_empty() {
             return;
         }
@@ -348,7 +354,7 @@ impl Session {
         if given_by_sql || self.memory.statements.contains_key(&name) {
             // The server refuses it, in its own words.
             if !given_by_sql {
-                self.take_name(name);
+                self.take_name(&name);
             }
             self.put(whole);
             return self.ledger.push(Owed::Parse { ours: false, undo: Undo::default() });
@@ -372,19 +378,6 @@ impl Session {
         frontend::put_parse(out, ServerName::of(prepared.key).as_bytes(), &prepared.sql, &prepared.types);
         let undo = Undo { client, server: Some(prepared.key), ..Undo::default() };
         self.ledger.push(Owed::Parse { ours: false, undo });
-    }
-
-    /// The client's own name is taken on the server for the moment, so that it refuses in its own words to
-    /// give it once more.
-    fn take_name(&mut self, name: Bytes) {
-        let Some(lease) = self.lease.as_mut() else { return };
-        let out = &mut lease.connection.output;
-        // In case it is there already from an EXECUTE before.
-        frontend::put_named(out, tag::CLOSE, b'S', &name);
-        frontend::put_parse(out, &name, b"", &[0, 0]);
-        lease.statements.doom_name(name.clone());
-        self.ledger.push(Owed::Close { ours: true, undo: Undo::default() });
-        self.ledger.push(Owed::Parse { ours: true, undo: Undo { taken: Some(name), ..Undo::default() } });
     }
 
     /// A name of the client's means another statement now, or none. What it meant before.
@@ -550,13 +543,6 @@ impl Session {
         if named.kind == b'S' && self.memory.statements.contains_key(named.name) {
             // The statement stays on the server for whoever prepares the same text.
             let name = Bytes::copy_from_slice(named.name);
-            if self.memory.pins.contains(&PinReason::SqlPrepare)
-                && let Some(out) = self.out()
-            {
-                // An EXECUTE may have brought it there under the client's name, too.
-                frontend::put_named(out, tag::CLOSE, b'S', &name);
-                self.ledger.push(Owed::Close { ours: true, undo: Undo::default() });
-            }
             let before = self.rename(&name, None);
             let undo = Undo { client: Some((name, before)), ..Undo::default() };
             let reply = Bytes::from_static(&backend::CLOSE_COMPLETE);

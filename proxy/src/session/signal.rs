@@ -42,7 +42,7 @@ impl Session {
         if !runs {
             return vec![];
         }
-        let mut found: Vec<i32> = work.texts.iter().flat_map(|sql| numbers(sql)).collect();
+        let mut found: Vec<i32> = work.texts.iter().flat_map(|sql| frontend::decimals(sql)).collect();
         for (kind, body) in frames(&request.frames) {
             if kind == tag::BIND
                 && let Some(bind) = frontend::bind(body)
@@ -51,22 +51,5 @@ impl Session {
             }
         }
         found
-    }
-}
-
-/// Decimal numbers in a text.
-fn numbers(sql: &[u8]) -> impl Iterator<Item = i32> + '_ {
-    sql.split(|byte| !byte.is_ascii_digit())
-        .filter_map(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_found_in_a_text() {
-        let found: Vec<_> = numbers(b"SELECT pg_terminate_backend(4194305), 99999999999, x1").collect();
-        assert_eq!(found, [4194305, 1]);
     }
 }

@@ -32,6 +32,7 @@ fn each_parser(body: &[u8]) {
     }
     let _ = wire::frontend::bind(body);
     let _ = wire::frontend::bind_parameters(body);
+    let _ = wire::frontend::bind_integers(body);
     let _ = wire::frontend::named(body);
     let _ = wire::frontend::execute(body);
     let _ = wire::backend::parameter_status(body);
