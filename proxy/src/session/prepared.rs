@@ -241,8 +241,15 @@ impl ServerStatements {
         self.lent.push(name);
     }
 
-    /// It has not, after all, or by right.
-    pub fn spare_name(&mut self, name: &[u8]) {
+    /// It was not lent this time, after all.
+    pub fn unlend_name(&mut self, name: &[u8]) {
+        if let Some(at) = self.lent.iter().rposition(|lent| lent == name) {
+            self.lent.remove(at);
+        }
+    }
+
+    /// A statement has the name by right now.
+    pub fn keep_name(&mut self, name: &[u8]) {
         self.lent.retain(|lent| lent != name);
     }
 

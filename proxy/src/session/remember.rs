@@ -95,7 +95,7 @@ impl Session {
         lease.settings.on_effect(effect);
         if let SessionEffect::Prepare(name) = effect {
             // What was there by this name for the moment was deallocated ahead of it.
-            lease.statements.spare_name(name.as_bytes());
+            lease.statements.keep_name(name.as_bytes());
         }
         if matches!(effect, SessionEffect::DiscardAll | SessionEffect::DeallocateAll) {
             lease.statements.clear();

@@ -572,7 +572,7 @@ impl Session {
                 lease.statements.doom_name(name);
             }
             if let (Some(name), Some(lease)) = (undo.taken, self.lease.as_mut()) {
-                lease.statements.spare_name(&name);
+                lease.statements.unlend_name(&name);
             }
             self.memory.sql_names.extend(undo.sql_name);
             match undo.client {
