@@ -149,10 +149,26 @@ pub enum LoginError {
     Io(#[from] std::io::Error),
 }
 
+/// What is full where a node lets nobody else in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// The node.
+    Node,
+    /// What it gives to this role, or to this database.
+    Share,
+}
+
 impl LoginError {
-    /// The node, or what it gives to this role or database, is full.
-    pub fn is_too_many(&self) -> bool {
-        matches!(self, LoginError::ByServer(body) if ErrorFields::parse(body).sqlstate == sqlstate::TOO_MANY_CONNECTIONS)
+    /// Whether something is full, and what. The limits of a role and of a database are checked by functions
+    /// of their own (`InitializeSessionUserId`, `CheckMyDatabase` in PostgreSQL's source).
+    pub fn full(&self) -> Option<Full> {
+        let LoginError::ByServer(body) = self else { return None };
+        let fields = ErrorFields::parse(body);
+        if fields.sqlstate != sqlstate::TOO_MANY_CONNECTIONS {
+            return None;
+        }
+        let of_share = matches!(fields.routine.as_str(), "InitializeSessionUserId" | "CheckMyDatabase");
+        Some(if of_share { Full::Share } else { Full::Node })
     }
 }
 

@@ -14,7 +14,7 @@ pub use lease::{LastUse, Lease, LeaseError};
 pub use pools::Pools;
 pub use rows::Card;
 
-use crate::auth::{Credentials, LoginError};
+use crate::auth::{Credentials, Full, LoginError};
 use crate::cluster::Node;
 use crate::config::Config;
 use crate::net::tls::Connector;
@@ -221,14 +221,21 @@ impl Pool {
             match self.open(place, opening).await {
                 // What is idle elsewhere makes room; a server that is closed takes a moment to be gone.
                 Err(LeaseError::Login(error))
-                    if error.is_too_many()
-                        && self.budget.learn_full()
-                        && tokio::time::Instant::now() < deadline =>
+                    if tokio::time::Instant::now() < deadline
+                        && error.full().is_some_and(|full| self.makes_room(full)) =>
                 {
                     tokio::time::sleep(FULL_PAUSE).await;
                 }
                 opened => return opened,
             }
+        }
+    }
+
+    /// After the node has let no more in: whether another attempt may go better.
+    fn makes_room(self: &Arc<Self>, full: Full) -> bool {
+        match full {
+            Full::Node => self.budget.learn_full(),
+            Full::Share => self.budget.spare_of_share(self),
         }
     }
 
@@ -339,7 +346,7 @@ impl Pool {
             }
             Err(error) => {
                 let error = Arc::new(error);
-                if !error.is_too_many() {
+                if error.full().is_none() {
                     self.state.lock().last_failure = Some((Instant::now(), error.clone()));
                 }
                 Err(LeaseError::Login(error))

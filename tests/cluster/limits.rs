@@ -318,6 +318,12 @@ fn many_databases_share_a_node_that_says_that_it_is_full() -> Outcome {
             databases.chunks(9).map(|part| scope.spawn(move || part.iter().try_for_each(visit))).collect();
         visitors.into_iter().try_for_each(|visitor| visitor.join().expect("a visitor does not panic"))
     })?;
+    // Who may have few connections has them where it is.
+    cluster.sql(0, "postgres", "CREATE ROLE few LOGIN PASSWORD 'x' CONNECTION LIMIT 2")?;
+    for database in &databases[..5] {
+        let mut client = RawClient::login(&weir.app().database(database).user("few", "x"))?;
+        assert_eq!(client.value("SELECT current_user")?, "few");
+    }
     assert!(count()? > 4, "{} servers are kept", count()?);
     // A bound that is lowered is kept at once, by closing what is idle.
     weir.reconfigure(|config| set(config, "pool.node_connections_max", Value::Integer(4)))?;

@@ -5,8 +5,8 @@
 //! did not pass through us. A change that did pass withdraws the snapshot at once: statements are
 //! classified without one, and go to the primary, until it has been read again. A database that
 //! nobody asks for any more loses its connection but keeps its snapshot, which has to pass a
-//! fingerprint before it counts again. Where many databases are in use they take turns at a few connections,
-//! and a change that did not pass through us is noticed the later, the more there are.
+//! fingerprint before it counts again. Where many databases are in use they take turns at a few
+//! connections, and a change that did not pass through us is noticed the later, the more there are.
 
 use super::catalog::{fingerprint, load};
 use super::connect::{Link, explain};

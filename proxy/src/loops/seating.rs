@@ -1,10 +1,10 @@
 //! How many event loops the load needs, and who changes seats. No I/O, no clock.
 //!
 //! A *load* is the part of the time since the last look in which a loop's thread ran; time in which it
-//! waited for a core counts by half. (Where others keep the cores busy, a second thread wins its share of
-//! them at the price of more wake-ups for the same work.) Loops are opened one by one as those in use get busy, and closed again when the
-//! others could do its work with room to spare; the gap between the two keeps a steady load from going
-//! back and forth.
+//! waited for a core counts by half. (Where others keep the cores busy, a second thread wins a larger share of
+//! them at the price of more wake-ups for the same work.) Loops are opened one by one as those in use get
+//! busy, and closed again when the others could do its work with room to spare; the gap between the two keeps
+//! a steady load from going back and forth.
 
 /// What a second spent waiting for a core counts, where one spent running counts 1.
 pub const WAITED_COUNTS: f64 = 0.5;

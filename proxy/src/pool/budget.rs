@@ -122,7 +122,7 @@ impl Budget {
     }
 
     /// A session of `pool` begins to wait: should that be for want of budget, what other pools have idle is
-    /// closed, as far as it takes; those of the same user first, who may have a limit of their own.
+    /// closed, as far as it takes.
     pub fn make_room(&self, pool: &Arc<Pool>) {
         if self.max() == 0 || pool.starves_since().is_none() {
             return;
@@ -134,8 +134,15 @@ impl Budget {
         }
         let mut others = self.pools();
         others.retain(|other| !Arc::ptr_eq(other, pool));
-        others.sort_by_key(|other| other.key.user != pool.key.user);
         while pool.starves_since().is_some() && others.iter().any(|other| other.spare_one()) {}
+    }
+
+    /// What `pool`'s user or database may have is used up: one server of theirs that is idle is closed. False
+    /// when there is none.
+    pub fn spare_of_share(&self, pool: &Arc<Pool>) -> bool {
+        let shares =
+            |other: &Pool| other.key.user == pool.key.user || other.key.database == pool.key.database;
+        self.pools().iter().any(|other| !Arc::ptr_eq(other, pool) && shares(other) && other.spare_one())
     }
 
     /// A server comes back to `pool`: true when another pool needs its place more.

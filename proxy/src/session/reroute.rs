@@ -163,6 +163,7 @@ mod tests {
                 severity: "ERROR".into(),
                 sqlstate: sqlstate.into(),
                 message: message.into(),
+                ..ErrorFields::default()
             })
         };
         assert_eq!(of("25006", "cannot execute INSERT in a read-only transaction"), Some(Cause::ReadOnly));

@@ -466,7 +466,9 @@ impl Session {
 
     fn send_bind(&mut self, request: &Request, whole: &[u8], body: &[u8], left: usize) {
         let Some(bind) = frontend::bind(body) else { return };
-        if let Some(prepared) = self.memory.statements.get(bind.statement).cloned() {
+        let names_others =
+            self.memory.statements.get(bind.statement).filter(|p| !p.classified.plain).cloned();
+        if let Some(prepared) = names_others {
             self.send_named_for_sql(&prepared.classified);
         }
         let found = self.bring_statement(request.frames.slice_ref(bind.statement));

@@ -84,8 +84,10 @@ pub struct ErrorFields {
     pub severity: String,
     /// Five characters.
     pub sqlstate: String,
-    /// The primary message.
+    /// The primary message, in the server's language.
     pub message: String,
+    /// The function of PostgreSQL's source that raised it.
+    pub routine: String,
 }
 
 impl ErrorFields {
@@ -104,6 +106,7 @@ impl ErrorFields {
                 b'V' => fields.severity = text(),
                 b'C' => fields.sqlstate = text(),
                 b'M' => fields.message = text(),
+                b'R' => fields.routine = text(),
                 _ => {}
             }
         }
