@@ -102,8 +102,7 @@ const CHATTER: [&str; 19] = [
 /// What changes the names of statements: as a Query only, since behind one in the same batch pgweir does not
 /// know yet what has come of it.
 /// (No EXECUTE: of transaction control that was prepared by the protocol, it ends Postgres 15 by SIGSEGV.)
-const NAMING: [&str; 4] =
-    ["PREPARE a AS SELECT 'by SQL'", "EXPLAIN (COSTS OFF) EXECUTE a", "DEALLOCATE a", "DEALLOCATE ALL"];
+const NAMING: [&str; 3] = ["PREPARE a AS SELECT 'by SQL'", "DEALLOCATE a", "DEALLOCATE ALL"];
 
 /// What a session may have left behind, or found.
 const LOOKS: [&str; 8] = [
