@@ -109,6 +109,39 @@ fn reads_of_every_type_return_the_same_bytes() -> Outcome {
     ])
 }
 
+/// What is begun and pinned while a transaction that only reads is on a replica does not keep the session there.
+#[test]
+fn who_prepares_in_a_transaction_that_only_reads_writes_after_it() -> Outcome {
+    let begin = |sql: &str| {
+        let run = |sql: &str| [raw::parse("", sql), raw::bind("", "", &[]), raw::execute("", 0)].concat();
+        extended(&[run(sql), run("SELECT count(*) FROM product")])
+    };
+    let rest = || {
+        vec![
+            simple("PREPARE here AS SELECT 'by SQL'"),
+            simple("EXECUTE here"),
+            simple("COMMIT"),
+            simple("SELECT 1"),
+            simple("UPDATE note SET body = body WHERE false"),
+        ]
+    };
+    let stage = stage();
+    for sql in [
+        "BEGIN READ ONLY",
+        "START TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY, NOT DEFERRABLE",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    ] {
+        let mut talk = vec![begin(sql)];
+        talk.extend(rest());
+        if !sql.contains("REPEATABLE") {
+            // Where the snapshot may change the statement is prepared on the primary, and stays.
+            talk.extend([simple("EXECUTE here"), simple("DEALLOCATE here")]);
+        }
+        compare(&stage, &talk)?;
+    }
+    Ok(())
+}
+
 /// What stands before a BEGIN in the same text or batch belongs to its transaction.
 #[test]
 fn a_begin_takes_in_what_stands_before_it() -> Outcome {

@@ -12,7 +12,8 @@ use crate::session::receive::{End, Kind, Request, frames};
 use crate::wire::backend::{self, Status};
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};
-use router_rules::{PinReason, SessionEffect, TransactionStep};
+use bytes::{Bytes, BytesMut};
+use router_rules::{PinReason, SessionEffect, TransactionModes, TransactionStep};
 
 impl Session {
     /// Answers what needs no server. True when that was all.
@@ -105,6 +106,23 @@ impl Session {
         }
         true
     }
+}
+
+/// A Query that begins a transaction in these modes.
+pub(super) fn begin_with(modes: &TransactionModes) -> Bytes {
+    let mut sql = String::from("BEGIN");
+    if let Some(isolation) = modes.isolation {
+        sql.push_str(" ISOLATION LEVEL ");
+        sql.push_str(isolation.as_str());
+    }
+    for (mode, yes, no) in
+        [(modes.read_only, " READ ONLY", " READ WRITE"), (modes.deferrable, " DEFERRABLE", " NOT DEFERRABLE")]
+    {
+        sql.push_str(mode.map_or("", |mode| if mode { yes } else { no }));
+    }
+    let mut query = BytesMut::new();
+    frontend::put_query(&mut query, sql.as_bytes());
+    query.freeze()
 }
 
 /// The command tag of a BEGIN that Postgres is sure to accept.

@@ -35,7 +35,7 @@ impl Session {
             self.give_back();
         }
         if self.lease.is_some() && self.on == Target::Replica && decision.target == Target::Primary {
-            Box::pin(self.leave_replica()).await?;
+            Box::pin(self.leave_replica(work)).await?;
         }
         let mut placed = (Duration::ZERO, Duration::ZERO);
         if self.lease.is_none()
@@ -330,11 +330,17 @@ impl Session {
     }
 
     /// Leaves a replica in the middle: what comes next needs the primary.
-    async fn leave_replica(&mut self) -> Result<(), Failure> {
+    async fn leave_replica(&mut self, work: &Work) -> Result<(), Failure> {
         if matches!(self.memory.block, Block::None) {
             // Behind an error the rest is skipped, here.
             if self.unsynced && self.ledger.is_settled() {
                 self.drain_lease().await;
+            } else if self.ledger.is_settled() && matches!(work.verdict, Err(Reason::Write | Reason::Ddl)) {
+                // A transaction whose snapshot could not leave has pinned the session here. Better without what
+                // the pin is for than unable to write.
+                self.retire_lease();
+                self.memory.pins.clear();
+                self.memory.sql_names.clear();
             }
             return Ok(());
         }

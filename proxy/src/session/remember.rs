@@ -1,6 +1,7 @@
 //! Step six: what do we know now.
 
 use crate::session::Session;
+use crate::session::begin::begin_with;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Described, News, Ours};
 use crate::session::memory::Block;
@@ -8,7 +9,7 @@ use crate::session::prepared::shape;
 use crate::wire::backend::{self, Status};
 use crate::wire::{ErrorFields, Refusal};
 use router_rules::statement::{Footprint, Kind, Statement};
-use router_rules::{PinReason, SessionEffect, TransactionStep};
+use router_rules::{PinReason, SessionEffect, Target, TransactionStep};
 use std::sync::atomic::Ordering;
 
 /// What a session may have left on its server, one boolean for each kind, in the order of [`PINS`].
@@ -108,8 +109,12 @@ impl Session {
         self.memory.on_step(step, command, server);
         match step {
             TransactionStep::Begin(_) => {
-                if let Block::Open { on, .. } = &mut self.memory.block {
+                if let Block::Open { on, modes, begin } = &mut self.memory.block {
                     *on = self.on;
+                    if self.on == Target::Replica && begin.is_empty() {
+                        // Sent by the extended protocol; should the block have to go on elsewhere, this begins it.
+                        *begin = begin_with(modes);
+                    }
                 }
             }
             TransactionStep::Commit { .. } if command != b"ROLLBACK" => self.wrote(),
