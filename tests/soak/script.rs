@@ -163,7 +163,7 @@ impl Writer {
     }
 
     fn act(&mut self) {
-        match self.dice.random_range(0..22) {
+        match self.dice.random_range(0..19) {
             0..=2 => self.rows(),
             3 | 4 => self.settings(),
             5 => self.settings_in_a_transaction(),
@@ -177,7 +177,6 @@ impl Writer {
             15 => self.pipeline(),
             16 => self.portal_in_parts(),
             17 => self.role_or_cancel(),
-            18..=20 => self.chatter(),
             _ => {
                 let look = LOOKS[self.dice.random_range(0..LOOKS.len())];
                 self.simple(look);
@@ -380,7 +379,8 @@ impl Writer {
         self.extended(&[raw::execute("p", 0)]);
     }
 
-    /// Messages in an order that no driver would send them in.
+    /// Messages in an order that no driver would send them in. Not one of the acts: now and then one of them
+    /// ends Postgres 15 itself, by SIGSEGV, and everybody's work with it.
     fn chatter(&mut self) {
         self.in_transaction = true;
         for _ in 0..self.dice.random_range(1..6) {
