@@ -339,8 +339,7 @@ impl Session {
                 // A transaction whose snapshot could not leave has pinned the session here. Better without what
                 // the pin is for than unable to write.
                 self.retire_lease();
-                self.memory.pins.clear();
-                self.memory.sql_names.clear();
+                self.memory.unpin();
             }
             return Ok(());
         }

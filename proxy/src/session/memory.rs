@@ -362,6 +362,12 @@ impl Memory {
         }
     }
 
+    /// Nothing keeps the session on its server any more: no name that SQL has given there either.
+    pub fn unpin(&mut self) {
+        self.pins.clear();
+        self.sql_names.clear();
+    }
+
     /// A statement is about to be sent: what it pins, it pins even if it fails half-way.
     pub fn on_sent(&mut self, classified: &Classified) {
         self.written = self.written.union(&classified.writes);

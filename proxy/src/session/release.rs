@@ -37,7 +37,7 @@ impl Session {
             self.card.set_pin(self.memory.pins.first().copied());
             return Ok(());
         }
-        self.memory.pins.clear();
+        self.memory.unpin();
         if self.keeps_for_sequences() {
             self.kept = self.lease.take();
             self.card.set_running_on(None);
@@ -140,6 +140,8 @@ impl Session {
     pub(super) fn drop_lease(&mut self) {
         self.card.set_running_on(None);
         self.lease = None;
+        // They went with the server.
+        self.memory.sql_names.clear();
         self.reset_exchange();
     }
 
