@@ -159,6 +159,20 @@ pub enum Full {
 }
 
 impl LoginError {
+    /// A sentence for people.
+    pub fn explain(&self) -> String {
+        match self {
+            LoginError::ByServer(body) => {
+                let ErrorFields { message, sqlstate, .. } = ErrorFields::parse(body);
+                format!("{message} ({sqlstate})")
+            }
+            LoginError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                "the connection was closed".into()
+            }
+            LoginError::Refused(_) | LoginError::Io(_) => self.to_string(),
+        }
+    }
+
     /// Whether something is full, and what. The limits of a role and of a database are checked by functions
     /// of their own (`InitializeSessionUserId`, `CheckMyDatabase` in PostgreSQL's source).
     pub fn full(&self) -> Option<Full> {

@@ -207,10 +207,9 @@ impl Cluster {
         self.marks_of(database, session).wrote(footprint, now);
         session.wrote(footprint, now);
         // What it tells then rouses the replicas' probers.
-        if now.since(self.promised.get()) < Duration::from_secs(1)
-            && let Some(primary) = self.view.load().primary()
-        {
-            self.rouse(primary);
+        if now.since(self.promised.get()) < Duration::from_secs(1) {
+            let view = self.view.load();
+            view.primary().into_iter().for_each(|primary| self.rouse(&view, primary));
         }
     }
 
@@ -458,12 +457,14 @@ impl Cluster {
 
     /// What is wanted has changed: whoever is to be asked sooner than it was going to be learns that.
     fn rouse_probers(&self) {
-        self.view.load().members.iter().for_each(|member| self.rouse(&member.node));
+        let view = self.view.load();
+        view.members.iter().for_each(|member| self.rouse(&view, &member.node));
     }
 
-    fn rouse(&self, node: &Arc<Node>) {
+    fn rouse(&self, view: &View, node: &Arc<Node>) {
+        let soonest = node.prober.asked.get().plus(view.settings.intervals().fast);
         // One that does not answer is looked for at a pace of its own.
-        if node.progress.incarnation() != 0 {
+        if node.progress.incarnation() != 0 && node.prober.dozes_beyond(soonest) {
             node.prober.rouse(self.next_probe(node).0);
         }
     }

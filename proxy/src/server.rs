@@ -22,6 +22,14 @@ use tokio::net::{TcpStream, UnixStream};
 /// What a server reports of its settings (ParameterStatus): name → value.
 pub type Reported = BTreeMap<String, String>;
 
+/// A row, its values in text format.
+pub type Row = Vec<Option<String>>;
+
+/// The parameters' types of a Parse: none.
+const NO_TYPES: [u8; 2] = [0; 2];
+/// The rest of a Bind: no parameters, no formats for them, and results as text.
+const NO_PARAMETERS: [u8; 6] = [0; 6];
+
 /// A connection that has logged in.
 #[derive(Debug)]
 pub struct Server {
@@ -215,12 +223,51 @@ impl Server {
         }
     }
 
-    /// Runs SQL of ours on a server that is idle and owes nothing; returns the rows, text format.
+    /// Runs SQL of ours on a server that is idle and owes nothing.
     ///
     /// # Errors
     /// The server's error, or the socket's.
-    pub async fn ask(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, LoginError> {
+    pub async fn ask(&mut self, sql: &str) -> Result<Vec<Row>, LoginError> {
         frontend::put_query(&mut self.connection.output, sql.as_bytes());
+        self.answer().await
+    }
+
+    /// Prepares SQL of ours, without parameters, on such a server.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub async fn prepare(&mut self, name: &str, sql: &str) -> Result<(), LoginError> {
+        let out = &mut self.connection.output;
+        frontend::put_parse(out, name.as_bytes(), sql.as_bytes(), &NO_TYPES);
+        frontend::put_empty(out, frontend::tag::SYNC);
+        self.answer().await.map(drop)
+    }
+
+    /// Runs what was prepared under this name.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub async fn ask_prepared(&mut self, name: &str) -> Result<Vec<Row>, LoginError> {
+        let out = &mut self.connection.output;
+        frontend::put_bind(out, b"", name.as_bytes(), &NO_PARAMETERS);
+        frontend::put_execute(out, b"");
+        frontend::put_empty(out, frontend::tag::SYNC);
+        self.answer().await
+    }
+
+    /// Until a server that owes nothing ends the connection; says how. Cancel-safe.
+    pub async fn ended(&mut self) -> LoginError {
+        loop {
+            match next_message(&mut self.connection).await {
+                Ok((tag::ERROR, body)) => return LoginError::ByServer(body.freeze()),
+                Ok(_) => {}
+                Err(error) => return error.into(),
+            }
+        }
+    }
+
+    /// Sends, and reads until the server is ready again.
+    async fn answer(&mut self) -> Result<Vec<Row>, LoginError> {
         self.connection.flush().await?;
         let mut rows = vec![];
         let mut error = None;

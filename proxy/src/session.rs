@@ -2,8 +2,8 @@
 //!
 //! The six steps, a file each:
 //! [`receive`] (what was asked) → [`classify`] (what would it do) → [`decide`] (where may it run)
-//! → [`lease`] (which server runs it) → [`relay`] (carry it there and the answer back, by [`send`]
-//! and the [`ledger`]) → [`remember`] (what do we know now).
+//! → [`lease`] (which server runs it) → [`relay`] (carry it there and the answer back, by [`send`],
+//! [`statements`] and the [`ledger`]) → [`remember`] (what do we know now).
 //!
 //! One task owns both sockets. Bad news comes in two types: a [`Refusal`] is answered and the
 //! session lives; a [`Failure`] ends it.
@@ -28,6 +28,7 @@ pub mod settings;
 pub mod shapes;
 pub mod signal;
 pub mod startup;
+pub mod statements;
 pub mod wake;
 
 use crate::Weir;

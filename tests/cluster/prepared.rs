@@ -2,7 +2,7 @@
 
 use crate::assert_same;
 use crate::support::{Outcome, stage};
-use crate::transparent::{Batch, Until, compare, extended, hold, simple};
+use crate::twin::{Batch, Until, compare, extended, hold, simple};
 use pgweir_tests::HarnessError;
 use pgweir_tests::cluster::wait_until;
 use pgweir_tests::raw::{self, Frame, RawClient};

@@ -229,14 +229,8 @@ async fn keep_current(cluster: Weak<Cluster>, links: Arc<Links>, watched: Arc<Wa
 async fn open(cluster: &Cluster, database: &str) -> Result<Link, String> {
     let primary = cluster.primary().ok_or("there is no primary")?;
     let settings = cluster.settings();
-    Link::open(
-        &settings.cluster,
-        &primary.name,
-        database,
-        settings.cluster.probe_timeout.max(LINK_LIMIT),
-        drop,
-    )
-    .await
+    let limit = settings.cluster.probe_timeout.max(LINK_LIMIT);
+    Link::open(&settings.cluster, &primary.name, database, limit).await
 }
 
 /// Connecting for a catalog may take longer than a probe.

@@ -1,11 +1,22 @@
-//! The connections that pgweir opens for itself: to probe, and to read catalogs.
+//! The connections that pgweir opens for itself.
+//!
+//! Catalogs and `pg_stat_statements` are read through tokio-postgres ([`Link`]). A prober asks hundreds
+//! of times per second while reads wait: it speaks over a socket of its own ([`dial`]), as the
+//! clients' statements do, since a task, two channels and a lock for each question cost several times that.
 
+use super::node::Node;
+use crate::auth::Credentials;
 use crate::config;
 use crate::net::tls::Connector;
+use crate::server::{Server, Target};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config};
+
+/// What `pg_stat_activity` shows of them.
+const APPLICATION_NAME: &str = "pgweir";
 
 /// A connection and the task that moves its bytes; both end when this is dropped.
 #[derive(Debug)]
@@ -23,7 +34,6 @@ impl Drop for Link {
 
 impl Link {
     /// Connects to `database` on the node at `address`, as the cluster's own role, within `limit`.
-    /// `ended` is called when the connection ends by itself.
     ///
     /// # Errors
     /// A sentence for people.
@@ -32,7 +42,6 @@ impl Link {
         address: &str,
         database: &str,
         limit: Duration,
-        ended: impl FnOnce(String) + Send + 'static,
     ) -> Result<Self, String> {
         let settings = settings(cluster, address, database, limit)?;
         // Read anew for each connection, of which there are few: replaced certificates count at once.
@@ -43,12 +52,33 @@ impl Link {
             Err(_) => return Err(format!("no connection within {limit:?}")),
         };
         let task = tokio::spawn(async move {
-            ended(match connection.await {
-                Ok(()) => "the connection was closed".to_string(),
-                Err(error) => explain(&error),
-            });
+            if let Err(error) = connection.await {
+                tracing::debug!(error = explain(&error), "a connection of our own has ended");
+            }
         });
         Ok(Self { client, task })
+    }
+}
+
+/// Connects to `node` as the cluster's own role, within its `probe_timeout`.
+///
+/// # Errors
+/// A sentence for people.
+pub async fn dial(cluster: &config::Cluster, node: &Arc<Node>) -> Result<Server, String> {
+    let limit = cluster.probe_timeout;
+    let tls = Connector::new(&cluster.tls).map_err(|e| e.to_string())?;
+    let credentials = cluster.password.clone().map_or_else(Credentials::none, Credentials::password);
+    let settings = [("application_name", APPLICATION_NAME.into()), ("options", options(limit))];
+    let target = Target {
+        node: node.clone(),
+        database: cluster.database.clone(),
+        user: cluster.user.clone(),
+        replication: None,
+        settings: settings.map(|(name, value)| (name.to_owned(), value)).into(),
+    };
+    match tokio::time::timeout(limit, Server::open(&target, &credentials, &tls)).await {
+        Ok(opened) => opened.map_err(|e| e.explain()),
+        Err(_) => Err(format!("no connection within {limit:?}")),
     }
 }
 
@@ -65,11 +95,10 @@ fn settings(
         .dbname(database)
         .port(port)
         .ssl_mode(cluster.tls.mode.for_own_connections())
-        .application_name("pgweir")
+        .application_name(APPLICATION_NAME)
         .connect_timeout(limit)
         .tcp_user_timeout(limit)
-        // Nothing that a role or database is configured with may change what our queries mean.
-        .options(format!("-c search_path=pg_catalog -c statement_timeout={}", limit.as_millis().max(1) * 10));
+        .options(options(limit));
     if host.starts_with('/') {
         settings.host_path(Path::new(host))
     } else {
@@ -79,6 +108,11 @@ fn settings(
         settings.password(&password.0);
     }
     Ok(settings)
+}
+
+/// Nothing that a role or database is configured with may change what our queries mean.
+fn options(limit: Duration) -> String {
+    format!("-c search_path=pg_catalog -c statement_timeout={}", limit.as_millis().max(1) * 10)
 }
 
 /// `host:port`, `[v6]:port` or `/directory:port`.

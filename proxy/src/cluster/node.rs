@@ -195,9 +195,14 @@ pub struct Prober {
 }
 
 impl Prober {
+    /// Its pause lasts longer than this.
+    pub fn dozes_beyond(&self, when: Moment) -> bool {
+        self.until.get() > when
+    }
+
     /// It is to ask at `when`: if its pause lasts longer, it asks again how long that is to be.
     pub fn rouse(&self, when: Moment) {
-        if self.until.get() > when && self.until.replace(Moment::NEVER) != Moment::NEVER {
+        if self.dozes_beyond(when) && self.until.replace(Moment::NEVER) != Moment::NEVER {
             self.wake.notify_one();
         }
     }

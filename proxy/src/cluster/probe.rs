@@ -2,15 +2,14 @@
 
 use super::Cluster;
 use super::board::{Identity, Sighting};
-use super::connect::{Link, explain};
+use super::connect::dial;
 use super::lsn::{Lsn, WalLayout};
 use super::node::Node;
 use super::verdict::Role;
+use crate::auth::LoginError;
+use crate::server::{Row, Server};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
-use tokio_postgres::Statement;
-use tokio_postgres::types::PgLsn;
 
 /// The first pause after a failure; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -40,6 +39,9 @@ const PROBE: &str = "SELECT r.standby, \
      CASE WHEN NOT r.standby THEN pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) END, \
      CASE WHEN r.standby THEN (SELECT w.received_tli FROM pg_catalog.pg_stat_get_wal_receiver() w) END \
      FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) r";
+
+/// What [`PROBE`] is prepared as.
+const PROBE_NAME: &str = "probe";
 
 /// A timeline that a replica has reached for certain, though perhaps long ago.
 const CONTROL: &str = "SELECT greatest(c.timeline_id, r.min_recovery_end_timeline) \
@@ -79,19 +81,14 @@ async fn probe_until_lost(cluster: &Weak<Cluster>, node: &Arc<Node>) -> String {
 }
 
 async fn probe_all(cluster: &Weak<Cluster>, node: &Arc<Node>) -> Result<(), String> {
-    let (ended, mut end) = oneshot::channel();
     let mut probe = {
         let Some(cluster) = cluster.upgrade() else { return Ok(()) };
-        Probe::open(&cluster, node, ended).await?
+        Probe::open(&cluster, node).await?
     };
     loop {
-        let limit = {
-            let Some(cluster) = cluster.upgrade() else { return Ok(()) };
-            cluster.settings().cluster.probe_timeout
-        };
         match cluster.upgrade() {
             Some(cluster) => {
-                let sighting = probe.once(&cluster, limit).await?;
+                let sighting = probe.once(&cluster).await?;
                 cluster.node_sighted(node, sighting);
             }
             None => return Ok(()),
@@ -99,59 +96,43 @@ async fn probe_all(cluster: &Weak<Cluster>, node: &Arc<Node>) -> Result<(), Stri
         let next = || cluster.upgrade().map(|cluster| cluster.next_probe(node)).unwrap_or_default();
         tokio::select! {
             // The server ended it: known at once, not with the next probe.
-            error = &mut end => return Err(error.unwrap_or_else(|_| "the connection is gone".into())),
+            error = probe.server.ended() => return Err(error.explain()),
             () = node.prober.doze(next) => {}
         }
     }
 }
 
-/// An open connection and what is prepared on it.
+/// An open connection.
 struct Probe {
-    link: Link,
-    probe: Statement,
-    control: Statement,
+    server: Server,
     /// When the control file was last asked for the timeline.
     control_read: Option<Instant>,
 }
 
 impl Probe {
-    async fn open(
-        cluster: &Arc<Cluster>,
-        node: &Arc<Node>,
-        ended: oneshot::Sender<String>,
-    ) -> Result<Self, String> {
+    async fn open(cluster: &Arc<Cluster>, node: &Arc<Node>) -> Result<Self, String> {
         let settings = cluster.settings();
-        let (config, limit) = (&settings.cluster, settings.cluster.probe_timeout);
-        let tell = move |error| drop(ended.send(error));
-        let link = Link::open(config, &node.name, &config.database, limit, tell).await?;
-        let row = within(limit, link.client.query_one(IDENTITY, &[])).await?;
-        let bytes = |column| row.get::<_, i64>(column) as u64;
-        let layout = WalLayout { segment_bytes: bytes(1).max(1), page_bytes: bytes(2).max(1) };
-        let identity = Identity { system: bytes(0), started: Some(row.get(3)), layout };
+        let limit = settings.cluster.probe_timeout;
+        let mut server = dial(&settings.cluster, node).await?;
+        let told = within(limit, server.ask(IDENTITY)).await?;
+        let identity = identity(&told).ok_or_else(|| unexpected(&told))?;
         cluster.node_connected(node, identity)?;
-        let probe = within(limit, link.client.prepare(PROBE)).await?;
-        let control = within(limit, link.client.prepare(CONTROL)).await?;
-        Ok(Self { link, probe, control, control_read: None })
+        within(limit, server.prepare(PROBE_NAME, PROBE)).await?;
+        Ok(Self { server, control_read: None })
     }
 
     /// Asks once.
-    async fn once(&mut self, cluster: &Cluster, limit: Duration) -> Result<Sighting, String> {
+    async fn once(&mut self, cluster: &Cluster) -> Result<Sighting, String> {
+        let limit = cluster.settings().cluster.probe_timeout;
         let writes = cluster.writes();
         let start = cluster.now();
-        let row = within(limit, self.link.client.query_one(&self.probe, &[])).await?;
-        let standby: bool = row.get(0);
-        let lsn: Option<PgLsn> = row.get(1);
-        let timeline = if standby {
-            match row.get::<_, Option<i32>>(3).and_then(|t| u32::try_from(t).ok()) {
-                Some(received) if received > 0 => Some(received),
-                _ => self.control_timeline(limit).await?,
-            }
-        } else {
-            let file: Option<&str> = row.get(2);
-            file.and_then(|name| name.get(..8)).and_then(|hex| u32::from_str_radix(hex, 16).ok())
+        let told = within(limit, self.server.ask_prepared(PROBE_NAME)).await?;
+        let Told { role, lsn, timeline } = Told::read(&told).ok_or_else(|| unexpected(&told))?;
+        let timeline = match (role, timeline) {
+            (Role::Replica, None) => self.control_timeline(limit).await?,
+            _ => timeline,
         };
-        let role = if standby { Role::Replica } else { Role::Primary };
-        Ok(Sighting { start, role, timeline, lsn: lsn.map(|lsn| Lsn(lsn.into())), writes })
+        Ok(Sighting { start, role, timeline, lsn, writes })
     }
 
     /// The timeline in the control file, if it is time to read it again.
@@ -160,18 +141,95 @@ impl Probe {
             return Ok(None);
         }
         self.control_read = Some(Instant::now());
-        let row = within(limit, self.link.client.query_one(&self.control, &[])).await?;
-        Ok(row.get::<_, Option<i32>>(0).and_then(|t| u32::try_from(t).ok()))
+        let told = within(limit, self.server.ask(CONTROL)).await?;
+        Ok(value(&told, 0).and_then(|timeline| timeline.parse().ok()))
     }
+}
+
+/// The answer to [`IDENTITY`].
+fn identity(told: &[Row]) -> Option<Identity> {
+    let number = |column| value(told, column)?.parse::<i64>().ok();
+    let bytes = |column| Some(number(column)?.unsigned_abs().max(1));
+    Some(Identity {
+        system: number(0)? as u64,
+        started: Some(number(3)?),
+        layout: WalLayout { segment_bytes: bytes(1)?, page_bytes: bytes(2)? },
+    })
+}
+
+/// The answer to [`PROBE`].
+#[derive(Debug, PartialEq)]
+struct Told {
+    role: Role,
+    lsn: Option<Lsn>,
+    timeline: Option<u32>,
+}
+
+impl Told {
+    fn read(told: &[Row]) -> Option<Self> {
+        let role = match value(told, 0)? {
+            "t" => Role::Replica,
+            "f" => Role::Primary,
+            _ => return None,
+        };
+        let timeline = match role {
+            Role::Replica => value(told, 3).and_then(|received| received.parse().ok()),
+            _ => value(told, 2).and_then(|file| u32::from_str_radix(file.get(..8)?, 16).ok()),
+        };
+        let lsn = value(told, 1).and_then(|lsn| lsn.parse().ok());
+        Some(Self { role, lsn, timeline: timeline.filter(|timeline| *timeline > 0) })
+    }
+}
+
+/// A column of the only row.
+fn value(rows: &[Row], column: usize) -> Option<&str> {
+    rows.first()?.get(column)?.as_deref()
+}
+
+fn unexpected(rows: &[Row]) -> String {
+    format!("an answer that is none: {rows:?}")
 }
 
 /// The answer, or a sentence for people, within `limit`.
 async fn within<T>(
     limit: Duration,
-    asking: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    asking: impl Future<Output = Result<T, LoginError>>,
 ) -> Result<T, String> {
     match tokio::time::timeout(limit, asking).await {
-        Ok(answer) => answer.map_err(|e| explain(&e)),
+        Ok(answer) => answer.map_err(|e| e.explain()),
         Err(_) => Err(format!("no answer within {limit:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(values: [Option<&str>; 4]) -> Vec<Row> {
+        vec![values.map(|value| value.map(str::to_owned)).into()]
+    }
+
+    #[test]
+    fn a_primary_tells_its_timeline_by_the_file_it_writes() {
+        let told = row([Some("f"), Some("0/3000060"), Some("000000020000000000000003"), None]);
+        let read = Told { role: Role::Primary, lsn: Some(Lsn(0x3000060)), timeline: Some(2) };
+        assert_eq!(Told::read(&told), Some(read));
+    }
+
+    #[test]
+    fn a_replica_that_receives_nothing_tells_no_timeline() {
+        let read = |received| Told::read(&row([Some("t"), None, None, received])).unwrap();
+        assert_eq!(read(None), Told { role: Role::Replica, lsn: None, timeline: None });
+        assert_eq!(read(Some("0")).timeline, None);
+        assert_eq!(read(Some("3")).timeline, Some(3));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_none() {
+        assert_eq!(Told::read(&[]), None);
+        assert_eq!(Told::read(&row([None; 4])), None);
+        assert!(identity(&row([Some("7"), Some("16777216"), Some("x"), None])).is_none());
+        let told = identity(&row([Some("-7"), Some("16777216"), Some("8192"), Some("9")])).unwrap();
+        assert_eq!((told.system, told.layout), (-7_i64 as u64, WalLayout::default()));
     }
 }

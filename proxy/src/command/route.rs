@@ -103,7 +103,7 @@ fn read_catalog(config: &Config, database: &str) -> Result<Catalog, String> {
 pub(super) async fn connect_to_primary(config: &Config, database: &str) -> Result<Link, String> {
     let mut reasons = vec![];
     for node in &config.cluster.nodes {
-        let link = match Link::open(&config.cluster, &node.address, database, CONNECT_LIMIT, drop).await {
+        let link = match Link::open(&config.cluster, &node.address, database, CONNECT_LIMIT).await {
             Ok(link) => link,
             Err(reason) => {
                 reasons.push(format!("{}: {reason}", node.address));

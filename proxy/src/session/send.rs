@@ -3,19 +3,18 @@
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::lease::asks_sequences;
-use crate::session::ledger::{Described, Ours, Owed, Undo};
+use crate::session::ledger::{Described, Ours, Owed};
 use crate::session::memory::Block;
-use crate::session::prepared::{Prepared, ServerName};
+use crate::session::prepared::Prepared;
 use crate::session::receive::{self, End, Kind, Request, frames};
 use crate::session::settings::set_config;
-use crate::wire::backend::{self, Status};
+use crate::wire::backend::Status;
 use crate::wire::frame::{FrameError, HEADER_BYTES};
 use crate::wire::frontend::{self, tag};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use router_rules::statement::Kind as StatementKind;
 use router_rules::{Classified, Decision, PinReason, Reason, SessionEffect, Target};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 impl Session {
@@ -105,7 +104,7 @@ impl Session {
         self.lease.as_mut().map(|lease| &mut lease.connection.output)
     }
 
-    fn put(&mut self, bytes: &[u8]) {
+    pub(super) fn put(&mut self, bytes: &[u8]) {
         if let Some(out) = self.out() {
             out.extend_from_slice(bytes);
         }
@@ -180,128 +179,6 @@ impl Session {
         }
     }
 
-    /// A Query ends the unnamed statement, the client's and the server's.
-    ///
-    /// <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY>
-    fn forget_unnamed(&mut self) {
-        self.memory.statements.remove(&b""[..]);
-        self.forget_server_unnamed();
-    }
-
-    /// A Query of ours ends the server's unnamed statement; the client's is brought again when it is bound.
-    fn forget_server_unnamed(&mut self) {
-        if let Some(lease) = self.lease.as_mut() {
-            lease.statements.unnamed = None;
-        }
-    }
-
-    /// SQL's PREPARE, EXECUTE and DEALLOCATE may name a statement prepared by the protocol, which servers
-    /// know by a name of ours: give it the client's name there first, for as long as the request takes. True
-    /// when something was sent.
-    fn send_named_for_sql(&mut self, of: &Classified) -> bool {
-        let mut sent = false;
-        if of.plain || self.memory.status == Status::Failed {
-            return sent;
-        }
-        for effect in of.statements.iter().flat_map(|s| &s.effects) {
-            let (SessionEffect::Prepare(name)
-            | SessionEffect::Execute(name)
-            | SessionEffect::Deallocate(name)) = effect
-            else {
-                continue;
-            };
-            let Some(prepared) = self.memory.statements.get(name.as_bytes()).cloned() else { continue };
-            if self.memory.sql_names.contains(name.as_bytes()) {
-                continue;
-            }
-            if matches!(effect, SessionEffect::Prepare(_)) {
-                self.take_name(name.as_bytes());
-                sent = true;
-                continue;
-            }
-            self.lend_name(name.as_bytes(), &prepared.sql, &prepared.types);
-            if !prepared.classified.plain {
-                // Nobody looks at what EXECUTE runs.
-                self.memory.pin(router_rules::PinReason::Unfollowable);
-            }
-            sent = true;
-        }
-        sent
-    }
-
-    /// The client's own name for a statement is good on the server, too, for as long as the request takes.
-    fn lend_name(&mut self, name: &[u8], sql: &[u8], types: &[u8]) {
-        let name = Bytes::copy_from_slice(name);
-        let Some(lease) = self.lease.as_mut() else { return };
-        let out = &mut lease.connection.output;
-        // In case it is there already for another part of the batch.
-        frontend::put_named(out, tag::CLOSE, b'S', &name);
-        frontend::put_parse(out, &name, sql, types);
-        lease.statements.lend_name(name.clone());
-        self.ledger.push(Owed::Close { ours: true, undo: Undo::default() });
-        self.ledger.push(Owed::Parse { ours: true, undo: Undo { taken: Some(name), ..Undo::default() } });
-    }
-
-    /// The server refuses in its own words to give a name that is taken.
-    fn take_name(&mut self, name: &[u8]) {
-        self.lend_name(name, b"", &[0, 0]);
-    }
-
-    fn sync_ours(&mut self) {
-        if let Some(out) = self.out() {
-            frontend::put_empty(out, tag::SYNC);
-            self.ledger.push(Owed::Sync { ours: true });
-        }
-    }
-
-    /// `pg_prepared_statements` shows a client its own statements, by its own names: what is shared
-    /// leaves the server, what the client has prepared comes there for as long as the request takes.
-    fn show_own_statements(&mut self, work: &Work) {
-        // The function's name begins the view's.
-        if !work.asks_server(b"pg_prepared_statement") || self.memory.status == Status::Failed {
-            return;
-        }
-        let Some(lease) = self.lease.as_mut() else { return };
-        for key in lease.statements.keys().collect::<Vec<_>>() {
-            lease.statements.doom(key);
-        }
-        let mut own: Vec<_> =
-            self.memory.statements.iter().filter(|(name, _)| !name.is_empty()).collect::<Vec<_>>();
-        own.sort_by_key(|(_, prepared)| prepared.number);
-        let own: Vec<_> = own.into_iter().map(|(name, prepared)| (name.clone(), prepared.clone())).collect();
-        let doomed = lease.statements.take_doomed(!self.unsynced);
-        let nothing = doomed.is_empty() && own.is_empty();
-        self.close_named(doomed);
-        for (name, prepared) in own {
-            self.lend_name(&name, &prepared.sql, &prepared.types);
-        }
-        if !self.unsynced && !nothing {
-            self.sync_ours();
-        }
-    }
-
-    fn close_named(&mut self, names: Vec<Bytes>) {
-        for name in names {
-            if let Some(out) = self.out() {
-                frontend::put_named(out, tag::CLOSE, b'S', &name);
-                self.ledger.push(close_ours(name));
-            }
-        }
-    }
-
-    /// What is of no use on the server any more goes.
-    pub(super) fn close_doomed(&mut self) {
-        let Some(lease) = self.lease.as_mut() else { return };
-        let doomed = lease.statements.take_doomed(!self.unsynced);
-        if doomed.is_empty() {
-            return;
-        }
-        self.close_named(doomed);
-        if !self.unsynced {
-            self.sync_ours();
-        }
-    }
-
     fn send_batch(&mut self, request: &Request, work: &Work, end: End) {
         let mut parsed = work.parsed.iter();
         let last_is_partial = request.left > 0;
@@ -337,131 +214,6 @@ impl Session {
         }
         self.unsynced = end != End::Sync;
         self.undo_skipped();
-    }
-
-    fn send_parse(&mut self, whole: &[u8], name: Bytes, prepared: &Arc<Prepared>) {
-        self.send_named_for_sql(&prepared.classified);
-        let schema = self.schema();
-        let Some(lease) = self.lease.as_mut() else { return };
-        if name.is_empty() {
-            lease.statements.set_unnamed(prepared.key);
-            lease.connection.output.extend_from_slice(whole);
-            let before = self.rename(&name, Some(prepared));
-            let undo = Undo { client: Some((name, before)), unnamed: Some(prepared.key), ..Undo::default() };
-            return self.ledger.push(Owed::Parse { ours: false, undo });
-        }
-        let given_by_sql = self.memory.sql_names.contains(name.as_ref());
-        if given_by_sql || self.memory.statements.contains_key(&name) {
-            // The server refuses it, in its own words.
-            if !given_by_sql {
-                self.take_name(&name);
-            }
-            self.put(whole);
-            return self.ledger.push(Owed::Parse { ours: false, undo: Undo::default() });
-        }
-        // In a failed transaction the server refuses most texts, and is asked.
-        let fresh =
-            self.memory.status != Status::Failed && lease.statements.touch_fresh(prepared.key, schema);
-        let stale = !fresh && lease.statements.holds(prepared.key);
-        let before = self.rename(&name, Some(prepared));
-        let client = Some((name, before));
-        if fresh {
-            // Another session has prepared the same on this server.
-            let reply = Bytes::from_static(&backend::PARSE_COMPLETE);
-            return self.ledger.push(Owed::Instead { reply, undo: Undo { client, ..Undo::default() } });
-        }
-        if stale {
-            self.close_shared(prepared.key);
-        }
-        self.make_room_for(prepared.key);
-        let Some(out) = self.out() else { return };
-        frontend::put_parse(out, ServerName::of(prepared.key).as_bytes(), &prepared.sql, &prepared.types);
-        let undo = Undo { client, server: Some(prepared.key), ..Undo::default() };
-        self.ledger.push(Owed::Parse { ours: false, undo });
-    }
-
-    /// A name of the client's means another statement now, or none. What it meant before.
-    fn rename(&mut self, name: &Bytes, to: Option<&Arc<Prepared>>) -> Option<Arc<Prepared>> {
-        let before = match to {
-            Some(prepared) => self.memory.statements.insert(Bytes::copy_from_slice(name), prepared.clone()),
-            None => self.memory.statements.remove(name),
-        };
-        self.renamed.push((name.clone(), before.clone()));
-        before
-    }
-
-    /// The request is going to be sent again: names mean what they meant before it.
-    pub(super) fn take_back_names(&mut self) {
-        for (name, before) in std::mem::take(&mut self.renamed).into_iter().rev() {
-            match before {
-                Some(before) => drop(self.memory.statements.insert(name, before)),
-                None => drop(self.memory.statements.remove(&name)),
-            }
-        }
-    }
-
-    /// The state of the schema, as far as it is known: grows with every change.
-    fn schema(&self) -> u64 {
-        let catalog = self.memory.scope.catalog.as_ref().map_or(0, |catalog| catalog.generation);
-        self.weir.schema_changes.load(Ordering::Relaxed) << 32 ^ catalog
-    }
-
-    /// A shared statement leaves the server at once.
-    pub(super) fn close_shared(&mut self, key: u64) {
-        let Some(lease) = self.lease.as_mut() else { return };
-        lease.statements.remove(key);
-        self.close_named(vec![ServerName::of(key).into()]);
-    }
-
-    /// The server knows the statement by our name, or as its unnamed one, as of now.
-    pub(super) fn parse_ours(&mut self, prepared: &Prepared, named: bool) {
-        let name = if named { ServerName::of(prepared.key) } else { ServerName::UNNAMED };
-        if named {
-            self.make_room_for(prepared.key);
-        }
-        let Some(lease) = self.lease.as_mut() else { return };
-        if !named {
-            lease.statements.set_unnamed(prepared.key);
-        }
-        frontend::put_parse(&mut lease.connection.output, name.as_bytes(), &prepared.sql, &prepared.types);
-        let key = Some(prepared.key);
-        let undo = if named {
-            Undo { server: key, ..Undo::default() }
-        } else {
-            Undo { unnamed: key, ..Undo::default() }
-        };
-        self.ledger.push(Owed::Parse { ours: true, undo });
-    }
-
-    fn make_room_for(&mut self, key: u64) {
-        let max = self.config.pool.server_statements_max;
-        let schema = self.schema();
-        let Some(lease) = self.lease.as_mut() else { return };
-        if let Some(evicted) = lease.statements.insert(key, schema, max) {
-            self.close_named(vec![ServerName::of(evicted).into()]);
-        }
-    }
-
-    /// The server is given the statement if it lacks it. Returns the name it knows it by.
-    fn bring_statement(&mut self, name: Bytes) -> Option<(ServerName, Arc<Prepared>)> {
-        let Some(prepared) = self.memory.statements.get(&name).cloned() else {
-            if name.is_empty() {
-                // What the server has by no name is another client's, or ended long ago.
-                self.forget_server_unnamed();
-                self.close_named(vec![name]);
-            }
-            return None;
-        };
-        let lease = self.lease.as_mut()?;
-        let named = !name.is_empty();
-        let key = prepared.key;
-        let is_there =
-            if named { lease.statements.touch(key) } else { lease.statements.unnamed == Some(key) };
-        if !is_there {
-            self.parse_ours(&prepared, named);
-        }
-        self.bound.push((key, name));
-        Some((if named { ServerName::of(key) } else { ServerName::UNNAMED }, prepared))
     }
 
     fn send_bind(&mut self, request: &Request, whole: &[u8], body: &[u8], left: usize) {
@@ -540,51 +292,6 @@ impl Session {
         self.ledger.push(Owed::Describe { of, ours: false });
     }
 
-    fn send_close(&mut self, whole: &[u8], body: &[u8]) {
-        let Some(named) = frontend::named(body) else { return };
-        if named.kind == b'S' && self.memory.statements.contains_key(named.name) {
-            // The statement stays on the server for whoever prepares the same text.
-            let name = Bytes::copy_from_slice(named.name);
-            let before = self.rename(&name, None);
-            let undo = Undo { client: Some((name, before)), ..Undo::default() };
-            let reply = Bytes::from_static(&backend::CLOSE_COMPLETE);
-            return self.ledger.push(Owed::Instead { reply, undo });
-        }
-        let mut undo = Undo::default();
-        if named.kind == b'S' {
-            undo.sql_name = self.memory.sql_names.take(named.name);
-            if named.name.is_empty() {
-                self.forget_server_unnamed();
-            }
-        }
-        self.put(whole);
-        self.ledger.push(Owed::Close { ours: false, undo });
-    }
-
-    /// What skipped messages would have changed is taken back.
-    pub(super) fn undo_skipped(&mut self) {
-        for undo in self.ledger.take_undone() {
-            if let (Some(key), Some(lease)) = (undo.server, self.lease.as_mut()) {
-                lease.statements.remove(key);
-            }
-            if let (Some(key), Some(lease)) = (undo.unnamed, self.lease.as_mut()) {
-                lease.statements.remove_unnamed(key);
-            }
-            if let (Some(name), Some(lease)) = (undo.kept, self.lease.as_mut()) {
-                lease.statements.doom_name(name);
-            }
-            if let (Some(name), Some(lease)) = (undo.taken, self.lease.as_mut()) {
-                lease.statements.unlend_name(&name);
-            }
-            self.memory.sql_names.extend(undo.sql_name);
-            match undo.client {
-                Some((name, Some(before))) => drop(self.memory.statements.insert(name, before)),
-                Some((name, None)) => drop(self.memory.statements.remove(&name)),
-                None => {}
-            }
-        }
-    }
-
     /// How long a frame is, for a stream of COPY data.
     pub(super) fn copy_frame(&self) -> Result<Option<(u8, usize)>, FrameError> {
         receive::header(&self.client.input)
@@ -595,11 +302,6 @@ impl Session {
 fn ends_transaction(work: &Work) -> bool {
     use router_rules::TransactionStep::{Commit, Rollback};
     work.single().is_some_and(|s| matches!(s.transaction, Some(Commit { .. } | Rollback { .. })))
-}
-
-/// A Close of ours; skipped, it is made up for later.
-fn close_ours(name: Bytes) -> Owed {
-    Owed::Close { ours: true, undo: Undo { kept: Some(name), ..Undo::default() } }
 }
 
 fn sets_to_parameter(classified: &Classified) -> bool {

@@ -222,6 +222,14 @@ pub fn put_bind(out: &mut BytesMut, portal: &[u8], statement: &[u8], rest: &[u8]
     });
 }
 
+/// Appends an Execute that fetches all rows.
+pub fn put_execute(out: &mut BytesMut, portal: &[u8]) {
+    frame::put(out, tag::EXECUTE, |out| {
+        out.extend_from_slice(portal);
+        out.extend_from_slice(&[0; 5]);
+    });
+}
+
 /// Appends a Describe or Close (by `tag`) of a statement.
 pub fn put_named(out: &mut BytesMut, tag: u8, kind: u8, name: &[u8]) {
     frame::put(out, tag, |out| {
