@@ -1,5 +1,6 @@
 //! What a client sends by the simple protocol, and what is answered, is the same on a direct connection.
 
+use crate::assert_same;
 use crate::support::{Outcome, stage};
 use crate::twin::{Batch, Until, compare, compare_simple, extended, hold, simple, simples, until};
 use pgweir_tests::raw;
