@@ -5,6 +5,7 @@
 //! lies in atomics on each node. Sessions only read those, so that placing a read takes no lock and
 //! no wait unless a promise demands one ([`place`]).
 
+mod alarm;
 pub mod board;
 pub mod catalog;
 pub mod catalogs;

@@ -1,5 +1,6 @@
 //! One node, and how far it is known to have come.
 
+use super::alarm::Alarm;
 use super::lsn::Lsn;
 use super::moment::Moment;
 use super::watermark::Mark;
@@ -218,7 +219,7 @@ impl Prober {
     /// A pause until the moment that `next` says, which is asked again whenever roused; `next` gives
     /// the moment and how far off it is. No demand falls in between: who comes while `next` is asked
     /// finds a pause without an end.
-    pub async fn doze(&self, next: impl Fn() -> (Moment, Duration)) {
+    pub(super) async fn doze(&self, alarm: &Alarm, next: impl Fn() -> (Moment, Duration)) {
         loop {
             self.until.set(Moment(u64::MAX));
             if self.is_urgent.swap(false, Ordering::SeqCst) {
@@ -226,8 +227,12 @@ impl Prober {
             }
             let (moment, pause) = next();
             self.until.lower(moment);
-            if pause.is_zero() || tokio::time::timeout(pause, self.wake.notified()).await.is_err() {
+            if pause.is_zero() {
                 break;
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = alarm.after(pause) => break,
             }
         }
         self.until.set(Moment::NEVER);
@@ -294,7 +299,7 @@ mod tests {
                 let next = Moment(next.load(Ordering::SeqCst));
                 (next, next.since(Moment(1_000_000_000_000)))
             };
-            dozing.prober.doze(next).await;
+            dozing.prober.doze(&Alarm::new(), next).await;
         });
         tokio::task::yield_now().await;
         meanwhile();

@@ -1,6 +1,7 @@
 //! One task per node that asks it, over a connection of its own, what it is and where it stands.
 
 use super::Cluster;
+use super::alarm::Alarm;
 use super::board::{Identity, Sighting};
 use super::connect::dial;
 use super::lsn::{Lsn, WalLayout};
@@ -49,10 +50,11 @@ const CONTROL: &str = "SELECT greatest(c.timeline_id, r.min_recovery_end_timelin
 
 /// Probes `node` until the cluster, or this task, ends.
 pub async fn watch(cluster: Weak<Cluster>, node: Arc<Node>) {
+    let alarm = Alarm::new();
     let mut backoff = BACKOFF_MIN;
     loop {
         let connected = Instant::now();
-        let error = probe_until_lost(&cluster, &node).await;
+        let error = probe_until_lost(&cluster, &node, &alarm).await;
         let lost = {
             let Some(cluster) = cluster.upgrade() else { return };
             cluster.node_lost(&node, error);
@@ -67,20 +69,20 @@ pub async fn watch(cluster: Weak<Cluster>, node: Arc<Node>) {
             let next = lost.plus(backoff.min(most));
             Some((next, next.since(cluster.now())))
         };
-        node.prober.doze(|| next().unwrap_or_default()).await;
+        node.prober.doze(&alarm, || next().unwrap_or_default()).await;
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
 }
 
 /// Connects and probes as long as that goes well; says what ended it.
-async fn probe_until_lost(cluster: &Weak<Cluster>, node: &Arc<Node>) -> String {
-    match probe_all(cluster, node).await {
+async fn probe_until_lost(cluster: &Weak<Cluster>, node: &Arc<Node>, alarm: &Alarm) -> String {
+    match probe_all(cluster, node, alarm).await {
         Ok(()) => "stopped".into(),
         Err(error) => error,
     }
 }
 
-async fn probe_all(cluster: &Weak<Cluster>, node: &Arc<Node>) -> Result<(), String> {
+async fn probe_all(cluster: &Weak<Cluster>, node: &Arc<Node>, alarm: &Alarm) -> Result<(), String> {
     let mut probe = {
         let Some(cluster) = cluster.upgrade() else { return Ok(()) };
         Probe::open(&cluster, node).await?
@@ -97,7 +99,7 @@ async fn probe_all(cluster: &Weak<Cluster>, node: &Arc<Node>) -> Result<(), Stri
         tokio::select! {
             // The server ended it: known at once, not with the next probe.
             error = probe.server.ended() => return Err(error.explain()),
-            () = node.prober.doze(next) => {}
+            () = node.prober.doze(alarm, next) => {}
         }
     }
 }
