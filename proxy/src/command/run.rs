@@ -20,7 +20,7 @@ use crate::observe::ruled::Ruled;
 use crate::order::{Leave, Order};
 use crate::peers::Peers;
 use crate::pool::Pools;
-use crate::session::registry::{Doing, Registry};
+use crate::session::registry::{Card, Doing, Registry};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use clap::Args;
 use reloader::Reloader;
@@ -248,8 +248,8 @@ async fn until_told_to_leave(
     }
 }
 
-/// Clients that stay for one statement only (connect, ask, leave) are given so long to leave by themselves.
-const GRACE: Duration = Duration::from_millis(500);
+/// Clients that stay for a few statements only (connect, ask, leave) leave by themselves: so old they may get.
+const BRIEF_STAY: Duration = Duration::from_secs(2);
 
 /// No new clients; those that are there leave between transactions; the rest when time is up.
 async fn leave(weir: &Weir, doors: &mut Doors, how: Leave, signals: &mut Signals) {
@@ -264,7 +264,7 @@ async fn leave(weir: &Weir, doors: &mut Doors, how: Leave, signals: &mut Signals
         Leave::AfterClients => false,
     };
     while weir.registry.len() + weir.registry.logging_in.load(Ordering::Relaxed) > 0 && !over(began) {
-        if how == Leave::AfterTransactions && began.elapsed() >= GRACE {
+        if how == Leave::AfterTransactions {
             end_idle_clients(weir);
         }
         tokio::select! {
@@ -276,7 +276,8 @@ async fn leave(weir: &Weir, doors: &mut Doors, how: Leave, signals: &mut Signals
 }
 
 fn end_idle_clients(weir: &Weir) {
-    for card in weir.registry.all() {
+    let stays = |card: &&Arc<Card>| card.connected.elapsed().is_ok_and(|age| age < BRIEF_STAY);
+    for card in weir.registry.all().iter().filter(|card| !stays(card)) {
         card.killed.store(true, Ordering::Relaxed);
         if card.doing() == Doing::Idle {
             card.bell.ring();
