@@ -10,8 +10,8 @@ use pgweir_tests::{Usage, Weir};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Server connections per pool, for everybody that pools.
-pub const SERVERS_MAX: usize = 20;
+/// Server connections per pool, for everybody that pools, unless told otherwise.
+pub const SERVERS: usize = 20;
 /// More than any run opens.
 const CLIENTS_MAX: usize = 5_000;
 
@@ -81,8 +81,8 @@ pub struct Contestant {
 }
 
 impl Kind {
-    /// Starts it before the cluster and waits until it answers.
-    pub fn start(self, cluster: &Cluster, pgweir: &Path) -> Result<Contestant, BenchError> {
+    /// Starts it before the cluster, with pools of `servers`, and waits until it answers.
+    pub fn start(self, cluster: &Cluster, pgweir: &Path, servers: usize) -> Result<Contestant, BenchError> {
         let primary = cluster.app(cluster.primary());
         let contestant = match self {
             Kind::Direct => Contestant { login: primary, running: Running::Nobody },
@@ -90,13 +90,13 @@ impl Kind {
             Kind::Pgbouncer { session } => {
                 let verifier = verifier(cluster)?;
                 Contestant::peer(|directory, port| {
-                    pgbouncer(directory, port, primary.port, &verifier, session)
+                    pgbouncer(directory, port, primary.port, &verifier, session, servers)
                 })?
             }
             Kind::Pgweir { split, consistency } => {
                 let weir = Weir::builder(cluster)
                     .program(pgweir)
-                    .set("pool.server_connections_max", SERVERS_MAX as i64)
+                    .set("pool.server_connections_max", servers as i64)
                     .set("routing.split", split)
                     .set("routing.consistency", consistency)
                     .start()?;
@@ -176,6 +176,7 @@ fn pgbouncer(
     primary: u16,
     verifier: &str,
     session: bool,
+    servers: usize,
 ) -> Result<Command, BenchError> {
     let users = write(directory, "userlist.txt", &format!("\"{APP}\" \"{verifier}\"\n"))?;
     let mode = if session { "session" } else { "transaction" };
@@ -183,7 +184,7 @@ fn pgbouncer(
         "[databases]\n* = host=127.0.0.1 port={primary}\n\
          [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
          auth_type = scram-sha-256\nauth_file = {}\npool_mode = {mode}\n\
-         max_client_conn = {CLIENTS_MAX}\ndefault_pool_size = {SERVERS_MAX}\n\
+         max_client_conn = {CLIENTS_MAX}\ndefault_pool_size = {servers}\n\
          ignore_startup_parameters = extra_float_digits\n\
          log_connections = 0\nlog_disconnections = 0\n",
         users.display()

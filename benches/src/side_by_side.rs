@@ -1,7 +1,7 @@
 //! pgweir, PgBouncer, HAProxy and a direct connection under the same loads, in turns.
 
 use crate::bench_error::BenchError;
-use crate::contestant::{self, Contestant, ENTRIES, Entry, Kind, SERVERS_MAX};
+use crate::contestant::{self, Contestant, ENTRIES, Entry, Kind, SERVERS};
 use crate::crowd;
 use crate::machine::{Machine, asked, version};
 use crate::report::{self, Cell, Results};
@@ -23,6 +23,9 @@ pub struct Options {
     /// Clients at once.
     #[arg(long, default_value_t = 16)]
     pub clients: usize,
+    /// Server connections per pool.
+    #[arg(long, default_value_t = SERVERS)]
+    pub servers: usize,
     /// Idle clients for the memory figure; 0 leaves it out.
     #[arg(long, default_value_t = 1_000)]
     pub idle: usize,
@@ -68,7 +71,7 @@ pub fn run(options: &Options) -> Result<(), BenchError> {
         rounds: options.rounds,
         clients: options.clients,
         scale: options.scale,
-        servers: SERVERS_MAX,
+        servers: options.servers,
         cells: Vec::new(),
         idle: Vec::new(),
         idle_clients: options.idle,
@@ -171,7 +174,7 @@ impl Race<'_> {
             Kind::Pgbouncer { .. } => Kind::Pgbouncer { session: load.keeps_statements },
             other => other,
         };
-        let started = kind.start(self.cluster, &self.pgweir);
+        let started = kind.start(self.cluster, &self.pgweir, self.options.servers);
         let trouble = started.as_ref().err().map(ToString::to_string);
         Lane { entry: *entry, contestant: started.ok(), samples: Vec::new(), trouble }
     }
@@ -184,7 +187,7 @@ impl Race<'_> {
             eprintln!("idle clients: {}", entry.name);
             let measured = entry
                 .kind
-                .start(self.cluster, &self.pgweir)
+                .start(self.cluster, &self.pgweir, self.options.servers)
                 .and_then(|contestant| crowd::memory_per_client(&contestant, self.options.idle));
             let (kib, trouble) = match measured {
                 Ok(kib) => (kib, None),

@@ -1,8 +1,8 @@
 //! `pgweir-soak`: random session work by many clients over few servers, compared with direct twins.
 
 use clap::Parser;
-use pgweir_tests::soak::{Options, prepare, replay, run};
-use pgweir_tests::{Cluster, HarnessError, Weir};
+use pgweir_tests::soak::{Options, prepare, replay, run, weir};
+use pgweir_tests::{Cluster, HarnessError};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -57,12 +57,7 @@ fn soak(arguments: &Arguments) -> Result<(), HarnessError> {
     };
     let cluster = Cluster::builder().setting("max_connections", "300").start()?;
     prepare(&cluster)?;
-    let weir = Weir::builder(&cluster)
-        .program(&program)
-        .set("pool.server_connections_max", arguments.servers)
-        .set("pool.lease_wait", "60s")
-        .set("pool.lease_wait_notice", "60s")
-        .start()?;
+    let weir = weir(&cluster, arguments.servers).program(&program).start()?;
     if let Some(seed) = arguments.script {
         print!("{}", replay(&cluster, &weir, arguments.clients, seed, arguments.only_chatter)?);
         return Ok(());

@@ -1,0 +1,134 @@
+//! A server is opened, in a place that was counted for it before.
+
+use super::Pool;
+use super::lease::{Lease, LeaseError};
+use crate::auth::{Credentials, LoginError};
+use crate::config::Config;
+use crate::net::tls::Connector;
+use crate::server::{Server, Target};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// After a failed connection attempt, others fail with it for this long instead of trying themselves.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// What opening a server needs beside the pool's key.
+#[derive(Debug, Clone, Copy)]
+pub struct Opening<'a> {
+    /// The user's.
+    pub credentials: &'a Arc<Credentials>,
+    /// Towards the node.
+    pub tls: &'a Connector,
+    /// Time-outs and limits.
+    pub config: &'a Config,
+}
+
+/// A place counted for a server that is being opened; given up when that fails or is given up.
+#[derive(Debug)]
+pub(super) struct Place {
+    pool: Arc<Pool>,
+    taken: bool,
+}
+
+impl Place {
+    pub(super) fn of(pool: &Arc<Pool>) -> Self {
+        pool.opening.fetch_add(1, Ordering::Relaxed);
+        Self { pool: pool.clone(), taken: false }
+    }
+
+    pub(super) fn taken_up(mut self) {
+        self.taken = true;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.pool.opening.fetch_sub(1, Ordering::Relaxed);
+        if !self.taken {
+            self.pool.closed();
+        }
+    }
+}
+
+impl Pool {
+    /// Opens a server in a place that is already counted.
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        place: Place,
+        opening: Opening<'_>,
+    ) -> Result<Lease, LeaseError> {
+        let shared = self.state.lock().last_failure.clone();
+        if let Some((at, error)) = shared
+            && at.elapsed() < RETRY_AFTER
+        {
+            return Err(LeaseError::Login(error));
+        }
+        let target = Target {
+            node: self.node.clone(),
+            database: self.key.database.clone(),
+            user: self.key.user.clone(),
+            replication: None,
+            settings: vec![],
+        };
+        match open_within(&target, opening).await {
+            Ok(server) => {
+                place.taken_up();
+                let mut state = self.state.lock();
+                state.last_failure = None;
+                state.credentials = Some(opening.credentials.clone());
+                drop(state);
+                self.servers.lock().push(Arc::downgrade(&server.card));
+                Ok(self.lease_of(Box::new(server)))
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                if error.full().is_none() {
+                    self.state.lock().last_failure = Some((Instant::now(), error.clone()));
+                }
+                Err(LeaseError::Login(error))
+            }
+        }
+    }
+
+    /// Brings the number of idle servers up to `count` in total, as far as limit and node allow.
+    ///
+    /// # Errors
+    /// The first failed log-in.
+    pub async fn warm(
+        self: &Arc<Self>,
+        count: usize,
+        tls: &Connector,
+        config: &Config,
+    ) -> Result<(), LeaseError> {
+        loop {
+            let (credentials, used) = {
+                let mut state = self.state.lock();
+                if state.open >= count.min(self.limit()) {
+                    return Ok(());
+                }
+                let Some(credentials) = state.credentials.clone() else { return Ok(()) };
+                if !self.budget.take() {
+                    return Ok(());
+                }
+                state.open += 1;
+                (credentials, state.used)
+            };
+            let place = Place::of(self);
+            self.open(place, Opening { credentials: &credentials, tls, config }).await?.give_back();
+            self.state.lock().used = used;
+        }
+    }
+}
+
+/// Opens a server within the configured time.
+///
+/// # Errors
+/// As [`Server::open`]; a time-out is an I/O error.
+pub async fn open_within(target: &Target, opening: Opening<'_>) -> Result<Server, LoginError> {
+    let open = Server::open(target, opening.credentials, opening.tls);
+    match tokio::time::timeout(opening.config.pool.server_connect, open).await {
+        Ok(result) => result,
+        Err(_) => Err(LoginError::Io(std::io::ErrorKind::TimedOut.into())),
+    }
+}
