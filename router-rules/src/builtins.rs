@@ -14,6 +14,7 @@ static OTHERS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| names(include_
 static RELATIONS: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| names(include_str!("builtins/relations.txt")));
 static TYPES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| names(TYPE_NAMES));
+static OPERATORS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| names(OPERATOR_NAMES));
 
 fn names(list: &'static str) -> HashSet<&'static str> {
     let mut set = HashSet::new();
@@ -36,6 +37,17 @@ regrole regtype text tid time timestamp timestamptz timetz tsmultirange tsquery 
 tstzmultirange tstzrange tsvector txid_snapshot unknown uuid varbit varchar void xid xid8 xml
 int integer smallint bigint real float double precision decimal dec boolean character varying
 national nchar bytea trigger regdatabase internal setof";
+
+/// Operators of `pg_catalog`; a hot standby may run all of them.
+const OPERATOR_NAMES: &str = "\
+!! !~ !~* !~~ !~~* ## # #- #> #>> % && & &< &<| &> * *< *<= *<> *= *> *>= + - -> ->> -|- / < <-> << <<=
+<<| <= <> <@ <^ = > >= >> >>= >^ ?# ?& ? ?- ?-| ?| ?|| @ @-@ @> @? @@ @@@ ^ ^@ |&> | |/ |>> || ||/ ~
+~* ~<=~ ~<~ ~= ~>=~ ~>~ ~~ ~~*";
+
+/// True for the name of a built-in operator.
+pub(crate) fn is_operator(name: &str) -> bool {
+    OPERATORS.contains(name)
+}
 
 /// True for a built-in function that a hot standby may run.
 pub(crate) fn allows_function(name: &str) -> bool {

@@ -40,6 +40,7 @@ pub(crate) fn walk<'a>(tokens: Tokens<'a>, text: Text) -> Facts<'a> {
         frames: vec![Frame::new(Paren::Query)],
         facts: Facts { body: text == Text::PlpgsqlBody, ..Facts::default() },
         operator_end: usize::MAX,
+        distinct_on_end: usize::MAX,
         relation_end: usize::MAX,
         modifies: (0..tokens.len()).any(|at| tokens.is_any(at, &["insert", "update", "delete", "merge"])),
     };
@@ -112,6 +113,8 @@ struct Walker<'a> {
     modifies: bool,
     /// Where the last `OPERATOR(…)` ended: its parenthesis ends no operand.
     operator_end: usize,
+    /// Where the last `DISTINCT ON (…)` ended: what comes next is a value, and no alias.
+    distinct_on_end: usize,
     /// Where the last relation's name ended: a `*` there belongs to it.
     relation_end: usize,
 }
@@ -244,7 +247,12 @@ impl<'a> Walker<'a> {
             self.facts.refuse(Reason::NotParsed);
             return;
         }
-        if let Some(Frame { paren: Paren::Call(index), arguments, .. }) = self.frames.pop() {
+        let closed = self.frames.pop();
+        let begins = closed.as_ref().map_or(0, |frame| frame.argument_from - 1);
+        if begins >= 2 && self.tokens.is(begins - 1, "on") && self.tokens.is(begins - 2, "distinct") {
+            self.distinct_on_end = at;
+        }
+        if let Some(Frame { paren: Paren::Call(index), arguments, .. }) = closed {
             let call = &mut self.facts.calls[index];
             if call.args.is_some() {
                 call.args = Some(arguments);
@@ -285,6 +293,11 @@ impl<'a> Walker<'a> {
             "!=" => "<>",
             name => name,
         };
+        self.at += 1;
+        // `f(name => value)`.
+        if name == "=>" {
+            return;
+        }
         // `*` after SELECT, a comma, a dot or an opening parenthesis is no operator; taking it for
         // one does no harm.
         self.facts.operators.push(Operation {
@@ -294,6 +307,5 @@ impl<'a> Walker<'a> {
             right: None,
             implied: false,
         });
-        self.at += 1;
     }
 }

@@ -380,3 +380,45 @@ fn a_backslash_in_a_body_means_what_the_session_says() {
     assert!(classifier.classify(b"SELECT hides(1)", &scope(false)).verdict.is_err());
     assert!(classifier.classify(b"SELECT 1 FROM plain", &scope(true)).verdict.is_ok());
 }
+
+#[test]
+fn words_of_the_grammar_are_calls_where_the_grammar_has_no_place_for_them() {
+    for word in ["second", "over", "set"] {
+        let mut rows = rows();
+        rows.functions.push(function(20, word, &["integer"], "integer", 'v'));
+        for sql in [
+            format!("SELECT 1 OFFSET {word}(2)"),
+            format!("SELECT DISTINCT ON ('') {word}(2)"),
+            format!("SELECT {word}(2) UPDATE"),
+        ] {
+            assert!(verdict(rows.clone(), &sql).is_err(), "{sql}");
+        }
+    }
+    // What nobody has told of may have come a moment ago.
+    for sql in ["SELECT 1 OFFSET second(2)", "SELECT DISTINCT ON ('') over(2)", "SELECT set(2) UPDATE"] {
+        assert_eq!(verdict(rows(), sql), Err(Reason::UnknownFunction), "{sql}");
+    }
+    for sql in [
+        "SELECT interval '1.234' second(2)",
+        "SELECT interval second(2) '1.234'",
+        "SELECT CAST('1' AS interval day to second(2))",
+        "SELECT DISTINCT ON (id) count(*) OVER (ORDER BY id) FROM plain",
+        "SELECT sum(id) FILTER (WHERE id > 1) FROM plain",
+    ] {
+        assert_eq!(verdict(rows(), sql), Ok(Reason::ReadOnly), "{sql}");
+    }
+}
+
+#[test]
+fn an_operator_that_nobody_knows_is_for_the_primary() {
+    for sql in ["SELECT 1 @@@@ 2", "SELECT 1 OPERATOR(public.+) 2", "SELECT 1 OPERATOR(pg_catalog.@@@@) 2"] {
+        assert_eq!(verdict(rows(), sql), Err(Reason::UnknownFunction), "{sql}");
+    }
+    for sql in [
+        "SELECT 1 OPERATOR(pg_catalog.+) 2",
+        "SELECT 2*-1, 1 != 2, 2<-1, @ -5",
+        "SELECT make_date(year => 1, month => 2, day => 3)",
+    ] {
+        assert_eq!(verdict(rows(), sql), Ok(Reason::ReadOnly), "{sql}");
+    }
+}

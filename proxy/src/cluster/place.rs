@@ -37,6 +37,13 @@ enum Attempt {
     Primary(Reason),
 }
 
+/// A read that no replica can serve yet.
+struct Late {
+    arrived: Moment,
+    /// Through this moment.
+    need: Moment,
+}
+
 /// When a read came.
 #[derive(Clone, Copy)]
 struct Arrival {
@@ -46,31 +53,35 @@ struct Arrival {
 }
 
 impl Cluster {
-    /// Where a read may run, when that can be said without waiting. `None`: call [`Cluster::place`].
-    pub fn try_place(&self, wish: &Wish<'_>) -> Option<Placement> {
-        let now = self.note_read(wish.decision.consistency);
-        let view = self.view.load();
-        match self.attempt(&view, wish, now, Arrival { moment: now, promise: None }) {
-            Attempt::Placed(placement) => Some(placement),
-            Attempt::Primary(reason) => on_primary(&view, reason, Duration::ZERO),
-            Attempt::Wait(_) => None,
-        }
-    }
-
     /// Where a read may run; waits at most `freshness_wait` for a replica, then it is the primary.
     /// `None`: nothing can keep the promise now, and there is no primary; what then holds for
     /// writes ([`Cluster::wait_for_primary`], 57P03) holds for this read.
     ///
     /// Holds nothing while it waits, and may be dropped at any time.
     pub async fn place(&self, wish: &Wish<'_>) -> Option<Placement> {
-        let moment = self.note_read(wish.decision.consistency);
-        // What is written from now on is not waited for: else a read of a table that is written all the
-        // time would never find a place.
-        let arrival = Arrival { moment, promise: Some(self.promise(wish, moment)) };
+        match self.try_place(wish) {
+            Ok(placement) => placement,
+            // Most reads need not wait, and shall not carry what waiting takes.
+            Err(late) => Box::pin(self.place_late(wish, late)).await,
+        }
+    }
+
+    /// The same when it can be said at once.
+    fn try_place(&self, wish: &Wish<'_>) -> Result<Option<Placement>, Late> {
+        let arrived = self.note_read(wish.decision.consistency);
+        let view = self.view.load();
+        match self.attempt(&view, wish, arrived, Arrival { moment: arrived, promise: None }) {
+            Attempt::Placed(placement) => Ok(Some(placement)),
+            Attempt::Primary(reason) => Ok(on_primary(&view, reason, Duration::ZERO)),
+            Attempt::Wait(need) => Err(Late { arrived, need }),
+        }
+    }
+
+    async fn place_late(&self, wish: &Wish<'_>, late: Late) -> Option<Placement> {
         let limit = self.view.load().settings.freshness_wait;
         let mut waited = false;
-        let outcome = tokio::time::timeout(limit, self.wait_for_place(wish, arrival, &mut waited)).await;
-        let spent = self.now().since(moment);
+        let outcome = tokio::time::timeout(limit, self.wait_for_place(wish, &late, &mut waited)).await;
+        let spent = self.now().since(late.arrived);
         let view = self.view.load();
         let waits = &self.metrics.cluster.waits;
         let (placement, count) = match outcome {
@@ -89,22 +100,32 @@ impl Cluster {
         placement
     }
 
-    async fn wait_for_place(&self, wish: &Wish<'_>, arrival: Arrival, waited: &mut bool) -> Attempt {
+    async fn wait_for_place(&self, wish: &Wish<'_>, late: &Late, waited: &mut bool) -> Attempt {
+        // What is written from now on is not waited for: else a read of a table that is written all the
+        // time would never find a place.
+        let arrival = Arrival { moment: late.arrived, promise: Some(self.promise(wish, late.arrived)) };
+        let mut need = late.need;
         loop {
-            let attempt = self.attempt(&self.view.load(), wish, self.now(), arrival);
-            let Attempt::Wait(need) = attempt else { return attempt };
             let mut waiters = self.wait_for_progress(&self.view.load(), wish, need);
+            // Probers know what others wait for.
+            if waiters.iter().any(Waiter::is_first) {
+                self.waited.raise(self.now());
+                self.rouse_probers();
+            }
             // A sample may have come between the attempt and joining the queue.
             let attempt = self.attempt(&self.view.load(), wish, self.now(), arrival);
             let Attempt::Wait(_) = attempt else { return attempt };
             *waited = true;
-            self.waited.raise(self.now());
-            self.rouse_probers();
             poll_fn(|cx| match waiters.iter_mut().any(|waiter| waiter.poll_woken(cx).is_ready()) {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
             })
             .await;
+            drop(waiters);
+            match self.attempt(&self.view.load(), wish, self.now(), arrival) {
+                Attempt::Wait(later) => need = later,
+                found => return found,
+            }
         }
     }
 

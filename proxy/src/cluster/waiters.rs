@@ -6,14 +6,12 @@
 //! wait on one thread the prober wakes the first only, who then wakes the others.
 
 use super::moment::Moment;
-use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap};
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::ops::RangeBounds;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 use std::thread::{self, ThreadId};
-use tokio::sync::oneshot;
 
 /// All that wait, by what they wait for.
 #[derive(Debug, Default)]
@@ -21,8 +19,10 @@ pub struct Waiters(Mutex<Queue>);
 
 #[derive(Debug, Default)]
 struct Queue {
-    by_need: BTreeMap<Key, (ThreadId, Wake)>,
+    by_need: BTreeMap<Key, Asleep>,
     next: u64,
+    /// Woken, but for the call that one of their thread makes, who has been woken.
+    neighbours: Vec<(ThreadId, Vec<Waker>)>,
 }
 
 /// The incarnation of a replica ([`ANY`]: of any), the moment, and a number of its own.
@@ -31,29 +31,27 @@ type Key = (u64, Moment, u64);
 /// No replica in particular.
 const ANY: u64 = 0;
 
-type Wake = oneshot::Sender<Neighbours>;
+/// How to wake one that waits.
+#[derive(Debug)]
+struct Asleep {
+    thread: ThreadId,
+    waker: Waker,
+}
 
-/// Others of the same thread that are to be woken, too. Those that are dropped unheard are woken by that.
-#[derive(Debug, Default)]
-struct Neighbours(Vec<Wake>);
-
-impl Neighbours {
-    fn wake_all(self) {
-        for wake in self.0 {
-            // An error says that it has given up.
-            let _ = wake.send(Neighbours::default());
-        }
+impl Queue {
+    /// Takes out those of `incarnation` that wait for no more than `reached`.
+    fn take_through(&mut self, incarnation: u64, reached: Moment) -> BTreeMap<Key, Asleep> {
+        // No number is as great as this: the key is nobody's.
+        let mut through = self.by_need.split_off(&(incarnation, Moment::NEVER, 0));
+        let mut beyond = through.split_off(&(incarnation, reached, u64::MAX));
+        self.by_need.append(&mut beyond);
+        through
     }
 
-    /// Wakes one of them, who will wake the others.
-    fn wake_by_one(mut self) {
-        while let Some(first) = self.0.pop() {
-            match first.send(self) {
-                Ok(()) => return,
-                // It has given up.
-                Err(rest) => self = rest,
-            }
-        }
+    /// Those of a thread that have been woken without a call for them.
+    fn take_neighbours(&mut self, of: ThreadId) -> Vec<Waker> {
+        let at = self.neighbours.iter().position(|(thread, _)| *thread == of);
+        at.map(|at| self.neighbours.swap_remove(at).1).unwrap_or_default()
     }
 }
 
@@ -62,7 +60,10 @@ impl Neighbours {
 pub struct Waiter<'a> {
     queue: &'a Waiters,
     key: Key,
-    woken: oneshot::Receiver<Neighbours>,
+    /// Where it waits: whose neighbours it wakes.
+    thread: ThreadId,
+    is_first: bool,
+    is_woken: bool,
 }
 
 impl Waiters {
@@ -74,12 +75,14 @@ impl Waiters {
 
     /// The same for the replica that is in this incarnation.
     pub fn wait_on(&self, incarnation: u64, need: Moment) -> Waiter<'_> {
-        let (wake, woken) = oneshot::channel();
         let mut queue = self.0.lock();
         queue.next += 1;
         let key = (incarnation, need, queue.next);
-        queue.by_need.insert(key, (thread::current().id(), wake));
-        Waiter { queue: self, key, woken }
+        let is_first = queue.by_need.range((incarnation, need, 0)..key).next().is_none();
+        // Whoever wakes it before it is asked leaves a mark by taking it out.
+        let thread = thread::current().id();
+        queue.by_need.insert(key, Asleep { thread, waker: Waker::noop().clone() });
+        Waiter { queue: self, key, thread, is_first, is_woken: false }
     }
 
     /// Some replica is fresh through `reached`: wakes who waits for no more than that.
@@ -89,25 +92,39 @@ impl Waiters {
 
     /// The replica in this incarnation is.
     pub fn wake_on(&self, incarnation: u64, reached: Moment) {
-        self.wake((incarnation, Moment::NEVER, 0)..=(incarnation, reached, u64::MAX));
+        let mut queue = self.0.lock();
+        let keys = (incarnation, Moment::NEVER, 0)..=(incarnation, reached, u64::MAX);
+        if queue.by_need.range(keys).next().is_some() {
+            let woken = queue.take_through(incarnation, reached);
+            self.wake(queue, woken);
+        }
     }
 
     /// Something other than freshness has changed: everybody has to look again.
     pub fn wake_all(&self) {
-        self.wake(..);
+        let mut queue = self.0.lock();
+        let woken = std::mem::take(&mut queue.by_need);
+        self.wake(queue, woken);
     }
 
-    fn wake(&self, keys: impl RangeBounds<Key> + Clone) {
-        let mut threads: HashMap<ThreadId, Neighbours> = HashMap::new();
-        {
-            let mut queue = self.0.lock();
-            while let Some(key) = queue.by_need.range(keys.clone()).next().map(|(key, _)| *key) {
-                if let Some((thread, wake)) = queue.by_need.remove(&key) {
-                    threads.entry(thread).or_default().0.push(wake);
+    fn wake(&self, mut queue: MutexGuard<'_, Queue>, woken: BTreeMap<Key, Asleep>) {
+        let here = thread::current().id();
+        let mut called = SmallVec::<[Waker; 16]>::new();
+        for Asleep { thread, waker } in woken.into_values() {
+            if thread == here {
+                called.push(waker);
+                continue;
+            }
+            match queue.neighbours.iter_mut().find(|(known, _)| *known == thread) {
+                Some((_, others)) => others.push(waker),
+                None => {
+                    queue.neighbours.push((thread, Vec::new()));
+                    called.push(waker);
                 }
             }
         }
-        threads.into_values().for_each(Neighbours::wake_by_one);
+        drop(queue);
+        called.into_iter().for_each(Waker::wake);
     }
 
     /// The latest moment that somebody waits for.
@@ -128,30 +145,61 @@ impl Waiters {
 }
 
 impl Waiter<'_> {
+    /// Nobody else waited for the same when it came.
+    pub fn is_first(&self) -> bool {
+        self.is_first
+    }
+
     /// Until woken. Cancel-safe.
     pub async fn woken(&mut self) {
         poll_fn(|cx| self.poll_woken(cx)).await;
     }
 
-    /// Ready once, when woken; not to be asked again after that.
+    /// Ready when woken, and from then on.
     pub fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // An error means that the sender is gone, which is as good as woken.
-        if let Ok(neighbours) = ready!(Pin::new(&mut self.woken).poll(cx)) {
-            neighbours.wake_all();
+        let mut queue = self.queue.0.lock();
+        if let Some(asleep) = queue.by_need.get_mut(&self.key) {
+            if !asleep.waker.will_wake(cx.waker()) {
+                self.thread = thread::current().id();
+                *asleep = Asleep { thread: self.thread, waker: cx.waker().clone() };
+            }
+            return Poll::Pending;
         }
+        self.is_woken = true;
+        let neighbours = queue.take_neighbours(self.thread);
+        drop(queue);
+        neighbours.into_iter().for_each(Waker::wake);
         Poll::Ready(())
     }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.queue.0.lock().by_need.remove(&self.key);
+        if self.is_woken {
+            return;
+        }
+        let mut queue = self.queue.0.lock();
+        if queue.by_need.remove(&self.key).is_none() {
+            // It was woken, perhaps to wake the others.
+            let neighbours = queue.take_neighbours(self.thread);
+            drop(queue);
+            neighbours.into_iter().for_each(Waker::wake);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    fn is_woken(waiter: &mut Waiter<'_>) -> bool {
+        waiter.poll_woken(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
 
     #[tokio::test]
     async fn only_those_are_woken_whose_moment_has_come() {
@@ -163,7 +211,7 @@ mod tests {
         assert_eq!(waiters.next_need(1, Moment(10)), Some(Moment(20)));
         waiters.wake_through(Moment(10));
         early.woken().await;
-        assert!(late.woken.try_recv().is_err());
+        assert!(!is_woken(&mut late));
         waiters.wake_all();
         late.woken().await;
         assert_eq!(waiters.latest_need(), None);
@@ -181,7 +229,7 @@ mod tests {
         waiters.wake_through(Moment(20));
         waiters.wake_on(6, Moment(20));
         waiters.wake_on(7, Moment(9));
-        assert!(waiter.woken.try_recv().is_err());
+        assert!(!is_woken(&mut waiter));
         waiters.wake_on(7, Moment(10));
         waiter.woken().await;
     }
@@ -209,7 +257,7 @@ mod tests {
                 }
             }
             for waiter in waiting.iter_mut().rev() {
-                let woken = tokio::time::timeout(std::time::Duration::from_secs(5), waiter.woken()).await;
+                let woken = tokio::time::timeout(Duration::from_secs(5), waiter.woken()).await;
                 assert!(woken.is_ok(), "round {round}");
             }
             drop(waiting);
@@ -222,5 +270,60 @@ mod tests {
         let waiters = Waiters::default();
         drop(waiters.wait_for(Moment(10)));
         assert!(waiters.0.lock().by_need.is_empty());
+    }
+
+    #[test]
+    fn who_comes_first_for_a_moment_is_told_so() {
+        let waiters = Waiters::default();
+        let (first, other) = (waiters.wait_for(Moment(10)), waiters.wait_for(Moment(20)));
+        let second = waiters.wait_for(Moment(10));
+        assert!(first.is_first() && other.is_first() && !second.is_first());
+        drop((first, second));
+        assert!(waiters.wait_for(Moment(10)).is_first());
+    }
+
+    /// Threads on which many wait, give up and come again, while another wakes them: nobody sleeps on.
+    #[test]
+    fn whatever_others_do_meanwhile_everybody_is_woken() {
+        let (waiters, reached) = (Arc::new(Waiters::default()), Arc::new(AtomicU64::new(0)));
+        let threads: Vec<_> = (0..3)
+            .map(|seed| {
+                let (waiters, reached) = (waiters.clone(), reached.clone());
+                thread::spawn(move || wait_at_random(StdRng::seed_from_u64(seed), &waiters, &reached))
+            })
+            .collect();
+        while !threads.iter().all(|thread| thread.is_finished()) {
+            waiters.wake_through(Moment(reached.fetch_add(1, Ordering::SeqCst) + 1));
+            thread::sleep(Duration::from_micros(50));
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let queue = waiters.0.lock();
+        assert!(queue.by_need.is_empty() && queue.neighbours.is_empty());
+    }
+
+    fn wait_at_random(mut dice: StdRng, waiters: &Arc<Waiters>, reached: &Arc<AtomicU64>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut tasks = tokio::task::JoinSet::new();
+            for _ in 0..2_000 {
+                let (waiters, reached) = (waiters.clone(), reached.clone());
+                let need = reached.load(Ordering::SeqCst) + dice.random_range(0..4);
+                let patience = Duration::from_micros(dice.random_range(1..200));
+                let limit = if dice.random_bool(0.3) { patience } else { Duration::from_secs(20) };
+                tasks.spawn(async move {
+                    let mut waiter = waiters.wait_for(Moment(need));
+                    if reached.load(Ordering::SeqCst) < need {
+                        let woken = tokio::time::timeout(limit, waiter.woken()).await;
+                        assert!(woken.is_ok() || limit == patience, "it sleeps on");
+                    }
+                });
+                if dice.random_bool(0.2) {
+                    tasks.join_next().await.unwrap().unwrap();
+                }
+            }
+            while let Some(ended) = tasks.join_next().await {
+                ended.unwrap();
+            }
+        });
     }
 }

@@ -204,10 +204,7 @@ impl Session {
                 reads: &work.reads,
                 session: &self.memory.freshness,
             };
-            if let Some(placement) = weir.cluster.try_place(&wish) {
-                return Some(placement);
-            }
-            if let Some(placement) = Box::pin(weir.cluster.place(&wish)).await {
+            if let Some(placement) = weir.cluster.place(&wish).await {
                 return Some(placement);
             }
         }

@@ -13,8 +13,16 @@ const HOLDING_DEPTH_MAX: usize = 4;
 impl<'a> Resolver<'a> {
     pub(super) fn operation(&mut self, operation: &Operation<'_>) -> Result<(), Reason> {
         let catalog: &'a Catalog = self.catalog;
+        let schema = operation.schema.as_deref();
+        let mut known = match (catalog.unknown(), schema) {
+            (Unknown::Sketch, _) | (Unknown::OrdinaryTables, None) => true,
+            (_, None | Some("pg_catalog")) => builtins::is_operator(&operation.name),
+            _ => false,
+        };
         for operator in catalog.operators(&operation.name) {
-            let meant = self.visible(&operator.schema, operation.schema.as_deref())
+            let visible = self.visible(&operator.schema, schema);
+            known |= visible;
+            let meant = visible
                 && self.fits(operation.left, operator.left.as_deref())
                 && self.fits(operation.right, operator.right.as_deref());
             if meant {
@@ -23,7 +31,7 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
-        Ok(())
+        known.then_some(()).ok_or(Reason::UnknownFunction)
     }
 
     pub(super) fn knows_type(&self, name: &Name<'_>) -> bool {

@@ -117,8 +117,8 @@ impl<'a> Walker<'a> {
                 self.end_from();
             }
             _ if self.tokens.is_mark(at + 1, "(") => {
-                let modifying = self.modifies && matches!(word, "set" | "conflict" | "insert");
-                let field = word == "second" && self.tokens.kind(at + 2) == Some(TokenKind::Number);
+                let modifying = self.is_write() && matches!(word, "set" | "conflict" | "insert");
+                let field = word == "second" && self.qualifies_interval();
                 let grammar = NOT_CALLED.contains(&word) && self.is_grammar_here(word);
                 if grammar
                     || modifying
@@ -166,6 +166,18 @@ impl<'a> Walker<'a> {
         true
     }
 
+    /// INSERT, UPDATE, DELETE or MERGE has been met.
+    fn is_write(&self) -> bool {
+        self.modifies && self.facts.refusal.is_some()
+    }
+
+    /// `interval '1.234' second(2)`, `interval second(2) '1.234'`, `interval day to second(2)`.
+    fn qualifies_interval(&self) -> bool {
+        let behind_text = self.at.checked_sub(1).and_then(|before| self.tokens.kind(before));
+        (behind_text == Some(TokenKind::String) || self.previous_is("interval") || self.previous_is("to"))
+            && self.tokens.kind(self.at + 2) == Some(TokenKind::Number)
+    }
+
     /// A word of the grammar that may also name a function: does it stand where the grammar has it?
     pub(super) fn is_grammar_here(&self, word: &str) -> bool {
         let Some(before) = self.at.checked_sub(1) else { return true };
@@ -184,7 +196,7 @@ impl<'a> Walker<'a> {
                     || self.tokens.is_mark(before, "(");
                 begins && (0..before).any(|at| self.tokens.is(at, "group"))
             }
-            "set" => self.modifies || self.text != Text::Sql,
+            "set" => self.is_write() || self.text != Text::Sql,
             "join" => {
                 self.ends_value(before)
                     || follows(&["natural", "inner", "left", "right", "full", "outer", "cross"])

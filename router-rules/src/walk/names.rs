@@ -145,7 +145,9 @@ impl<'a> Walker<'a> {
     pub(super) fn ends_operand(&self, at: usize) -> bool {
         match self.tokens.kind(at) {
             Some(TokenKind::Quoted) => true,
-            Some(TokenKind::Punctuation) => self.tokens.text(at) == ")" && at != self.operator_end,
+            Some(TokenKind::Punctuation) => {
+                self.tokens.text(at) == ")" && at != self.operator_end && at != self.distinct_on_end
+            }
             // `FROM t* a(b)`.
             Some(TokenKind::Operator) => self.tokens.text(at) == "*" && at == self.relation_end,
             Some(TokenKind::Word) => {

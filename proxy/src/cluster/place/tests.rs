@@ -74,7 +74,7 @@ impl Stage {
     ) -> Option<(usize, Reason)> {
         let reads = Footprint::Relations(reads.into());
         let wish = Wish { database: "app", decision, reads: &reads, session };
-        let placement = self.cluster.try_place(&wish)?;
+        let placement = self.cluster.try_place(&wish).ok()??;
         let number = self.nodes.iter().position(|n| Arc::ptr_eq(n, &placement.node)).unwrap();
         Some((number, placement.reason))
     }
