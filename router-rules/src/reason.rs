@@ -52,7 +52,7 @@ words! {
         Transaction = "transaction": "Part of an explicit transaction that may write.",
         Serializable = "serializable": "SERIALIZABLE is not available on a hot standby.",
         WritingFunction = "writing_function": "It calls a function that writes, or may write.",
-        UnknownFunction = "unknown_function": "It calls a function that the catalog snapshot does not know.",
+        UnknownFunction = "unknown_function": "It calls a function or an operator that the catalog snapshot does not know.",
         NodeFunction = "node_function": "It calls a function whose answer or effect belongs to one node or one session.",
         NodeRelation = "node_relation": "It reads a system view whose content differs from node to node.",
         Sequence = "sequence": "It uses a sequence's state.",

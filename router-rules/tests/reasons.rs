@@ -27,14 +27,14 @@ fn page() -> String {
     page
 }
 
-/// `PGWEIR_REGENERATE=1 cargo test -p router-rules --test reasons` writes the page.
+/// `PGWEIR_UPDATE=1 cargo test -p router-rules --test reasons` writes the page.
 #[test]
 fn the_page_of_reasons_is_up_to_date() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/reasons.md");
-    if std::env::var_os("PGWEIR_REGENERATE").is_some() {
+    if std::env::var_os("PGWEIR_UPDATE").is_some() {
         std::fs::create_dir_all(path.parent().expect("a file has a directory")).expect("docs/ can be made");
         std::fs::write(&path, page()).expect("the page can be written");
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(written, page(), "run PGWEIR_REGENERATE=1 cargo test -p router-rules --test reasons");
+    assert_eq!(written, page(), "run PGWEIR_UPDATE=1 cargo test -p router-rules --test reasons");
 }
