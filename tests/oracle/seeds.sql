@@ -41,3 +41,7 @@ SELECT * FROM json_table('{}', '$' COLUMNS (a int PATH '$.a', NESTED PATH '$.b' 
 SELECT current_date, current_user, localtime, current_setting('timezone'), user
 SELECT a OPERATOR(pg_catalog.=) b, a ~ 'x', n % 2, n ^ 2, |/ n, a !~~ 'x' FROM t
 SELECT array_agg(a ORDER BY id), string_agg(DISTINCT a, ',' ORDER BY a) FROM t
+SELECT DISTINCT ON ('') over('functest_S_2'::regproc)
+SELECT interval '1 2:03:04.5678' minute tointerval OFFSET second(2)
+SELECT set('t') UPDATE
+SELECT OPERATOR(publict.@@@@) count(*) FROM t WHERE false
