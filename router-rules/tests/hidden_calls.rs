@@ -395,7 +395,12 @@ fn words_of_the_grammar_are_calls_where_the_grammar_has_no_place_for_them() {
         }
     }
     // What nobody has told of may have come a moment ago.
-    for sql in ["SELECT 1 OFFSET second(2)", "SELECT DISTINCT ON ('') over(2)", "SELECT set(2) UPDATE"] {
+    for sql in [
+        "SELECT 1 OFFSET second(2)",
+        "SELECT DISTINCT ON ('') over(2)",
+        "SELECT set(2) UPDATE",
+        "SELECT count(*) FROM plain GROUP BY(rollup(id), id)",
+    ] {
         assert_eq!(verdict(rows(), sql), Err(Reason::UnknownFunction), "{sql}");
     }
     for sql in [
@@ -404,6 +409,9 @@ fn words_of_the_grammar_are_calls_where_the_grammar_has_no_place_for_them() {
         "SELECT CAST('1' AS interval day to second(2))",
         "SELECT DISTINCT ON (id) count(*) OVER (ORDER BY id) FROM plain",
         "SELECT sum(id) FILTER (WHERE id > 1) FROM plain",
+        "SELECT count(*) FROM plain GROUP BY rollup(id), cube(id), (id)",
+        "SELECT count(*) FROM plain GROUP BY GROUPING SETS (rollup(id), cube(id), (id), ())",
+        "SELECT (SELECT count(*) FROM plain GROUP BY id, rollup(id) LIMIT 1)",
     ] {
         assert_eq!(verdict(rows(), sql), Ok(Reason::ReadOnly), "{sql}");
     }

@@ -45,3 +45,4 @@ SELECT DISTINCT ON ('') over('functest_S_2'::regproc)
 SELECT interval '1 2:03:04.5678' minute tointerval OFFSET second(2)
 SELECT set('t') UPDATE
 SELECT OPERATOR(publict.@@@@) count(*) FROM t WHERE false
+SELECT a, count(*) FROM t GROUP BY(rollup(a, b), a)

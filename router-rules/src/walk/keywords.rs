@@ -166,6 +166,14 @@ impl<'a> Walker<'a> {
         true
     }
 
+    /// In GROUP BY itself or in the parentheses of GROUPING SETS, not in those of a row.
+    fn lists_groups(&self) -> bool {
+        self.frames.last().is_some_and(|frame| {
+            let opened = frame.argument_from.saturating_sub(1);
+            frame.paren == Paren::Query || (opened > 0 && self.tokens.is(opened - 1, "sets"))
+        })
+    }
+
     /// INSERT, UPDATE, DELETE or MERGE has been met.
     fn is_write(&self) -> bool {
         self.modifies && self.facts.refusal.is_some()
@@ -191,9 +199,8 @@ impl<'a> Walker<'a> {
             "sets" => follows(&["grouping"]),
             "ordinality" => follows(&["with", "for"]),
             "cube" | "rollup" => {
-                let begins = follows(&["by", "all", "distinct"])
-                    || self.tokens.is_mark(before, ",")
-                    || self.tokens.is_mark(before, "(");
+                let element = self.tokens.is_mark(before, ",") || self.tokens.is_mark(before, "(");
+                let begins = follows(&["by", "all", "distinct"]) || (element && self.lists_groups());
                 begins && (0..before).any(|at| self.tokens.is(at, "group"))
             }
             "set" => self.is_write() || self.text != Text::Sql,
