@@ -479,7 +479,8 @@ fn explain_options(tokens: Tokens<'_>) -> (bool, usize) {
     let mut analyze = false;
     let mut at = 1;
     if tokens.is_mark(at, "(")
-        && !tokens.is_any(at + 1, &["select", "with", "values", "table"])
+        && !tokens.is_any(at + 1, &["select", "with", "table"])
+        && !(tokens.is(at + 1, "values") && tokens.is_mark(at + 2, "("))
         && !tokens.is_mark(at + 1, "(")
     {
         let close = matching_parenthesis(tokens, at);
