@@ -478,11 +478,12 @@ fn other(first: &str, tokens: Tokens<'_>) -> Statement {
 fn explain_options(tokens: Tokens<'_>) -> (bool, usize) {
     let mut analyze = false;
     let mut at = 1;
-    if tokens.is_mark(at, "(")
-        && !tokens.is_any(at + 1, &["select", "with", "table"])
-        && !(tokens.is(at + 1, "values") && tokens.is_mark(at + 2, "("))
-        && !tokens.is_mark(at + 1, "(")
-    {
+    let begins_query = |at| {
+        tokens.is_any(at, &["select", "with", "table"])
+            || tokens.is_mark(at, "(")
+            || (tokens.is(at, "values") && tokens.is_mark(at + 1, "("))
+    };
+    if tokens.is_mark(at, "(") && !begins_query(at + 1) {
         let close = matching_parenthesis(tokens, at);
         while at < close {
             let named = tokens.identifier(at);
