@@ -248,7 +248,7 @@ impl<'a> Walker<'a> {
             return;
         }
         let closed = self.frames.pop();
-        let begins = closed.as_ref().map_or(0, |frame| frame.argument_from - 1);
+        let begins = closed.as_ref().map_or(0, |frame| frame.argument_from.saturating_sub(1));
         if begins >= 2 && self.tokens.is(begins - 1, "on") && self.tokens.is(begins - 2, "distinct") {
             self.distinct_on_end = at;
         }
