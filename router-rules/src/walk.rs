@@ -39,6 +39,7 @@ pub(crate) fn walk<'a>(tokens: Tokens<'a>, text: Text) -> Facts<'a> {
         at: 0,
         frames: vec![Frame::new(Paren::Query)],
         facts: Facts { body: text == Text::PlpgsqlBody, ..Facts::default() },
+        groups: false,
         operator_end: usize::MAX,
         distinct_on_end: usize::MAX,
         relation_end: usize::MAX,
@@ -111,6 +112,8 @@ struct Walker<'a> {
     facts: Facts<'a>,
     /// The statement modifies somewhere, so that SET and CONFLICT may be words of its grammar.
     modifies: bool,
+    /// Of the words that begin clauses behind FROM, the last was GROUP.
+    groups: bool,
     /// Where the last `OPERATOR(…)` ended: its parenthesis ends no operand.
     operator_end: usize,
     /// Where the last `DISTINCT ON (…)` ended: what comes next is a value, and no alias.

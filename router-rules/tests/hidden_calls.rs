@@ -400,6 +400,8 @@ fn words_of_the_grammar_are_calls_where_the_grammar_has_no_place_for_them() {
         "SELECT DISTINCT ON ('') over(2)",
         "SELECT set(2) UPDATE",
         "SELECT count(*) FROM plain GROUP BY(rollup(id), id)",
+        "SELECT count(*) FROM plain GROUP BY abs(id, rollup(id))",
+        "SELECT count(*) FROM plain GROUP BY id ORDER BY id, rollup(id)",
     ] {
         assert_eq!(verdict(rows(), sql), Err(Reason::UnknownFunction), "{sql}");
     }
@@ -411,6 +413,7 @@ fn words_of_the_grammar_are_calls_where_the_grammar_has_no_place_for_them() {
         "SELECT sum(id) FILTER (WHERE id > 1) FROM plain",
         "SELECT count(*) FROM plain GROUP BY rollup(id), cube(id), (id)",
         "SELECT count(*) FROM plain GROUP BY GROUPING SETS (rollup(id), cube(id), (id), ())",
+        "SELECT count(*) FROM plain GROUP BY DISTINCT rollup(id), GROUPING SETS (GROUPING SETS (cube(id)))",
         "SELECT (SELECT count(*) FROM plain GROUP BY id, rollup(id) LIMIT 1)",
     ] {
         assert_eq!(verdict(rows(), sql), Ok(Reason::ReadOnly), "{sql}");

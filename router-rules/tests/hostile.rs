@@ -36,6 +36,7 @@ fn a_megabyte_of_anything_is_read_in_linear_time_and_without_recursion() {
         format!("SELECT {}", "CASE WHEN ".repeat(n)),
         format!("SELECT a{}", "[1]".repeat(n)),
         format!("SELECT a{}", ".a".repeat(n)),
+        format!("SELECT 1{}", ", rollup(1)".repeat(n / 10)),
         "/*".repeat(n),
         "'".repeat(2 * n + 1),
         "\"".repeat(2 * n + 1),

@@ -35,6 +35,12 @@ impl<'a> Walker<'a> {
             return false;
         }
         match word {
+            _ if labelled => {}
+            "group" => self.groups = true,
+            "having" | "window" | "order" | "limit" | "offset" | "fetch" => self.groups = false,
+            _ => {}
+        }
+        match word {
             _ if labelled && word != "select" && word != "with" && word != "values" => {
                 // `AS any_word`: a label; only a data type may matter.
                 if self.casts()
@@ -166,12 +172,15 @@ impl<'a> Walker<'a> {
         true
     }
 
-    /// In GROUP BY itself or in the parentheses of GROUPING SETS, not in those of a row.
+    /// In GROUP BY itself or in the parentheses of GROUPING SETS, not in those of a row or a call, and not
+    /// in a clause behind it.
     fn lists_groups(&self) -> bool {
-        self.frames.last().is_some_and(|frame| {
-            let opened = frame.argument_from.saturating_sub(1);
-            frame.paren == Paren::Query || (opened > 0 && self.tokens.is(opened - 1, "sets"))
-        })
+        self.groups
+            && self.frames.last().is_some_and(|frame| match frame.paren {
+                Paren::Query => true,
+                Paren::Other => self.tokens.is(frame.argument_from.saturating_sub(2), "sets"),
+                _ => false,
+            })
     }
 
     /// INSERT, UPDATE, DELETE or MERGE has been met.
@@ -200,8 +209,7 @@ impl<'a> Walker<'a> {
             "ordinality" => follows(&["with", "for"]),
             "cube" | "rollup" => {
                 let element = self.tokens.is_mark(before, ",") || self.tokens.is_mark(before, "(");
-                let begins = follows(&["by", "all", "distinct"]) || (element && self.lists_groups());
-                begins && (0..before).any(|at| self.tokens.is(at, "group"))
+                (element || follows(&["by", "all", "distinct"])) && self.lists_groups()
             }
             "set" => self.is_write() || self.text != Text::Sql,
             "join" => {
