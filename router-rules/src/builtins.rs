@@ -40,7 +40,7 @@ national nchar bytea trigger regdatabase internal setof";
 
 /// Operators of `pg_catalog`; a hot standby may run all of them.
 const OPERATOR_NAMES: &str = "\
-!! !~ !~* !~~ !~~* ## # #- #> #>> % && & &< &<| &> * *< *<= *<> *= *> *>= + - -> ->> -|- / < <-> << <<=
+! !! !~ !~* !~~ !~~* ## # #- #> #>> % && & &< &<| &> * *< *<= *<> *= *> *>= + - -> ->> -|- / < <-> << <<=
 <<| <= <> <@ <^ = > >= >> >>= >^ ?# ?& ? ?- ?-| ?| ?|| @ @-@ @> @? @@ @@@ ^ ^@ |&> | |/ |>> || ||/ ~
 ~* ~<=~ ~<~ ~= ~>=~ ~>~ ~~ ~~*";
 

@@ -3,6 +3,7 @@
 mod auth;
 mod bad_input;
 mod bounded;
+mod builtins;
 mod cancel;
 mod cluster_picture;
 mod consistency;
