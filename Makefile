@@ -44,6 +44,10 @@ cluster: ## What needs a cluster (ONLY=… narrows it)
 	$(CARGO) build --locked -p pgweir
 	@ulimit -n "$$(ulimit -Hn)"; $(CARGO) test --locked -p pgweir-tests -- $(ONLY)
 
+.PHONY: majors
+majors: ## The stories on PostgreSQL 12 to 18 (fetches the servers once; MAJORS="17 18" ONLY=never_wrong::)
+	@tests/majors/run.sh $(MAJORS) -- $(ONLY)
+
 .PHONY: app
 app: ## The sample application's tests: Django's through pgweir, and a browser's
 	$(CARGO) build --locked -p pgweir -p pgweir-tests --bins

@@ -52,6 +52,9 @@ pub struct Workload {
     pub statements: f64,
     /// A new connection for each transaction (`-C`).
     pub reconnect: bool,
+    /// Transactions per second that all clients together begin (`-R`); otherwise as many as can be. CPU per
+    /// statement depends on it: the busier a machine, the more one wake-up of a process serves.
+    pub rate: Option<u32>,
     /// Do server-side statements outlive a transaction? A pooler without support for them must
     /// then keep one server per client.
     pub keeps_statements: bool,
@@ -66,8 +69,16 @@ const SELECT: Workload = Workload {
     script: Script::Builtin("select-only"),
     statements: 1.0,
     reconnect: false,
+    rate: None,
     keeps_statements: false,
     compares_levels: true,
+};
+
+const MIXED: Workload = Workload {
+    name: "mixed",
+    title: "90 % SELECT, 10 % UPDATE, literals in the text, simple protocol",
+    script: Script::Files(&[("read", 9, MIXED_READ), ("write", 1, MIXED_WRITE)]),
+    ..SELECT
 };
 
 /// All loads, in the order of the results.
@@ -95,11 +106,12 @@ pub const WORKLOADS: &[Workload] = &[
         compares_levels: false,
         ..SELECT
     },
+    MIXED,
     Workload {
-        name: "mixed",
-        title: "90 % SELECT, 10 % UPDATE, literals in the text, simple protocol",
-        script: Script::Files(&[("read", 9, MIXED_READ), ("write", 1, MIXED_WRITE)]),
-        ..SELECT
+        name: "mixed-paced",
+        title: "the same at 2,000 statements per second, whoever serves them",
+        rate: Some(2_000),
+        ..MIXED
     },
     Workload {
         name: "pipeline",
@@ -175,6 +187,9 @@ impl Workload {
         let mut arguments = vec!["-M".to_owned(), self.protocol.word().to_owned()];
         if self.reconnect {
             arguments.push("-C".into());
+        }
+        if let Some(rate) = self.rate {
+            arguments.extend(["-R".to_owned(), rate.to_string()]);
         }
         match self.script {
             Script::Builtin(name) => arguments.extend(["-b".to_owned(), name.to_owned()]),
