@@ -113,14 +113,7 @@ impl Catalogs {
         let known = self.by_name.load();
         match known.get(database) {
             Some(watched) => {
-                if watched.is_unused(now) {
-                    watched.show(None);
-                    watched.let_go.store(false, Ordering::Relaxed);
-                    watched.wake.notify_one();
-                }
-                if now.since(watched.asked.get()) > ASK_EVERY {
-                    watched.asked.set(now);
-                }
+                watched.ask(now);
                 watched.snapshot.load_full()
             }
             None => {
@@ -135,7 +128,7 @@ impl Catalogs {
     /// connection to it is closed. It is opened again when somebody asks for the catalog.
     pub fn let_go(&self, database: &str) {
         if let Some(watched) = self.by_name.load().get(database) {
-            watched.let_go.store(true, Ordering::Relaxed);
+            watched.let_go.store(true, Ordering::SeqCst);
             watched.wake.notify_one();
         }
     }
@@ -166,8 +159,34 @@ impl Catalogs {
 }
 
 impl Watched {
+    /// Somebody wants to know. After a while of disuse the snapshot counts no more, and the watch begins
+    /// anew: it is roused last, since it goes back to sleep where it finds nobody.
+    fn ask(&self, now: Moment) {
+        let was_unused = self.is_unused(now);
+        if was_unused {
+            self.show(None);
+            self.let_go.store(false, Ordering::SeqCst);
+        }
+        if now.since(self.asked.get()) > ASK_EVERY {
+            self.asked.set(now);
+        }
+        if was_unused {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Returns once somebody wants to know; false when there is no `now` any more.
+    async fn is_asked_for(&self, now: impl Fn() -> Option<Moment>) -> bool {
+        loop {
+            match now() {
+                Some(now) if self.is_unused(now) => self.wake.notified().await,
+                now => return now.is_some(),
+            }
+        }
+    }
+
     fn is_unused(&self, now: Moment) -> bool {
-        self.let_go.load(Ordering::Relaxed) || now.since(self.asked.get()) > UNUSED_AFTER
+        self.let_go.load(Ordering::SeqCst) || now.since(self.asked.get()) > UNUSED_AFTER
     }
 
     /// Publishes what was read unless DDL passed since `changes` was read.
@@ -195,13 +214,9 @@ struct Read {
 async fn keep_current(cluster: Weak<Cluster>, links: Arc<Links>, watched: Arc<Watched>, database: String) {
     let mut read: Option<Read> = None;
     loop {
-        let Some(strong) = cluster.upgrade() else { return };
-        if watched.is_unused(strong.now()) {
-            drop(strong);
-            watched.wake.notified().await;
-            continue;
+        if !watched.is_asked_for(|| Some(cluster.upgrade()?.now())).await {
+            return;
         }
-        drop(strong);
         let Some(turn) = links.turn().await else { return };
         let Some(strong) = cluster.upgrade() else { return };
         let opened = open(&strong, &database).await;
@@ -277,5 +292,48 @@ async fn within<T>(reading: impl Future<Output = Result<T, tokio_postgres::Error
     match tokio::time::timeout(LOAD_LIMIT, reading).await {
         Ok(answer) => answer.map_err(|e| explain(&e)),
         Err(_) => Err(format!("no answer within {LOAD_LIMIT:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Whenever a database is asked for after a while of disuse, its watch begins anew.
+    #[test]
+    fn who_asks_after_a_while_rouses_the_watch() {
+        const ROUNDS: u64 = 5_000;
+        let watched = Arc::new(Watched::default());
+        let clock = Arc::new(AtomicU64::new(0));
+        let (roused, rousing) = mpsc::channel();
+        let watch = std::thread::spawn({
+            let (watched, clock) = (watched.clone(), clock.clone());
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(async {
+                    for _ in 0..ROUNDS {
+                        assert!(watched.is_asked_for(|| Some(Moment(clock.load(Ordering::SeqCst)))).await);
+                        let asked = watched.asked.get();
+                        roused.send(()).unwrap();
+                        // Until it is out of use again, or has been and was asked for at once.
+                        while !watched.is_unused(Moment(clock.load(Ordering::SeqCst)))
+                            && watched.asked.get() == asked
+                        {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+            }
+        });
+        let disuse = 2 * UNUSED_AFTER.as_nanos() as u64;
+        for round in 0..ROUNDS {
+            let now = clock.fetch_add(disuse, Ordering::SeqCst) + disuse;
+            watched.ask(Moment(now));
+            let roused = rousing.recv_timeout(Duration::from_secs(20));
+            assert!(roused.is_ok(), "round {round}: it sleeps on");
+        }
+        clock.fetch_add(disuse, Ordering::SeqCst);
+        watch.join().unwrap();
     }
 }
