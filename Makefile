@@ -45,7 +45,7 @@ cluster: ## What needs a cluster (ONLY=… narrows it)
 	@ulimit -n "$$(ulimit -Hn)"; $(CARGO) test --locked -p pgweir-tests -- $(ONLY)
 
 .PHONY: majors
-majors: ## The stories on PostgreSQL 12 to 18 (fetches the servers once; MAJORS="17 18" ONLY=never_wrong::)
+majors: ## The stories on PostgreSQL 14, 16, 17 and 18 (fetches the servers once; MAJORS="17 18" ONLY=never_wrong::)
 	@tests/majors/run.sh $(MAJORS) -- $(ONLY)
 
 .PHONY: app
