@@ -244,6 +244,41 @@ fn writes_hide_nowhere() {
     primary("SELECT 1; DELETE FROM books", Reason::MultiStatement);
 }
 
+/// Each was run on a standby of PostgreSQL 18.
+#[test]
+fn what_postgresql_16_to_18_brought_has_its_rule() {
+    for sql in [
+        "SELECT 1_000_000, 0x1F, 0b11, 0o17",
+        "SELECT JSON_SCALAR(1), JSON_SERIALIZE('{}' RETURNING text), JSON('{}' WITH UNIQUE KEYS)",
+        "SELECT JSON_EXISTS(jsonb '{}', '$.a'), JSON_QUERY(jsonb '{}', '$.a' WITH WRAPPER)",
+        "SELECT JSON_VALUE(jsonb '{}', '$.a' RETURNING int DEFAULT 3 ON ERROR)",
+        "SELECT * FROM JSON_TABLE(jsonb '[]', '$[*]' COLUMNS (a int PATH '$.a', n FOR ORDINALITY)) AS t",
+        "SELECT JSON_OBJECT('a': 1 ABSENT ON NULL WITH UNIQUE KEYS), JSON_ARRAYAGG(id ORDER BY id) FROM books",
+        "SELECT '{}' IS JSON OBJECT WITH UNIQUE KEYS",
+        "SELECT any_value(id), array_sort(array_agg(id)), casefold('A'), uuidv7(), random(1, 10) FROM books",
+        "SELECT now() AT LOCAL, system_user, crc32('a'::bytea)",
+        "SELECT * FROM (SELECT id FROM books)",
+        "EXPLAIN (GENERIC_PLAN) SELECT * FROM books WHERE id = $1",
+        "EXPLAIN (ANALYZE, SERIALIZE TEXT, MEMORY) SELECT * FROM books",
+    ] {
+        replica(sql);
+    }
+    for sql in [
+        "INSERT INTO books VALUES (1) RETURNING WITH (OLD AS o, NEW AS n) o.id, n.id",
+        "UPDATE books SET id = id RETURNING old.id, new.id",
+        "MERGE INTO books b USING orders o ON b.id = o.id WHEN MATCHED THEN DO NOTHING RETURNING merge_action()",
+        "WITH m AS (MERGE INTO books b USING orders o ON b.id = o.id WHEN NOT MATCHED BY SOURCE THEN DELETE \
+         RETURNING merge_action()) SELECT * FROM m",
+        "COPY books FROM STDIN (ON_ERROR ignore)",
+        "EXPLAIN (ANALYZE, WAL) UPDATE books SET id = id",
+    ] {
+        primary(sql, Reason::Write);
+    }
+    primary("SELECT pg_clear_relation_stats('public', 'books')", Reason::NodeFunction);
+    primary("SELECT * FROM pg_stat_io", Reason::NodeRelation);
+    primary("ANALYZE ONLY books", Reason::Ddl);
+}
+
 #[test]
 fn functions_are_followed_to_what_they_do() {
     primary("SELECT writes('x')", Reason::WritingFunction);

@@ -1,9 +1,7 @@
 //! What the server brings itself is known by name: the lists hold all of it, whatever its version.
 
-use crate::support::{Outcome, Stage, stage};
-use serde_json::{Value, json};
-use std::io::Write;
-use std::process::{Command, Stdio};
+use crate::support::{Outcome, Stage, route_lines, stage};
+use serde_json::json;
 
 /// VOLATILE, and yet harmless on a replica.
 const HARMLESS: [&str; 19] = [
@@ -107,24 +105,7 @@ fn names(stage: &Stage, sql: &str) -> Result<Vec<String>, pgweir_tests::HarnessE
 /// Where each would go, by `pgweir route` without a cluster.
 fn targets(statements: impl Iterator<Item = String>) -> Vec<String> {
     let lines: Vec<String> = statements.map(|sql| json!({ "sql": sql }).to_string()).collect();
-    let mut route = Command::new(pgweir_tests::weir::program().expect("pgweir is built"))
-        .args(["route", "--offline", "--json"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("pgweir starts");
-    let mut stdin = route.stdin.take().expect("a pipe");
-    let expected = lines.len();
-    // Written from a thread of its own: both pipes are smaller than the input.
-    let writer = std::thread::spawn(move || stdin.write_all(lines.join("\n").as_bytes()));
-    let output = route.wait_with_output().expect("it ends");
-    writer.join().expect("the writer ends").expect("it reads its input");
-    let answers = String::from_utf8(output.stdout).expect("UTF-8");
-    let targets: Vec<String> = answers
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["target"].to_string())
-        .map(|word| word.trim_matches('"').to_owned())
-        .collect();
-    assert_eq!(targets.len(), expected);
-    targets
+    let answers = route_lines(&["--offline"], lines.join("\n"));
+    assert_eq!(answers.len(), lines.len());
+    answers.iter().map(|answer| answer["target"].as_str().unwrap_or("nowhere").to_owned()).collect()
 }

@@ -3,14 +3,12 @@
 //! `PGWEIR_CORPUS` names the corpus's directory; where there is none beside the workspace the test
 //! is skipped and says so.
 
-use crate::support::Outcome;
+use crate::support::{Outcome, route_lines};
 use pgweir_tests::cluster::Cluster;
 use pgweir_tests::weir::Weir;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 fn corpus() -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
@@ -52,7 +50,8 @@ fn no_adversarial_statement_is_wrong_and_most_reads_go_to_a_replica() -> Outcome
         input.push_str(&line.to_string().replace("@PORT@", &port).replace("@DIR@", &directory));
         input.push('\n');
     }
-    let answers = route(&weir.config_file().to_string_lossy(), input);
+    let config = weir.config_file().to_string_lossy().into_owned();
+    let answers = route_lines(&["--config", &config, "--database", "hand", "--user", "postgres"], input);
     assert_eq!(answers.len(), lines.len());
 
     let mut counts: BTreeMap<(String, String, String), usize> = BTreeMap::new();
@@ -89,22 +88,4 @@ fn no_adversarial_statement_is_wrong_and_most_reads_go_to_a_replica() -> Outcome
 fn is_single_read(line: &Value) -> bool {
     let read = |node: &Value| matches!(node.as_str(), Some("SelectStmt" | "ExplainStmt" | "CopyStmt"));
     line["sql"].is_string() && line["stmt"].as_array().is_some_and(|nodes| nodes.iter().all(read))
-}
-
-/// What `pgweir route --json` answers.
-fn route(config: &str, input: String) -> Vec<Value> {
-    let mut child = Command::new(pgweir_tests::weir::program().expect("pgweir is built"))
-        .args(["route", "--json", "--config", config, "--database", "hand", "--user", "postgres"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("pgweir starts");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    // Written from a thread of its own: both pipes are smaller than the corpus.
-    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
-    let output = child.wait_with_output().expect("it ends");
-    writer.join().expect("the writer ends").expect("it reads its input");
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stdout).expect("UTF-8");
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }

@@ -1,10 +1,8 @@
 //! Every decision can be seen: metrics, trace, `pgweir route`, logs, the status page.
 
-use crate::support::{Outcome, mark, stage};
+use crate::support::{Outcome, mark, route_lines, stage};
 use pgweir_tests::{Cluster, Weir};
 use router_rules::Reason;
-use std::io::Write;
-use std::process::{Command, Stdio};
 
 const READ: &str = "SELECT count(*) FROM product";
 
@@ -113,21 +111,8 @@ fn route_reads_json_lines_offline() -> Outcome {
         r#"{"id": "c", "sql": "SELECT * FROM t", "ctx": {"rels": ["public.t:r:p"]}}"#,
         r#"{"id": "d", "sql": "SELECT * FROM nobody_knows"}"#,
     ];
-    let mut route = Command::new(pgweir_tests::weir::program()?)
-        .args(["route", "--offline", "--json"])
-        .args(["--config", &stage.weir.config_file().to_string_lossy(), "--database", "app"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("pgweir starts");
-    let mut stdin = route.stdin.take().expect("a pipe");
-    stdin.write_all(lines.join("\n").as_bytes()).expect("it reads its input");
-    drop(stdin);
-    let output = route.wait_with_output().expect("it ends");
-    let answers: Vec<serde_json::Value> = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("one JSON object per line"))
-        .collect();
+    let config = stage.weir.config_file().to_string_lossy().into_owned();
+    let answers = route_lines(&["--offline", "--config", &config, "--database", "app"], lines.join("\n"));
     let targets: Vec<_> =
         answers.iter().map(|a| (a["id"].as_str().unwrap(), a["target"].as_str().unwrap())).collect();
     assert_eq!(targets, [("a", "replica"), ("b", "primary"), ("c", "replica"), ("d", "primary")]);

@@ -5,9 +5,11 @@ use pgweir_tests::process::Process;
 use pgweir_tests::raw::{Frame, RawClient};
 use pgweir_tests::sql::Login;
 use pgweir_tests::{Cluster, HarnessError, Weir, scratch};
+use serde_json::Value;
+use std::io::Write;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -168,6 +170,25 @@ pub fn ends_well(mut load: Load) {
     let status = load.process.wait(Duration::from_secs(60));
     let said = std::fs::read_to_string(&load.log).unwrap_or_default();
     assert_eq!(status.and_then(|s| s.code()), Some(0), "a client of the load saw an error:\n{said}");
+}
+
+/// What `pgweir route --json` answers to lines of JSON, one each.
+pub fn route_lines(arguments: &[&str], lines: String) -> Vec<Value> {
+    let mut route = Command::new(pgweir_tests::weir::program().expect("pgweir is built"))
+        .args(["route", "--json"])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("pgweir starts");
+    let mut stdin = route.stdin.take().expect("a pipe");
+    // Written from a thread of its own: both pipes are smaller than some inputs.
+    let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
+    let output = route.wait_with_output().expect("it ends");
+    writer.join().expect("the writer ends").expect("it reads its input");
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 /// A text that nobody else uses.
