@@ -48,6 +48,14 @@ cluster: ## What needs a cluster (ONLY=… narrows it)
 majors: ## The stories on PostgreSQL 14, 16, 17 and 18 (fetches the servers once; MAJORS="17 18" ONLY=never_wrong::)
 	@tests/majors/run.sh $(MAJORS) -- $(ONLY)
 
+.PHONY: regress
+regress: ## PostgreSQL's own regression and isolation suites, directly and through pgweir (ARGS="--mode session --suite regress")
+	@deploy/demo/prepare.sh regress
+	$(CARGO) build --release --locked -p pgweir -p pgweir-tests --bins
+	@sources="$${PGWEIR_POSTGRES_TESTS:-$$(ls ../shared/postgres-tests-*.tar.xz 2>/dev/null | head -1)}"; \
+	[ -n "$$sources" ] || { echo "PGWEIR_POSTGRES_TESTS must name PostgreSQL's src/test (regress, isolation) and contrib/spi: a directory or an archive" >&2; exit 1; }; \
+	exec $(CARGO_TARGET_DIR)/release/pgweir-regress --sources "$$sources" --results $(CARGO_TARGET_DIR)/regress $(ARGS)
+
 .PHONY: app
 app: ## The sample application's tests: Django's through pgweir, and a browser's
 	$(CARGO) build --locked -p pgweir -p pgweir-tests --bins

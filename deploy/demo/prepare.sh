@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs what is missing for the demo, its check, the tests, the benches, the drivers' comparison
-# or the fuzz targets, from Debian's (or Ubuntu's) packages.
-# Usage: deploy/demo/prepare.sh demo|check|test|bench|drivers|fuzz
+# Installs what is missing for the demo, its check, the tests, the benches, the drivers' comparison,
+# PostgreSQL's own suites or the fuzz targets, from Debian's (or Ubuntu's) packages.
+# Usage: deploy/demo/prepare.sh demo|check|test|bench|drivers|regress|fuzz
 #
 # Nothing is installed, and no network is used, when everything is there. Elsewhere than on
 # Debian it says what is missing and stops.
 set -eu
-purpose=${1:?demo, check, test, bench, drivers or fuzz}
+purpose=${1:?demo, check, test, bench, drivers, regress or fuzz}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 missing=''
 
@@ -44,6 +44,12 @@ if [ "$purpose" = fuzz ]; then
     # bindgen and libFuzzer.
     [ -e /usr/lib/llvm-14/lib/libclang.so ] || ls /usr/lib/llvm-*/lib/libclang*.so >/dev/null 2>&1 || missing="$missing libclang-dev"
     have c++ || missing="$missing g++"
+fi
+if [ "$purpose" = regress ]; then
+    # The test programs and the server's headers.
+    ls /usr/lib/postgresql/*/lib/pgxs/src/test/regress/pg_regress >/dev/null 2>&1 ||
+        missing="$missing postgresql-server-dev-all"
+    have xz || missing="$missing xz-utils"
 fi
 if [ "$purpose" = bench ]; then
     # Servers are not on an ordinary user's PATH.
