@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// The stack of every thread that serves clients or reads what they sent. SQL is looked into to a bounded
+/// depth, for which a quarter of this suffices even where nothing is optimised; memory is used only as far
+/// as a stack has ever reached.
+pub const STACK_BYTES: usize = 8 << 20;
 /// A start-up packet: what Postgres allows (`MAX_STARTUP_PACKET_LENGTH`).
 pub const STARTUP_BYTES_MAX: usize = 10_000;
 /// A password or SASL message: what Postgres allows (`PG_MAX_AUTH_TOKEN_LENGTH`).

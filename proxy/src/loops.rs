@@ -8,6 +8,7 @@
 
 pub mod seating;
 
+use crate::limits::STACK_BYTES;
 use crate::observe::process::times_of_thread;
 use parking_lot::Mutex;
 use seating::{Move, Seating};
@@ -143,7 +144,8 @@ impl EventLoop {
             all,
         });
         let here = this.clone();
-        std::thread::Builder::new().name(format!("clients-{number}")).spawn(move || {
+        let thread = std::thread::Builder::new().name(format!("clients-{number}"));
+        thread.stack_size(STACK_BYTES).spawn(move || {
             let thread = rustix::thread::gettid().as_raw_nonzero().get();
             here.thread.store(thread.unsigned_abs(), Ordering::Relaxed);
             HERE.set(Some(here));
@@ -282,6 +284,25 @@ mod tests {
         while clients() != [0, 0] {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// Goes down until so much of the stack above `top` is in use, and tells how much that was.
+    fn sink(top: usize, bytes: usize) -> usize {
+        let frame = std::hint::black_box([1u8; 16 << 10]);
+        let used = top.abs_diff(frame.as_ptr().addr());
+        std::hint::black_box(if used < bytes { sink(top, bytes) } else { used })
+    }
+
+    #[tokio::test]
+    async fn a_loop_has_the_stack_that_it_is_said_to_have() {
+        let loops = EventLoops::start(1).unwrap();
+        let (tell, mut told) = unbounded_channel();
+        let used = STACK_BYTES / 8 * 7;
+        loops.serve(async move {
+            let top = 0u8;
+            tell.send(sink((&raw const top).addr(), used)).unwrap();
+        });
+        assert!(told.recv().await.unwrap() >= used);
     }
 
     #[tokio::test]

@@ -5,7 +5,8 @@
 //! session effects, the transaction step and the footprint matter.
 
 use crate::catalog::Catalog;
-use crate::facts::Facts;
+use crate::effort::Effort;
+use crate::facts::{Call, Facts, Name};
 use crate::lex::TokenKind;
 use crate::reason::{PinReason, Reason};
 use crate::resolve::{Found, Resolver};
@@ -14,6 +15,7 @@ use crate::statement::{Footprint, Kind, SessionEffect, Statement, TransactionSte
 use crate::tokens::Tokens;
 use crate::walk::{self, Text};
 use crate::{builtins, effects, query};
+use foldhash::HashSet;
 use std::sync::Arc;
 
 /// What a statement is looked at with.
@@ -23,6 +25,8 @@ pub(crate) struct Analysis<'a> {
     pub role: &'a str,
     /// Let the parser read queries, too.
     pub thorough: bool,
+    /// What looking at it may cost.
+    pub effort: &'a Effort,
 }
 
 /// A statement, and whether its classification would differ with other literals.
@@ -31,8 +35,11 @@ pub(crate) struct Analysed {
     pub literals_matter: bool,
 }
 
+/// What it takes to look at the shortest statement.
+const STATEMENT_STEPS: usize = 50;
+
 /// Statements with more tokens than this are not looked into.
-pub(crate) const STATEMENT_TOKENS_MAX: usize = 400_000;
+pub(crate) const STATEMENT_TOKENS_MAX: usize = 250_000;
 
 impl<'a> Analysis<'a> {
     /// What the statement `tokens` would do.
@@ -40,6 +47,10 @@ impl<'a> Analysis<'a> {
         if tokens.len() > STATEMENT_TOKENS_MAX {
             return self.too_large(tokens);
         }
+        let (Ok(_level), Ok(())) = (self.effort.deeper(), self.effort.take(STATEMENT_STEPS + tokens.len()))
+        else {
+            return literal(Statement::unknown(Kind::Other, Reason::TooComplex));
+        };
         let mut word = [0u8; 16];
         let first = tokens.text(0);
         let first = match word.get_mut(..first.len()) {
@@ -62,6 +73,11 @@ impl<'a> Analysis<'a> {
         }
     }
 
+    /// Looks names up under this analysis' scope.
+    pub fn resolver<'c>(&'c self, catalog: &'c Catalog) -> Resolver<'c> {
+        Resolver::new(catalog, self.search_path, self.role, self.effort)
+    }
+
     /// A statement of which only the beginning is looked at.
     fn too_large(&self, tokens: Tokens<'a>) -> Analysed {
         let mut analysed = self.statement(tokens.slice(0, 64));
@@ -78,7 +94,7 @@ impl<'a> Analysis<'a> {
 
     /// SELECT, VALUES, TABLE, and WITH, which may also modify.
     fn query(&self, tokens: Tokens<'a>) -> Analysed {
-        let facts = query::facts(tokens, self.thorough);
+        let facts = query::facts(tokens, self.thorough, self.effort);
         let modifies = facts.refusal == Some(Reason::Write) && !tokens_of_modification(tokens).is_empty();
         let into = facts.refusal == Some(Reason::Write) && !modifies;
         let kind = if modifies { main_verb(tokens) } else { Kind::Select };
@@ -110,7 +126,7 @@ impl<'a> Analysis<'a> {
                 facts.calls.iter().filter(|c| c.certain()).map(|c| Arc::from(&*c.name.name)).collect();
             return statement;
         };
-        let mut resolver = Resolver::new(catalog, self.search_path, self.role);
+        let mut resolver = self.resolver(catalog);
         let verdict = resolver.check(facts);
         statement.verdict = verdict.map(|()| Reason::ReadOnly);
         statement.reads = resolver.footprint();
@@ -132,7 +148,8 @@ impl<'a> Analysis<'a> {
     /// What the calls in a statement may write: nothing, as long as only built-ins that change no
     /// relation and functions proved read-only are called.
     fn call_writes(&self, facts: &Facts<'_>) -> Footprint {
-        let harmless = facts.calls.iter().filter(|call| call.certain()).all(|call| {
+        let calls: HashSet<&Call<'_>> = facts.calls.iter().filter(|call| call.certain()).collect();
+        let harmless = calls.into_iter().all(|call| {
             let builtin = matches!(call.name.schema.as_deref(), None | Some("pg_catalog"))
                 && builtins::writes_nothing(&call.name.name);
             let user = self.catalog.is_none_or(|c| c.functions(&call.name.name).next().is_some());
@@ -141,15 +158,15 @@ impl<'a> Analysis<'a> {
         if harmless { Footprint::none() } else { Footprint::Everything }
     }
 
-    fn call_is_harmless(&self, call: &crate::facts::Call<'_>) -> bool {
+    fn call_is_harmless(&self, call: &Call<'_>) -> bool {
         let Some(catalog) = self.catalog else { return false };
         let facts = Facts { calls: vec![call.clone()], ..Facts::default() };
-        Resolver::new(catalog, self.search_path, self.role).check(&facts).is_ok()
+        self.resolver(catalog).check(&facts).is_ok()
     }
 
     /// INSERT, UPDATE, DELETE, MERGE.
     fn modification(&self, tokens: Tokens<'a>) -> Analysed {
-        let facts = query::facts(tokens, self.thorough);
+        let facts = query::facts(tokens, self.thorough, self.effort);
         let mut statement = self.checked(main_verb(tokens), &facts);
         statement.verdict = Err(Reason::Write);
         statement.writes = self.targets(tokens, &facts);
@@ -160,20 +177,24 @@ impl<'a> Analysis<'a> {
     /// What the data-modifying parts of a statement write, triggers and cascades included.
     fn targets(&self, tokens: Tokens<'a>, facts: &Facts<'_>) -> Footprint {
         let Some(catalog) = self.catalog else { return Footprint::Everything };
-        let resolver = Resolver::new(catalog, self.search_path, self.role);
-        let mut written = self.call_writes(facts);
+        let resolver = self.resolver(catalog);
+        let written = self.call_writes(facts);
         let targets = tokens_of_modification(tokens);
         if targets.is_empty() {
             return Footprint::Everything;
         }
-        for at in targets {
-            let footprint = match tokens.name(at).map(|(name, _)| resolver.find_relation(&name)) {
-                Some(Found::User(relation)) => catalog.written_with(relation, self.search_path, self.role),
+        let mut names: HashSet<Option<Name<'_>>> = HashSet::default();
+        let footprints = targets.into_iter().filter_map(|at| {
+            let name = tokens.name(at).map(|(name, _)| name);
+            if !names.insert(name.clone()) {
+                return None;
+            }
+            Some(match name.map(|name| resolver.find_relation(&name)) {
+                Some(Found::User(relation)) => catalog.written_with(relation, self),
                 _ => Footprint::Everything,
-            };
-            written = written.union(&footprint);
-        }
-        written
+            })
+        });
+        written.union_all(footprints)
     }
 
     /// COPY in all forms.
@@ -201,12 +222,10 @@ impl<'a> Analysis<'a> {
         let mut statement = self.checked(Kind::Copy, &facts);
         if tokens.is(end, "from") {
             statement.verdict = Err(Reason::Write);
-            let resolver = self.catalog.map(|c| (c, Resolver::new(c, self.search_path, self.role)));
+            let resolver = self.catalog.map(|c| (c, self.resolver(c)));
             statement.writes =
                 match resolver.as_ref().map(|(c, r)| (*c, r.find_relation(&facts.relations[0]))) {
-                    Some((catalog, Found::User(relation))) => {
-                        catalog.written_with(relation, self.search_path, self.role)
-                    }
+                    Some((catalog, Found::User(relation))) => catalog.written_with(relation, self),
                     _ => Footprint::Everything,
                 };
             statement.reads = Footprint::none();
@@ -249,7 +268,7 @@ impl<'a> Analysis<'a> {
             return analysed;
         }
         if let Some(catalog) = self.catalog {
-            let mut facts = query::facts(inner, self.thorough);
+            let mut facts = query::facts(inner, self.thorough, self.effort);
             if matches!(facts.refusal, Some(Reason::Write | Reason::Locks)) {
                 facts.refusal = None;
             }
@@ -261,7 +280,7 @@ impl<'a> Analysis<'a> {
             for at in tokens_of_modification(inner) {
                 facts.relations.extend(inner.name(at).map(|(name, _)| name));
             }
-            let mut resolver = Resolver::planning(catalog, self.search_path, self.role);
+            let mut resolver = self.resolver(catalog).planning();
             statement.verdict = resolver.check(&facts).map(|()| Reason::ReadOnly);
             statement.reads = resolver.footprint();
         }
@@ -318,7 +337,7 @@ impl<'a> Analysis<'a> {
             }
             return literal(statement);
         }
-        let facts = walk::walk(tokens.slice(1, tokens.len()), Text::Sql);
+        let facts = walk::walk(tokens.slice(1, tokens.len()), Text::Sql, self.effort);
         statement.functions =
             facts.calls.iter().filter(|c| c.certain()).map(|c| Arc::from(&*c.name.name)).collect();
         effects::of_calls(&facts, tokens, self, &mut statement.effects);
@@ -344,6 +363,17 @@ impl Statement {
             relations: vec![],
             functions: vec![],
         }
+    }
+}
+
+impl Statement {
+    /// A statement of which nothing is known: it may read and write anything, and leave anything behind.
+    pub(crate) fn unknown(kind: Kind, reason: Reason) -> Self {
+        let mut statement = Self::new(kind, Err(reason));
+        statement.reads = Footprint::Everything;
+        statement.writes = Footprint::Everything;
+        statement.effects.push(SessionEffect::Pin(PinReason::Unfollowable));
+        statement
     }
 }
 

@@ -4,10 +4,10 @@
 //! extensions made: functions, relations, operators, casts, types. It is plain data plus look-up
 //! tables; what it *means* for a statement is worked out in `resolve`.
 
+use crate::analyse::Analysis;
 use crate::builtins;
-use crate::resolve::Resolver;
 use crate::statement::Footprint;
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex};
 
@@ -304,18 +304,20 @@ impl Catalog {
 
     /// What a write to `relation` may change: itself, its partitions and children, and what
     /// foreign keys and triggers lead to.
-    pub(crate) fn written_with(&self, relation: &Relation, search_path: &[String], role: &str) -> Footprint {
-        let mut oids = vec![];
+    pub(crate) fn written_with(&self, relation: &Relation, analysis: &Analysis<'_>) -> Footprint {
+        let mut oids: HashSet<u32> = HashSet::default();
         let mut todo = vec![relation];
         while let Some(relation) = todo.pop() {
             if relation.oid == 0 || !matches!(relation.kind, 'r' | 'p') || relation.rules {
                 return Footprint::Everything;
             }
-            if oids.contains(&relation.oid) {
+            if !oids.insert(relation.oid) {
                 continue;
             }
-            oids.push(relation.oid);
-            let mut resolver = Resolver::new(self, search_path, role);
+            if analysis.effort.take(1 + relation.children.len() + relation.cascades.len()).is_err() {
+                return Footprint::Everything;
+            }
+            let mut resolver = analysis.resolver(self);
             if !resolver.evaluates_harmlessly(relation) {
                 return Footprint::Everything;
             }
@@ -326,6 +328,7 @@ impl Catalog {
                 }
             }
         }
+        let mut oids: Vec<u32> = oids.into_iter().collect();
         oids.sort_unstable();
         Footprint::Relations(oids.into())
     }

@@ -2,6 +2,7 @@
 
 use crate::analyse::Analysis;
 use crate::catalog::Catalog;
+use crate::effort::Effort;
 use crate::hint::Hint;
 use crate::lex::{self, LexError};
 use crate::reason::{PinReason, Reason};
@@ -51,6 +52,8 @@ pub struct Classified {
     pub shape: u64,
     /// No transaction steps and no session effects: the whole text is just work.
     pub plain: bool,
+    /// What it took to find this out, in steps of a token or a name each.
+    pub steps: usize,
 }
 
 /// Classifies SQL texts and remembers its answers. Shared by all sessions.
@@ -284,15 +287,19 @@ impl Classified {
 fn classify_text(sql: &[u8], scope: &Scope) -> (Classified, bool) {
     let text = String::from_utf8_lossy(sql);
     let conforming = scope.standard_conforming_strings;
+    let effort = Effort::on(sql.len());
     let mut analysis = Analysis {
         catalog: scope.catalog.as_deref(),
         search_path: &scope.search_path,
         role: &scope.role,
         // The parser knows one kind of string only.
         thorough: conforming,
+        effort: &effort,
     };
     let (mut statements, mut shareable) = match lex::tokenize(text.as_bytes(), conforming, TEXT_TOKENS_MAX) {
         Ok(tokens) => {
+            // The statements pay for more than the tokens.
+            let _ = effort.take(tokens.len());
             let mut shareable = true;
             let parts = split::split(&text, &tokens);
             analysis.thorough &= parts.len() <= PARSED_STATEMENTS_MAX;
@@ -308,6 +315,11 @@ fn classify_text(sql: &[u8], scope: &Scope) -> (Classified, bool) {
         }
         Err(error) => (vec![unreadable(&text, conforming, error)], false),
     };
+    if effort.gave_up() {
+        let kind = statements.first().map_or(Kind::Other, |statement| statement.kind);
+        statements = vec![Statement::unknown(kind, Reason::TooComplex)];
+        shareable = false;
+    }
     if statements.is_empty() {
         statements.push(Statement::new(Kind::Empty, Ok(Reason::ReadOnly)));
     }
@@ -324,7 +336,7 @@ fn classify_text(sql: &[u8], scope: &Scope) -> (Classified, bool) {
             }
         }
     }
-    (whole(statements, Hint::find(sql)), shareable)
+    (Classified { steps: effort.steps(), ..whole(statements, Hint::find(sql)) }, shareable)
 }
 
 /// The verdict over all statements of a text.
@@ -335,7 +347,7 @@ fn whole(statements: Vec<Statement>, hint: Option<Hint>) -> Classified {
         None => Ok(Reason::ReadOnly),
     };
     let union = |pick: fn(&Statement) -> &Footprint| {
-        statements.iter().fold(Footprint::none(), |all, statement| all.union(pick(statement)))
+        Footprint::none().union_all(statements.iter().map(|statement| pick(statement).clone()))
     };
     Classified {
         verdict,
@@ -343,6 +355,7 @@ fn whole(statements: Vec<Statement>, hint: Option<Hint>) -> Classified {
         writes: union(|s| &s.writes),
         hint,
         shape: 0,
+        steps: 0,
         plain: statements.iter().all(|s| s.transaction.is_none() && s.effects.is_empty()),
         statements,
     }

@@ -158,6 +158,7 @@ mod tests {
             hint,
             shape: 0,
             plain: true,
+            steps: 0,
         }
     }
 

@@ -164,7 +164,12 @@ fn of_function(
         }
         return;
     }
-    if seen.contains(&function.oid) || seen.len() >= FUNCTIONS_MAX {
+    if seen.contains(&function.oid) {
+        return;
+    }
+    let level = analysis.effort.deeper();
+    if seen.len() >= FUNCTIONS_MAX || level.is_err() {
+        effects.push(SessionEffect::Pin(PinReason::Unfollowable));
         return;
     }
     seen.push(function.oid);

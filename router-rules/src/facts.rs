@@ -1,9 +1,10 @@
 //! What the text of one statement mentions, before anybody knows what the names mean.
 
+use foldhash::HashSet;
 use std::borrow::Cow;
 
 /// A name as written, folded and unquoted: `name` or `schema.name`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Name<'a> {
     /// The schema, when the text gives one.
     pub schema: Option<Cow<'a, str>>,
@@ -16,7 +17,7 @@ pub(crate) struct Name<'a> {
 pub(crate) type Shown = Option<&'static str>;
 
 /// A call as written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Call<'a> {
     /// Its name.
     pub name: Name<'a>,
@@ -31,7 +32,7 @@ pub(crate) struct Call<'a> {
 }
 
 /// How certain it is that something is a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
     /// `f(…)`.
     Call,
@@ -50,7 +51,7 @@ impl Call<'_> {
 }
 
 /// An operator as written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Operation<'a> {
     /// `OPERATOR(schema.op)`.
     pub schema: Option<Cow<'a, str>>,
@@ -69,10 +70,10 @@ pub(crate) struct Operation<'a> {
 pub(crate) struct Facts<'a> {
     /// Relations in a place where a relation is read; names of CTEs among them.
     pub relations: Vec<Name<'a>>,
-    /// Which of them stand behind ONLY, by index.
+    /// Which of them stand behind ONLY, by index, in order.
     pub only: Vec<usize>,
     /// Names that WITH declares.
-    pub ctes: Vec<Cow<'a, str>>,
+    pub ctes: HashSet<Cow<'a, str>>,
     /// Calls.
     pub calls: Vec<Call<'a>>,
     /// Operators.

@@ -60,7 +60,7 @@ pub enum LexError {
 /// With `conforming` false (`standard_conforming_strings = off`) a backslash escapes in plain
 /// literals, too.
 pub fn tokenize(sql: &[u8], conforming: bool, tokens_max: usize) -> Result<Vec<Token>, LexError> {
-    let mut lexer = Lexer { sql, at: 0, conforming };
+    let mut lexer = Lexer::new(sql, conforming);
     let mut tokens = Vec::with_capacity((sql.len() / 5).min(tokens_max));
     while let Some(token) = lexer.next_token()? {
         if tokens.len() >= tokens_max {
@@ -76,12 +76,14 @@ pub struct Lexer<'a> {
     sql: &'a [u8],
     at: usize,
     conforming: bool,
+    /// Up to here all is `+` and `-`, each an operator of its own.
+    signs_end: usize,
 }
 
 impl<'a> Lexer<'a> {
     /// A lexer at the start of `sql`.
     pub fn new(sql: &'a [u8], conforming: bool) -> Self {
-        Self { sql, at: 0, conforming }
+        Self { sql, at: 0, conforming, signs_end: 0 }
     }
 
     /// The next token; `None` at the end.
@@ -265,9 +267,12 @@ impl<'a> Lexer<'a> {
     /// A run of operator characters, cut before a comment, and without a trailing `+` or `-`
     /// unless one of ``~!@#%^&|`?`` is in it.
     fn operator(&mut self, start: usize) -> Result<TokenKind, LexError> {
+        if start < self.signs_end {
+            self.at = start + 1;
+            return Ok(TokenKind::Operator);
+        }
         let mut end = start;
         while self.sql.get(end).copied().is_some_and(is_operator) {
-            // A run is read again for each trailing sign that is cut off: keep that short.
             if end - start > OPERATOR_RUN_MAX {
                 return Err(LexError::Stray);
             }
@@ -281,6 +286,8 @@ impl<'a> Lexer<'a> {
         }
         let run = &self.sql[start..end];
         if run.len() > 1 && !run.iter().any(|b| b"~!@#%^&|`?".contains(b)) {
+            // What is cut off is read again, sign by sign.
+            self.signs_end = end;
             while end - start > 1 && matches!(self.sql[end - 1], b'+' | b'-') {
                 end -= 1;
             }
@@ -448,6 +455,8 @@ mod tests {
     #[test]
     fn operators_end_where_postgres_ends_them() {
         assert_eq!(texts("1+-2"), ["1", "+", "-", "2"]);
+        assert_eq!(texts("1+-+-+2"), ["1", "+", "-", "+", "-", "+", "2"]);
+        assert_eq!(texts("1<=+-2 +*-3"), ["1", "<=", "+", "-", "2", "+*", "-", "3"]);
         assert_eq!(texts("a @-b"), ["a", "@-", "b"]);
         assert_eq!(texts("a +-- c\n b"), ["a", "+", "b"]);
         assert_eq!(texts("a */* c */ b"), ["a", "*", "b"]);

@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod classify;
 pub mod decide;
 mod effects;
+mod effort;
 mod facts;
 pub mod hint;
 mod lex;

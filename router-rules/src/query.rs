@@ -1,5 +1,6 @@
 //! What a query or a data-modifying statement mentions.
 
+use crate::effort::Effort;
 use crate::facts::Facts;
 use crate::second;
 use crate::statistics;
@@ -7,8 +8,8 @@ use crate::tokens::Tokens;
 use crate::walk::{self, Text};
 
 /// The facts of one statement; `thorough` lets the parser read it, too.
-pub(crate) fn facts<'a>(tokens: Tokens<'a>, thorough: bool) -> Facts<'a> {
-    let mut facts = walk::walk(tokens, Text::Sql);
+pub(crate) fn facts<'a>(tokens: Tokens<'a>, thorough: bool, effort: &Effort) -> Facts<'a> {
+    let mut facts = walk::walk(tokens, Text::Sql, effort);
     // What is for the primary anyway needs no second reading.
     if thorough && facts.refusal.is_none() {
         second::consult(tokens, &mut facts);

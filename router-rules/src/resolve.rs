@@ -14,6 +14,7 @@ mod types;
 pub(crate) use relations::Found;
 
 use crate::catalog::{Catalog, Function, Unknown};
+use crate::effort::Effort;
 use crate::facts::Facts;
 use crate::lex;
 use crate::reason::Reason;
@@ -22,14 +23,8 @@ use crate::tokens::Tokens;
 use crate::walk::{self, Text};
 use foldhash::HashSet;
 use std::borrow::Cow;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
-
-/// How deep views and functions may lead into one another.
-const DEPTH_MAX: usize = 24;
-
-/// How many types one statement may lead to; each is looked into by recursion.
-const TYPES_MAX: usize = 500;
 
 /// Tokens of a view or a function body that are looked into; longer ones are not proved.
 const BODY_TOKENS_MAX: usize = 20_000;
@@ -60,7 +55,8 @@ pub(crate) struct Resolver<'a> {
     role: &'a str,
     /// Of the two fields above, for the memo.
     path_hash: u64,
-    depth: usize,
+    /// What looking into all this may cost.
+    effort: &'a Effort,
     /// Nothing runs, it is only planned: EXPLAIN without ANALYZE. The planner evaluates IMMUTABLE
     /// and STABLE functions, but no VOLATILE ones.
     planning: bool,
@@ -76,41 +72,18 @@ pub(crate) struct Resolver<'a> {
 
 impl<'a> Resolver<'a> {
     /// A resolver for a session's `search_path` and role.
-    pub fn new(catalog: &'a Catalog, search_path: &'a [String], role: &'a str) -> Self {
-        Self::under(catalog, search_path, role, 0)
-    }
-
-    /// The same for a statement that is planned and not run.
-    pub fn planning(catalog: &'a Catalog, search_path: &'a [String], role: &'a str) -> Self {
-        let mut resolver = Self::new(catalog, search_path, role);
-        resolver.planning = true;
-        // Outcomes differ from those of running: keep them apart in the memo.
-        resolver.path_hash ^= PLANNING;
-        resolver
-    }
-
-    /// A resolver for something that this one has come to.
-    fn inner(&self, session_path: &'a [String], role: &'a str) -> Self {
-        let mut inner = Self::under(self.catalog, session_path, role, self.depth + 1);
-        inner.planning = self.planning;
-        if self.planning {
-            inner.path_hash ^= PLANNING;
-        }
-        inner
-    }
-
-    fn under(catalog: &'a Catalog, session_path: &'a [String], role: &'a str, depth: usize) -> Self {
-        let path = session_path
+    pub fn new(catalog: &'a Catalog, search_path: &'a [String], role: &'a str, effort: &'a Effort) -> Self {
+        let path = search_path
             .iter()
             .map(|s| if s == "$user" { Cow::Borrowed(role) } else { Cow::Borrowed(s.as_str()) })
             .collect();
         Resolver {
             catalog,
             path,
-            session_path,
+            session_path: search_path,
             role,
-            path_hash: foldhash::fast::FixedState::with_seed(7).hash_one((session_path, role)),
-            depth,
+            path_hash: foldhash::fast::FixedState::with_seed(7).hash_one((search_path, role)),
+            effort,
             planning: false,
             types_seen: HashSet::default(),
             reads: Some(vec![]),
@@ -119,23 +92,43 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// The same for a statement that is planned and not run.
+    pub fn planning(mut self) -> Self {
+        self.planning = true;
+        // Outcomes differ from those of running: keep them apart in the memo.
+        self.path_hash ^= PLANNING;
+        self
+    }
+
+    /// A resolver for something that this one has come to.
+    fn inner(&self, session_path: &'a [String], role: &'a str) -> Self {
+        let mut inner = Self::new(self.catalog, session_path, role, self.effort);
+        inner.planning = self.planning;
+        if self.planning {
+            inner.path_hash ^= PLANNING;
+        }
+        inner
+    }
+
     /// Everything that the facts name must be harmless.
     pub fn check(&mut self, facts: &Facts<'_>) -> Result<(), Reason> {
         let mut verdict = facts.refusal.map_or(Ok(()), Err);
         // Go on after a refusal: the reads and the names are wanted all the same.
-        for (at, relation) in facts.relations.iter().enumerate() {
-            let outcome = self.relation(relation, facts, facts.only.contains(&at));
+        let alone = |at: &usize| facts.only.binary_search(at).is_ok();
+        let relations = facts.relations.iter().enumerate().map(|(at, name)| (name, alone(&at)));
+        for (name, only) in each_once(relations, facts.relations.len()) {
+            let outcome = self.relation(name, facts, only);
             verdict = verdict.and(outcome);
         }
-        for call in &facts.calls {
+        for call in each_once(facts.calls.iter(), facts.calls.len()) {
             let outcome = self.call(call, facts);
             verdict = verdict.and(outcome);
         }
-        for operation in &facts.operators {
+        for operation in each_once(facts.operators.iter(), facts.operators.len()) {
             let outcome = self.operation(operation);
             verdict = verdict.and(outcome);
         }
-        for name in &facts.types {
+        for name in each_once(facts.types.iter(), facts.types.len()) {
             let outcome = self.named_type(name);
             verdict = verdict.and(outcome);
         }
@@ -191,11 +184,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn look_with(&mut self, mut inner: Resolver<'a>, sql: &str, text: Text) -> Result<(), Reason> {
-        if self.depth >= DEPTH_MAX {
-            return Err(Reason::TooLarge);
-        }
+        let _level = self.effort.deeper()?;
         let tokens = lex::tokenize(sql.as_bytes(), true, BODY_TOKENS_MAX).map_err(|_| Reason::NotParsed)?;
-        let facts = walk::walk(Tokens { sql, list: trimmed(&tokens, sql) }, text);
+        let facts = walk::walk(Tokens { sql, list: trimmed(&tokens, sql) }, text, self.effort);
         let verdict = inner.check(&facts);
         self.absorb(&Outcome { verdict, reads: inner.reads });
         verdict
@@ -219,18 +210,29 @@ impl<'a> Resolver<'a> {
         {
             return outcome;
         }
-        if self.depth >= DEPTH_MAX {
-            return Arc::new(Outcome { verdict: Err(Reason::TooLarge), reads: None });
+        let effort = self.effort;
+        let level = effort.deeper();
+        if let Err(reason) = level {
+            return Arc::new(Outcome { verdict: Err(reason), reads: None });
         }
         let mut inner = self.inner(self.session_path, self.role);
         let verdict = look(&mut inner);
         let outcome = Arc::new(Outcome { verdict, reads: inner.reads });
-        // What was cut off by the depth is not worth remembering: from elsewhere it may be shallow.
-        if oid != 0 && verdict != Err(Reason::TooLarge) {
+        // What was cut off is not worth remembering: from elsewhere it may be within reach.
+        if oid != 0 && !effort.gave_up() {
             self.catalog.remember(key, outcome.clone());
         }
         outcome
     }
+}
+
+/// More than so many are worth the trouble of finding out which are equal.
+const FEW: usize = 8;
+
+/// What is mentioned often is looked up once.
+fn each_once<T: Copy + Eq + Hash>(all: impl Iterator<Item = T>, count: usize) -> impl Iterator<Item = T> {
+    let mut seen: HashSet<T> = HashSet::default();
+    all.filter(move |one| count <= FEW || seen.insert(*one))
 }
 
 /// A reason found further down is told by the thing that led there, except where it says more.

@@ -286,6 +286,7 @@ mod tests {
             hint: None,
             shape: 0,
             plain: true,
+            steps: 0,
         }
     }
 

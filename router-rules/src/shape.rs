@@ -19,6 +19,9 @@ const DOLLAR: u8 = 0x06;
 /// A text that shares its shape with no other begins with this.
 const WHOLE: u8 = 0x07;
 
+/// A longer shape is not looked for: its text is its shape.
+pub(crate) const STRIPPED_BYTES_MAX: usize = 64 * 1024;
+
 /// Integers of up to so many digits are `integer` for certain.
 const INTEGER_DIGITS: usize = 9;
 
@@ -42,6 +45,10 @@ pub(crate) fn strip(sql: &[u8], conforming: bool, out: &mut Vec<u8>) {
     // Where the last word began: `E` before a quote is a prefix only as a word of its own.
     let mut word = usize::MAX;
     while at < sql.len() {
+        if out.len() + (at - kept) > STRIPPED_BYTES_MAX {
+            // No shape that is kept is so long.
+            return whole(sql, out);
+        }
         let byte = sql[at];
         let (end, mark) = match byte {
             b'\'' => {

@@ -133,6 +133,28 @@ impl Footprint {
         matches!(self, Footprint::Relations(oids) if oids.is_empty())
     }
 
+    /// This one and all of those together, at the cost of one.
+    pub fn union_all(&self, others: impl IntoIterator<Item = Footprint>) -> Footprint {
+        let mut one = self.clone();
+        let mut more: Vec<u32> = vec![];
+        for other in others {
+            match (&one, other) {
+                (Footprint::Everything, _) | (_, Footprint::Everything) => return Footprint::Everything,
+                (Footprint::Relations(a), other) if a.is_empty() => one = other,
+                (_, Footprint::Relations(b)) => more.extend(b.iter()),
+            }
+        }
+        match (one, more.is_empty()) {
+            (Footprint::Relations(oids), false) => {
+                more.extend(oids.iter());
+                more.sort_unstable();
+                more.dedup();
+                Footprint::Relations(more.into())
+            }
+            (one, _) => one,
+        }
+    }
+
     /// Both together.
     pub fn union(&self, other: &Footprint) -> Footprint {
         match (self, other) {

@@ -6,6 +6,7 @@
 
 use crate::facts::Facts;
 use crate::tokens::Tokens;
+use foldhash::HashSet;
 
 /// The columns that come from the catalog.
 const NAMES: [&str; 5] = ["relid", "indexrelid", "schemaname", "relname", "indexrelname"];
@@ -43,13 +44,13 @@ pub(crate) fn only_names_are_read(tokens: Tokens<'_>, facts: &Facts<'_>) -> bool
     if !joined || !facts.relations.iter().any(|relation| lists_relations(&relation.name)) {
         return false;
     }
-    let mut views: Vec<String> = vec![];
+    let mut views: HashSet<String> = HashSet::default();
     for at in 0..tokens.len() {
         let Some(word) = tokens.identifier(at) else { continue };
         if lists_relations(&word) {
             let alias = at + 1 + usize::from(tokens.is(at + 1, "as"));
             views.extend(tokens.identifier(alias).map(|alias| alias.into_owned()));
-            views.push(word.into_owned());
+            views.insert(word.into_owned());
         }
     }
     (0..tokens.len()).all(|at| {
@@ -60,7 +61,7 @@ pub(crate) fn only_names_are_read(tokens: Tokens<'_>, facts: &Facts<'_>) -> bool
         if tokens.is(at, "natural") || COUNTERS.iter().any(|prefix| word.starts_with(prefix)) {
             return false;
         }
-        if !views.iter().any(|view| *view == *word) {
+        if !views.contains(&*word) {
             return true;
         }
         match tokens.is_mark(at + 1, ".") {

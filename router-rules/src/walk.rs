@@ -13,6 +13,7 @@
 mod keywords;
 mod names;
 
+use crate::effort::Effort;
 use crate::facts::{Facts, Name, Operation};
 use crate::lex::TokenKind;
 use crate::reason::Reason;
@@ -31,8 +32,11 @@ pub(crate) enum Text {
     PlpgsqlBody,
 }
 
-/// Walks over `tokens`.
-pub(crate) fn walk<'a>(tokens: Tokens<'a>, text: Text) -> Facts<'a> {
+/// Walks over `tokens`, if that is not too much.
+pub(crate) fn walk<'a>(tokens: Tokens<'a>, text: Text, effort: &Effort) -> Facts<'a> {
+    if let Err(reason) = effort.take(TOKEN_STEPS * tokens.len()) {
+        return Facts { refusal: Some(reason), ..Facts::default() };
+    }
     let mut walker = Walker {
         tokens,
         text,
@@ -43,6 +47,7 @@ pub(crate) fn walk<'a>(tokens: Tokens<'a>, text: Text) -> Facts<'a> {
         operator_end: usize::MAX,
         distinct_on_end: usize::MAX,
         relation_end: usize::MAX,
+        opens_end: 0,
         modifies: (0..tokens.len()).any(|at| tokens.is_any(at, &["insert", "update", "delete", "merge"])),
     };
     walker.run();
@@ -101,6 +106,9 @@ impl Frame {
     }
 }
 
+/// What it takes to walk over a token, and to look up what it names.
+const TOKEN_STEPS: usize = 3;
+
 /// Parentheses deeper than this are not read any more.
 const DEPTH_MAX: usize = 200;
 
@@ -118,6 +126,8 @@ struct Walker<'a> {
     operator_end: usize,
     /// Where the last `DISTINCT ON (…)` ended: what comes next is a value, and no alias.
     distinct_on_end: usize,
+    /// Where the last run of opening parentheses ended.
+    opens_end: usize,
     /// Where the last relation's name ended: a `*` there belongs to it.
     relation_end: usize,
 }
@@ -217,12 +227,17 @@ impl<'a> Walker<'a> {
 
     /// A parenthesis opens; `call` is the name that stands before it.
     fn open(&mut self, call: Option<usize>) {
+        // Each of a run of parentheses looks for the same token behind it.
         let mut ahead = self.at + 1;
-        while self.tokens.is_mark(ahead, "(") && ahead < self.at + DEPTH_MAX {
+        if self.opens_end > self.at {
+            ahead = self.opens_end;
+        }
+        while self.tokens.is_mark(ahead, "(") {
             ahead += 1;
         }
+        self.opens_end = ahead;
         if self.frames.len() > DEPTH_MAX {
-            self.facts.refuse(Reason::TooLarge);
+            self.facts.refuse(Reason::TooComplex);
         }
         let query = self
             .tokens

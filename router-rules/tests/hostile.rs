@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use router_rules::catalog::{Catalog, Unknown};
-use router_rules::{Classifier, Reason, Scope, SessionEffect};
+use router_rules::statement::Footprint;
+use router_rules::{Classifier, Reason, Scope, SessionEffect, Statement};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,6 +65,113 @@ fn a_megabyte_of_anything_is_read_in_linear_time_and_without_recursion() {
             assert!(started.elapsed() < Duration::from_secs(20), "{:.40}: {:?}", text, started.elapsed());
         }
     });
+}
+
+/// Every way in which one thing may stand within another, so deep that each level of recursion would tell.
+#[test]
+fn whatever_nests_in_a_text_nests_without_end() {
+    let n = 100_000;
+    let nested = [
+        ("EXPLAIN ", "SELECT 1", ""),
+        ("EXPLAIN (ANALYZE) ", "SELECT 1", ""),
+        ("COPY (", "SELECT 1", ") TO STDOUT"),
+        ("COPY (", "SELECT 1", ""),
+        ("PREPARE a AS ", "SELECT 1", ""),
+        ("DECLARE c CURSOR FOR ", "SELECT 1", ""),
+        ("DECLARE c CURSOR WITH HOLD FOR ", "SELECT 1", ""),
+        ("CREATE VIEW v AS ", "SELECT 1", ""),
+        ("CREATE TABLE t AS EXPLAIN ", "SELECT 1", ""),
+        ("CREATE RULE r AS ON INSERT TO t DO (", "SELECT 1", ")"),
+        ("CREATE SCHEMA s ", "", ""),
+        ("WITH a AS (", "SELECT 1", ") SELECT 1"),
+        ("WITH RECURSIVE a(b) AS (SELECT 1 UNION ALL ", "SELECT 1", ") SELECT 1"),
+        ("SELECT (", "1", ")"),
+        ("SELECT (SELECT ", "1", ")"),
+        ("SELECT EXISTS (", "SELECT 1", ")"),
+        ("SELECT * FROM (", "SELECT 1", ") x"),
+        ("SELECT * FROM t JOIN (", "t", ") ON true"),
+        ("SELECT * FROM ROWS FROM (f(", "1", "))"),
+        ("INSERT INTO t SELECT (", "1", ")"),
+        ("INSERT INTO t VALUES ((", "1", "))"),
+        ("UPDATE t SET a = (", "1", ")"),
+        ("DELETE FROM t USING (", "t", ")"),
+        ("MERGE INTO t USING (", "t", ") ON true"),
+        ("CASE WHEN ", "1", " THEN 1 END"),
+        ("SELECT CASE ", "1", " WHEN 1 THEN 1 END"),
+        ("SELECT f(", "1", ")"),
+        ("SELECT set_config(", "1", ")"),
+        ("SELECT CAST(", "1", " AS int)"),
+        ("SELECT ARRAY[", "1", "]"),
+        ("SELECT a[", "1", "]"),
+        ("SELECT ROW(", "1", ")"),
+        ("SELECT NOT ", "true", ""),
+        ("SELECT - ", "1", ""),
+        ("SELECT COALESCE(", "1", ")"),
+        ("SELECT OPERATOR(pg_catalog.+) ", "1", ""),
+        ("SELECT json_object('a': ", "1", ")"),
+        ("SELECT * FROM JSON_TABLE(j, '$' COLUMNS (NESTED PATH '$' COLUMNS (", "a int", ")))"),
+        ("SELECT x FILTER (WHERE ", "true", ")"),
+        ("SELECT f() OVER (PARTITION BY ", "1", ")"),
+        ("SELECT extract(year FROM ", "1", ")"),
+        ("SELECT interval(", "1", ")"),
+        ("CALL p(", "1", ")"),
+        ("DO $$ BEGIN ", "", " END $$"),
+        ("/* ", "", " */"),
+        ("SELECT 1; ", "", ""),
+        ("GRANT ", "a", ""),
+        ("SET x = ", "1", ""),
+        ("U&\"", "a", "\""),
+    ];
+    let chains = [
+        " + 1",
+        " || a",
+        "::int",
+        "[1]",
+        ".a",
+        " COLLATE c",
+        " AT TIME ZONE 'x'",
+        " IS NULL",
+        " AND a",
+        " UNION SELECT 1",
+        " EXCEPT (SELECT 1)",
+        " JOIN t ON true",
+        ", LATERAL t",
+        " NOT IN (1)",
+        " LIKE 'a' ESCAPE 'b'",
+        " BETWEEN 1 AND 2",
+        " ORDER BY 1",
+        "; SELECT 1",
+        " -- c\n",
+        " $a$ $a$",
+    ];
+    on_a_small_stack(move || {
+        let classifier = Classifier::new(1 << 20);
+        for (open, middle, close) in nested {
+            let text = format!("{}{middle}{}", open.repeat(n), close.repeat(n));
+            assert!(!classifier.classify(text.as_bytes(), &scope(true)).statements.is_empty());
+        }
+        for chain in chains {
+            let text = format!("SELECT a{}", chain.repeat(n));
+            assert!(!classifier.classify(text.as_bytes(), &scope(true)).statements.is_empty());
+        }
+    });
+}
+
+#[test]
+fn what_nests_too_deep_is_known_to_do_nothing_harmless() {
+    for text in [
+        format!("{}SELECT 1", "EXPLAIN ".repeat(2_000)),
+        format!("{}SELECT 1", "PREPARE a AS ".repeat(2_000)),
+        format!("{}SELECT 1", "DECLARE c CURSOR FOR ".repeat(2_000)),
+        format!("{}SELECT 1{}", "COPY (".repeat(2_000), ") TO STDOUT".repeat(2_000)),
+    ] {
+        let classified = Classifier::new(1 << 20).classify(text.as_bytes(), &scope(true));
+        assert_eq!(classified.verdict, Err(Reason::TooComplex), "{text:.20}");
+        assert_eq!(classified.writes, Footprint::Everything);
+        assert_eq!(classified.reads, Footprint::Everything);
+        let pins = |s: &Statement| s.effects.iter().any(|e| matches!(e, SessionEffect::Pin(_)));
+        assert!(classified.statements.iter().any(pins));
+    }
 }
 
 #[test]

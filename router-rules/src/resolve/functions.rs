@@ -26,6 +26,7 @@ impl<'a> Resolver<'a> {
         let catalog: &'a Catalog = self.catalog;
         let mut candidates: Vec<&'a Function> = vec![];
         for function in catalog.functions(name) {
+            self.effort.take(1 + self.path.len() / 4 + call.shown.len())?;
             if self.visible(&function.schema, schema) && self.applicable(function, call) {
                 candidates.push(function);
             }
@@ -86,6 +87,7 @@ impl<'a> Resolver<'a> {
     pub(super) fn functional_notation(&mut self, call: &Call<'_>, _facts: &Facts<'_>) -> Result<(), Reason> {
         let catalog: &'a Catalog = self.catalog;
         for function in catalog.functions(&call.name.name) {
+            self.effort.take(1 + self.path.len() / 4)?;
             let takes_row = self.applicable(function, call)
                 && function.args.first().is_some_and(|arg| canonical_type(arg).is_none());
             if takes_row && self.visible(&function.schema, None) {

@@ -66,6 +66,9 @@ impl<'a> Resolver<'a> {
 
     /// The relation that a name means.
     pub fn find_relation(&self, name: &Name<'_>) -> Found<'a> {
+        if self.effort.take(1 + self.path.len() / 4).is_err() {
+            return Found::No(Reason::TooComplex);
+        }
         let catalog: &'a Catalog = self.catalog;
         if let Some(schema) = &name.schema {
             return match &**schema {
@@ -161,7 +164,7 @@ impl<'a> Resolver<'a> {
             let Ok(tokens) = lex::tokenize(expression.as_bytes(), true, BODY_TOKENS_MAX) else {
                 return false;
             };
-            let facts = walk::walk(Tokens { sql: expression, list: &tokens }, Text::Sql);
+            let facts = walk::walk(Tokens { sql: expression, list: &tokens }, Text::Sql, self.effort);
             for call in facts.calls.iter().filter(|call| call.certain()) {
                 let name = &call.name.name;
                 let builtin = self.catalog.functions(name).next().is_none()

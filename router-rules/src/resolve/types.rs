@@ -1,6 +1,6 @@
 //! Types, and what converts and compares their values: domains, casts, operators, operator classes.
 
-use super::{CATALOG_OID, Found, Resolver, TYPES_MAX, through};
+use super::{CATALOG_OID, Found, Resolver, each_once, through};
 use crate::builtins;
 use crate::catalog::{Catalog, Relation, Type, Unknown};
 use crate::facts::{Facts, Name, Operation};
@@ -20,6 +20,7 @@ impl<'a> Resolver<'a> {
             _ => false,
         };
         for operator in catalog.operators(&operation.name) {
+            self.effort.take(2 + self.path.len() / 4 + operator.partners.len())?;
             let visible = self.visible(&operator.schema, schema);
             known |= visible;
             let meant = visible
@@ -53,6 +54,7 @@ impl<'a> Resolver<'a> {
         let catalog: &'a Catalog = self.catalog;
         let mut known = false;
         for found in catalog.types(&name.name) {
+            self.effort.take(1 + self.path.len() / 4)?;
             if self.visible(&found.schema, schema) {
                 known = true;
                 self.look_into_type(found)?;
@@ -75,9 +77,7 @@ impl<'a> Resolver<'a> {
         if !self.types_seen.insert((&found.schema, &found.name)) {
             return Ok(());
         }
-        if self.types_seen.len() > TYPES_MAX {
-            return Err(Reason::TooLarge);
-        }
+        let _level = self.effort.deeper()?;
         self.reads_relation(CATALOG_OID);
         for check in &found.checks {
             self.expression(check, Text::Sql).map_err(through(Reason::WritingOperator))?;
@@ -109,6 +109,7 @@ impl<'a> Resolver<'a> {
         if !self.types_seen.insert((&relation.schema, &relation.name)) {
             return Ok(());
         }
+        let _level = self.effort.deeper()?;
         relation.columns.iter().try_for_each(|(_, kind)| self.spelt_type(kind))
     }
 
@@ -121,6 +122,7 @@ impl<'a> Resolver<'a> {
         }
         // Those in C come with an access method or an extension.
         let written = catalog.rows.supports.iter().filter_map(|&oid| catalog.function_by_oid(oid));
+        self.effort.take(catalog.rows.supports.len())?;
         for function in written.filter(|f| f.extension.is_none() && !matches!(&*f.language, "c" | "internal"))
         {
             self.look_into_function(function).map_err(through(Reason::WritingOperator))?;
@@ -137,14 +139,16 @@ impl<'a> Resolver<'a> {
         }
         let catalog: &'a Catalog = self.catalog;
         let fills_rows = facts.body || facts.calls.iter().any(|c| c.name.name.contains("_populate_record"));
-        for word in &facts.words {
+        for word in each_once(facts.words.iter(), facts.words.len()) {
             for found in catalog.types(word) {
+                self.effort.take(1)?;
                 if matches!(found.kind, 'd' | 'c') {
                     self.look_into_type(found)?;
                 }
             }
             if fills_rows {
                 for relation in catalog.relations(word) {
+                    self.effort.take(1)?;
                     self.columns(relation)?;
                 }
             }
@@ -156,6 +160,7 @@ impl<'a> Resolver<'a> {
     pub(super) fn casts(&mut self, facts: &Facts<'_>) -> Result<(), Reason> {
         let catalog: &'a Catalog = self.catalog;
         for cast in catalog.rows.casts.iter().filter(|cast| cast.function != 0) {
+            self.effort.take(1)?;
             let Err(reason) = self.function_by_oid(cast.function).map_err(through(Reason::WritingOperator))
             else {
                 continue;
@@ -182,6 +187,9 @@ impl<'a> Resolver<'a> {
     /// Could a value of the user-defined type `spelt` (`name` without its schema) turn up: named,
     /// in a column of a relation that is read, or as an argument or result of a function?
     pub(super) fn handles(&self, facts: &Facts<'_>, name: &str, spelt: &str) -> bool {
+        if self.effort.take(facts.words.len() + facts.relations.len() + facts.calls.len()).is_err() {
+            return true;
+        }
         let is = |kind: &str| self.holds(kind, spelt, HOLDING_DEPTH_MAX);
         facts.words.iter().any(|word| word == name)
             || facts.relations.iter().any(|relation| match self.find_relation(relation) {
@@ -200,7 +208,7 @@ impl Resolver<'_> {
     /// True when a value of the type `kind` is or may hold one of the type `wanted`.
     fn holds(&self, kind: &str, wanted: &str, depth: usize) -> bool {
         let kind = kind.trim_end_matches("[]");
-        if kind == wanted || depth == 0 {
+        if kind == wanted || depth == 0 || self.effort.take(1).is_err() {
             return true;
         }
         let (schema, name) = kind.split_once('.').map_or((None, kind), |(s, n)| (Some(s), n));

@@ -60,7 +60,7 @@ impl<'a> Walker<'a> {
                 self.mention_type(name);
             }
         } else if self.frame().clause == Clause::With && self.declares_cte(start) {
-            self.facts.ctes.push(name.name);
+            self.facts.ctes.insert(name.name);
         } else if self.frame().paren == Paren::Columns && start > 0 && !self.previous_was_separator(start) {
             self.mention_type(name);
         }
@@ -101,7 +101,7 @@ impl<'a> Walker<'a> {
     pub(super) fn name_before_parenthesis(&mut self, name: Name<'a>, start: usize) {
         let lists_columns = match start.checked_sub(1) {
             _ if self.frame().clause == Clause::With && self.declares_cte(start) => {
-                self.facts.ctes.push(name.name.clone());
+                self.facts.ctes.insert(name.name.clone());
                 true
             }
             Some(before) if self.tokens.is(before, "as") => true,

@@ -1,0 +1,121 @@
+//! What looking at one text may cost, and how deep it may lead.
+//!
+//! An event loop serves many clients, so no text may hold it up or overflow its stack, whatever stands in
+//! it and whatever the catalog holds. All that reads, walks, looks up or recurses pays from one purse per
+//! text, in steps that are counted and not timed, so that the same text fares the same everywhere. Once the
+//! purse is empty, or something leads too deep, the text is given up: nothing is known of it
+//! ([`Reason::TooComplex`]).
+
+use crate::reason::Reason;
+use std::cell::Cell;
+
+/// Steps that any text may take: enough to look into the views and functions of a large schema once, after
+/// which the snapshot remembers the outcome.
+const STEPS_MIN: usize = 400_000;
+/// Steps for each byte of the text beside those.
+const STEPS_PER_BYTE: usize = 4;
+/// Steps that no text exceeds: some 15 milliseconds of a slow core.
+pub(crate) const STEPS_MAX: usize = 2_500_000;
+
+/// How deep statements, views, functions and types may lead into one another, all taken together. Each level
+/// takes a few kilobytes of stack in a debug build.
+pub(crate) const LEVELS_MAX: usize = 100;
+
+/// The purse of one text.
+#[derive(Debug)]
+pub(crate) struct Effort {
+    steps_max: usize,
+    steps: Cell<usize>,
+    levels: Cell<usize>,
+    gave_up: Cell<bool>,
+}
+
+impl Effort {
+    /// For a text of so many bytes.
+    pub fn on(bytes: usize) -> Self {
+        let steps_max = STEPS_MIN.saturating_add(bytes.saturating_mul(STEPS_PER_BYTE)).min(STEPS_MAX);
+        Self { steps_max, steps: Cell::new(0), levels: Cell::new(0), gave_up: Cell::new(false) }
+    }
+
+    /// Takes so many steps.
+    ///
+    /// # Errors
+    /// When that is too many: the text is given up.
+    pub fn take(&self, steps: usize) -> Result<(), Reason> {
+        let taken = self.steps.get().saturating_add(steps);
+        self.steps.set(taken);
+        if taken > self.steps_max {
+            self.gave_up.set(true);
+        }
+        if self.gave_up.get() { Err(Reason::TooComplex) } else { Ok(()) }
+    }
+
+    /// One level deeper, until what it returns is dropped.
+    ///
+    /// # Errors
+    /// When that is too deep: the text is given up.
+    pub fn deeper(&self) -> Result<Level<'_>, Reason> {
+        self.take(1)?;
+        if self.levels.get() >= LEVELS_MAX {
+            self.gave_up.set(true);
+            return Err(Reason::TooComplex);
+        }
+        self.levels.set(self.levels.get() + 1);
+        Ok(Level(self))
+    }
+
+    /// It was too much: what has been found out is not all.
+    pub fn gave_up(&self) -> bool {
+        self.gave_up.get()
+    }
+
+    /// The steps taken so far.
+    pub fn steps(&self) -> usize {
+        self.steps.get()
+    }
+}
+
+/// One level of nesting.
+#[derive(Debug)]
+pub(crate) struct Level<'e>(&'e Effort);
+
+impl Drop for Level<'_> {
+    fn drop(&mut self) {
+        self.0.levels.set(self.0.levels.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_given_up_when_it_takes_too_many_steps_or_leads_too_deep() {
+        let effort = Effort::on(1_000);
+        assert!(effort.take(STEPS_MIN).is_ok() && effort.take(1_000 * STEPS_PER_BYTE).is_ok());
+        assert!(effort.take(1).is_err() && effort.gave_up());
+        assert!(effort.deeper().is_err());
+
+        let effort = Effort::on(0);
+        let levels: Vec<_> = (0..LEVELS_MAX).map(|_| effort.deeper()).collect();
+        assert!(levels.iter().all(Result::is_ok) && effort.deeper().is_err());
+        drop(levels);
+        assert!(effort.gave_up() && effort.take(1).is_err());
+    }
+
+    #[test]
+    fn levels_that_end_make_room_for_others() {
+        let effort = Effort::on(0);
+        for _ in 0..10 * LEVELS_MAX {
+            assert!(effort.deeper().is_ok());
+        }
+        assert!(!effort.gave_up());
+    }
+
+    #[test]
+    fn no_text_takes_more_than_the_most() {
+        let effort = Effort::on(usize::MAX);
+        assert!(effort.take(STEPS_MAX).is_ok());
+        assert!(effort.take(1).is_err());
+    }
+}
