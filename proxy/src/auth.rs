@@ -27,6 +27,13 @@ use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 
+/// Where users can be looked up.
+pub trait Nodes: Sync {
+    /// The addresses of the nodes to be asked: the primary first, since replicas may lag behind a change,
+    /// then whatever else is up.
+    fn best_first(&self) -> Vec<String>;
+}
+
 /// What servers are shown on behalf of one user.
 ///
 /// Every session of the user shares it, and the newest log-in counts: a session that was there before its

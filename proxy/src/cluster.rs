@@ -5,42 +5,38 @@
 //! lies in atomics on each node. Sessions only read those, so that placing a read takes no lock and
 //! no wait unless a promise demands one ([`place`]).
 
-mod alarm;
 pub mod board;
 pub mod catalog;
 pub mod catalogs;
 pub mod choose;
 pub mod connect;
-pub mod lsn;
 pub mod membership;
-pub mod metrics;
-pub mod moment;
-pub mod node;
 pub mod pace;
 pub mod place;
 pub mod probe;
 pub mod samples;
-pub mod status;
 pub mod verdict;
 pub mod view;
 pub mod waiters;
 pub mod watermark;
 
+use crate::auth::Nodes;
 use crate::config::Config;
+use crate::node::Node;
+use crate::node::lsn::Token;
+use crate::node::mark::Mark;
+use crate::node::moment::{Clock, Moment};
 use crate::observe::Metrics;
+use crate::rows::{Events, NodeStatus};
 use arc_swap::ArcSwap;
 use board::{Board, Identity, News, Sighting};
 use catalogs::Catalogs;
-use lsn::Token;
-use moment::{Clock, Moment};
-pub use node::{Node, Outstanding};
 use pace::{Demand, Standing};
 use parking_lot::{Mutex, RwLock};
 use router_rules::hint::Consistency;
 use router_rules::statement::Footprint;
 use router_rules::{Catalog, Decision, Reason};
 use samples::Sample;
-pub use status::{Event, Events, NodeStatus};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -51,7 +47,7 @@ use verdict::Role;
 use view::{Settings, View};
 use waiters::Waiters;
 pub use watermark::SessionFreshness;
-use watermark::{DatabaseMarks, Mark, SharedMarks};
+use watermark::{DatabaseMarks, SharedMarks};
 
 /// What a session asks: where may this run now?
 #[derive(Debug)]
@@ -109,6 +105,12 @@ pub struct Cluster {
     /// Where the probers run.
     probers: Handle,
     itself: Weak<Cluster>,
+}
+
+impl Nodes for Cluster {
+    fn best_first(&self) -> Vec<String> {
+        self.primary().into_iter().chain(self.any_node()).map(|node| node.name.clone()).collect()
+    }
 }
 
 impl std::fmt::Debug for Cluster {

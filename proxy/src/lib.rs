@@ -1,39 +1,49 @@
 //! pgweir: one DATABASE HOST in front of a primary and its replicas.
 //!
-//! The map, in the order in which dependencies point:
+//! The map. Each module knows only those on lines below its own:
 //!
 //! * [`command`]: the program's subcommands; `run` starts everything below
-//! * [`doors`], [`listener`], [`loops`]: the addresses that are open; accepts clients; which thread serves each
-//! * [`session`]: the six steps: receive, classify, decide, lease, relay, remember
-//! * [`pool`]: which server connections there are and who has them
-//! * [`server`]: one connection to a Postgres node
+//! * [`listen`]: the addresses that are open, and the clients that come through them
+//! * [`front`]: who is it? From accept to the log-in
+//! * [`session`], [`console`]: the six steps (receive, classify, decide, lease, relay, remember); asked in psql
+//! * [`cancel`]: work that is called off from outside
+//! * [`weir`]: what all sessions share
+//! * [`clients`]: the clients that are connected, and what they are told at first
+//! * [`cluster`], [`pool`]: roles, lag, freshness and the catalog, watched; which server connections there are and who has them
+//! * [`server`]: one connection to a Postgres node, and what is known of it
 //! * [`auth`]: who a client is, and how we log in to servers as that user
-//! * [`cluster`]: roles, lag, freshness and the catalog, watched
-//! * [`console`], [`observe`]: asked in psql, seen in Prometheus and in a browser
-//! * [`bell`], [`gate`], [`order`]: what wakes a session from outside; PAUSE and RESUME; what is asked of the main task
-//! * [`peers`]: the other pgweir processes of this machine
-//! * [`config`], [`limits`]: what the operator wrote, and every bound
-//! * [`net`], [`wire`]: sockets, TLS; frames and messages
+//! * [`node`]: one node, and how far it is known to have come
+//! * [`peers`], [`order`], [`loops`], [`gate`], [`bell`]: other processes; what is asked of the main task; which thread serves a client; PAUSE and RESUME; what wakes a session from outside
+//! * [`observe`]: seen in Prometheus, in a browser, in logs and traces
+//! * [`rows`]: what there is to see, as plain rows
+//! * [`net`]: sockets, TLS
+//! * [`config`]: what the operator wrote
+//! * [`wire`]: frames and messages
+//! * [`limits`]: every bound
 
 pub mod auth;
 pub mod bell;
+mod cancel;
+pub mod clients;
 pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod console;
-pub mod doors;
+#[cfg(test)]
+mod floors;
+pub mod front;
 pub mod gate;
 pub mod limits;
-pub mod listener;
+pub mod listen;
 pub mod loops;
 pub mod net;
+pub mod node;
 pub mod observe;
 pub mod order;
 pub mod peers;
 pub mod pool;
+pub mod rows;
 pub mod server;
 pub mod session;
 pub mod weir;
 pub mod wire;
-
-pub use weir::Weir;

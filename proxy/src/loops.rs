@@ -7,9 +7,9 @@
 //! change seats between two requests, when nothing of theirs is under way.
 
 pub mod seating;
+mod thread_times;
 
 use crate::limits::STACK_BYTES;
-use crate::observe::process::times_of_thread;
 use parking_lot::Mutex;
 use seating::{Move, Seating};
 use std::cell::{Cell, RefCell};
@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use thread_times::times_of_thread;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 

@@ -1,5 +1,6 @@
 //! What is seen from outside: metrics, the HTTP address, logs, traces.
 
+pub mod cluster;
 pub mod http;
 pub mod logging;
 pub mod metrics;

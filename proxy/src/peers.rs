@@ -8,14 +8,11 @@
 //!
 //! <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS>
 
-use crate::Weir;
 use crate::config::Config;
-use crate::session::startup;
 use rustix::process::geteuid;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use tokio::net::UnixDatagram;
 
 /// Others that are told of one key: more processes than that on one machine are not heard of.
@@ -94,15 +91,15 @@ fn tell_one(socket: &std::os::unix::net::UnixDatagram, key: &[u8], other: &Path)
     }
 }
 
-/// Hears of keys from the others, for ever.
-pub async fn listen(weir: Arc<Weir>, socket: UnixDatagram) {
+/// Hears of keys from the others, for ever; `cancel` is called with the process id and the secret of each.
+pub async fn listen(socket: UnixDatagram, cancel: impl Fn(i32, &[u8])) {
     // One byte more, so that what is too long is seen to be.
     let mut buffer = [0; KEY_BYTES_MAX + 1];
     loop {
         match socket.recv(&mut buffer).await {
             Ok(length) => {
                 if let Some((process, secret)) = key(&buffer[..length]) {
-                    startup::cancel_for_peer(&weir, process, secret);
+                    cancel(process, secret);
                 }
             }
             Err(error) => {

@@ -12,15 +12,14 @@ mod pools;
 mod rows;
 mod waiting;
 
-pub use lease::{LastUse, Lease, LeaseError};
+pub use lease::{Lease, LeaseError};
 pub use opening::{Opening, open_within};
 pub use pools::Pools;
-pub use rows::Card;
 
 use crate::auth::{Credentials, LoginError};
-use crate::cluster::Node;
 use crate::config::Config;
-use crate::server::Server;
+use crate::node::Node;
+use crate::server::{Card, LastUse, Server};
 use budget::Budget;
 use parking_lot::Mutex;
 use pools::limit_of;

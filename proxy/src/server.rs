@@ -1,16 +1,23 @@
 //! One connection to a Postgres node.
 
+mod card;
+mod last_use;
+pub mod prepared;
+pub mod settings;
+
+pub use card::Card;
+pub use last_use::LastUse;
+
 use crate::auth::{self, Credentials, LoginError};
-use crate::cluster::Node;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::net::{Connection, Stream, tls::Connector};
-use crate::pool::LastUse;
-use crate::session::prepared::ServerStatements;
-use crate::session::settings::Track;
+use crate::node::Node;
 use crate::wire::backend::{self, Status, tag};
 use crate::wire::{ErrorFields, frame, frontend};
 use bytes::BytesMut;
 use parking_lot::Mutex;
+use prepared::ServerStatements;
+use settings::Track;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -38,7 +45,7 @@ pub struct Server {
     /// The node it leads to.
     pub node: Arc<Node>,
     /// What the console knows of it.
-    pub card: Arc<crate::pool::Card>,
+    pub card: Arc<Card>,
     /// How to cancel what it runs.
     pub cancel: Arc<CancelTarget>,
     /// The settings that were applied to it by SQL.
@@ -169,7 +176,7 @@ impl Server {
             arrived: tokio::sync::Notify::new(),
         };
         Ok(Self {
-            card: Arc::new(crate::pool::Card::new(cancel.process, connection.stream().is_tls())),
+            card: Arc::new(Card::new(cancel.process, connection.stream().is_tls())),
             connection,
             node: target.node.clone(),
             cancel: Arc::new(cancel),

@@ -15,41 +15,39 @@ pub mod failure;
 pub mod lease;
 pub mod ledger;
 pub mod memory;
-pub mod prepared;
 pub mod receive;
-pub mod registry;
 pub mod relay;
 pub mod release;
 pub mod remember;
 pub mod replication;
 pub mod reroute;
 pub mod send;
-pub mod settings;
 pub mod shapes;
 pub mod signal;
 pub mod startup;
 pub mod statements;
 pub mod wake;
 
-use crate::Weir;
 use crate::auth::Credentials;
-use crate::cluster::Node;
+use crate::clients::registry::{Card, Doing};
 use crate::config::Config;
 use crate::limits::AHEAD_BYTES_MIN;
 use crate::loops::{self, Heard};
 use crate::net::Connection;
+use crate::node::Node;
 use crate::observe::metrics::DatabaseMetrics;
 use crate::observe::traces::Told;
-use crate::pool::{LastUse, Lease, Pool};
+use crate::pool::{Lease, Pool};
+use crate::server::LastUse;
+use crate::server::prepared::Prepared;
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
 use crate::session::ledger::Ledger;
 use crate::session::memory::{Memory, Route};
-use crate::session::prepared::Prepared;
 use crate::session::receive::{End, Kind, Request, Violation};
-use crate::session::registry::{Card, Doing};
 use crate::session::relay::Relayed;
 use crate::session::wake::Woke;
+use crate::weir::Weir;
 use crate::wire::backend::{self, Status};
 use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
@@ -468,7 +466,7 @@ mod tests {
     /// can be in, and its session. What is rare and large is boxed for as long as it lasts.
     #[test]
     fn a_session_and_its_task_are_small() {
-        let task = size(|(weir, client, peer)| startup::serve(weir, client, peer));
+        let task = size(|(weir, client, peer)| crate::front::serve(weir, client, peer));
         let sizes = [
             ("Session", size_of::<Session>()),
             ("Memory", size_of::<Memory>()),

@@ -1,6 +1,8 @@
 //! What all sessions share.
 
 use crate::auth::Directory;
+use crate::clients::registry::Registry;
+use crate::clients::welcomes::Welcomes;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::gate::Gate;
@@ -12,8 +14,6 @@ use crate::observe::{Metrics, Picture};
 use crate::order::Order;
 use crate::peers::Peers;
 use crate::pool::Pools;
-use crate::session::registry::Registry;
-use crate::session::startup::Welcomes;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use router_rules::Classifier;
 use std::sync::Arc;

@@ -34,5 +34,5 @@ mod words;
 pub use catalog::Catalog;
 pub use classify::{Classified, Classifier, Scope};
 pub use decide::{Decision, Policy, SessionView, decide};
-pub use reason::{PinReason, Reason, Target};
+pub use reason::{PinReason, Reason, RerouteCause, Target};
 pub use statement::{SessionEffect, Statement, TransactionModes, TransactionStep};

@@ -105,6 +105,18 @@ words! {
     }
 }
 
+words! {
+    /// Why a statement that began on one server was run once more on another.
+    RerouteCause {
+        ReadOnly = "read_only": "The replica refused it as a write (25006): a mistake of the classifier.",
+        Recovery = "recovery": "The replica refused it as not available during recovery: a mistake of the classifier.",
+        NotReplayed = "not_replayed": "It names something that the replica has not replayed yet.",
+        Conflict = "conflict": "The replica had to cancel it, since it stood in the way of replay.",
+        Lost = "lost": "The server shut down, or the connection to it broke.",
+        StalePlan = "stale_plan": "A prepared statement's result has changed its type: it was prepared anew.",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

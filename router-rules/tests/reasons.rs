@@ -1,6 +1,6 @@
 //! The documentation's page of reasons is made from the enum.
 
-use router_rules::{PinReason, Reason};
+use router_rules::{PinReason, Reason, RerouteCause};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -23,6 +23,15 @@ fn page() -> String {
     );
     for reason in PinReason::ALL {
         let _ = writeln!(page, "| `{}` | {} |", reason.as_str(), reason.explain());
+    }
+    page.push_str(
+        "\n## Reroutes\n\n\
+         A statement that began on one server may be run once more on another before the client has seen anything\n\
+         of an answer. `pgweir_reroutes_total{cause}` counts why:\n\n\
+         | word | meaning |\n|---|---|\n",
+    );
+    for cause in RerouteCause::ALL {
+        let _ = writeln!(page, "| `{}` | {} |", cause.as_str(), cause.explain());
     }
     page
 }

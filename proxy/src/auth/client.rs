@@ -4,8 +4,7 @@ use super::directory::Account;
 use super::rules::{self, Peer};
 use super::scram::server::{Exchange, Offer};
 use super::scram::{self, ScramError};
-use super::{Credentials, Directory, LoginError, Shown, derive, md5, request};
-use crate::cluster::Cluster;
+use super::{Credentials, Directory, LoginError, Nodes, Shown, derive, md5, request};
 use crate::config::{AuthMethod, Config, Secret};
 use crate::limits::AUTH_MESSAGE_BYTES_MAX;
 use crate::net::Connection;
@@ -27,7 +26,7 @@ pub async fn authenticate(
     startup: &Startup,
     address: Option<IpAddr>,
     directory: &Directory,
-    cluster: &Cluster,
+    nodes: &dyn Nodes,
     config: &Config,
 ) -> Result<Arc<Credentials>, LoginError> {
     let user = startup.user.as_str();
@@ -44,7 +43,7 @@ pub async fn authenticate(
     if method == Some(AuthMethod::Certificate) {
         certificate(client, user)?;
     }
-    let account = directory.account(user, cluster, config).await;
+    let account = directory.account(user, nodes, config).await;
     let credentials = match method {
         // Nothing more to check: what is known of the user, if anything is, serves to log in to servers.
         Some(AuthMethod::Trust | AuthMethod::Certificate) => {

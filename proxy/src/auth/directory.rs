@@ -11,8 +11,7 @@
 
 use super::lookup::{Found, Lookup, LookupError, truncated};
 use super::scram::{self, DEFAULT_ITERATIONS, Keys, SALT_BYTES, Verifier};
-use super::{Credentials, Shown, md5};
-use crate::cluster::Cluster;
+use super::{Credentials, Nodes, Shown, md5};
 use crate::config::{Config, Secret};
 use crate::limits::{
     ACCOUNTS_MAX, DERIVATIONS_MAX, VERIFIER_FRESH_LOOKUPS, VERIFIER_FRESH_MAX, VERIFIER_STALE_MAX,
@@ -159,7 +158,7 @@ impl Directory {
     pub async fn account(
         &self,
         user: &str,
-        cluster: &Cluster,
+        nodes: &dyn Nodes,
         config: &Config,
     ) -> Result<Arc<Account>, Refusal> {
         let configured = self.configured.load_full();
@@ -173,14 +172,14 @@ impl Directory {
         let user = truncated(user);
         let slot = self.found.get_or_insert_with(user, || Ok::<_, std::convert::Infallible>(Arc::default()));
         let Ok(slot) = slot;
-        self.read(&slot, user, cluster, config).await
+        self.read(&slot, user, nodes, config).await
     }
 
     async fn read(
         &self,
         slot: &Slot,
         user: &str,
-        cluster: &Cluster,
+        nodes: &dyn Nodes,
         config: &Config,
     ) -> Result<Arc<Account>, Refusal> {
         let mut read = slot.read.lock().await;
@@ -198,7 +197,7 @@ impl Directory {
             return stale.ok_or_else(|| refusal.clone());
         }
         let started = Instant::now();
-        match self.lookup.load_full().find(user, cluster, config).await {
+        match self.lookup.load_full().find(user, nodes, config).await {
             Ok(found) => {
                 let fresh = self.account_of(user, found);
                 let account = match previous {

@@ -6,7 +6,7 @@
 //! `pg_authid` itself, which superusers may read. Which of the two is there is asked, not tried: a try
 //! would leave an error in the server's log each time.
 
-use crate::cluster::Cluster;
+use super::Nodes;
 use crate::config::{self, Config, Secret};
 use crate::limits::{LOOKUP_CONNECTIONS_MAX, LOOKUP_TIMEOUT};
 use crate::net::tls::Connector;
@@ -84,11 +84,11 @@ impl Lookup {
     pub async fn find(
         &self,
         user: &str,
-        cluster: &Cluster,
+        nodes: &dyn Nodes,
         config: &Config,
     ) -> Result<Option<Found>, LookupError> {
         let mut last = LookupError::Unreachable("none is configured".into());
-        for address in candidates(cluster, config) {
+        for address in candidates(nodes, config) {
             let source = self.source(&address, config)?;
             let outcome = tokio::time::timeout(LOOKUP_TIMEOUT, source.find(user, config)).await;
             match outcome.unwrap_or_else(|_| Err(LookupError::Unreachable(format!("{address}: time-out")))) {
@@ -111,11 +111,9 @@ impl Lookup {
     }
 }
 
-/// The primary first, since replicas may lag behind a change; then whoever is up; then, as long as
-/// nobody knows who is up, everybody.
-fn candidates(cluster: &Cluster, config: &Config) -> Vec<String> {
-    let known = cluster.primary().into_iter().chain(cluster.any_node()).map(|node| node.name.clone());
-    let mut addresses: Vec<String> = known.collect();
+/// Those that are up; as long as nobody knows which are, all.
+fn candidates(nodes: &dyn Nodes, config: &Config) -> Vec<String> {
+    let mut addresses = nodes.best_first();
     if addresses.is_empty() {
         addresses.extend(config.cluster.nodes.iter().map(|node| node.address.clone()));
     }

@@ -1,14 +1,14 @@
 //! What the probers have found out: changed under one lock, published as a [`View`].
 
-use super::lsn::{Lsn, WalLayout};
 use super::membership::Membership;
-use super::metrics::{ClusterMetrics, NodeMetrics};
-use super::moment::Moment;
-use super::node::Node;
 use super::samples::{Sample, Samples, lag};
 use super::verdict::{Facts, Role, Verdict, is_lagging, judge};
 use super::view::{Member, Settings, View};
 use crate::config;
+use crate::node::Node;
+use crate::node::lsn::{Lsn, WalLayout};
+use crate::node::moment::Moment;
+use crate::observe::cluster::{ClusterMetrics, NodeMetrics};
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use tokio::task::JoinHandle;

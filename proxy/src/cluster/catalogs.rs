@@ -8,10 +8,11 @@
 //! fingerprint before it counts again. Where many databases are in use they take turns at a few
 //! connections, and a change that did not pass through us is noticed the later, the more there are.
 
+use super::Cluster;
 use super::catalog::{fingerprint, load};
 use super::connect::{Link, explain};
-use super::moment::Moment;
-use super::{Cluster, watermark::Mark};
+use crate::node::mark::Mark;
+use crate::node::moment::Moment;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use router_rules::Catalog;

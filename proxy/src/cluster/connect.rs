@@ -5,10 +5,10 @@
 //! clients' statements do. A task, two channels and a lock for each question were 4 % of all CPU under
 //! reads that wait for writes.
 
-use super::node::Node;
 use crate::auth::Credentials;
 use crate::config;
 use crate::net::tls::Connector;
+use crate::node::Node;
 use crate::server::{Server, Target};
 use std::path::Path;
 use std::sync::Arc;

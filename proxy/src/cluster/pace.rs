@@ -7,7 +7,7 @@
 //! is minutes behind is not asked five hundred times a second, and one that is 50 ms behind is asked
 //! in the millisecond or two in which it catches up.
 
-use super::moment::Moment;
+use crate::node::moment::Moment;
 use std::time::Duration;
 
 /// What decides the pace of all probers.

@@ -13,12 +13,12 @@
 //! sample is on no replica for certain, so reads that need it find no place until there is a primary.
 
 use super::choose::{Load, bits, choose, filter};
-use super::moment::Moment;
-use super::node::Progress;
 use super::view::View;
 use super::waiters::Waiter;
 use super::watermark::SessionFreshness;
 use super::{Cluster, Placement, Wish};
+use crate::node::Progress;
+use crate::node::moment::Moment;
 use router_rules::hint::Consistency;
 use router_rules::{Reason, Target};
 use smallvec::{SmallVec, smallvec};

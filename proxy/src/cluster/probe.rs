@@ -1,13 +1,13 @@
 //! One task per node that asks it, over a connection of its own, what it is and where it stands.
 
 use super::Cluster;
-use super::alarm::Alarm;
 use super::board::{Identity, Sighting};
 use super::connect::open_server;
-use super::lsn::{Lsn, WalLayout};
-use super::node::Node;
 use super::verdict::Role;
 use crate::auth::LoginError;
+use crate::node::Node;
+use crate::node::alarm::Alarm;
+use crate::node::lsn::{Lsn, WalLayout};
 use crate::server::{Row, Server};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

@@ -6,8 +6,8 @@
 //! sample's start. That start is what [`Samples::fresh_through`] finds: it turns positions, which
 //! mean something on one timeline only, into moments, which any later question compares with.
 
-use super::lsn::Lsn;
-use super::moment::Moment;
+use crate::node::lsn::Lsn;
+use crate::node::moment::Moment;
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! The picture of the cluster that sessions read: replaced as a whole when something changes.
 
-use super::node::Node;
 use super::pace::Intervals;
 use super::verdict::Verdict;
 use crate::config::{self, Config};
+use crate::node::Node;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,7 +5,7 @@
 //! thread's event loop takes a system call, to wake one of the own loop takes none: so of those that
 //! wait on one thread the prober wakes the first only, who then wakes the others.
 
-use super::moment::Moment;
+use crate::node::moment::Moment;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;

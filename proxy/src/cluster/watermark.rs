@@ -5,42 +5,12 @@
 //! that moment (see [`super::samples`]) has the write. No position in the log is involved, so
 //! nothing has to be asked on the write's way, and nothing has to be converted after a promotion.
 
-use super::lsn::Token;
-use super::moment::Moment;
+use crate::node::lsn::Token;
+use crate::node::mark::Mark;
+use crate::node::moment::Moment;
 use router_rules::statement::Footprint;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-
-/// A moment that several threads raise and read.
-#[derive(Debug, Default)]
-pub struct Mark(AtomicU64);
-
-impl Mark {
-    /// The latest moment it was raised to.
-    pub fn get(&self) -> Moment {
-        Moment(self.0.load(Ordering::Acquire))
-    }
-
-    /// Raises it; never lowers it.
-    pub fn raise(&self, to: Moment) {
-        self.0.fetch_max(to.0, Ordering::SeqCst);
-    }
-
-    /// Lowers it; never raises it.
-    pub fn lower(&self, to: Moment) {
-        self.0.fetch_min(to.0, Ordering::SeqCst);
-    }
-
-    /// Sets it to whatever; what it was.
-    pub fn replace(&self, to: Moment) -> Moment {
-        Moment(self.0.swap(to.0, Ordering::SeqCst))
-    }
-
-    /// Sets it to whatever.
-    pub fn set(&self, to: Moment) {
-        self.0.store(to.0, Ordering::SeqCst);
-    }
-}
 
 /// Watermarks kept per database for tables: 4096 × 8 bytes for each database in use. Tables share a
 /// mark when their OIDs are equal modulo this, which makes a read wait that need not, never the

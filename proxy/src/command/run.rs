@@ -5,22 +5,23 @@ mod reloader;
 mod replace;
 mod supervisor;
 
-use crate::Weir;
 use crate::auth::Directory;
+use crate::cancel;
+use crate::clients::registry::{Card, Doing, Registry};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::config::times::minute_of;
-use crate::doors::Doors;
 use crate::limits::{CANCELS_MAX, CONSOLES_MAX, SWEEP_EVERY};
+use crate::listen::doors::Doors;
 use crate::loops::EventLoops;
 use crate::net::tls::{Acceptor, Connector};
 use crate::observe::Metrics;
 use crate::observe::logging::Logging;
 use crate::observe::ruled::Ruled;
 use crate::order::{Leave, Order};
-use crate::peers::Peers;
+use crate::peers::{self, Peers};
 use crate::pool::Pools;
-use crate::session::registry::{Card, Doing, Registry};
+use crate::weir::Weir;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use clap::Args;
 use reloader::Reloader;
@@ -97,7 +98,10 @@ async fn serve(config: Config, path: &Path, logging: &Logging, replace: Option<i
     let bound = doors.bind(&config).map_err(|mistakes| io::Error::other(mistakes.join("; ")))?;
     doors.open(bound, &config);
     if let Some(socket) = heard {
-        tokio::spawn(crate::peers::listen(weir.clone(), socket));
+        let weir = weir.clone();
+        tokio::spawn(peers::listen(socket, move |process, secret| {
+            cancel::cancel_for_peer(&weir, process, secret);
+        }));
     }
     if let Some(replaced) = replaced {
         replaced.leave();

@@ -3,10 +3,10 @@
 use super::command::{Command, Show};
 use super::show::{Seen, show};
 use super::table::{Cell, Kind, Table};
-use crate::Weir;
+use crate::cancel::end_client;
 use crate::observe::Picture;
 use crate::order::{Leave, Order};
-use crate::session::startup::end_client;
+use crate::weir::Weir;
 use crate::wire::{Refusal, sqlstate};
 use router_rules::statement::Footprint;
 use router_rules::{Decision, Scope, SessionView, Target, decide};

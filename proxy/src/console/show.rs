@@ -16,8 +16,9 @@ use super::command::{COMMANDS, Show};
 use super::table::{Cell, Kind, Table};
 use crate::config::Config;
 use crate::config::keys::Live;
+use crate::observe::Picture;
 use crate::observe::metrics::Averages;
-use crate::observe::picture::{ClientRow, Picture};
+use crate::rows::ClientRow;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,9 +1,9 @@
 //! The tables, made of a picture of two nodes and three clients.
 
 use super::*;
-use crate::cluster::{Event, NodeStatus};
 use crate::observe::metrics::Totals;
-use crate::observe::picture::{PoolRow, ServerRow};
+use crate::rows::{Event, NodeStatus};
+use crate::rows::{PoolRow, ServerRow};
 use router_rules::{PinReason, Reason, Target};
 
 fn picture() -> Picture {

@@ -1,8 +1,8 @@
 //! The HTTP address as browsers, scrapers and strangers see it.
 
 use super::*;
-use crate::cluster::NodeStatus;
 use crate::observe::picture::State;
+use crate::rows::NodeStatus;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn node(name: &str) -> NodeStatus {

@@ -5,14 +5,13 @@
 //! somebody scrapes, from [`Gauges`]. Labels are bounded: targets, reasons, causes and states are our
 //! words, nodes are configured, and databases beyond [`DATABASES_MAX`] share the label `other`.
 
-use crate::cluster::metrics::ClusterMetrics;
-use crate::session::reroute::Cause;
+use crate::observe::cluster::ClusterMetrics;
 use parking_lot::{Mutex, RwLock};
 use prometheus::proto::MetricFamily;
 use prometheus::{
     Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry, histogram_opts, opts,
 };
-use router_rules::{Reason, Target};
+use router_rules::{Reason, RerouteCause, Target};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -304,7 +303,7 @@ impl Metrics {
         for limit in ["clients_max", "user_clients_max", "database_clients_max", "lease_wait"] {
             metrics.refused_total.with_label_values(&[limit]);
         }
-        for cause in Cause::ALL {
+        for cause in RerouteCause::ALL {
             metrics.reroutes_total.with_label_values(&[cause.as_str()]);
         }
         Ok(metrics)

@@ -3,7 +3,6 @@
 //! <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>
 
 use std::fmt::Write;
-use std::time::Duration;
 
 /// Clock ticks per second in `/proc/self/stat`: 100 on every Linux of today.
 const TICKS: f64 = 100.0;
@@ -46,16 +45,6 @@ fn cpu_seconds() -> Option<f64> {
 pub(super) fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     Some(statm.split_whitespace().nth(1)?.parse::<u64>().ok()? * PAGE_BYTES)
-}
-
-/// How long a thread of this process has run, and how long it has waited for a core to run on; `None`
-/// where that cannot be known.
-///
-/// <https://docs.kernel.org/scheduler/sched-stats.html#proc-pid-schedstat>
-pub fn times_of_thread(thread: u32) -> Option<(Duration, Duration)> {
-    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
-    let mut nanos = stat.split_whitespace().map_while(|word| word.parse().ok());
-    Some((Duration::from_nanos(nanos.next()?), Duration::from_nanos(nanos.next()?)))
 }
 
 fn max_files() -> Option<f64> {

@@ -42,7 +42,7 @@ pub(super) fn json(picture: &Picture, metrics: &Metrics) -> Value {
 }
 
 fn nodes(picture: &Picture) -> Vec<Value> {
-    let node = |n: &crate::cluster::NodeStatus| {
+    let node = |n: &crate::rows::NodeStatus| {
         let pools = || picture.pools.iter().filter(|p| p.node == n.name);
         json!({
             "name": n.name,
@@ -82,7 +82,7 @@ fn reasons(picture: &Picture) -> Vec<Value> {
 fn pools(picture: &Picture) -> Vec<Value> {
     let mut pools: Vec<_> = picture.pools.iter().collect();
     pools.sort_by_key(|p| std::cmp::Reverse((p.waiting, p.active)));
-    let row = |p: &&super::picture::PoolRow| {
+    let row = |p: &&crate::rows::PoolRow| {
         json!({
             "node": p.node, "database": p.database, "active": p.active, "idle": p.idle,
             "waiting": p.waiting, "limit": p.limit,

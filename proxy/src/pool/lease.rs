@@ -2,7 +2,7 @@
 
 use super::Pool;
 use crate::auth::LoginError;
-use crate::cluster::Outstanding;
+use crate::node::Outstanding;
 use crate::server::Server;
 use crate::wire::{ErrorFields, Refusal};
 use std::sync::Arc;
@@ -84,15 +84,6 @@ impl Drop for Lease {
             self.pool.closed();
         }
     }
-}
-
-/// A server, and how often it had been leased: tells whether it was somebody else's meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LastUse {
-    /// The server's process id.
-    pub process: i32,
-    /// Its leases so far.
-    pub leases: u64,
 }
 
 /// Why a session got no server.

@@ -2,9 +2,9 @@
 
 use super::budget::Budget;
 use super::{Key, Pool};
-use crate::cluster::Node;
 use crate::config::Config;
-use crate::observe::picture::{PoolRow, ServerRow};
+use crate::node::Node;
+use crate::rows::{PoolRow, ServerRow};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;

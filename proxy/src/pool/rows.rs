@@ -2,33 +2,10 @@
 
 use super::Pool;
 use crate::config::Config;
-use crate::observe::picture::{PoolRow, ServerRow};
+use crate::rows::{PoolRow, ServerRow};
 use std::sync::Weak;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
-
-/// What the console knows of a server, wherever it is.
-#[derive(Debug)]
-pub struct Card {
-    process: i32,
-    opened: SystemTime,
-    tls: bool,
-    pub(super) leased: AtomicBool,
-    pub(super) statements: AtomicUsize,
-}
-
-impl Card {
-    /// Of a server that has just logged in.
-    pub fn new(process: i32, tls: bool) -> Self {
-        Self {
-            process,
-            opened: SystemTime::now(),
-            tls,
-            leased: AtomicBool::new(false),
-            statements: AtomicUsize::new(0),
-        }
-    }
-}
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 impl Pool {
     pub(super) fn server_rows(&self) -> Vec<ServerRow> {

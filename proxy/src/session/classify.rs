@@ -1,9 +1,9 @@
 //! Step two: what would it do.
 
 use crate::cluster::catalogs;
+use crate::server::prepared::Prepared;
 use crate::session::Session;
 use crate::session::memory::Wishes;
-use crate::session::prepared::Prepared;
 use crate::session::receive::{Kind, Request, frames};
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};

@@ -3,14 +3,16 @@
 //! A session holds a server while a transaction, a pin or a batch needs it, and no longer.
 
 use crate::auth::LoginError;
-use crate::cluster::{Node, Placement, Wish};
-use crate::pool::{LastUse, Lease, LeaseError, Opening, Pool};
+use crate::clients::registry::Doing;
+use crate::cluster::{Placement, Wish};
+use crate::node::Node;
+use crate::pool::{Lease, LeaseError, Opening, Pool};
+use crate::server::LastUse;
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Ours, Owed};
 use crate::session::memory::Block;
-use crate::session::registry::Doing;
 use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
 use router_rules::{Decision, PinReason, Reason, SessionEffect, Target};
@@ -414,7 +416,7 @@ fn no_primary(config: &crate::config::Config) -> Refusal {
 }
 
 /// What a client is told of a server's refusal to let us in.
-pub(super) fn refusal_of_login(error: &crate::auth::LoginError) -> Refusal {
+pub(crate) fn refusal_of_login(error: &crate::auth::LoginError) -> Refusal {
     use crate::auth::LoginError;
     match error {
         LoginError::Refused(refusal) => refusal.clone(),

@@ -21,7 +21,7 @@
 //!
 //! <https://www.postgresql.org/docs/current/protocol-flow.html>
 
-use crate::session::prepared::Prepared;
+use crate::server::prepared::Prepared;
 use crate::wire::backend::{Status, tag};
 use bytes::{Bytes, BytesMut};
 use router_rules::Classified;

@@ -1,9 +1,11 @@
 //! What a session remembers between its statements. No I/O, no clock.
 
-use crate::cluster::{Node, SessionFreshness};
+use crate::clients::welcomes::Defaults;
+use crate::cluster::SessionFreshness;
+use crate::node::Node;
 use crate::server::Reported;
-use crate::session::prepared::Prepared;
-use crate::session::settings::Track;
+use crate::server::prepared::Prepared;
+use crate::server::settings::Track;
 use crate::wire::backend::Status;
 use bytes::Bytes;
 use router_rules::hint::Consistency;
@@ -116,17 +118,6 @@ impl fmt::Display for Route {
         write!(f, "pgweir: node={} role={on} reason={reason} ", node.name)?;
         write!(f, "waited_ms={:.1} lag_ms={:.1}", ms(waited), ms(lag))
     }
-}
-
-/// What the server says where the session has not set anything.
-#[derive(Debug, Clone, Default)]
-pub struct Defaults {
-    /// `search_path`.
-    pub search_path: String,
-    /// `default_transaction_isolation`.
-    pub isolation: String,
-    /// `default_transaction_read_only` is on.
-    pub read_only: bool,
 }
 
 /// A transaction block.

@@ -4,13 +4,13 @@
 //! to us. What is the client's moves in runs; rows are never looked into.
 
 use crate::limits::{AHEAD_BYTES_MAX, MESSAGE_BYTES_MAX};
+use crate::server::prepared::{SERVER_NAME_PREFIX, ServerName};
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Fate, News, Owed};
 use crate::session::memory::Block;
-use crate::session::prepared::{SERVER_NAME_PREFIX, ServerName};
 use crate::session::receive::Request;
-use crate::session::reroute::Cause;
+use crate::session::reroute::{Cause, cause_of};
 use crate::session::wake::{Woke, ended_by_administrator};
 use crate::wire::backend::{self, tag};
 use crate::wire::frame::{self, HEADER_BYTES};
@@ -246,7 +246,7 @@ impl Session {
         self.copy_in = false;
         self.memory.failed = true;
         self.undo_skipped();
-        let mut cause = Cause::of(&fields);
+        let mut cause = cause_of(&fields);
         if self.held_in_block && cause != Some(Cause::Lost) {
             cause = None;
         }
@@ -453,7 +453,7 @@ impl Session {
     /// The statement has taken too long: the server is asked to stop it, and says so to the client.
     fn cancel_running(&self) {
         if let Some(target) = self.card.start_cancel() {
-            super::startup::send_cancel(self.weir.clone(), target);
+            crate::cancel::send_cancel(self.weir.clone(), target);
         }
     }
 

@@ -1,11 +1,11 @@
 //! Step six: what do we know now.
 
+use crate::server::prepared::shape;
 use crate::session::Session;
 use crate::session::begin::begin_with;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Described, News, Ours};
 use crate::session::memory::Block;
-use crate::session::prepared::shape;
 use crate::wire::backend::{self, Status};
 use crate::wire::{ErrorFields, Refusal};
 use router_rules::statement::{Footprint, Kind, Statement};

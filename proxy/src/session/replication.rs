@@ -1,14 +1,15 @@
 //! Replication connections pass whole: one client, one server of the primary, byte for byte.
 
+use crate::clients::registry::Card;
+use crate::limits;
 use crate::net::Connection;
 use crate::pool::{Opening, open_within};
 use crate::server::Target;
 use crate::session::Who;
 use crate::session::lease::refusal_of_login;
-use crate::session::registry::Card;
+use crate::weir::Weir;
 use crate::wire::startup::Startup;
 use crate::wire::{Refusal, backend, sqlstate};
-use crate::{Weir, limits};
 use bytes::Buf;
 use std::future::poll_fn;
 use std::io;

@@ -9,61 +9,21 @@ use crate::session::failure::Failure;
 use crate::session::memory::Block;
 use crate::wire::ErrorFields;
 use crate::wire::backend::Status;
+pub(super) use router_rules::RerouteCause as Cause;
 use router_rules::{Decision, Reason, Target};
 
-/// Why a request may be run again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// 25006: it writes.
-    ReadOnly,
-    /// Not available during recovery.
-    Recovery,
-    /// It names something that the replica has not replayed yet.
-    NotReplayed,
-    /// Replay had to cancel it.
-    Conflict,
-    /// The server shuts down or is gone.
-    Lost,
-    /// A prepared statement's result has changed its type: it is prepared anew.
-    StalePlan,
-}
-
-impl Cause {
-    /// Every one.
-    pub const ALL: &'static [Cause] = &[
-        Cause::ReadOnly,
-        Cause::Recovery,
-        Cause::NotReplayed,
-        Cause::Conflict,
-        Cause::Lost,
-        Cause::StalePlan,
-    ];
-
-    /// The label of `reroutes_total`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Cause::ReadOnly => "read_only",
-            Cause::Recovery => "recovery",
-            Cause::NotReplayed => "not_replayed",
-            Cause::Conflict => "conflict",
-            Cause::Lost => "lost",
-            Cause::StalePlan => "stale_plan",
-        }
-    }
-
-    /// Whether an error is one that another run may cure.
-    pub fn of(fields: &ErrorFields) -> Option<Cause> {
-        let says = |text: &str| fields.message.contains(text);
-        match fields.sqlstate.as_str() {
-            "25006" => Some(Cause::ReadOnly),
-            _ if fields.is_stale_plan() => Some(Cause::StalePlan),
-            "0A000" | "55000" | "XX000" if says("recovery") || says("hot standby") => Some(Cause::Recovery),
-            "40001" | "40P01" if says("conflict with recovery") || says("deadlock") => Some(Cause::Conflict),
-            "57P01" if says("conflict with recovery") => Some(Cause::Conflict),
-            "57P01" | "57P02" | "57P03" => Some(Cause::Lost),
-            "42P01" | "42704" | "42883" | "42703" | "3F000" => Some(Cause::NotReplayed),
-            _ => None,
-        }
+/// Whether an error is one that another run may cure.
+pub(super) fn cause_of(fields: &ErrorFields) -> Option<Cause> {
+    let says = |text: &str| fields.message.contains(text);
+    match fields.sqlstate.as_str() {
+        "25006" => Some(Cause::ReadOnly),
+        _ if fields.is_stale_plan() => Some(Cause::StalePlan),
+        "0A000" | "55000" | "XX000" if says("recovery") || says("hot standby") => Some(Cause::Recovery),
+        "40001" | "40P01" if says("conflict with recovery") || says("deadlock") => Some(Cause::Conflict),
+        "57P01" if says("conflict with recovery") => Some(Cause::Conflict),
+        "57P01" | "57P02" | "57P03" => Some(Cause::Lost),
+        "42P01" | "42704" | "42883" | "42703" | "3F000" => Some(Cause::NotReplayed),
+        _ => None,
     }
 }
 
@@ -159,7 +119,7 @@ mod tests {
     #[test]
     fn only_refusals_that_another_node_may_cure_are_caught() {
         let of = |sqlstate: &str, message: &str| {
-            Cause::of(&ErrorFields {
+            cause_of(&ErrorFields {
                 severity: "ERROR".into(),
                 sqlstate: sqlstate.into(),
                 message: message.into(),

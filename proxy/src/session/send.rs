@@ -1,13 +1,13 @@
 //! Step five, the way there: a request becomes messages to a server, each owed an answer.
 
+use crate::server::prepared::Prepared;
+use crate::server::settings::set_config;
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::lease::asks_sequences;
 use crate::session::ledger::{Described, Ours, Owed};
 use crate::session::memory::Block;
-use crate::session::prepared::Prepared;
 use crate::session::receive::{self, End, Kind, Request, frames};
-use crate::session::settings::set_config;
 use crate::wire::backend::Status;
 use crate::wire::frame::{FrameError, HEADER_BYTES};
 use crate::wire::frontend::{self, tag};

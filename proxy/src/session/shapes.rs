@@ -1,10 +1,10 @@
 //! What a client was told of its prepared statements holds on whichever server runs them.
 
+use crate::server::prepared::{Prepared, ServerName};
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Described, Owed};
 use crate::session::memory::Block;
-use crate::session::prepared::{Prepared, ServerName};
 use crate::session::receive::{Kind, Request, frames};
 use crate::session::reroute::Cause;
 use crate::wire::backend::Status;

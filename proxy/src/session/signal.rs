@@ -7,10 +7,10 @@
 //!
 //! <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SIGNAL>
 
+use crate::cancel::{end_client, send_cancel};
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::receive::{Kind, Request, frames};
-use crate::session::startup::{end_client, send_cancel};
 use crate::wire::frontend::{self, tag};
 
 impl Session {

@@ -1,182 +1,42 @@
-//! From accept to the first ReadyForQuery.
+//! From the log-in to the first ReadyForQuery.
 
-use crate::Weir;
-use crate::auth::{self, Credentials, LoginError};
+use crate::auth::{Credentials, LoginError};
+use crate::clients::registry::{Doing, Key, Registered};
+use crate::clients::welcomes::{Defaults, Welcome};
 use crate::config::{Config, PoolMode};
 use crate::loops::Heard;
 use crate::net::Connection;
 use crate::pool::{Lease, Opening};
-use crate::server::{CancelTarget, Reported, Server};
+use crate::server::Server;
+use crate::server::settings::{Settings, Track};
 use crate::session::lease::refusal_of_login;
 use crate::session::ledger::Ledger;
-use crate::session::memory::{Block, Defaults, Memory, Told, Wishes};
-use crate::session::registry::{Card, Doing, Key, Registered};
-use crate::session::settings::{Settings, Track};
+use crate::session::memory::{Block, Memory, Told, Wishes};
 use crate::session::{Session, Who, replication};
+use crate::weir::Weir;
 use crate::wire::backend::{self, Status};
-use crate::wire::startup::{self, Packet, Startup, StartupError};
+use crate::wire::startup::Startup;
 use crate::wire::{Refusal, sqlstate};
-use crate::{console, limits};
-use bytes::Buf;
-use parking_lot::Mutex;
 use ring::rand::{SecureRandom, SystemRandom};
 use router_rules::statement::Footprint;
 use router_rules::{Scope, Target};
 use std::collections::HashMap;
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-/// The newest minor version of protocol 3 that we speak.
-const MINOR_MAX: u16 = 2;
 /// Bytes of a cancel key before protocol 3.2, and with it.
 const SECRET_BYTES: [usize; 2] = [4, 32];
 
-/// Serves one client from its first byte to its last.
-pub async fn serve(weir: Arc<Weir>, client: Connection, peer: Option<IpAddr>) {
-    let logging_in_max = weir.config.load().limits.clients_max;
-    if weir.registry.logging_in.load(Ordering::Relaxed) >= logging_in_max {
-        tracing::warn!(
-            limit = "limits.clients_max",
-            max = logging_in_max,
-            ?peer,
-            "a client refused before its log-in"
-        );
-        return;
-    }
-    weir.registry.logging_in.fetch_add(1, Ordering::Relaxed);
-    let limit = weir.config.load().limits.login;
-    // What a log-in needs is given back when it is over: a client's task is no larger than its session.
-    let greeted = tokio::time::timeout(limit, Box::pin(greet(&weir, client, peer))).await;
-    weir.registry.logging_in.fetch_sub(1, Ordering::Relaxed);
-    match greeted {
-        Ok(Ok(Some(guest))) => serve_guest(&weir, *guest, peer).await,
-        Ok(Ok(None)) => {}
-        Ok(Err(error)) => tracing::debug!(?peer, %error, "a client left before it had logged in"),
-        Err(_) => tracing::warn!(?peer, limit = "limits.login", "a client took too long to log in"),
-    }
-}
-
 /// A client that has authenticated.
-struct Guest {
-    client: Connection,
-    startup: Startup,
-    credentials: Arc<Credentials>,
+pub(crate) struct Guest {
+    pub(crate) client: Connection,
+    pub(crate) startup: Startup,
+    pub(crate) credentials: Arc<Credentials>,
 }
 
-/// The packets before the log-in, and the log-in.
-async fn greet(
-    weir: &Arc<Weir>,
-    mut client: Connection,
-    peer: Option<IpAddr>,
-) -> io::Result<Option<Box<Guest>>> {
-    let acceptor = weir.acceptor.load_full();
-    client.fill_to(1).await?;
-    if client.input.first() == Some(&0x16)
-        && let Some(acceptor) = &acceptor
-    {
-        client = acceptor.accept_direct(client).await?;
-    }
-    // Each may be asked for once, as by Postgres.
-    let (mut asked_tls, mut asked_gss) = (false, false);
-    loop {
-        client.fill_to(4).await?;
-        let first = [client.input[0], client.input[1], client.input[2], client.input[3]];
-        let packet = match startup::length(first) {
-            Ok(length) => {
-                client.fill_to(length).await?;
-                let packet = client.input.split_to(length);
-                startup::parse(&packet[4..])
-            }
-            Err(error) => Err(error),
-        };
-        match packet {
-            Ok(Packet::Tls) if !asked_tls => match (std::mem::replace(&mut asked_tls, true), &acceptor) {
-                (_, Some(acceptor)) if !client.stream().is_tls() => {
-                    asked_gss = true;
-                    client.output.extend_from_slice(b"S");
-                    client.flush().await?;
-                    client = acceptor.accept(client).await?;
-                }
-                _ => {
-                    client.output.extend_from_slice(b"N");
-                    client.flush().await?;
-                }
-            },
-            Ok(Packet::Gss) if !asked_gss => {
-                asked_gss = true;
-                client.output.extend_from_slice(b"N");
-                client.flush().await?;
-            }
-            Ok(Packet::Cancel { process, secret }) => {
-                cancel(weir, process, &secret).await;
-                return Ok(None);
-            }
-            Ok(Packet::Startup(startup)) => return log_in(weir, client, startup, peer).await,
-            Ok(Packet::Tls) => {
-                return refuse_packet(&mut client, peer, &StartupError::Version(1234, 5679)).await;
-            }
-            Ok(Packet::Gss) => {
-                return refuse_packet(&mut client, peer, &StartupError::Version(1234, 5680)).await;
-            }
-            Err(error) => return refuse_packet(&mut client, peer, &error).await,
-        }
-    }
-}
-
-async fn refuse_packet(
-    client: &mut Connection,
-    peer: Option<IpAddr>,
-    error: &StartupError,
-) -> io::Result<Option<Box<Guest>>> {
-    tracing::info!(?peer, %error, limit = "startup_bytes_max", max = limits::STARTUP_BYTES_MAX, "a start-up packet that cannot be understood");
-    let code = match error {
-        StartupError::Version(..) => sqlstate::FEATURE_NOT_SUPPORTED,
-        StartupError::NoUser => sqlstate::INVALID_AUTHORIZATION,
-        _ => sqlstate::PROTOCOL_VIOLATION,
-    };
-    tell(client, &Refusal::new(code, error.to_string())).await;
-    Ok(None)
-}
-
-async fn log_in(
-    weir: &Arc<Weir>,
-    mut client: Connection,
-    startup: Startup,
-    peer: Option<IpAddr>,
-) -> io::Result<Option<Box<Guest>>> {
-    // 3.1 was never released: who asks for it is offered what it surely knows.
-    if startup.minor > MINOR_MAX || startup.minor == 1 || !startup.unknown_options.is_empty() {
-        let minor = if startup.minor == 1 { 0 } else { startup.minor.min(MINOR_MAX) };
-        backend::put_negotiate(&mut client.output, minor, &startup.unknown_options);
-    }
-    let config = weir.config.load_full();
-    match auth::authenticate(&mut client, &startup, peer, &weir.directory, &weir.cluster, &config).await {
-        Ok(credentials) => Ok(Some(Box::new(Guest { client, startup, credentials }))),
-        Err(LoginError::Io(error)) => Err(error),
-        Err(error) => {
-            let refusal = refusal_of_login(&error);
-            crate::limited!(info, user = startup.user, database = startup.database, ?peer, %refusal, "log-in refused");
-            tell(&mut client, &refusal).await;
-            Ok(None)
-        }
-    }
-}
-
-/// Sends a FATAL; a client that does not read it misses it.
-async fn tell(client: &mut Connection, refusal: &Refusal) {
-    refusal.put(&mut client.output, "FATAL");
-    if let Err(error) = client.flush().await {
-        tracing::debug!(%error, "a refusal could not be sent");
-    }
-}
-
-async fn serve_guest(weir: &Arc<Weir>, guest: Guest, peer: Option<IpAddr>) {
+/// Serves a client to its last byte.
+pub(crate) async fn serve(weir: &Arc<Weir>, guest: Guest, peer: Option<IpAddr>) {
     let Guest { mut client, startup, credentials } = guest;
-    if matches!(startup.database.as_str(), "pgweir" | "pgbouncer") {
-        return Box::pin(console::serve(weir.clone(), client, &startup.user)).await;
-    }
     let config = weir.config.load_full();
     let address = peer.map_or_else(|| "unix".to_owned(), |p| p.to_string());
     let from = (address, client.stream().is_tls());
@@ -220,6 +80,14 @@ async fn serve_guest(weir: &Arc<Weir>, guest: Guest, peer: Option<IpAddr>) {
     drop((startup, config));
     if let Err(failure) = session.run().await {
         tracing::debug!(user = session.who.user, database = session.who.database, %failure, "session ended");
+    }
+}
+
+/// Sends a FATAL; a client that does not read it misses it.
+pub(crate) async fn tell(client: &mut Connection, refusal: &Refusal) {
+    refusal.put(&mut client.output, "FATAL");
+    if let Err(error) = client.flush().await {
+        tracing::debug!(%error, "a refusal could not be sent");
     }
 }
 
@@ -364,30 +232,11 @@ async fn open_session(
     }))
 }
 
-/// What a server reports to a user who starts with certain settings.
-#[derive(Debug)]
-pub struct Welcome {
-    settings: Settings,
-    reported: Arc<Reported>,
-    defaults: Arc<Defaults>,
-}
-
-/// Welcomes by database, user and settings, so that most log-ins need no server.
-#[derive(Debug, Default)]
-pub struct Welcomes(Mutex<HashMap<(String, String, u64), Arc<Welcome>>>);
-
-impl Welcomes {
-    /// Forget all: settings may have changed on the cluster.
-    pub fn clear(&self) {
-        self.0.lock().clear();
-    }
-}
-
 /// What the client is told at log-in; a server is asked when nobody has started like this before.
 async fn welcome(weir: &Weir, who: &Who, settings: &Settings) -> Result<Arc<Welcome>, Refusal> {
     let key = (who.database.clone(), who.user.clone(), settings.id());
-    if let Some(known) = weir.welcomes.0.lock().get(&key) {
-        return Ok(known.clone());
+    if let Some(known) = weir.welcomes.get(&key) {
+        return Ok(known);
     }
     let mut lease = lease_primary(weir, who).await?;
     let asked = ask_welcome(&mut lease, settings).await;
@@ -395,11 +244,7 @@ async fn welcome(weir: &Weir, who: &Who, settings: &Settings) -> Result<Arc<Welc
         Ok(welcome) => {
             lease.give_back();
             let welcome = Arc::new(welcome);
-            let mut all = weir.welcomes.0.lock();
-            if all.len() >= limits::WELCOMES_MAX {
-                all.clear();
-            }
-            all.insert(key, welcome.clone());
+            weir.welcomes.insert(key, welcome.clone());
             Ok(welcome)
         }
         Err(error) => Err(refusal_of_login(&error)),
@@ -427,94 +272,4 @@ async fn ask_welcome(server: &mut Server, settings: &Settings) -> Result<Welcome
         "off".clone_into(value);
     }
     Ok(Welcome { settings: settings.clone(), reported: Arc::new(reported), defaults })
-}
-
-/// A cancel request: passed on to the server that works for that client, if any.
-///
-/// As Postgres does, nothing is said about whether the key was right.
-async fn cancel(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
-    let Some(card) = weir.registry.find(process, secret) else {
-        tracing::debug!(process, "a cancel request with a key that is not of this process");
-        return weir.peers.tell(process, secret);
-    };
-    if let Some(target) = cancelled(&card) {
-        pass_cancel(weir, target).await;
-    }
-}
-
-/// Ends a client at once; what it runs is cancelled.
-pub(crate) fn end_client(weir: &Arc<Weir>, card: &Card) {
-    card.killed_now.store(true, Ordering::Relaxed);
-    card.bell.ring();
-    if let Some(target) = card.start_cancel() {
-        send_cancel(weir.clone(), target);
-    }
-}
-
-/// A cancel request that reached another process of this machine.
-pub(crate) fn cancel_for_peer(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
-    let Some(card) = weir.registry.find(process, secret) else { return };
-    if let Some(target) = cancelled(&card) {
-        send_cancel(weir.clone(), target);
-    }
-}
-
-/// The server to be told, if the client has one; else its wait for one ends.
-fn cancelled(card: &Card) -> Option<Arc<CancelTarget>> {
-    let target = card.start_cancel();
-    if target.is_none() {
-        card.cancelled.store(true, Ordering::Relaxed);
-        card.bell.ring();
-    }
-    target
-}
-
-/// Sends a cancel request from a task of its own.
-pub(crate) fn send_cancel(weir: Arc<Weir>, target: Arc<CancelTarget>) {
-    tokio::spawn(async move { pass_cancel(&weir, target).await });
-}
-
-/// Passes a cancel request on that is already counted at its target.
-async fn pass_cancel(weir: &Weir, target: Arc<CancelTarget>) {
-    let Ok(_permit) = weir.cancels.acquire().await else { return };
-    let sent = crate::server::cancel(&target, &weir.connector);
-    let sent = tokio::time::timeout(std::time::Duration::from_secs(5), sent).await;
-    if let Ok(Err(error)) = sent {
-        tracing::warn!(node = target.address, %error, "a cancel request could not be passed on");
-    }
-    *target.pending.lock() -= 1;
-    target.arrived.notify_waiters();
-}
-
-/// Skips a PROXY protocol v2 header at the start of the connection; returns the client's address.
-///
-/// <https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>
-///
-/// # Errors
-/// When there is no such header.
-pub async fn read_proxy_header(client: &mut Connection) -> io::Result<Option<IpAddr>> {
-    const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-    const HEADER: usize = 16;
-    client.fill_to(HEADER).await?;
-    let bad = |what: &'static str| io::Error::new(io::ErrorKind::InvalidData, what);
-    if client.input[..12] != SIGNATURE || client.input[12] >> 4 != 2 {
-        return Err(bad("no PROXY protocol v2 header"));
-    }
-    let (command, family) = (client.input[12] & 0xf, client.input[13] >> 4);
-    let length = usize::from(u16::from_be_bytes([client.input[14], client.input[15]]));
-    client.fill_to(HEADER + length).await?;
-    client.input.advance(HEADER);
-    let body = client.input.split_to(length);
-    Ok(match (command, family) {
-        (1, 1) => {
-            let octets: [u8; 4] = body.get(..4).and_then(|b| b.try_into().ok()).ok_or_else(|| bad("torn"))?;
-            Some(octets.into())
-        }
-        (1, 2) => {
-            let octets: [u8; 16] =
-                body.get(..16).and_then(|b| b.try_into().ok()).ok_or_else(|| bad("torn"))?;
-            Some(octets.into())
-        }
-        _ => None,
-    })
 }

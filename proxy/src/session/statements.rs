@@ -1,9 +1,9 @@
 //! Prepared statements on the way to a server: which it has, which it is given, by whose name.
 
+use crate::server::prepared::{Prepared, ServerName};
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::ledger::{Owed, Undo};
-use crate::session::prepared::{Prepared, ServerName};
 use crate::wire::backend::{self, Status};
 use crate::wire::frontend::{self, tag};
 use bytes::Bytes;

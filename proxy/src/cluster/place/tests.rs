@@ -1,11 +1,11 @@
 //! Placement by a cluster whose probers never run: the tests tell it what they would have seen.
 
 use super::super::board::{Identity, Sighting};
-use super::super::lsn::{Lsn, WalLayout};
-use super::super::node::Node;
 use super::super::verdict::Role;
 use super::*;
 use crate::config::Config;
+use crate::node::Node;
+use crate::node::lsn::{Lsn, WalLayout};
 use crate::observe::Metrics;
 use router_rules::Decision;
 use router_rules::statement::Footprint;

@@ -1,14 +1,14 @@
 //! A changed configuration, put in force as a whole or not at all.
 
 use super::supervisor;
-use crate::Weir;
 use crate::config::files::is_pipe;
 use crate::config::reload::{Change, changes};
 use crate::config::{Config, Mistake, Place};
-use crate::doors::{Bound, Doors};
+use crate::listen::doors::{Bound, Doors};
 use crate::net::tls::{Acceptor, Connector};
 use crate::observe::logging::Logging;
 use crate::order::Reloaded;
+use crate::weir::Weir;
 use std::path::PathBuf;
 use std::sync::Arc;
 

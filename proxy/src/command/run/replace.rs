@@ -3,7 +3,7 @@
 //! Both listen on the same addresses for a moment, which `SO_REUSEPORT` allows: there is no moment at
 //! which nobody does, and no client is refused.
 
-use crate::Weir;
+use crate::weir::Weir;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::io;
 use std::time::Duration;

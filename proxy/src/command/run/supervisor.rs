@@ -2,7 +2,7 @@
 //!
 //! <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>
 
-use crate::Weir;
+use crate::weir::Weir;
 use sd_notify::NotifyState;
 
 /// Serving, in these words in `systemctl status`.

@@ -3,7 +3,7 @@
 use super::{Seen, host_and_port, logged_in, seconds_and_micros, time};
 use crate::console::table::Kind::{Number, Text};
 use crate::console::table::{Cell, Kind, Table};
-use crate::observe::picture::ClientRow;
+use crate::rows::ClientRow;
 
 /// The columns that SHOW CLIENTS and SHOW SERVERS of PgBouncer share.
 const CONNECTION: &[(&str, Kind)] = &[

@@ -1,9 +1,10 @@
 //! Accepts clients and hands each to an event loop.
 
-use crate::Weir;
+use super::proxy_protocol::read_proxy_header;
+use crate::front;
 use crate::loops::EventLoops;
 use crate::net::{Connection, Stream};
-use crate::session::startup;
+use crate::weir::Weir;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -24,13 +25,13 @@ async fn serve(weir: Arc<Weir>, arrival: Arrival) {
     };
     if weir.config.load().listen.proxy_protocol && peer.is_some() {
         let mut connection = Connection::new(stream);
-        let header = startup::read_proxy_header(&mut connection);
+        let header = read_proxy_header(&mut connection);
         match tokio::time::timeout(Duration::from_secs(5), header).await {
-            Ok(Ok(told)) => startup::serve(weir, connection, told.or(peer)).await,
+            Ok(Ok(told)) => front::serve(weir, connection, told.or(peer)).await,
             _ => tracing::warn!(?peer, "no PROXY protocol header where listen.proxy_protocol asks for one"),
         }
     } else {
-        startup::serve(weir, Connection::new(stream), peer).await;
+        front::serve(weir, Connection::new(stream), peer).await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::bell::Bell;
 use crate::config::Config;
-use crate::observe::picture::ClientRow;
+use crate::rows::ClientRow;
 use crate::server::CancelTarget;
 use crate::wire::{Refusal, sqlstate};
 use parking_lot::Mutex;

@@ -4,11 +4,11 @@
 //! puts it in force ([`Doors::open`]). Sockets handed in by systemd are used where they fit, and stay
 //! open in systemd's hands while one pgweir leaves and the next comes.
 
-use crate::Weir;
+use super::listener;
 use crate::config::{Config, HttpTls};
-use crate::listener;
 use crate::loops::EventLoops;
 use crate::observe::http::{self, Site};
+use crate::weir::Weir;
 use listenfd::ListenFd;
 use std::collections::HashMap;
 use std::io;

@@ -1,10 +1,15 @@
 //! One node, and how far it is known to have come.
 
-use super::alarm::Alarm;
-use super::lsn::Lsn;
-use super::moment::Moment;
-use super::watermark::Mark;
+pub(crate) mod alarm;
+pub mod lsn;
+pub mod mark;
+pub mod moment;
+
 use crate::bell::Bell;
+use alarm::Alarm;
+use lsn::Lsn;
+use mark::Mark;
+use moment::Moment;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -17,15 +22,15 @@ pub struct Node {
     /// `host:port` as configured: its name in config, metrics, logs and console.
     pub name: String,
     outstanding: AtomicUsize,
-    pub(super) progress: Progress,
-    pub(super) prober: Prober,
+    pub(crate) progress: Progress,
+    pub(crate) prober: Prober,
     is_given_up: AtomicBool,
     /// Whom it concerns when it is given up.
     bells: Mutex<Vec<Weak<Bell>>>,
 }
 
 impl Node {
-    pub(super) fn new(name: &str) -> Arc<Self> {
+    pub(crate) fn new(name: &str) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
             outstanding: AtomicUsize::new(0),
@@ -40,13 +45,13 @@ impl Node {
     ///
     /// One lost connection is not enough: work that is under way on a node that is merely slow must
     /// not all begin again elsewhere.
-    pub(super) fn give_up(&self) {
+    pub(crate) fn give_up(&self) {
         self.is_given_up.store(true, Ordering::SeqCst);
         self.bells.lock().iter().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
     }
 
     /// Its prober has reached it.
-    pub(super) fn take_back(&self) {
+    pub(crate) fn take_back(&self) {
         self.is_given_up.store(false, Ordering::SeqCst);
     }
 
@@ -189,7 +194,7 @@ fn nanos(time: Duration) -> u64 {
 pub struct Prober {
     wake: Notify,
     /// When the last probe that was answered was sent.
-    pub(super) asked: Mark,
+    pub(crate) asked: Mark,
     /// Its pause ends then; `NEVER` while it is not in one.
     until: Mark,
     is_urgent: AtomicBool,
@@ -219,7 +224,7 @@ impl Prober {
     /// A pause until the moment that `next` says, which is asked again whenever roused; `next` gives
     /// the moment and how far off it is. No demand falls in between: who comes while `next` is asked
     /// finds a pause without an end.
-    pub(super) async fn doze(&self, alarm: &Alarm, next: impl Fn() -> (Moment, Duration)) {
+    pub(crate) async fn doze(&self, alarm: &Alarm, next: impl Fn() -> (Moment, Duration)) {
         loop {
             self.until.set(Moment(u64::MAX));
             if self.is_urgent.swap(false, Ordering::SeqCst) {

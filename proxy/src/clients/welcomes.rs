@@ -1,0 +1,58 @@
+//! What new clients are told at log-in, kept so that most log-ins need no server.
+
+use crate::limits::WELCOMES_MAX;
+use crate::server::Reported;
+use crate::server::settings::Settings;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What the server says where the session has not set anything.
+#[derive(Debug, Clone, Default)]
+pub struct Defaults {
+    /// `search_path`.
+    pub search_path: String,
+    /// `default_transaction_isolation`.
+    pub isolation: String,
+    /// `default_transaction_read_only` is on.
+    pub read_only: bool,
+}
+
+/// What a server reports to a user who starts with certain settings.
+#[derive(Debug)]
+pub struct Welcome {
+    /// Those settings.
+    pub settings: Settings,
+    /// Name → value, as in ParameterStatus.
+    pub reported: Arc<Reported>,
+    /// What holds where the session sets nothing.
+    pub defaults: Arc<Defaults>,
+}
+
+/// Database, user and settings.
+type Key = (String, String, u64);
+
+/// Welcomes by database, user and settings, so that most log-ins need no server.
+#[derive(Debug, Default)]
+pub struct Welcomes(Mutex<HashMap<Key, Arc<Welcome>>>);
+
+impl Welcomes {
+    /// What others who started like this were told.
+    pub fn get(&self, key: &Key) -> Option<Arc<Welcome>> {
+        self.0.lock().get(key).cloned()
+    }
+
+    /// To be told to those who will start like this.
+    pub fn insert(&self, key: Key, welcome: Arc<Welcome>) {
+        let mut all = self.0.lock();
+        if all.len() >= WELCOMES_MAX {
+            all.clear();
+        }
+        all.insert(key, welcome);
+    }
+
+    /// Forget all: settings may have changed on the cluster.
+    pub fn clear(&self) {
+        self.0.lock().clear();
+    }
+}

@@ -1,0 +1,5 @@
+//! Addresses that are open, and the clients that come through them.
+
+pub mod doors;
+pub mod listener;
+mod proxy_protocol;

@@ -1,0 +1,91 @@
+//! What there is to see, as plain rows: for the console, the status page and the gauges.
+
+pub mod nodes;
+
+pub use nodes::{Event, Events, NodeStatus};
+
+use router_rules::PinReason;
+use std::time::{Duration, SystemTime};
+
+/// One client.
+#[derive(Debug, Clone)]
+pub struct ClientRow {
+    /// The process id that it was given.
+    pub process: i32,
+    /// The user.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// `application_name`.
+    pub application_name: String,
+    /// Where it comes from: `127.0.0.1:50000`, or `unix`.
+    pub address: String,
+    /// `logging_in`, `idle`, `active`, `waiting`.
+    pub state: &'static str,
+    /// When it connected.
+    pub connected: SystemTime,
+    /// When its last request came.
+    pub requested: SystemTime,
+    /// How long it has been waiting for a server.
+    pub waiting: Duration,
+    /// Statements so far.
+    pub statements: u64,
+    /// Why it keeps its server, if it does.
+    pub pin: Option<PinReason>,
+    /// The process id of the server it has, and the server's node.
+    pub server: Option<(i32, String)>,
+    /// It speaks TLS.
+    pub tls: bool,
+}
+
+/// One server connection.
+#[derive(Debug, Clone)]
+pub struct ServerRow {
+    /// The node's name.
+    pub node: String,
+    /// The database.
+    pub database: String,
+    /// The user.
+    pub user: String,
+    /// `idle`, `active`, `opening`.
+    pub state: &'static str,
+    /// The server's process id.
+    pub process: i32,
+    /// When it was opened.
+    pub opened: SystemTime,
+    /// When it was used last.
+    pub used: SystemTime,
+    /// The process id of the client that has it.
+    pub client: Option<i32>,
+    /// It speaks TLS.
+    pub tls: bool,
+    /// It will be closed when it comes back.
+    pub stale: bool,
+    /// Prepared statements on it.
+    pub statements: usize,
+}
+
+/// One pool.
+#[derive(Debug, Clone)]
+pub struct PoolRow {
+    /// The node's name.
+    pub node: String,
+    /// The database.
+    pub database: String,
+    /// The user.
+    pub user: String,
+    /// Clients that have a server of it.
+    pub active: usize,
+    /// Clients that wait for one.
+    pub waiting: usize,
+    /// Servers nobody has.
+    pub idle: usize,
+    /// Servers being opened.
+    pub opening: usize,
+    /// How long the first in the queue has waited.
+    pub longest_wait: Duration,
+    /// How many servers there may be.
+    pub limit: usize,
+    /// `transaction` or `session`.
+    pub mode: &'static str,
+}
