@@ -36,6 +36,8 @@ pub const CANCELS_MAX: usize = 64;
 pub const WELCOMES_MAX: usize = 1_000;
 /// Prepared statements of one client.
 pub const CLIENT_STATEMENTS_MAX: usize = 10_000;
+/// What they hold, all together: many times what a large application prepares.
+pub const CLIENT_STATEMENT_BYTES_MAX: usize = 64 << 20;
 /// Users of the cluster whose stored passwords are remembered; more are looked up again.
 pub const ACCOUNTS_MAX: usize = 10_000;
 /// A looked-up password counts as long as this many look-ups take: a fiftieth of a core at most is spent on

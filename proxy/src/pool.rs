@@ -127,9 +127,18 @@ impl Pool {
 
     /// This very server, if it is idle and nobody has used it since.
     pub fn try_lease_again(self: &Arc<Self>, last: LastUse) -> Option<Lease> {
+        self.try_lease_where(|server| server.last_use() == last)
+    }
+
+    /// The server of this process, if it is idle.
+    fn try_lease_server(self: &Arc<Self>, process: i32) -> Option<Lease> {
+        self.try_lease_where(|server| server.cancel.process == process)
+    }
+
+    fn try_lease_where(self: &Arc<Self>, is_wanted: impl Fn(&Server) -> bool) -> Option<Lease> {
         let mut server = {
             let mut state = self.state.lock();
-            let at = state.idle.iter().position(|s| s.last_use() == last)?;
+            let at = state.idle.iter().position(|server| is_wanted(server))?;
             state.idle.remove(at)
         };
         if server.is_quiet() {
@@ -137,6 +146,11 @@ impl Pool {
         }
         self.closed();
         None
+    }
+
+    /// The server of this process is still there, idle or not.
+    fn has_server(&self, process: i32) -> bool {
+        self.servers.lock().iter().filter_map(Weak::upgrade).any(|card| card.process == process)
     }
 
     fn lease_of(self: &Arc<Self>, mut server: Box<Server>) -> Lease {

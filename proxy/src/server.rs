@@ -1,6 +1,7 @@
 //! One connection to a Postgres node.
 
 mod card;
+pub mod context;
 mod last_use;
 pub mod prepared;
 pub mod settings;
@@ -14,9 +15,9 @@ use crate::net::{Connection, Stream, tls::Connector};
 use crate::node::Node;
 use crate::wire::backend::{self, Status, tag};
 use crate::wire::{ErrorFields, frame, frontend};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use prepared::ServerStatements;
+use prepared::{Prepared, ServerName, ServerStatements};
 use settings::Track;
 use std::collections::BTreeMap;
 use std::io;
@@ -215,12 +216,7 @@ impl Server {
         // A setting reloaded on the server or a notice is no reason to part; the end is.
         loop {
             match frame::take(&mut self.connection.input, MESSAGE_BYTES_MAX) {
-                Ok(Some((tag::PARAMETER_STATUS, body))) => {
-                    if let Some((name, value)) = backend::parameter_status(&body) {
-                        let text = |b| String::from_utf8_lossy(b).into_owned();
-                        self.reported.insert(text(name), text(value));
-                    }
-                }
+                Ok(Some((tag::PARAMETER_STATUS, body))) => self.on_reported(&body),
                 Ok(Some((tag::NOTICE, _))) => {}
                 Ok(None) if self.connection.input.is_empty() => {
                     return matches!(self.connection.poll_fill(&mut noop), Poll::Pending);
@@ -262,6 +258,63 @@ impl Server {
         self.answer().await
     }
 
+    /// Prepares a statement under the settings that `settings` bring about, and leaves those as they were: a
+    /// statement outlives the transaction, or the part of one, that brings them. `closes`: names that are to
+    /// be free first. What the statement looks like; `None` where it cannot be parsed.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub async fn parse_under(
+        &mut self,
+        settings: &[String],
+        closes: &[Bytes],
+        prepared: &Prepared,
+    ) -> io::Result<Option<u64>> {
+        let (begin, end) = match self.status {
+            Status::Idle => ("BEGIN", "ROLLBACK"),
+            _ => ("SAVEPOINT pgweir", "ROLLBACK TO SAVEPOINT pgweir;RELEASE SAVEPOINT pgweir"),
+        };
+        self.statements.unnamed = None;
+        let name = ServerName::of(prepared.key);
+        let out = &mut self.connection.output;
+        frontend::put_query(out, begin.as_bytes());
+        settings.iter().for_each(|sql| frontend::put_query(out, sql.as_bytes()));
+        closes.iter().for_each(|name| frontend::put_named(out, frontend::tag::CLOSE, b'S', name));
+        frontend::put_parse(out, name.as_bytes(), &prepared.sql, &prepared.types);
+        frontend::put_named(out, frontend::tag::DESCRIBE, b'S', name.as_bytes());
+        frontend::put_empty(out, frontend::tag::SYNC);
+        frontend::put_query(out, end.as_bytes());
+        self.connection.flush().await?;
+        let (mut owed, mut parameters, mut shape) = (settings.len() + 3, BytesMut::new(), None);
+        while owed > 0 {
+            let (kind, body) = next_message(&mut self.connection).await?;
+            match kind {
+                tag::PARAMETER_STATUS => self.on_reported(&body),
+                tag::PARAMETER_DESCRIPTION => parameters = body,
+                tag::ROW_DESCRIPTION if !parameters.is_empty() => {
+                    shape = Some(prepared::shape(&parameters, &body))
+                }
+                tag::NO_DATA => shape = Some(prepared::shape(&parameters, b"")),
+                tag::READY_FOR_QUERY => {
+                    self.status = Status::parse(&body).unwrap_or_default();
+                    owed -= 1;
+                }
+                tag::ERROR if ErrorFields::parse(&body).is_fatal() => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                _ => {}
+            }
+        }
+        Ok(shape)
+    }
+
+    fn on_reported(&mut self, body: &[u8]) {
+        if let Some((name, value)) = backend::parameter_status(body) {
+            let text = |b| String::from_utf8_lossy(b).into_owned();
+            self.reported.insert(text(name), text(value));
+        }
+    }
+
     /// Until a server that owes nothing ends the connection; says how. Cancel-safe.
     pub async fn ended(&mut self) -> LoginError {
         loop {
@@ -286,12 +339,7 @@ impl Server {
                     let row = backend::data_row(&body).unwrap_or_default();
                     rows.push(row.into_iter().map(|v| v.map(text)).collect());
                 }
-                tag::PARAMETER_STATUS => {
-                    if let Some((name, value)) = backend::parameter_status(&body) {
-                        let text = |b| String::from_utf8_lossy(b).into_owned();
-                        self.reported.insert(text(name), text(value));
-                    }
-                }
+                tag::PARAMETER_STATUS => self.on_reported(&body),
                 tag::ERROR => {
                     let fatal = ErrorFields::parse(&body).is_fatal();
                     error = Some(body.freeze());

@@ -15,6 +15,8 @@ pub mod failure;
 pub mod lease;
 pub mod ledger;
 pub mod memory;
+pub mod names;
+pub mod place;
 pub mod receive;
 pub mod relay;
 pub mod release;
@@ -44,6 +46,7 @@ use crate::session::classify::Work;
 use crate::session::failure::Failure;
 use crate::session::ledger::Ledger;
 use crate::session::memory::{Memory, Route};
+use crate::session::place::Place;
 use crate::session::receive::{End, Kind, Request, Violation};
 use crate::session::relay::Relayed;
 use crate::session::wake::Woke;
@@ -98,6 +101,8 @@ pub struct Session {
     ledger: Ledger,
     /// Extended-protocol messages were sent that no Sync has followed yet.
     unsynced: bool,
+    /// What the part of a batch that has been sent makes of the session, while its Sync has not come.
+    ahead: Option<Box<Place>>,
     /// A refusal of ours came in the middle of a batch: skip to its Sync.
     skipping: bool,
     /// The server takes COPY data.
@@ -285,8 +290,8 @@ impl Session {
             if let Err(refusal) = self.lease(&mut decision, &work).await? {
                 return Ok(Err(refusal));
             }
-            if work.relies_on_shapes
-                && let Some(cause) = self.agree_on_shapes(request).await?
+            if !work.relied.is_empty()
+                && let Some(cause) = self.agree_on_statements(request, &work).await?
             {
                 Box::pin(self.reroute(cause, &mut decision, &work)).await?;
                 continue;
@@ -299,6 +304,7 @@ impl Session {
                 Relayed::Refused(cause) => Box::pin(self.reroute(cause, &mut decision, &work)).await?,
             }
         }
+        self.rely_on_bound();
         self.account(&work);
         self.release().await?;
         Ok(Ok(()))

@@ -20,7 +20,7 @@ use std::sync::{Arc, RwLock};
 /// All that decides what a SQL text means, beside the text itself.
 ///
 /// Built once and kept by the session while its settings stay the same; `id` is the cache key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scope {
     /// Equal for equal scopes, different for different ones (a hash of the fields below and the
     /// catalog's generation).

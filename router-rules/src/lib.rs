@@ -9,6 +9,7 @@ mod analyse;
 mod builtins;
 pub mod catalog;
 pub mod classify;
+pub mod clock;
 pub mod decide;
 mod effects;
 mod effort;

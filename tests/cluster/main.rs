@@ -16,6 +16,7 @@ mod extended;
 mod harness_itself;
 mod lifecycle;
 mod limits;
+mod meaning;
 mod never_stale;
 mod never_wrong;
 mod nothing_lost;

@@ -15,6 +15,10 @@ use tokio::sync::oneshot;
 /// A node that was full is tried again after this long.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often a session that waits for one certain server looks for it: such waits are rare, and as long as
+/// another session's statement.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
 /// A session that waits.
 #[derive(Debug)]
 pub(super) struct Waiter {
@@ -90,6 +94,24 @@ impl Pool {
                 opened => return opened,
             }
         }
+    }
+
+    /// This very server, when nobody has it; `None` where it is gone, or others need it for longer than
+    /// `limit`. Cancel-safe.
+    pub async fn lease_server(self: &Arc<Self>, process: i32, limit: Duration) -> Option<Lease> {
+        if let Some(lease) = self.try_lease_server(process) {
+            return Some(lease);
+        }
+        let deadline = Instant::now() + limit;
+        let _waiting = Waiting::of(self);
+        self.wanted.notify_waiters();
+        while self.has_server(process) && Instant::now() < deadline {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Some(lease) = self.try_lease_server(process) {
+                return Some(lease);
+            }
+        }
+        None
     }
 
     /// After the node has let no more in: whether another attempt may go better.

@@ -1,21 +1,24 @@
 //! Prepared statements: a client's names, and which of them a server has.
 //!
-//! A statement is known by its text and parameter types. Clients name statements as they like;
-//! on servers a statement has one name of ours (`pgweir_00000000000a1b2c`), shared by all clients that prepared
-//! the same text with the same types. A server that lacks a statement is given it, unseen, just
-//! before it is bound.
+//! A statement is known by its text, its parameter types and the settings under which it was parsed. Clients
+//! name statements as they like; on servers a statement has one name of ours
+//! (`pgweir_00000000000a1b2c`), shared by all clients that prepared the same under the same settings. A
+//! server that lacks a statement is given it, unseen, just before it is bound.
 
+use crate::node::Node;
+use crate::server::settings::Settings;
 use bytes::Bytes;
-use router_rules::Classified;
+use router_rules::statement::Kind;
+use router_rules::{Classified, SessionEffect};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A statement that a client prepared.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Text and types, hashed.
+    /// Text, types and settings, hashed; a number of its own where it is not shared.
     pub key: u64,
     /// The SQL as the client sent it.
     pub sql: Bytes,
@@ -27,36 +30,118 @@ pub struct Prepared {
     pub scope: u64,
     /// Counts the statements that this process was asked to prepare: tells which came first.
     pub number: u64,
-    /// What the client was told that parameters and result look like, and may rely on, as a [`shape`];
-    /// 0 while it has not asked.
-    pub shape: AtomicU64,
+    /// Who may use it.
+    pub sharing: Sharing,
+    /// The settings that were in force at its Parse.
+    pub under: Settings,
+    /// The state of the schema at its Parse, as far as it was known.
+    pub schema: u64,
+    /// What has become known of it since.
+    pub known: Arc<Known>,
+}
+
+/// Who may use a statement that a server has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Whoever prepares the same text under the same settings.
+    All,
+    /// This session: its Parse saw what others do not see.
+    Own,
+    /// This session, on the server that has parsed it: it holds the moment of its Parse.
+    Tied,
+}
+
+/// What becomes known of a statement after its Parse.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// What its parameters and result look like, and the client may rely on, as a [`shape`]; 0 while
+    /// that is not known.
+    shape: AtomicU64,
+    /// The client was told, or has run it.
+    is_relied_upon: AtomicBool,
+    /// The server that has parsed it, where it is tied to one.
+    home: OnceLock<Home>,
+}
+
+/// The server that a statement is tied to.
+#[derive(Debug, Clone)]
+pub struct Home {
+    /// Its node.
+    pub node: Arc<Node>,
+    /// Its process id there.
+    pub process: i32,
+}
+
+impl Known {
+    /// What the client may rely on; `None` while that is not known.
+    pub fn shape(&self) -> Option<u64> {
+        Some(self.shape.load(Ordering::Relaxed)).filter(|shape| *shape != 0)
+    }
+
+    /// A server has told. The first Parse counts: what a later one would see is for Postgres to refuse.
+    pub fn learn_shape(&self, shape: u64) {
+        let _ = self.shape.compare_exchange(0, shape, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The client has not heard of it yet, and is to be told as things are now.
+    pub fn forget_shape(&self) {
+        self.shape.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the client knows what it looks like.
+    pub fn is_relied_upon(&self) -> bool {
+        self.is_relied_upon.load(Ordering::Relaxed)
+    }
+
+    /// The client was told, or has run it.
+    pub fn rely(&self) {
+        self.is_relied_upon.store(true, Ordering::Relaxed);
+    }
+
+    /// The server that has parsed it.
+    pub fn home(&self) -> Option<&Home> {
+        self.home.get()
+    }
+
+    /// This server parses it now; the first to do so counts.
+    pub fn settle(&self, node: &Arc<Node>, process: i32) {
+        self.home.get_or_init(|| Home { node: node.clone(), process });
+    }
 }
 
 impl Prepared {
-    /// The key of a text with these types. The seed is this process's own, so that nobody can make
-    /// two texts meet in one key.
-    ///
-    /// The `search_path` is part of it: under another one the names may mean other tables, of other shapes.
+    /// The key of a text with these types, under these settings. The seed is this process's own, so that
+    /// nobody can make two texts meet in one key. `own`: a number that nobody else has, for what is not shared.
     pub fn key_of(
         seed: &foldhash::quality::RandomState,
         sql: &[u8],
         types: &[u8],
-        search_path: &[String],
+        under: &Settings,
+        own: Option<u64>,
     ) -> u64 {
         let mut hasher = seed.build_hasher();
         hasher.write(sql);
         hasher.write_u8(0);
         hasher.write(types);
-        for schema in search_path {
-            hasher.write(schema.as_bytes());
-            hasher.write_u8(0);
+        hasher.write_u64(under.context());
+        if let Some(own) = own {
+            hasher.write_u64(own);
         }
         hasher.finish()
     }
 
-    /// What the client was told; `None` while it has not asked.
+    /// What the client may rely on; `None` while that is not known.
     pub fn shape(&self) -> Option<u64> {
-        Some(self.shape.load(Ordering::Relaxed)).filter(|shape| *shape != 0)
+        self.known.shape()
+    }
+
+    /// What FETCH, EXECUTE and CALL return is not for their text to say, nor does Postgres hold them to it.
+    pub fn has_fixed_shape(&self) -> bool {
+        !self
+            .classified
+            .statements
+            .iter()
+            .any(|s| matches!(s.kind, Kind::Cursor | Kind::Prepare | Kind::Call))
     }
 }
 
@@ -130,7 +215,7 @@ struct Held {
 }
 
 /// The statements that one server has, least recently used first to go.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ServerStatements {
     used: HashMap<u64, Held, foldhash::fast::RandomState>,
     clock: u64,
@@ -142,6 +227,8 @@ pub struct ServerStatements {
     doomed: Vec<Bytes>,
     /// Names that a request needs, until it is over.
     lent: Vec<Bytes>,
+    /// Statements, by key, that are of no use once the request is over.
+    passing: Vec<u64>,
 }
 
 impl ServerStatements {
@@ -231,6 +318,11 @@ impl ServerStatements {
         }
     }
 
+    /// The server has it for this request only.
+    pub fn doom_later(&mut self, key: u64) {
+        self.passing.push(key);
+    }
+
     /// The server has something of no use under this name.
     pub fn doom_name(&mut self, name: Bytes) {
         self.doomed.push(name);
@@ -255,6 +347,11 @@ impl ServerStatements {
 
     /// What is to be closed now; `is_over`: the request before is.
     pub fn take_doomed(&mut self, is_over: bool) -> Vec<Bytes> {
+        if is_over {
+            for key in std::mem::take(&mut self.passing) {
+                self.doom(key);
+            }
+        }
         let mut doomed = std::mem::take(&mut self.doomed);
         if is_over {
             doomed.append(&mut self.lent);
@@ -262,11 +359,22 @@ impl ServerStatements {
         doomed
     }
 
+    /// A statement with this effect gives or takes names.
+    pub fn on_names(&mut self, effect: &SessionEffect) {
+        match effect {
+            SessionEffect::DeallocateAll | SessionEffect::DiscardAll => self.clear(),
+            // What was there by this name for the moment is deallocated ahead of it.
+            SessionEffect::Prepare(name) => self.keep_name(name.as_bytes()),
+            _ => {}
+        }
+    }
+
     /// DEALLOCATE ALL or DISCARD ALL ran.
     pub fn clear(&mut self) {
         self.used.clear();
         self.doomed.clear();
         self.lent.clear();
+        self.passing.clear();
         self.unnamed = None;
     }
 
@@ -353,9 +461,20 @@ mod tests {
     #[test]
     fn types_are_part_of_what_a_statement_is() {
         let seed = foldhash::quality::RandomState::default();
-        let key = |types| Prepared::key_of(&seed, b"SELECT $1", types, &[]);
+        let nothing = Settings::default();
+        let key = |types| Prepared::key_of(&seed, b"SELECT $1", types, &nothing, None);
         assert_ne!(key(b"\0\0"), key(b"\0\x01\0\0\0\x17"));
-        let under = |path: &str| Prepared::key_of(&seed, b"SELECT * FROM t", b"\0\0", &[path.to_owned()]);
-        assert_ne!(under("north"), under("south"));
+    }
+
+    #[test]
+    fn what_a_parse_reads_is_part_of_what_a_statement_is() {
+        let seed = foldhash::quality::RandomState::default();
+        let key = |name: &str, value: &str, own| {
+            Prepared::key_of(&seed, b"SELECT * FROM t", b"\0\0", &Settings::from_pairs([(name, value)]), own)
+        };
+        assert_ne!(key("search_path", "north", None), key("search_path", "south", None));
+        assert_ne!(key("timezone", "UTC", None), key("timezone", "Japan", None));
+        assert_eq!(key("work_mem", "1MB", None), key("work_mem", "2MB", None));
+        assert_ne!(key("work_mem", "1MB", Some(1)), key("work_mem", "1MB", Some(2)));
     }
 }

@@ -7,7 +7,8 @@
 //! Settings are transactional: a SET inside a transaction that is rolled back never happened.
 //! [`Track`] follows COMMIT, ROLLBACK and savepoints for one side, session or server.
 
-use router_rules::SessionEffect;
+use crate::server::context;
+use router_rules::{SessionEffect, TransactionStep};
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::{Arc, LazyLock};
@@ -19,6 +20,8 @@ pub struct Settings(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     id: u64,
+    /// Hashes those that a Parse may read.
+    context: u64,
     of: BTreeMap<String, Setting>,
 }
 
@@ -48,7 +51,10 @@ impl Settings {
         // Of this process's own seed, so that nobody can make two sets look like one.
         static SEED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
         let id = if of.is_empty() { 0 } else { SEED.hash_one(&of) };
-        Self(Arc::new(Inner { id, of }))
+        let read: Vec<_> =
+            of.iter().filter(|(name, _)| context::matters(name)).map(context::meaning).collect();
+        let context = if read.is_empty() { 0 } else { SEED.hash_one(&read) };
+        Self(Arc::new(Inner { id, context, of }))
     }
 
     /// From plain name and value pairs, as a StartupMessage brings them.
@@ -67,6 +73,11 @@ impl Settings {
     /// Equal for equal sets.
     pub fn id(&self) -> u64 {
         self.0.id
+    }
+
+    /// Equal for sets under which Postgres parses a text alike.
+    pub fn context(&self) -> u64 {
+        self.0.context
     }
 
     /// The value of a setting as text, where it is set and known.
@@ -176,22 +187,43 @@ fn quote_name(name: &str) -> String {
 #[derive(Debug, Clone, Default)]
 pub struct Track {
     now: Settings,
+    /// What SET LOCAL lays over it until the transaction ends.
+    local: Option<Box<Local>>,
     /// What a ROLLBACK returns to.
     committed: Settings,
-    savepoints: Vec<(String, Settings)>,
+    savepoints: Vec<(String, Settings, Option<Box<Local>>)>,
     /// What RESET returns to: a session's start-up settings; nothing for a server.
     base: Settings,
+}
+
+/// What SET LOCAL has set.
+#[derive(Debug, Clone)]
+struct Local {
+    /// Each with its setting, or none where it was set to its default.
+    of: BTreeMap<String, Option<Setting>>,
+    /// All that is in force with them.
+    in_force: Settings,
 }
 
 impl Track {
     /// A session that started with these.
     pub fn starting_with(base: Settings) -> Self {
-        Self { now: base.clone(), committed: base.clone(), savepoints: vec![], base }
+        Self { now: base.clone(), committed: base.clone(), base, ..Self::default() }
     }
 
-    /// What is in force.
+    /// What is set for the whole session.
     pub fn now(&self) -> &Settings {
         &self.now
+    }
+
+    /// What is in force at this moment, SET LOCAL included.
+    pub fn in_force(&self) -> &Settings {
+        self.local.as_ref().map_or(&self.now, |local| &local.in_force)
+    }
+
+    /// What the end of the transaction, or of a part of it, might take back.
+    pub fn is_settled(&self) -> bool {
+        self.local.is_none() && self.committed == self.now
     }
 
     /// A batch of settings has been applied outside a transaction's own doing.
@@ -209,15 +241,12 @@ impl Track {
     pub fn on_effect(&mut self, effect: &SessionEffect) -> bool {
         let before = self.now.id();
         match effect {
-            SessionEffect::Set { name, value, replay, local: false } => {
+            SessionEffect::Set { name, value, replay, local } => {
                 let setting = Setting { replay: replay.clone(), value: value.as_deref().map(Arc::from) };
-                self.now = self.now.with(name, setting);
+                self.set(name, Some(self.completed(name, setting)), *local);
             }
-            SessionEffect::Reset { name, local: false } => {
-                self.now = match self.base.get(name) {
-                    Some(setting) => self.now.with(name, setting.clone()),
-                    None => self.now.without(name),
-                };
+            SessionEffect::Reset { name, local } => {
+                self.set(name, self.base.get(name).cloned(), *local);
             }
             SessionEffect::ResetAll => {
                 // RESET ALL leaves alone who one is.
@@ -227,28 +256,76 @@ impl Track {
                         reset = reset.with(name, setting.clone());
                     }
                 }
-                self.now = reset;
+                (self.now, self.local) = (reset, None);
             }
-            SessionEffect::DiscardAll => self.now = self.base.clone(),
+            SessionEffect::DiscardAll => (self.now, self.local) = (self.base.clone(), None),
             _ => {}
         }
-        // SET SESSION AUTHORIZATION takes a SET ROLE back.
-        if let SessionEffect::Set { name, local: false, .. } | SessionEffect::Reset { name, local: false } =
-            effect
-            && name == "session_authorization"
-        {
-            self.now = self.now.without("role");
-        }
         before != self.now.id()
+    }
+
+    fn set(&mut self, name: &str, setting: Option<Setting>, local: bool) {
+        let is_identity = name == "session_authorization";
+        let mut of = self.local.take().map(|local| local.of).unwrap_or_default();
+        if local {
+            if is_identity {
+                of.insert("role".to_owned(), None);
+            }
+            of.insert(name.to_owned(), setting);
+        } else {
+            of.remove(name);
+            self.now = match setting {
+                Some(setting) => self.now.with(name, setting),
+                None => self.now.without(name),
+            };
+            if is_identity {
+                // SET SESSION AUTHORIZATION takes a SET ROLE back.
+                of.remove("role");
+                self.now = self.now.without("role");
+            }
+        }
+        self.lay_over(of);
+    }
+
+    fn lay_over(&mut self, of: BTreeMap<String, Option<Setting>>) {
+        if of.is_empty() {
+            self.local = None;
+            return;
+        }
+        let mut in_force = self.now.0.of.clone();
+        for (name, setting) in &of {
+            match setting {
+                Some(setting) => drop(in_force.insert(name.clone(), setting.clone())),
+                None => drop(in_force.remove(name)),
+            }
+        }
+        self.local = Some(Box::new(Local { of, in_force: Settings::from_map(in_force) }));
+    }
+
+    /// `SET datestyle = SQL` says one half and keeps the other: the whole of it.
+    fn completed(&self, name: &str, setting: Setting) -> Setting {
+        if name != "datestyle" {
+            return setting;
+        }
+        let value =
+            setting.value.as_deref().and_then(|v| context::date_style(self.in_force().value(name), v));
+        match value {
+            Some(value) => Setting { replay: set_config(name, &value), value: Some(value.into()) },
+            None => setting,
+        }
     }
 
     /// The server reports the canonical value of a setting that was just set.
     pub fn on_reported(&mut self, name: &str, value: &str) {
         let name = name.to_ascii_lowercase();
-        let known = self.now.get(&name).is_some_and(|s| s.value.as_deref() != Some(value));
-        if known {
-            let setting = Setting { replay: set_config(&name, value), value: Some(value.into()) };
-            self.now = self.now.with(&name, setting);
+        let news = |known: &Setting| known.value.as_deref() != Some(value);
+        let setting = || Setting { replay: set_config(&name, value), value: Some(value.into()) };
+        if let Some(local) = self.local.as_ref().and_then(|local| local.of.get(&name)) {
+            if local.as_ref().is_some_and(news) {
+                self.set(&name, Some(setting()), true);
+            }
+        } else if self.now.get(&name).is_some_and(news) {
+            self.now = self.now.with(&name, setting());
         }
     }
 
@@ -257,6 +334,7 @@ impl Track {
         if self.committed != self.now {
             self.committed = self.now.clone();
         }
+        self.local = None;
         self.savepoints.clear();
     }
 
@@ -265,26 +343,40 @@ impl Track {
         if self.committed != self.now {
             self.now = self.committed.clone();
         }
+        self.local = None;
         self.savepoints.clear();
     }
 
     /// SAVEPOINT name.
     pub fn on_savepoint(&mut self, name: &str) {
-        self.savepoints.push((name.to_owned(), self.now.clone()));
+        self.savepoints.push((name.to_owned(), self.now.clone(), self.local.clone()));
     }
 
     /// RELEASE name.
     pub fn on_release(&mut self, name: &str) {
-        if let Some(at) = self.savepoints.iter().rposition(|(n, _)| n == name) {
+        if let Some(at) = self.savepoints.iter().rposition(|(n, ..)| n == name) {
             self.savepoints.truncate(at);
         }
     }
 
     /// ROLLBACK TO name.
     pub fn on_rollback_to(&mut self, name: &str) {
-        if let Some(at) = self.savepoints.iter().rposition(|(n, _)| n == name) {
-            self.now = self.savepoints[at].1.clone();
+        if let Some(at) = self.savepoints.iter().rposition(|(n, ..)| n == name) {
+            (self.now, self.local) = (self.savepoints[at].1.clone(), self.savepoints[at].2.clone());
             self.savepoints.truncate(at + 1);
+        }
+    }
+
+    /// A step of a transaction was taken, as far as settings follow it.
+    pub fn on_step(&mut self, step: &TransactionStep) {
+        match step {
+            // What stands before a BEGIN in the same batch belongs to its block.
+            TransactionStep::Begin(_) => {}
+            TransactionStep::Commit { .. } | TransactionStep::PrepareTransaction => self.on_commit(),
+            TransactionStep::Rollback { .. } => self.on_rollback(),
+            TransactionStep::Savepoint(name) => self.on_savepoint(name),
+            TransactionStep::Release(name) => self.on_release(name),
+            TransactionStep::RollbackTo(name) => self.on_rollback_to(name),
         }
     }
 }
@@ -322,6 +414,52 @@ mod tests {
         track.on_effect(&set("a", "3"));
         track.on_release("s");
         assert_eq!(track.now().value("a"), Some("3"));
+    }
+
+    fn set_local(name: &str, value: &str) -> SessionEffect {
+        SessionEffect::Set { name: name.into(), value: Some(value.into()), replay: "".into(), local: true }
+    }
+
+    #[test]
+    fn set_local_is_in_force_until_its_transaction_ends() {
+        let mut track = Track::default();
+        track.on_effect(&set("timezone", "UTC"));
+        track.on_commit();
+        track.on_effect(&set_local("timezone", "Asia/Tokyo"));
+        assert_eq!(track.in_force().value("timezone"), Some("Asia/Tokyo"));
+        assert_eq!(track.now().value("timezone"), Some("UTC"));
+        track.on_savepoint("s");
+        track.on_effect(&SessionEffect::Reset { name: "timezone".into(), local: true });
+        assert!(!track.in_force().contains("timezone"));
+        track.on_rollback_to("s");
+        track.on_reported("TimeZone", "Japan");
+        assert_eq!(track.in_force().value("timezone"), Some("Japan"));
+        track.on_commit();
+        assert_eq!(track.in_force().value("timezone"), Some("UTC"));
+    }
+
+    #[test]
+    fn a_set_behind_a_set_local_of_the_same_counts() {
+        let mut track = Track::default();
+        track.on_effect(&set_local("timezone", "Japan"));
+        track.on_effect(&set("timezone", "UTC"));
+        assert_eq!(track.in_force().value("timezone"), Some("UTC"));
+    }
+
+    #[test]
+    fn the_half_that_a_date_style_does_not_name_stays() {
+        let mut track = Track::default();
+        track.on_effect(&set("datestyle", "ISO, DMY"));
+        track.on_effect(&set("datestyle", "SQL"));
+        assert_eq!(track.now().value("datestyle"), Some("SQL, DMY"));
+    }
+
+    #[test]
+    fn settings_that_no_parse_reads_leave_its_context_alone() {
+        let context = |pairs: &[(&str, &str)]| Settings::from_pairs(pairs.iter().copied()).context();
+        assert_eq!(context(&[("application_name", "x"), ("app.tenant", "1")]), context(&[]));
+        assert_ne!(context(&[("timezone", "UTC")]), context(&[("timezone", "Japan")]));
+        assert_ne!(context(&[("role", "r")]), context(&[]));
     }
 
     #[test]

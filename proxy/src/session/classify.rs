@@ -1,16 +1,18 @@
 //! Step two: what would it do.
 
 use crate::cluster::catalogs;
-use crate::server::prepared::Prepared;
+use crate::server::prepared::{Home, Known, Prepared, Sharing};
+use crate::server::settings::Settings;
 use crate::session::Session;
 use crate::session::memory::Wishes;
-use crate::session::receive::{Kind, Request, frames};
+use crate::session::place::Place;
+use crate::session::receive::{End, Kind, Request, frames};
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};
 use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
 use router_rules::statement::Footprint;
-use router_rules::{Classified, Reason, Scope, SessionEffect};
+use router_rules::{Catalog, Classified, Reason, Scope, SessionEffect, clock};
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -37,10 +39,18 @@ pub struct Work {
     pub verdict: Result<Reason, Reason>,
     /// It is SHOW of this setting of ours.
     pub shows: Option<String>,
-    /// It binds a statement whose result was described to the client earlier.
-    pub relies_on_shapes: bool,
+    /// What it binds or describes of the statements prepared earlier, each with whether it is a named one.
+    pub relied: SmallVec<[(Arc<Prepared>, bool); 1]>,
+    /// The server that one of these is tied to.
+    pub home: Option<Home>,
     /// The cluster's position, where that is what it shows.
     pub position: Option<String>,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self::nothing()
+    }
 }
 
 impl Work {
@@ -52,7 +62,8 @@ impl Work {
             reads: Footprint::none(),
             verdict: Ok(Reason::ReadOnly),
             shows: None,
-            relies_on_shapes: false,
+            relied: SmallVec::new(),
+            home: None,
             position: None,
         }
     }
@@ -87,7 +98,8 @@ impl Work {
             reads: Footprint::Everything,
             verdict: Err(reason),
             shows: None,
-            relies_on_shapes: false,
+            relied: SmallVec::new(),
+            home: None,
             position: None,
         }
     }
@@ -144,7 +156,7 @@ impl Session {
                 work.add(&part, request.frames.slice_ref(sql));
                 work
             }
-            Kind::Batch(_) => self.classify_batch(request)?,
+            Kind::Batch(end) => self.classify_batch(request, end)?,
             Kind::FunctionCall => Work::unknown(Reason::FunctionCall),
             Kind::Terminate => Work::nothing(),
         };
@@ -156,32 +168,37 @@ impl Session {
         Ok(work)
     }
 
-    fn classify_batch(&mut self, request: &Request) -> Result<Work, Refusal> {
-        let mut work = Work::nothing();
-        // Names prepared in this very batch come before those prepared earlier.
-        let mut named: Vec<(&[u8], usize)> = vec![];
-        for (kind, body) in frames(&request.frames) {
+    fn classify_batch(&mut self, request: &Request, end: End) -> Result<Work, Refusal> {
+        let mut batch = Batch { place: self.ahead.take().filter(|_| self.unsynced), ..Batch::default() };
+        let mut messages = frames(&request.frames).peekable();
+        while let Some((kind, body)) = messages.next() {
             match kind {
                 tag::PARSE => {
                     let parse = frontend::parse(body).ok_or_else(|| malformed("Parse"))?;
-                    let prepared = self.prepare(&parse);
-                    work.note_show(&prepared.classified, parse.sql);
-                    work.add(&prepared.classified, prepared.sql.clone());
-                    named.push((parse.name, work.parsed.len()));
-                    work.parsed.push(prepared);
+                    self.memory.statements.check(parse.name, parse.sql.len(), batch.named.len())?;
+                    let is_kept = !parse.name.is_empty() || !binds_unnamed(messages.peek());
+                    let prepared = self.prepare(&parse, batch.place.as_deref(), is_kept);
+                    batch.work.note_show(&prepared.classified, parse.sql);
+                    batch.work.add(&prepared.classified, prepared.sql.clone());
+                    batch.named.push((parse.name, batch.work.parsed.len()));
+                    batch.work.parsed.push(prepared);
                 }
                 tag::BIND => {
                     let bind = frontend::bind(body).ok_or_else(|| malformed("Bind"))?;
-                    self.add_named(&mut work, &named, bind.statement);
+                    let of = self.add_named(&mut batch.work, &batch.named, bind.statement);
+                    batch.bind(bind.portal, of);
                 }
                 tag::DESCRIBE => {
                     let describe = frontend::named(body).ok_or_else(|| malformed("Describe"))?;
                     if describe.kind == b'S' {
-                        self.add_named(&mut work, &named, describe.name);
+                        self.add_named(&mut batch.work, &batch.named, describe.name);
                     }
                 }
                 tag::EXECUTE => {
-                    frontend::execute(body).ok_or_else(|| malformed("Execute"))?;
+                    let portal = frontend::execute(body).ok_or_else(|| malformed("Execute"))?;
+                    if let Some(text) = batch.moving(portal, &self.portals) {
+                        batch.place.get_or_insert_with(|| Box::new(Place::of(&self.memory))).pass(&text);
+                    }
                 }
                 tag::CLOSE => {
                     frontend::named(body).ok_or_else(|| malformed("Close"))?;
@@ -190,63 +207,109 @@ impl Session {
                 _ => {}
             }
         }
-        Ok(work)
+        self.ahead = batch.place.filter(|_| end != End::Sync);
+        Ok(batch.work)
     }
 
-    fn add_named(&mut self, work: &mut Work, named: &[(&[u8], usize)], name: &[u8]) {
+    /// A statement that the batch binds or describes joins the work. What it does.
+    fn add_named(
+        &mut self,
+        work: &mut Work,
+        named: &[(&[u8], usize)],
+        name: &[u8],
+    ) -> Option<Arc<Classified>> {
         if let Some((_, at)) = named.iter().rev().find(|(n, _)| *n == name) {
             let prepared = work.parsed[*at].clone();
             work.add(&prepared.classified, prepared.sql.clone());
-        } else if let Some(prepared) = self.current(name) {
-            work.relies_on_shapes |= prepared.shape().is_some();
-            work.add(&prepared.classified, prepared.sql.clone());
-        } else {
+            return Some(prepared.classified.clone());
+        }
+        let Some(prepared) = self.current(name) else {
             // Prepared by SQL, or not at all: only the session's own server can say.
             work.verdict = Err(Reason::Session);
+            return None;
+        };
+        work.add(&prepared.classified, prepared.sql.clone());
+        work.home = work.home.take().or_else(|| prepared.known.home().cloned());
+        let classified = prepared.classified.clone();
+        if !work.relied.iter().any(|(known, _)| Arc::ptr_eq(known, &prepared)) {
+            work.relied.push((prepared, !name.is_empty()));
         }
+        Some(classified)
     }
 
-    fn prepare(&self, parse: &frontend::Parse<'_>) -> Arc<Prepared> {
+    /// A Parse at this place of its batch. `is_kept`: it outlives the batch.
+    fn prepare(&self, parse: &frontend::Parse<'_>, place: Option<&Place>, is_kept: bool) -> Arc<Prepared> {
+        let under = place.map_or(self.memory.settings.in_force(), Place::in_force).clone();
+        let scope = match place {
+            Some(_) => Arc::new(self.scope_under(&under)),
+            None => self.memory.scope.clone(),
+        };
+        let mut classified = self.weir.classifier.classify(parse.sql, &scope);
+        let sees_its_own = place.map_or_else(|| self.memory.sees_its_own(), Place::sees_its_own);
+        let conforming = scope.standard_conforming_strings;
+        // A Parse that may warn of its backslashes does so each time.
+        let may_warn = !conforming && memchr::memchr(b'\\', parse.sql).is_some();
+        let sharing = match clock::reads_clock(parse.sql, conforming) {
+            true if is_kept => Sharing::Tied,
+            false if !sees_its_own && !may_warn => Sharing::All,
+            _ => Sharing::Own,
+        };
+        if sharing == Sharing::Tied && classified.verdict.is_ok() {
+            // It goes back to the server that parsed it, and that one must always be fresh enough.
+            classified =
+                Arc::new(Classified { verdict: Err(Reason::Session), ..Classified::clone(&classified) });
+        }
+        let number = PREPARED.fetch_add(1, Ordering::Relaxed);
+        let own = (sharing != Sharing::All).then_some(number);
         Arc::new(Prepared {
-            key: Prepared::key_of(
-                &self.weir.statement_seed,
-                parse.sql,
-                parse.types,
-                &self.memory.scope.search_path,
-            ),
+            key: Prepared::key_of(&self.weir.statement_seed, parse.sql, parse.types, &under, own),
             // It may live for long: what was read with it must not.
             sql: Bytes::copy_from_slice(parse.sql),
             types: Bytes::copy_from_slice(parse.types),
-            classified: self.weir.classifier.classify(parse.sql, &self.memory.scope),
-            scope: self.memory.scope.id,
-            number: PREPARED.fetch_add(1, Ordering::Relaxed),
-            shape: AtomicU64::new(0),
+            classified,
+            scope: scope.id,
+            number,
+            sharing,
+            under,
+            schema: self.schema(),
+            known: Arc::new(Known::default()),
         })
     }
 
     /// A statement prepared earlier, classified under the scope that is in force now.
     pub(super) fn current(&mut self, name: &[u8]) -> Option<Arc<Prepared>> {
-        let scope = &self.memory.scope;
-        let prepared = self.memory.statements.get_mut(name)?;
-        if prepared.scope != scope.id {
-            *prepared = Arc::new(Prepared {
-                key: prepared.key,
-                sql: prepared.sql.clone(),
-                types: prepared.types.clone(),
-                classified: self.weir.classifier.classify(&prepared.sql, scope),
-                scope: scope.id,
-                number: prepared.number,
-                shape: AtomicU64::new(prepared.shape.load(Ordering::Relaxed)),
-            });
+        let prepared = self.memory.statements.get(name)?;
+        if prepared.scope == self.memory.scope.id || prepared.sharing == Sharing::Tied {
+            return Some(prepared.clone());
         }
-        Some(prepared.clone())
+        // Its text is read as it was when it was parsed; what its names mean may have changed.
+        let mut scope = Scope::clone(&self.memory.scope);
+        let conforming = self.is_conforming(&prepared.under);
+        if conforming != scope.standard_conforming_strings {
+            scope.standard_conforming_strings = conforming;
+            scope.id = self.weir.statement_seed.hash_one((scope.id, conforming));
+        }
+        let prepared = Arc::new(Prepared {
+            key: prepared.key,
+            sql: prepared.sql.clone(),
+            types: prepared.types.clone(),
+            classified: self.weir.classifier.classify(&prepared.sql, &scope),
+            scope: self.memory.scope.id,
+            number: prepared.number,
+            sharing: prepared.sharing,
+            under: prepared.under.clone(),
+            schema: prepared.schema,
+            known: prepared.known.clone(),
+        });
+        self.memory.statements.insert(Bytes::copy_from_slice(name), prepared.clone());
+        Some(prepared)
     }
 
     /// The scope follows the session's settings and the catalog.
     pub(super) fn refresh_scope(&mut self) {
         let changes = catalogs::changes();
-        let settings = self.memory.settings.now();
-        if self.memory.scope_settings == settings.id()
+        let settings = self.memory.settings.in_force().id();
+        if self.memory.scope_settings == settings
             && self.memory.scope_changes == changes
             && self.started.duration_since(self.memory.scope_asked) < catalogs::ASK_EVERY / 2
         {
@@ -256,28 +319,86 @@ impl Session {
         (self.memory.scope_changes, self.memory.scope_asked) = (changes, self.started);
         let generation = catalog.as_ref().map_or(0, |c| c.generation);
         let known = self.memory.scope.catalog.as_ref().map_or(0, |c| c.generation);
-        if self.memory.scope_settings == settings.id() && known == generation {
+        if self.memory.scope_settings == settings && known == generation {
             return;
         }
         self.weir.classifier.on_catalog(generation);
+        self.memory.scope_settings = settings;
+        let scope = self.scope_with(catalog, self.memory.settings.in_force());
+        self.memory.scope = Arc::new(scope);
+    }
+
+    /// What a text means under these settings and the catalog as it is known.
+    fn scope_under(&self, settings: &Settings) -> Scope {
+        self.scope_with(self.memory.scope.catalog.clone(), settings)
+    }
+
+    fn scope_with(&self, catalog: Option<Arc<Catalog>>, settings: &Settings) -> Scope {
+        let generation = catalog.as_ref().map_or(0, |c| c.generation);
         let search_path = settings.value("search_path").unwrap_or(&self.memory.defaults.search_path);
         let role = match settings.value("role") {
             Some(role) if !role.eq_ignore_ascii_case("none") => role,
             _ => settings.value("session_authorization").unwrap_or(&self.who.user),
         };
-        let standard = self.memory.told.get("standard_conforming_strings") != Some("off");
+        let standard = self.is_conforming(settings);
         let id =
             self.weir.statement_seed.hash_one((&self.who.database, generation, search_path, role, standard));
-        let scope = Scope {
+        Scope {
             id,
             catalog,
             search_path: split_path(search_path),
             role: role.to_owned(),
             standard_conforming_strings: standard,
-        };
-        self.memory.scope = Arc::new(scope);
-        self.memory.scope_settings = settings.id();
+        }
     }
+
+    /// `standard_conforming_strings` where these settings are in force; what cannot be read is off.
+    fn is_conforming(&self, settings: &Settings) -> bool {
+        let name = "standard_conforming_strings";
+        match settings.value(name) {
+            Some(value) => ["on", "true", "yes", "1"].iter().any(|on| value.eq_ignore_ascii_case(on)),
+            None if settings.contains(name) => false,
+            None => self.memory.told.get(name) != Some("off"),
+        }
+    }
+}
+
+/// A batch on its way through.
+#[derive(Default)]
+struct Batch<'a> {
+    work: Work,
+    /// Names prepared in this very batch, which come before those prepared earlier.
+    named: Vec<(&'a [u8], usize)>,
+    /// Portals that it binds to something that moves the session, and those that it binds anew.
+    portals: Vec<(&'a [u8], Option<Arc<Classified>>)>,
+    /// Where it has come to, once something has moved the session.
+    place: Option<Box<Place>>,
+}
+
+impl<'a> Batch<'a> {
+    fn bind(&mut self, portal: &'a [u8], of: Option<Arc<Classified>>) {
+        let of = of.filter(|of| Place::is_moved_by(of));
+        if let Some(known) = self.portals.iter_mut().find(|(name, _)| *name == portal) {
+            known.1 = of;
+        } else {
+            self.portals.push((portal, of));
+        }
+    }
+
+    /// What running this portal does to the session, if anything.
+    fn moving(&self, portal: &[u8], earlier: &[(Bytes, Arc<Classified>)]) -> Option<Arc<Classified>> {
+        if let Some((_, of)) = self.portals.iter().find(|(name, _)| *name == portal) {
+            return of.clone();
+        }
+        let (_, of) = earlier.iter().rev().find(|(name, _)| *name == portal)?;
+        Some(of.clone()).filter(|of| Place::is_moved_by(of))
+    }
+}
+
+/// The message binds the unnamed statement: that has been of use then, and seldom is again.
+fn binds_unnamed(message: Option<&(u8, &[u8])>) -> bool {
+    let Some((tag::BIND, body)) = message else { return false };
+    frontend::bind(body).is_some_and(|bind| bind.statement.is_empty())
 }
 
 fn malformed(what: &str) -> Refusal {

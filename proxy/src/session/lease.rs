@@ -8,6 +8,7 @@ use crate::cluster::{Placement, Wish};
 use crate::node::Node;
 use crate::pool::{Lease, LeaseError, Opening, Pool};
 use crate::server::LastUse;
+use crate::server::prepared::Home;
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
@@ -41,6 +42,12 @@ impl Session {
         }
         let mut placed = (Duration::ZERO, Duration::ZERO);
         if self.lease.is_none()
+            && let Some(home) = &work.home
+            && Box::pin(self.go_home(home, decision)).await
+        {
+            return Ok(Err(called_off()));
+        }
+        if self.lease.is_none()
             && let Some(kept) = self.take_kept(decision.target)
         {
             self.card.set_running_on(Some(kept.cancel.clone()));
@@ -65,6 +72,33 @@ impl Session {
         }
         self.explain(decision, placed.0, placed.1, work);
         self.bring_settings().await
+    }
+
+    /// A statement that holds the moment of its Parse runs on the server that has parsed it, for as long as
+    /// there is that server. True when the wait for it was called off.
+    async fn go_home(&mut self, home: &Home, decision: &mut Decision) -> bool {
+        let is_kept = self.kept.as_ref().is_some_and(|kept| kept.cancel.process == home.process);
+        if is_kept || !self.weir.cluster.is_primary(&home.node) {
+            return false;
+        }
+        let pool = self.pool_of(&home.node);
+        let limit = self.weir.config.load().pool.lease_wait;
+        let waiting = Instant::now();
+        let lease = tokio::select! {
+            biased;
+            lease = pool.lease_server(home.process, limit) => lease,
+            () = self.card.called_off() => {
+                self.card.cancelled.store(false, Ordering::Relaxed);
+                return true;
+            }
+        };
+        self.waited += waiting.elapsed();
+        if let Some(lease) = lease {
+            self.card.set_running_on(Some(lease.cancel.clone()));
+            (self.on, decision.target) = (Target::Primary, Target::Primary);
+            self.lease = Some(lease);
+        }
+        false
     }
 
     /// DROP DATABASE and its like need the database to be empty: what is there for nobody leaves it.

@@ -22,6 +22,7 @@
 //! <https://www.postgresql.org/docs/current/protocol-flow.html>
 
 use crate::server::prepared::Prepared;
+use crate::session::names::Before;
 use crate::wire::backend::{Status, tag};
 use bytes::{Bytes, BytesMut};
 use router_rules::Classified;
@@ -125,6 +126,8 @@ pub struct Undo {
     pub taken: Option<Bytes>,
     /// A name that SQL's PREPARE gave, and that is not free again.
     pub sql_name: Option<Box<[u8]>>,
+    /// All names as they were before a statement that gives or takes some.
+    pub names: Option<Box<Before>>,
 }
 
 /// What to do with a reply.
@@ -147,6 +150,9 @@ pub enum News {
         of: Arc<Classified>,
         /// Which statement of it.
         index: usize,
+        /// By a Query: the names that it gives or takes count from now on. (By an Execute they count from
+        /// where that was sent.)
+        by_query: bool,
     },
     /// A query of ours failed.
     OursFailed(Ours),
@@ -302,7 +308,9 @@ impl Ledger {
                 let index = *next;
                 *next += 1;
                 let news = match of {
-                    Some(of) if index < of.statements.len() => News::Complete { of: of.clone(), index },
+                    Some(of) if index < of.statements.len() => {
+                        News::Complete { of: of.clone(), index, by_query: true }
+                    }
                     _ => News::None,
                 };
                 (Fate::Pass, news, false)
@@ -343,7 +351,7 @@ impl Ledger {
             // A statement that has given some rows has done what it leaves in the session.
             (Owed::Execute(of), tag::COMMAND_COMPLETE | tag::EMPTY_QUERY | tag::PORTAL_SUSPENDED) => {
                 let news = match of.take() {
-                    Some(of) if !of.statements.is_empty() => News::Complete { of, index: 0 },
+                    Some(of) if !of.statements.is_empty() => News::Complete { of, index: 0, by_query: false },
                     _ => News::None,
                 };
                 (Fate::Pass, news, true)

@@ -4,8 +4,8 @@ use crate::clients::welcomes::Defaults;
 use crate::cluster::SessionFreshness;
 use crate::node::Node;
 use crate::server::Reported;
-use crate::server::prepared::Prepared;
 use crate::server::settings::Track;
+use crate::session::names::{ClientStatements, SqlNames};
 use crate::wire::backend::Status;
 use bytes::Bytes;
 use router_rules::hint::Consistency;
@@ -13,7 +13,6 @@ use router_rules::statement::{Footprint, Isolation};
 use router_rules::{
     Classified, PinReason, Reason, Scope, SessionEffect, Target, TransactionModes, TransactionStep,
 };
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,10 +34,10 @@ pub struct Memory {
     pub scope_changes: u64,
     /// See `scope_changes`.
     pub scope_asked: Instant,
-    /// The client's prepared statements by name; the unnamed one under the empty name.
-    pub statements: HashMap<Bytes, Arc<Prepared>, foldhash::fast::RandomState>,
+    /// The client's prepared statements.
+    pub statements: ClientStatements,
     /// The names that it has given by SQL's PREPARE, on the server that it keeps.
-    pub sql_names: HashSet<Box<[u8]>, foldhash::fast::RandomState>,
+    pub sql_names: SqlNames,
     /// The transaction block, if any.
     pub block: Block,
     /// As the server last said, or as we said in its stead.
@@ -297,6 +296,26 @@ impl Memory {
         }
     }
 
+    /// A statement with this effect gives or takes names.
+    pub fn on_names(&mut self, effect: &SessionEffect) {
+        match effect {
+            SessionEffect::DiscardAll | SessionEffect::DeallocateAll => {
+                self.statements.clear();
+                self.sql_names.clear();
+            }
+            SessionEffect::Deallocate(name) => {
+                if !self.sql_names.remove(name.as_bytes()) {
+                    self.statements.remove(name.as_bytes());
+                }
+            }
+            SessionEffect::Prepare(name) => {
+                self.sql_names.insert(name.as_bytes().into());
+                self.pin(PinReason::SqlPrepare);
+            }
+            _ => {}
+        }
+    }
+
     /// A statement with this effect succeeded.
     pub fn on_effect(&mut self, effect: &SessionEffect) {
         self.settings.on_effect(effect);
@@ -328,29 +347,20 @@ impl Memory {
             SessionEffect::DiscardAll => {
                 self.wishes = Wishes::default();
                 let _ = self.freshness.set_min_lsn("");
-                self.statements.clear();
-                self.sql_names.clear();
                 self.sequences = false;
                 self.pins.retain(|p| matches!(p, PinReason::SessionMode | PinReason::Replication));
             }
-            SessionEffect::DeallocateAll => {
-                self.statements.clear();
-                self.sql_names.clear();
-                self.maybe_unpinned = true;
-            }
-            SessionEffect::Deallocate(name) => {
-                if !self.sql_names.remove(name.as_bytes()) {
-                    self.statements.remove(name.as_bytes());
-                }
-                self.maybe_unpinned = true;
-            }
-            SessionEffect::Prepare(name) => {
-                self.sql_names.insert(name.as_bytes().into());
-                self.pin(PinReason::SqlPrepare);
-            }
+            SessionEffect::DeallocateAll | SessionEffect::Deallocate(_) => self.maybe_unpinned = true,
             SessionEffect::DiscardSome | SessionEffect::MayUnpin => self.maybe_unpinned = true,
             _ => {}
         }
+    }
+
+    /// A Parse now may see what the same Parse of another session would not: objects of its own, or
+    /// settings that cannot be followed.
+    pub fn sees_its_own(&self) -> bool {
+        self.schema_changed
+            || self.pins.iter().any(|pin| matches!(pin, PinReason::TemporaryTable | PinReason::Unfollowable))
     }
 
     /// Nothing keeps the session on its server any more: no name that SQL has given there either.

@@ -253,12 +253,8 @@ impl Session {
         if cause == Some(Cause::StalePlan) && self.relies_on_old_shape() {
             cause = None;
         }
-        if fields.is_stale_plan()
-            && let Some(lease) = self.lease.as_mut()
-        {
-            for (key, _) in self.bound.drain(..) {
-                lease.statements.doom(key);
-            }
+        if fields.is_stale_plan() {
+            self.doom_bound(cause == Some(Cause::StalePlan));
         }
         let retry_here = self.on == Target::Replica || cause == Some(Cause::StalePlan);
         if let (Some(cause), Some(from), true) = (cause, self.held_from, retry_here) {
@@ -278,14 +274,6 @@ impl Session {
             return Err(Failure::ServerSaidGoodbye);
         }
         Ok(None)
-    }
-
-    /// The client was told earlier what the result looks like and does not ask again: rows of
-    /// another shape would confuse it, while the error makes it prepare anew.
-    fn relies_on_old_shape(&self) -> bool {
-        let described =
-            |name: &[u8]| self.memory.statements.get(name).is_some_and(|prepared| prepared.shape().is_some());
-        !self.describes && self.bound.iter().any(|(_, name)| described(name))
     }
 
     /// An error that speaks of a statement by the name it has on servers, in the client's words.

@@ -8,7 +8,7 @@ use crate::session::ledger::{Described, News, Ours};
 use crate::session::memory::Block;
 use crate::wire::backend::{self, Status};
 use crate::wire::{ErrorFields, Refusal};
-use router_rules::statement::{Footprint, Kind, Statement};
+use router_rules::statement::Footprint;
 use router_rules::{PinReason, SessionEffect, Target, TransactionStep};
 use std::sync::atomic::Ordering;
 
@@ -43,9 +43,12 @@ impl Session {
             }
             News::Result { of: Some(described), ours } => self.on_described(&described, ours, body),
             News::Result { of: None, .. } => {}
-            News::Complete { of, index } => {
+            News::Complete { of, index, by_query } => {
                 let statement = &of.statements[index];
                 for effect in &statement.effects {
+                    if by_query {
+                        self.give_and_take_names(effect);
+                    }
                     self.on_effect(effect);
                 }
                 if let Some(step) = &statement.transaction {
@@ -80,10 +83,11 @@ impl Session {
     fn on_described(&mut self, described: &Described, ours: bool, result: &[u8]) {
         let Described { prepared, named } = described;
         let shape = shape(&self.parameters, result);
-        // What FETCH, EXECUTE and CALL return is not for their text to say, nor does Postgres hold them to it.
-        let is_told_by_text = |s: &Statement| !matches!(s.kind, Kind::Cursor | Kind::Prepare | Kind::Call);
-        if !ours && prepared.classified.statements.iter().all(is_told_by_text) {
-            prepared.shape.store(shape, Ordering::Relaxed);
+        if prepared.has_fixed_shape() {
+            prepared.known.learn_shape(shape);
+            if !ours {
+                prepared.known.rely();
+            }
         }
         if let Some(lease) = self.lease.as_mut() {
             lease.statements.set_shape(prepared.key, *named, shape);
@@ -94,13 +98,6 @@ impl Session {
         self.memory.on_effect(effect);
         let Some(lease) = self.lease.as_mut() else { return };
         lease.settings.on_effect(effect);
-        if let SessionEffect::Prepare(name) = effect {
-            // What was there by this name for the moment was deallocated ahead of it.
-            lease.statements.keep_name(name.as_bytes());
-        }
-        if matches!(effect, SessionEffect::DiscardAll | SessionEffect::DeallocateAll) {
-            lease.statements.clear();
-        }
     }
 
     fn on_step(&mut self, step: &TransactionStep, command: &[u8]) {

@@ -183,7 +183,8 @@ impl Session {
         let mut parsed = work.parsed.iter();
         let last_is_partial = request.left > 0;
         let mut at = 0;
-        for (kind, body) in frames(&request.frames) {
+        let mut messages = frames(&request.frames).peekable();
+        while let Some((kind, body)) = messages.next() {
             let start = at;
             at += HEADER_BYTES + body.len();
             let whole = &request.frames[start..at];
@@ -191,7 +192,12 @@ impl Session {
             match kind {
                 tag::PARSE => {
                     if let (Some(parse), Some(prepared)) = (frontend::parse(body), parsed.next()) {
-                        self.send_parse(whole, request.frames.slice_ref(parse.name), prepared);
+                        self.send_parse(
+                            whole,
+                            request.frames.slice_ref(parse.name),
+                            prepared,
+                            messages.peek().copied(),
+                        );
                     }
                 }
                 tag::BIND => self.send_bind(request, whole, body, if partial { request.left } else { 0 }),
@@ -201,7 +207,7 @@ impl Session {
                     let of = self.portals.iter().rev().find(|(name, _)| name == portal);
                     let of = of.map(|(_, of)| of).filter(|of| !of.plain).cloned();
                     self.put(whole);
-                    self.ledger.push(Owed::Execute(of));
+                    self.push_execute(of);
                 }
                 tag::CLOSE => self.send_close(whole, body),
                 tag::FLUSH => self.put(whole),

@@ -1,11 +1,16 @@
 //! What a client was told of its prepared statements holds on whichever server runs them.
+//!
+//! On a direct connection a statement keeps the meaning and the shape that its Parse gave it: Postgres refuses
+//! to run it when a change of the schema would change the shape. A server that lacks the statement is given it
+//! under the settings of its Parse, is asked what it looks like there, and is not let run it if that differs.
 
 use crate::server::prepared::{Prepared, ServerName};
 use crate::session::Session;
+use crate::session::classify::Work;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Described, Owed};
 use crate::session::memory::Block;
-use crate::session::receive::{Kind, Request, frames};
+use crate::session::receive::{Kind, Request};
 use crate::session::reroute::Cause;
 use crate::wire::backend::Status;
 use crate::wire::error::put_stale_plan;
@@ -15,51 +20,114 @@ use router_rules::Target;
 use std::sync::Arc;
 
 impl Session {
-    /// Sees to it that what the client was told of its statements holds on this server. `Some`: a
-    /// replica cannot say, and the request runs elsewhere.
-    pub(super) async fn agree_on_shapes(&mut self, request: &Request) -> Result<Option<Cause>, Failure> {
+    /// Sees to it that the statements prepared earlier are on this server what they were where they were
+    /// prepared. `Some`: a replica cannot say, and the request runs elsewhere.
+    pub(super) async fn agree_on_statements(
+        &mut self,
+        request: &Request,
+        work: &Work,
+    ) -> Result<Option<Cause>, Failure> {
+        if !matches!(request.kind, Kind::Batch(_)) || self.memory.status == Status::Failed {
+            return Ok(None);
+        }
+        if let Some(cause) = self.bring_foreign(work).await? {
+            return Ok(Some(cause));
+        }
+        if !self.unsynced {
+            self.close_doomed();
+        }
         let elsewhere = self.on == Target::Replica
             && matches!(self.memory.block, Block::None)
             && !self.unsynced
             && request.left == 0;
-        if !self.ask_for_shapes(request) {
+        if !self.ask_for_shapes(work) {
             return Ok(None);
         }
         self.unsynced = true;
         self.held_from = elsewhere.then_some(self.client.output.len());
         let cause = Box::pin(self.wait_until_nothing_is_owed()).await?;
         self.held_from = None;
-        if cause.is_none() {
-            self.refuse_other_shapes(request);
+        if cause.is_none() && self.has_other_shapes(work) {
+            if elsewhere {
+                // It may not have replayed what the statement was prepared for.
+                return Ok(Some(Cause::NotReplayed));
+            }
+            self.refuse_other_shapes();
         }
         Ok(cause)
     }
 
-    /// What the client was told of a statement must hold on this server, too: where that is not known,
-    /// the server is asked before anything is run there. (On a direct connection a statement keeps its
-    /// shape: Postgres refuses to run it when a change of the schema would change it.) True when the
-    /// server owes answers that must be waited for.
-    fn ask_for_shapes(&mut self, request: &Request) -> bool {
+    /// Statements that were parsed under other settings than are in force now are brought under those.
+    async fn bring_foreign(&mut self, work: &Work) -> Result<Option<Cause>, Failure> {
+        let foreign: Vec<_> = work
+            .relied
+            .iter()
+            .filter(|(prepared, named)| self.is_foreign(prepared, *named))
+            .cloned()
+            .collect();
+        if foreign.is_empty() || self.unsynced {
+            return Ok(None);
+        }
+        if let Some(cause) = Box::pin(self.wait_until_nothing_is_owed()).await? {
+            return Ok(Some(cause));
+        }
+        for (prepared, _) in foreign {
+            let schema = self.schema();
+            let max = self.config.pool.server_statements_max;
+            let Some(lease) = self.lease.as_mut() else { return Ok(None) };
+            let settings = lease.settings.in_force().change_to(&prepared.under);
+            lease.statements.doom(prepared.key);
+            let mut closes = lease.statements.take_doomed(true);
+            closes.extend(
+                lease.statements.insert(prepared.key, schema, max).map(|key| ServerName::of(key).into()),
+            );
+            match lease.parse_under(&settings, &closes, &prepared).await {
+                Ok(Some(shape)) => lease.statements.set_shape(prepared.key, true, shape),
+                // Parsed under the present settings it fails likewise, and where the client is to hear of it.
+                Ok(None) => lease.statements.remove(prepared.key),
+                Err(error) => return Err(self.server_failure(error)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The server lacks it, as the client knows it, and would give it another meaning now.
+    fn is_foreign(&self, prepared: &Prepared, named: bool) -> bool {
+        if prepared.under.context() == self.memory.settings.in_force().context() {
+            return false;
+        }
+        let Some(lease) = &self.lease else { return false };
+        match prepared.shape() {
+            Some(_) => !self.has_shape(prepared, named),
+            None => {
+                let is_unnamed = !named && lease.statements.unnamed == Some(prepared.key);
+                !is_unnamed && !lease.statements.holds(prepared.key)
+            }
+        }
+    }
+
+    /// Where it is not known what a statement looks like on this server, the server is asked before
+    /// anything is run there. True when it owes answers that must be waited for.
+    fn ask_for_shapes(&mut self, work: &Work) -> bool {
         let mut asked = false;
         if self.ledger.is_skipping() {
             return asked;
         }
-        for (prepared, named) in self.relied_upon(request) {
-            self.close_doomed();
-            let known = self.lease.as_ref().and_then(|l| l.statements.shape(prepared.key, named));
-            if known.is_some() && known == prepared.shape() {
+        for (prepared, named) in &work.relied {
+            if prepared.shape().is_none() || self.has_shape(prepared, *named) {
                 continue;
             }
+            self.close_doomed();
             self.send_begin();
-            if named && self.lease.as_ref().is_some_and(|l| l.statements.holds(prepared.key)) {
+            if *named && self.lease.as_ref().is_some_and(|l| l.statements.holds(prepared.key)) {
                 self.close_shared(prepared.key);
             }
-            self.parse_ours(&prepared, named);
-            let name = if named { ServerName::of(prepared.key) } else { ServerName::UNNAMED };
+            self.parse_ours(prepared, *named);
+            let name = if *named { ServerName::of(prepared.key) } else { ServerName::UNNAMED };
             if let Some(out) = self.out() {
                 frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes());
             }
-            let of = Some(Described { prepared, named });
+            let of = Some(Described { prepared: prepared.clone(), named: *named });
             self.ledger.push(Owed::Describe { of, ours: true });
             asked = true;
         }
@@ -69,48 +137,26 @@ impl Session {
         asked
     }
 
-    /// Statements that a request binds and whose description the client got earlier; each with
-    /// whether it is a named one.
-    fn relied_upon(&self, request: &Request) -> Vec<(Arc<Prepared>, bool)> {
-        let mut found: Vec<(Arc<Prepared>, bool)> = vec![];
-        if !matches!(request.kind, Kind::Batch(_)) || self.memory.status == Status::Failed {
-            return found;
-        }
-        let mut told_anew: Vec<&[u8]> = vec![];
-        for (kind, body) in frames(&request.frames) {
-            match kind {
-                tag::PARSE => told_anew.extend(frontend::parse(body).map(|parse| parse.name)),
-                tag::DESCRIBE => {
-                    told_anew.extend(frontend::named(body).filter(|n| n.kind == b'S').map(|named| named.name))
-                }
-                tag::BIND => {
-                    let Some(name) = frontend::bind(body).map(|bind| bind.statement) else { continue };
-                    if told_anew.contains(&name) {
-                        continue;
-                    }
-                    if let Some(prepared) = self.memory.statements.get(name)
-                        && prepared.shape().is_some()
-                        && !found.iter().any(|(known, _)| Arc::ptr_eq(known, prepared))
-                    {
-                        found.push((prepared.clone(), !name.is_empty()));
-                    }
-                }
-                _ => {}
-            }
-        }
-        found
+    /// The statement is on this server, and looks there as the client knows it.
+    fn has_shape(&self, prepared: &Prepared, named: bool) -> bool {
+        let Some(lease) = &self.lease else { return false };
+        let is_there = |named| {
+            let there = lease.statements.shape(prepared.key, named);
+            there.is_some() && there == prepared.shape()
+        };
+        is_there(true) || (!named && is_there(false))
     }
 
-    /// After [`Self::ask_for_shapes`]: where a statement has another shape now the client is told what
-    /// Postgres tells, in the same place and with the same consequences.
-    fn refuse_other_shapes(&mut self, request: &Request) {
-        let changed = self.relied_upon(request).into_iter().any(|(prepared, named)| {
-            let known = self.lease.as_ref().and_then(|l| l.statements.shape(prepared.key, named));
-            known.is_some() && known != prepared.shape()
-        });
-        if !changed {
-            return;
-        }
+    /// After [`Self::ask_for_shapes`]: a statement has another shape on this server.
+    fn has_other_shapes(&self, work: &Work) -> bool {
+        work.relied.iter().any(|(prepared, named)| {
+            let there = self.lease.as_ref().and_then(|l| l.statements.shape(prepared.key, *named));
+            there.is_some() && there != prepared.shape() && !self.has_shape(prepared, *named)
+        })
+    }
+
+    /// The client is told what Postgres tells, in the same place and with the same consequences.
+    fn refuse_other_shapes(&mut self) {
         let mut told = BytesMut::new();
         put_stale_plan(&mut told);
         if let Some(out) = self.out() {
@@ -118,5 +164,25 @@ impl Session {
             frontend::put_named(out, tag::DESCRIBE, b'P', b"pgweir: a statement has changed its shape");
             self.ledger.push(Owed::Fails(told.freeze()));
         }
+    }
+
+    /// The server has said of what was bound that its result has changed. `anew`: the request runs again
+    /// with what it is now, which the client must not have relied on.
+    pub(super) fn doom_bound(&mut self, anew: bool) {
+        let Some(lease) = self.lease.as_mut() else { return };
+        for (key, name) in self.bound.drain(..) {
+            lease.statements.doom(key);
+            if anew && let Some(prepared) = self.memory.statements.get(&name) {
+                prepared.known.forget_shape();
+            }
+        }
+    }
+
+    /// The client knows what the result looks like: rows of another shape would confuse it, while the
+    /// error makes it prepare anew.
+    pub(super) fn relies_on_old_shape(&self) -> bool {
+        let schema = self.schema();
+        let relied = |prepared: &Arc<Prepared>| prepared.known.is_relied_upon() || prepared.schema != schema;
+        self.bound.iter().any(|(_, name)| self.memory.statements.get(name).is_some_and(relied))
     }
 }

@@ -20,7 +20,6 @@ use crate::wire::{Refusal, sqlstate};
 use ring::rand::{SecureRandom, SystemRandom};
 use router_rules::statement::Footprint;
 use router_rules::{Scope, Target};
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -179,7 +178,7 @@ async fn open_session(
         scope_settings: u64::MAX,
         scope_changes: 0,
         scope_asked: std::time::Instant::now(),
-        statements: HashMap::default(),
+        statements: Default::default(),
         sql_names: Default::default(),
         block: Block::None,
         status: Status::Idle,
@@ -210,6 +209,7 @@ async fn open_session(
         on: Target::Primary,
         ledger: Ledger::default(),
         unsynced: false,
+        ahead: None,
         skipping: false,
         copy_in: false,
         passing: 0,

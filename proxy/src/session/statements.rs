@@ -1,9 +1,10 @@
 //! Prepared statements on the way to a server: which it has, which it is given, by whose name.
 
-use crate::server::prepared::{Prepared, ServerName};
+use crate::server::prepared::{Prepared, ServerName, Sharing};
 use crate::session::Session;
 use crate::session::classify::Work;
-use crate::session::ledger::{Owed, Undo};
+use crate::session::ledger::{Described, Owed, Undo};
+use crate::session::names::{self, Before};
 use crate::wire::backend::{self, Status};
 use crate::wire::frontend::{self, tag};
 use bytes::Bytes;
@@ -97,10 +98,7 @@ impl Session {
         for key in lease.statements.keys().collect::<Vec<_>>() {
             lease.statements.doom(key);
         }
-        let mut own: Vec<_> =
-            self.memory.statements.iter().filter(|(name, _)| !name.is_empty()).collect::<Vec<_>>();
-        own.sort_by_key(|(_, prepared)| prepared.number);
-        let own: Vec<_> = own.into_iter().map(|(name, prepared)| (name.clone(), prepared.clone())).collect();
+        let own = self.memory.statements.named();
         let doomed = lease.statements.take_doomed(!self.unsynced);
         let nothing = doomed.is_empty() && own.is_empty();
         self.close_named(doomed);
@@ -134,16 +132,32 @@ impl Session {
         }
     }
 
-    pub(super) fn send_parse(&mut self, whole: &[u8], name: Bytes, prepared: &Arc<Prepared>) {
+    /// `next`: the message behind it in its batch.
+    pub(super) fn send_parse(
+        &mut self,
+        whole: &[u8],
+        name: Bytes,
+        prepared: &Arc<Prepared>,
+        next: Option<(u8, &[u8])>,
+    ) {
         self.send_named_for_sql(&prepared.classified);
         let schema = self.schema();
         let Some(lease) = self.lease.as_mut() else { return };
+        if prepared.sharing == Sharing::Tied {
+            prepared.known.settle(&lease.node, lease.cancel.process);
+        }
+        let asks_itself = describes(next, &name);
         if name.is_empty() {
             lease.statements.set_unnamed(prepared.key);
             lease.connection.output.extend_from_slice(whole);
             let before = self.rename(&name, Some(prepared));
             let undo = Undo { client: Some((name, before)), unnamed: Some(prepared.key), ..Undo::default() };
-            return self.ledger.push(Owed::Parse { ours: false, undo });
+            self.ledger.push(Owed::Parse { ours: false, undo });
+            // One that is bound at once has done its work with that, as a rule.
+            if !asks_itself && !matches!(next, Some((tag::BIND, _))) {
+                self.ask_for_shape(prepared, false);
+            }
+            return;
         }
         let given_by_sql = self.memory.sql_names.contains(name.as_ref());
         if given_by_sql || self.memory.statements.contains_key(&name) {
@@ -157,13 +171,20 @@ impl Session {
         // In a failed transaction the server refuses most texts, and is asked.
         let fresh =
             self.memory.status != Status::Failed && lease.statements.touch_fresh(prepared.key, schema);
+        let shape = lease.statements.shape(prepared.key, true);
         let stale = !fresh && lease.statements.holds(prepared.key);
         let before = self.rename(&name, Some(prepared));
         let client = Some((name, before));
         if fresh {
             // Another session has prepared the same on this server.
             let reply = Bytes::from_static(&backend::PARSE_COMPLETE);
-            return self.ledger.push(Owed::Instead { reply, undo: Undo { client, ..Undo::default() } });
+            self.ledger.push(Owed::Instead { reply, undo: Undo { client, ..Undo::default() } });
+            match shape {
+                Some(shape) => prepared.known.learn_shape(shape),
+                None if !asks_itself => self.ask_for_shape(prepared, true),
+                None => {}
+            }
+            return;
         }
         if stale {
             self.close_shared(prepared.key);
@@ -173,6 +194,22 @@ impl Session {
         frontend::put_parse(out, ServerName::of(prepared.key).as_bytes(), &prepared.sql, &prepared.types);
         let undo = Undo { client, server: Some(prepared.key), ..Undo::default() };
         self.ledger.push(Owed::Parse { ours: false, undo });
+        if !asks_itself {
+            self.ask_for_shape(prepared, true);
+        }
+    }
+
+    /// Postgres fixes at the Parse what a statement's result looks like, for a client that asks and for one
+    /// that does not: so we ask.
+    fn ask_for_shape(&mut self, prepared: &Arc<Prepared>, named: bool) {
+        if !prepared.has_fixed_shape() {
+            return;
+        }
+        let name = if named { ServerName::of(prepared.key) } else { ServerName::UNNAMED };
+        let Some(out) = self.out() else { return };
+        frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes());
+        let of = Some(Described { prepared: prepared.clone(), named });
+        self.ledger.push(Owed::Describe { of, ours: true });
     }
 
     /// A name of the client's means another statement now, or none. What it meant before.
@@ -196,7 +233,7 @@ impl Session {
     }
 
     /// The state of the schema, as far as it is known: grows with every change.
-    fn schema(&self) -> u64 {
+    pub(super) fn schema(&self) -> u64 {
         let catalog = self.memory.scope.catalog.as_ref().map_or(0, |catalog| catalog.generation);
         self.weir.schema_changes.load(Ordering::Relaxed) << 32 ^ catalog
     }
@@ -211,10 +248,15 @@ impl Session {
     /// The server knows the statement by our name, or as its unnamed one, as of now.
     pub(super) fn parse_ours(&mut self, prepared: &Prepared, named: bool) {
         let name = if named { ServerName::of(prepared.key) } else { ServerName::UNNAMED };
+        let foreign = prepared.under.context() != self.memory.settings.in_force().context();
         if named {
             self.make_room_for(prepared.key);
         }
         let Some(lease) = self.lease.as_mut() else { return };
+        if foreign && named {
+            // It could not be brought under its own settings: nobody else may take it for what it is not.
+            lease.statements.doom_later(prepared.key);
+        }
         if !named {
             lease.statements.set_unnamed(prepared.key);
         }
@@ -248,15 +290,28 @@ impl Session {
             return None;
         };
         let lease = self.lease.as_mut()?;
-        let named = !name.is_empty();
         let key = prepared.key;
-        let is_there =
-            if named { lease.statements.touch(key) } else { lease.statements.unnamed == Some(key) };
-        if !is_there {
-            self.parse_ours(&prepared, named);
+        // What was parsed under other settings is there by a name of ours, even where the client's is none.
+        let unnamed = name.is_empty() && lease.statements.unnamed == Some(key);
+        let named = !unnamed && lease.statements.touch(key);
+        if !unnamed && !named {
+            self.parse_ours(&prepared, !name.is_empty());
+            if prepared.shape().is_none() {
+                self.ask_for_shape(&prepared, !name.is_empty());
+            }
         }
+        let server_name = if named || !name.is_empty() { ServerName::of(key) } else { ServerName::UNNAMED };
         self.bound.push((key, name));
-        Some((if named { ServerName::of(key) } else { ServerName::UNNAMED }, prepared))
+        Some((server_name, prepared))
+    }
+
+    /// What the request has bound has run, and the client knows its results.
+    pub(super) fn rely_on_bound(&mut self) {
+        for (_, name) in &self.bound {
+            if let Some(prepared) = self.memory.statements.get(name) {
+                prepared.known.rely();
+            }
+        }
     }
 
     pub(super) fn send_close(&mut self, whole: &[u8], body: &[u8]) {
@@ -265,6 +320,12 @@ impl Session {
             // The statement stays on the server for whoever prepares the same text.
             let name = Bytes::copy_from_slice(named.name);
             let before = self.rename(&name, None);
+            if let (Some(before), Some(lease)) = (&before, self.lease.as_mut())
+                && before.sharing != Sharing::All
+            {
+                // Nobody else has any use for it.
+                lease.statements.doom(before.key);
+            }
             let undo = Undo { client: Some((name, before)), ..Undo::default() };
             let reply = Bytes::from_static(&backend::CLOSE_COMPLETE);
             return self.ledger.push(Owed::Instead { reply, undo });
@@ -280,9 +341,43 @@ impl Session {
         self.ledger.push(Owed::Close { ours: false, undo });
     }
 
+    /// An Execute is owed its answer. The names that its statement gives or takes count from here on.
+    pub(super) fn push_execute(&mut self, of: Option<Arc<Classified>>) {
+        let of = match of {
+            Some(of) if names::touches_names(&of) => of,
+            of => return self.ledger.push(Owed::Execute(of)),
+        };
+        let memory = &self.memory;
+        let server = self.lease.as_ref().map_or_else(Default::default, |lease| lease.statements.clone());
+        let before =
+            Before { statements: memory.statements.clone(), sql_names: memory.sql_names.clone(), server };
+        for effect in of.statements.iter().flat_map(|statement| &statement.effects) {
+            self.give_and_take_names(effect);
+        }
+        self.ledger.push(Owed::Execute(Some(of)));
+        // It says nothing, and is what an error takes back.
+        let undo = Undo { names: Some(Box::new(before)), ..Undo::default() };
+        self.ledger.push(Owed::Instead { reply: Bytes::new(), undo });
+    }
+
+    /// What a statement with this effect does to names, the client's and the server's.
+    pub(super) fn give_and_take_names(&mut self, effect: &SessionEffect) {
+        self.memory.on_names(effect);
+        if let Some(lease) = self.lease.as_mut() {
+            lease.statements.on_names(effect);
+        }
+    }
+
     /// What skipped messages would have changed is taken back.
     pub(super) fn undo_skipped(&mut self) {
         for undo in self.ledger.take_undone() {
+            if let Some(before) = undo.names {
+                (self.memory.statements, self.memory.sql_names) = (before.statements, before.sql_names);
+                if let Some(lease) = self.lease.as_mut() {
+                    lease.statements = before.server;
+                }
+                self.memory.maybe_unpinned = true;
+            }
             if let (Some(key), Some(lease)) = (undo.server, self.lease.as_mut()) {
                 lease.statements.remove(key);
             }
@@ -303,6 +398,12 @@ impl Session {
             }
         }
     }
+}
+
+/// The message asks what the statement of this name looks like.
+fn describes(message: Option<(u8, &[u8])>, name: &[u8]) -> bool {
+    let Some((tag::DESCRIBE, body)) = message else { return false };
+    frontend::named(body).is_some_and(|named| named.kind == b'S' && named.name == name)
 }
 
 /// A Close of ours; skipped, it is made up for later.

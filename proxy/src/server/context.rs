@@ -1,0 +1,123 @@
+//! What a Parse reads beside its text: the settings that give it its meaning.
+//!
+//! Postgres turns literals into values when it parses: under the time zone, the date style and the encoding
+//! of that moment. It looks names up by the `search_path` and the rights of that moment, too. A statement is
+//! therefore known by its text *and* by the settings under which it was parsed. Only settings that are known
+//! to say nothing to a Parse are left out; one that we do not know counts.
+
+use crate::server::settings::Setting;
+
+/// Settings that no Parse reads: they are for planning, running, printing or logging.
+const HARMLESS: [&str; 26] = [
+    "application_name",
+    "bytea_output",
+    "client_connection_check_interval",
+    "client_min_messages",
+    "constraint_exclusion",
+    "cursor_tuple_fraction",
+    "deadlock_timeout",
+    "effective_cache_size",
+    "effective_io_concurrency",
+    "extra_float_digits",
+    "from_collapse_limit",
+    "hash_mem_multiplier",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "join_collapse_limit",
+    "lock_timeout",
+    "maintenance_work_mem",
+    "min_parallel_index_scan_size",
+    "min_parallel_table_scan_size",
+    "plan_cache_mode",
+    "random_page_cost",
+    "seq_page_cost",
+    "statement_timeout",
+    "synchronous_commit",
+    "transaction_timeout",
+    "work_mem",
+];
+/// And families of them.
+const HARMLESS_FAMILIES: [&str; 11] = [
+    "cpu_",
+    "default_transaction_",
+    "enable_",
+    "geqo",
+    "jit",
+    "log_",
+    "max_parallel_",
+    "parallel_",
+    "tcp_",
+    "track_",
+    "vacuum_",
+];
+
+/// True when a Parse may read it. A placeholder (`app.tenant`) is for functions to read, when they run.
+pub fn matters(name: &str) -> bool {
+    !name.contains('.')
+        && HARMLESS.binary_search(&name).is_err()
+        && !HARMLESS_FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+/// What a setting means: its value, or what sets it where that is not known.
+pub(super) fn meaning<'a>((name, setting): (&'a String, &'a Setting)) -> (&'a str, &'a str) {
+    (name, setting.value.as_deref().unwrap_or(&setting.replay))
+}
+
+/// A DateStyle has two halves, and a SET may name one of them. `SQL` over `ISO, DMY` is `SQL, DMY`; `None`
+/// where a half is not known.
+///
+/// <https://www.postgresql.org/docs/current/datatype-datetime.html#DATATYPE-DATETIME-OUTPUT>
+pub(super) fn date_style(before: Option<&str>, set: &str) -> Option<String> {
+    let (mut style, mut order) = (None, None);
+    let words =
+        |text: &str| text.to_ascii_lowercase().split(',').map(|w| w.trim().to_owned()).collect::<Vec<_>>();
+    for word in words(set) {
+        match word.as_str() {
+            "iso" => style = Some("ISO"),
+            "sql" => style = Some("SQL"),
+            "german" => (style, order) = (Some("German"), order.or(Some("DMY"))),
+            word if word.starts_with("postgres") => style = Some("Postgres"),
+            "ymd" => order = Some("YMD"),
+            "us" | "mdy" => order = Some("MDY"),
+            word if word.starts_with("euro") || word == "dmy" => order = Some("DMY"),
+            word if word.starts_with("noneuro") => order = Some("MDY"),
+            _ => return None,
+        }
+    }
+    let before = before.filter(|_| style.is_none() || order.is_none());
+    let known = before.map(words).filter(|words| words.len() == 2);
+    let [old_style, old_order] = known.map_or([None, None], |words| {
+        [["ISO", "SQL", "German", "Postgres"], ["YMD", "MDY", "DMY", ""]].map(|all| {
+            all.into_iter().find(|known| words.iter().any(|word| known.eq_ignore_ascii_case(word)))
+        })
+    });
+    Some(format!("{}, {}", style.or(old_style)?, order.or(old_order)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_to_be_harmless_matters() {
+        assert!(HARMLESS.is_sorted());
+        for name in
+            ["timezone", "datestyle", "client_encoding", "role", "search_path", "array_nulls", "new_in_19"]
+        {
+            assert!(matters(name), "{name}");
+        }
+        for name in ["work_mem", "application_name", "enable_seqscan", "app.tenant", "pgweir.trace"] {
+            assert!(!matters(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn half_a_date_style_keeps_the_other_half() {
+        assert_eq!(date_style(Some("ISO, DMY"), "SQL").as_deref(), Some("SQL, DMY"));
+        assert_eq!(date_style(Some("ISO, DMY"), "mdy").as_deref(), Some("ISO, MDY"));
+        assert_eq!(date_style(None, "German").as_deref(), Some("German, DMY"));
+        assert_eq!(date_style(None, "iso, us").as_deref(), Some("ISO, MDY"));
+        assert_eq!(date_style(None, "SQL"), None);
+        assert_eq!(date_style(Some("ISO, DMY"), "default"), None);
+    }
+}
