@@ -139,7 +139,7 @@ pub struct Session {
     /// When the first statement of the transaction under way came.
     began: Option<Instant>,
     /// The answer to "is the session clean again?".
-    unpin_answer: Option<Vec<bool>>,
+    unpin_answer: Option<Box<[bool]>>,
     /// Calls to go on in another event loop.
     heard: Heard,
 }
@@ -272,7 +272,7 @@ impl Session {
         };
         if work.shows.as_deref() == Some("pgweir.lsn") {
             let token = Box::pin(self.weir.cluster.token(POSITION_WAIT)).await;
-            work.position = token.map(|token| token.to_string());
+            work.position = token.map(|token| token.to_string().into());
         }
         if self.answer_locally(request, &work) {
             return Ok(Ok(()));
@@ -290,8 +290,8 @@ impl Session {
             if let Err(refusal) = self.lease(&mut decision, &work).await? {
                 return Ok(Err(refusal));
             }
-            if !work.relied.is_empty()
-                && let Some(cause) = self.agree_on_statements(request, &work).await?
+            if self.disagrees(&work)
+                && let Some(cause) = Box::pin(self.agree_on_statements(request, &work)).await?
             {
                 Box::pin(self.reroute(cause, &mut decision, &work)).await?;
                 continue;

@@ -1,7 +1,7 @@
 //! Step two: what would it do.
 
 use crate::cluster::catalogs;
-use crate::server::prepared::{Home, Known, Prepared, Sharing};
+use crate::server::prepared::{Known, Prepared, Sharing};
 use crate::server::settings::Settings;
 use crate::session::Session;
 use crate::session::memory::Wishes;
@@ -38,13 +38,11 @@ pub struct Work {
     /// Every part is proved read-only, or why the first is not.
     pub verdict: Result<Reason, Reason>,
     /// It is SHOW of this setting of ours.
-    pub shows: Option<String>,
+    pub shows: Option<Box<str>>,
     /// What it binds or describes of the statements prepared earlier, each with whether it is a named one.
-    pub relied: SmallVec<[(Arc<Prepared>, bool); 1]>,
-    /// The server that one of these is tied to.
-    pub home: Option<Home>,
+    pub relied: Vec<(Arc<Prepared>, bool)>,
     /// The cluster's position, where that is what it shows.
-    pub position: Option<String>,
+    pub position: Option<Box<str>>,
 }
 
 impl Default for Work {
@@ -62,8 +60,7 @@ impl Work {
             reads: Footprint::none(),
             verdict: Ok(Reason::ReadOnly),
             shows: None,
-            relied: SmallVec::new(),
-            home: None,
+            relied: vec![],
             position: None,
         }
     }
@@ -86,7 +83,7 @@ impl Work {
         {
             let text = String::from_utf8_lossy(sql).to_ascii_lowercase();
             let name = text.split_ascii_whitespace().nth(1).unwrap_or("").trim_end_matches(';');
-            self.shows = name.starts_with("pgweir.").then(|| name.to_owned());
+            self.shows = name.starts_with("pgweir.").then(|| name.into());
         }
     }
 
@@ -98,8 +95,7 @@ impl Work {
             reads: Footprint::Everything,
             verdict: Err(reason),
             shows: None,
-            relied: SmallVec::new(),
-            home: None,
+            relied: vec![],
             position: None,
         }
     }
@@ -229,7 +225,6 @@ impl Session {
             return None;
         };
         work.add(&prepared.classified, prepared.sql.clone());
-        work.home = work.home.take().or_else(|| prepared.known.home().cloned());
         let classified = prepared.classified.clone();
         if !work.relied.iter().any(|(known, _)| Arc::ptr_eq(known, &prepared)) {
             work.relied.push((prepared, !name.is_empty()));

@@ -8,7 +8,6 @@ use crate::cluster::{Placement, Wish};
 use crate::node::Node;
 use crate::pool::{Lease, LeaseError, Opening, Pool};
 use crate::server::LastUse;
-use crate::server::prepared::Home;
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
@@ -42,8 +41,8 @@ impl Session {
         }
         let mut placed = (Duration::ZERO, Duration::ZERO);
         if self.lease.is_none()
-            && let Some(home) = &work.home
-            && Box::pin(self.go_home(home, decision)).await
+            && work.relied.iter().any(|(prepared, _)| prepared.known.home().is_some())
+            && Box::pin(self.go_home(work, decision)).await
         {
             return Ok(Err(called_off()));
         }
@@ -76,7 +75,10 @@ impl Session {
 
     /// A statement that holds the moment of its Parse runs on the server that has parsed it, for as long as
     /// there is that server. True when the wait for it was called off.
-    async fn go_home(&mut self, home: &Home, decision: &mut Decision) -> bool {
+    async fn go_home(&mut self, work: &Work, decision: &mut Decision) -> bool {
+        let Some(home) = work.relied.iter().find_map(|(prepared, _)| prepared.known.home()) else {
+            return false;
+        };
         let is_kept = self.kept.as_ref().is_some_and(|kept| kept.cancel.process == home.process);
         if is_kept || !self.weir.cluster.is_primary(&home.node) {
             return false;

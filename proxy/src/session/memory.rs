@@ -304,9 +304,8 @@ impl Memory {
                 self.sql_names.clear();
             }
             SessionEffect::Deallocate(name) => {
-                if !self.sql_names.remove(name.as_bytes()) {
-                    self.statements.remove(name.as_bytes());
-                }
+                let by_sql = self.sql_names.remove(name.as_bytes());
+                let _ = !by_sql && self.statements.remove(name.as_bytes()).is_some();
             }
             SessionEffect::Prepare(name) => {
                 self.sql_names.insert(name.as_bytes().into());

@@ -8,7 +8,7 @@ use crate::server::prepared::{Prepared, ServerStatements};
 use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
 use router_rules::{Classified, SessionEffect};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A client's prepared statements by name; the unnamed one under the empty name.
@@ -20,7 +20,7 @@ pub struct ClientStatements {
 }
 
 /// Names that SQL's PREPARE has given.
-pub type SqlNames = HashSet<Box<[u8]>, foldhash::fast::RandomState>;
+pub type SqlNames = BTreeSet<Box<[u8]>>;
 
 /// What was known of names before a statement gave or took some.
 #[derive(Debug)]

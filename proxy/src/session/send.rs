@@ -158,9 +158,9 @@ impl Session {
         }
         let wishes = &self.memory.wishes;
         let policy = self.config.policy.clone();
-        let value = match name.as_str() {
+        let value = match &**name {
             "pgweir.last_route" => self.memory.last_route.as_ref().map_or(String::new(), ToString::to_string),
-            "pgweir.lsn" => work.position.clone().unwrap_or_default(),
+            "pgweir.lsn" => work.position.as_deref().unwrap_or_default().to_owned(),
             "pgweir.consistency" => wishes.consistency.unwrap_or(policy.consistency).as_str().into(),
             "pgweir.max_lag" => wishes
                 .max_lag

@@ -20,6 +20,14 @@ use router_rules::Target;
 use std::sync::Arc;
 
 impl Session {
+    /// A statement prepared earlier is not on this server as it was where it was prepared, or not for certain.
+    pub(super) fn disagrees(&self, work: &Work) -> bool {
+        work.relied.iter().any(|(prepared, named)| match prepared.shape() {
+            Some(_) => !self.has_shape(prepared, *named),
+            None => self.is_foreign(prepared, *named),
+        })
+    }
+
     /// Sees to it that the statements prepared earlier are on this server what they were where they were
     /// prepared. `Some`: a replica cannot say, and the request runs elsewhere.
     pub(super) async fn agree_on_statements(
