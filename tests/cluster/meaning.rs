@@ -30,6 +30,8 @@ fn pools() -> Pools {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (stage, three) = STAGES.get_or_init(|| set_up().expect("the stage is set up"));
+    // A replica that replays the DDL of the story before reads its statements anew, too.
+    stage.cluster.wait_caught_up().expect("the replicas catch up");
     Pools { stage, weirs: [&stage.weir, three], _turn: turn }
 }
 
