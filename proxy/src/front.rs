@@ -112,9 +112,14 @@ async fn refuse_packet(
     let code = match error {
         StartupError::Version(..) => sqlstate::FEATURE_NOT_SUPPORTED,
         StartupError::NoUser => sqlstate::INVALID_AUTHORIZATION,
+        StartupError::Options(_) | StartupError::NoValue(_) => sqlstate::SYNTAX_ERROR,
         _ => sqlstate::PROTOCOL_VIOLATION,
     };
-    tell(client, &Refusal::new(code, error.to_string())).await;
+    let mut refusal = Refusal::new(code, error.to_string());
+    if matches!(error, StartupError::Options(_)) {
+        refusal = refusal.with_hint("Try \"postgres --help\" for more information.");
+    }
+    tell(client, &refusal).await;
     Ok(None)
 }
 

@@ -18,7 +18,7 @@ use crate::wire::{ErrorFields, frame, frontend};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use prepared::{Prepared, ServerName, ServerStatements};
-use settings::Track;
+use settings::{Settings, Track};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -29,6 +29,15 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// What a server reports of its settings (ParameterStatus): name → value.
 pub type Reported = BTreeMap<String, String>;
+
+/// What ALTER ROLE and ALTER DATABASE have set for who asks, where it may set that itself; weakest first.
+const ROLE_SETTINGS_SQL: &str = "SELECT pair FROM pg_catalog.pg_db_role_setting s, \
+    pg_catalog.unnest(s.setconfig) pair \
+    WHERE s.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())) \
+    AND s.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = SESSION_USER)) \
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_settings g WHERE g.context <> 'user' \
+    AND pg_catalog.lower(g.name) = pg_catalog.lower(pg_catalog.split_part(pair, '=', 1))) \
+    ORDER BY s.setrole <> 0, s.setdatabase <> 0";
 
 /// A row, its values in text format.
 pub type Row = Vec<Option<String>>;
@@ -313,6 +322,32 @@ impl Server {
             let text = |b| String::from_utf8_lossy(b).into_owned();
             self.reported.insert(text(name), text(value));
         }
+    }
+
+    /// The settings that ALTER ROLE and ALTER DATABASE give to this user in this database now, as far as
+    /// the user may change them; the strongest where there are several of one.
+    ///
+    /// <https://www.postgresql.org/docs/current/catalog-pg-db-role-setting.html>
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub async fn ask_role_settings(&mut self) -> Result<Settings, LoginError> {
+        let rows = self.ask(ROLE_SETTINGS_SQL).await?;
+        let pairs: Vec<_> = rows
+            .into_iter()
+            .filter_map(|row| row.into_iter().next().flatten())
+            .filter_map(|pair| pair.split_once('=').map(|(n, v)| (n.to_ascii_lowercase(), v.to_owned())))
+            .collect();
+        Ok(Settings::from_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+    }
+
+    /// A server that has just been opened has started with the settings that it is asked for here.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub async fn learn_start(&mut self) -> Result<(), LoginError> {
+        self.settings = Track::starting_with(self.ask_role_settings().await?);
+        Ok(())
     }
 
     /// Until a server that owes nothing ends the connection; says how. Cancel-safe.

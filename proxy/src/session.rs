@@ -23,6 +23,7 @@ pub mod release;
 pub mod remember;
 pub mod replication;
 pub mod reroute;
+pub mod restore;
 pub mod send;
 pub mod shapes;
 pub mod signal;
@@ -419,7 +420,7 @@ impl Session {
                 Failure::OutOfStep { .. } => {
                     Some(Refusal::new(sqlstate::PROTOCOL_VIOLATION, "the server broke the protocol"))
                 }
-                Failure::Client(_) | Failure::ServerSaidGoodbye => None,
+                Failure::Client(_) | Failure::ServerSaidGoodbye | Failure::TimedOut => None,
             };
             // In the middle of a message nothing can be said.
             if let Some(refusal) = refusal.filter(|_| self.passing == 0) {
@@ -434,7 +435,7 @@ impl Session {
             let _ = tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await;
         }
         self.memory_of_writes_in_doubt();
-        if matches!(ended, Err(Failure::ServerSaidGoodbye | Failure::OutOfStep { .. })) {
+        if matches!(ended, Err(Failure::ServerSaidGoodbye | Failure::TimedOut | Failure::OutOfStep { .. })) {
             // It owes nothing, and yet is of no use to anybody.
             self.drop_lease();
         }

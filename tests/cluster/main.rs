@@ -26,6 +26,7 @@ mod pooling;
 mod prepared;
 mod processes;
 mod reload;
+mod settings;
 mod single_statements;
 mod soak;
 mod startup;

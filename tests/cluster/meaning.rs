@@ -12,20 +12,20 @@ use pgweir_tests::{Cluster, HarnessError, Weir};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A start-up parameter: name and value.
-type Parameter = (&'static str, &'static str);
+pub(crate) type Parameter = (&'static str, &'static str);
 
 /// What one of the clients says; the number is the client's.
-type Step = (usize, Batch);
+pub(crate) type Step = (usize, Batch);
 
 /// A cluster behind pools of one and of three servers. A change of the schema by somebody else would have
 /// Postgres itself read statements anew: so the cluster is these stories' own, and they take turns.
-struct Pools {
-    stage: &'static Stage,
-    weirs: [&'static Weir; 2],
+pub(crate) struct Pools {
+    pub(crate) stage: &'static Stage,
+    pub(crate) weirs: [&'static Weir; 2],
     _turn: MutexGuard<'static, ()>,
 }
 
-fn pools() -> Pools {
+pub(crate) fn pools() -> Pools {
     static STAGES: OnceLock<(Stage, Weir)> = OnceLock::new();
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +69,7 @@ fn without_line(mut frame: Frame) -> Frame {
 
 impl Pools {
     /// The conversation is the same, frame by frame. `starts`: what each client starts with.
-    fn compare(&self, starts: &[&[Parameter]], steps: &[Step]) -> Outcome {
+    pub(crate) fn compare(&self, starts: &[&[Parameter]], steps: &[Step]) -> Outcome {
         let cluster = &self.stage.cluster;
         let direct = talk(&cluster.app(cluster.primary()), starts, steps)?;
         for (weir, servers) in self.weirs.iter().zip(["one server", "three servers"]) {
@@ -174,7 +174,7 @@ fn settings_reach_a_parse_by_every_way() -> Outcome {
     let pools = pools();
     let text = "SELECT extract(epoch FROM timestamptz '2024-01-01 00:00')";
     let other = [(1, prepare("other", text)), (1, run("other"))];
-    let ways: [(&[Parameter], Vec<Batch>); 7] = [
+    let ways: [(&[Parameter], Vec<Batch>); 8] = [
         (&[("TimeZone", "Asia/Tokyo")], vec![]),
         (&[("options", "-c timezone=Asia/Tokyo")], vec![]),
         (&[], vec![simple("SELECT set_config('TimeZone', 'Asia/Tokyo', false)")]),
@@ -198,6 +198,10 @@ fn settings_reach_a_parse_by_every_way() -> Outcome {
                 simple("SET LOCAL timezone = 'Australia/Perth'"),
                 simple("ROLLBACK TO s"),
             ],
+        ),
+        (
+            &[("TimeZone", "Asia/Tokyo")],
+            vec![simple("SET timezone = 'Australia/Perth'"), simple("RESET timezone")],
         ),
     ];
     for (start, way) in ways {

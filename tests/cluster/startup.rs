@@ -232,8 +232,57 @@ fn start_up_parameters_take_effect_or_fail_as_on_postgres() -> Outcome {
         [("application_name", "a name with blanks")],
         [("TimeZone", "Asia/Tokyo")],
         [("session_preload_libraries", "x")],
+        [("local_preload_libraries", "x")],
+        [("session_authorization", "helper")],
+        [("session_authorization", "nobody")],
+        [("session_authorization", "app")],
     ] {
         let _ = same_outcome(&stage, &login, &parameters)?;
+    }
+    for options in [
+        "-S 4321",
+        "-S",
+        "-e",
+        "-d 1",
+        "-fs",
+        "-fx",
+        "-f s",
+        "-W 0",
+        "-c a",
+        "-c",
+        "--a",
+        "-es",
+        "-t pa",
+        "-t x",
+        "-F",
+        "-B 100",
+        "-p 1",
+        "-O",
+        "-P",
+        "-i",
+        "-n",
+        "-x",
+        "x",
+        "-eS 4321",
+        "-c=1",
+        "-c work_mem",
+    ] {
+        let _ = same_outcome(&stage, &login, &[("options", options)])?;
+    }
+    let mut client = RawClient::login_with(&login, PROTOCOL_3_0, &[("options", "-eS 4321 -fs")])?;
+    for (name, value) in [("work_mem", "4321kB"), ("DateStyle", "ISO, DMY"), ("enable_seqscan", "off")] {
+        assert_eq!(client.value(&format!("SHOW {name}"))?, value);
+    }
+    let mut root = stage.cluster.node(stage.cluster.primary()).superuser();
+    root.database = "app".into();
+    for parameters in [
+        [("session_preload_libraries", "x")],
+        [("local_preload_libraries", "x")],
+        [("session_authorization", "helper")],
+        [("session_authorization", "nobody")],
+    ] {
+        let through = Login { port: login.port, ..root.clone() };
+        let _ = same_outcome(&stage, &through, &parameters)?;
     }
     let parameters = [
         ("application_name", "start-up test"),

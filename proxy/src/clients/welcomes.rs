@@ -16,6 +16,8 @@ pub struct Defaults {
     pub isolation: String,
     /// `default_transaction_read_only` is on.
     pub read_only: bool,
+    /// Every setting that the user may change, by its name in lower case.
+    pub all: HashMap<Box<str>, Box<str>>,
 }
 
 /// What a server reports to a user who starts with certain settings.
@@ -32,27 +34,46 @@ pub struct Welcome {
 /// Database, user and settings.
 type Key = (String, String, u64);
 
-/// Welcomes by database, user and settings, so that most log-ins need no server.
+/// Welcomes by database, user and settings, so that most log-ins need no server of their own.
 #[derive(Debug, Default)]
-pub struct Welcomes(Mutex<HashMap<Key, Arc<Welcome>>>);
+pub struct Welcomes {
+    of: Mutex<HashMap<Key, Arc<Welcome>>>,
+    /// What ALTER ROLE and ALTER DATABASE have set, as it was seen last, by database and user.
+    role_settings: Mutex<HashMap<(String, String), Settings>>,
+}
 
 impl Welcomes {
     /// What others who started like this were told.
     pub fn get(&self, key: &Key) -> Option<Arc<Welcome>> {
-        self.0.lock().get(key).cloned()
+        self.of.lock().get(key).cloned()
     }
 
     /// To be told to those who will start like this.
     pub fn insert(&self, key: Key, welcome: Arc<Welcome>) {
-        let mut all = self.0.lock();
+        let mut all = self.of.lock();
         if all.len() >= WELCOMES_MAX {
             all.clear();
         }
         all.insert(key, welcome);
     }
 
+    /// What ALTER ROLE and ALTER DATABASE had set for this user in this database when that was seen last.
+    pub fn role_settings(&self, database: &str, user: &str) -> Option<Settings> {
+        self.role_settings.lock().get(&(database.to_owned(), user.to_owned())).cloned()
+    }
+
+    /// That is what they have set now.
+    pub fn note_role_settings(&self, database: &str, user: &str, settings: Settings) {
+        let mut all = self.role_settings.lock();
+        if all.len() >= WELCOMES_MAX {
+            all.clear();
+        }
+        all.insert((database.to_owned(), user.to_owned()), settings);
+    }
+
     /// Forget all: settings may have changed on the cluster.
     pub fn clear(&self) {
-        self.0.lock().clear();
+        self.of.lock().clear();
+        self.role_settings.lock().clear();
     }
 }

@@ -126,7 +126,13 @@ impl Pool {
 /// # Errors
 /// As [`Server::open`]; a time-out is an I/O error.
 pub async fn open_within(target: &Target, opening: Opening<'_>) -> Result<Server, LoginError> {
-    let open = Server::open(target, opening.credentials, opening.tls);
+    let open = async {
+        let mut server = Server::open(target, opening.credentials, opening.tls).await?;
+        if target.replication.is_none() {
+            server.learn_start().await?;
+        }
+        Ok(server)
+    };
     match tokio::time::timeout(opening.config.pool.server_connect, open).await {
         Ok(result) => result,
         Err(_) => Err(LoginError::Io(std::io::ErrorKind::TimedOut.into())),

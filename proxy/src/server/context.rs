@@ -6,6 +6,7 @@
 //! to say nothing to a Parse are left out; one that we do not know counts.
 
 use crate::server::settings::Setting;
+use std::time::Duration;
 
 /// Settings that no Parse reads: they are for planning, running, printing or logging.
 const HARMLESS: [&str; 26] = [
@@ -94,6 +95,26 @@ pub(super) fn date_style(before: Option<&str>, set: &str) -> Option<String> {
     Some(format!("{}, {}", style.or(old_style)?, order.or(old_order)?))
 }
 
+/// A setting that is a time in milliseconds, unless it names a unit; `None` where it is 0 or cannot be read.
+///
+/// <https://www.postgresql.org/docs/current/config-setting.html#CONFIG-SETTING-NAMES-VALUES>
+pub fn milliseconds(value: &str) -> Option<Duration> {
+    let value = value.trim();
+    let unit_at = value.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(value.len());
+    let number: f64 = value[..unit_at].parse().ok()?;
+    let unit = match value[unit_at..].trim() {
+        "us" => 0.001,
+        "" | "ms" => 1.0,
+        "s" => 1e3,
+        "min" => 60e3,
+        "h" => 3600e3,
+        "d" => 86_400e3,
+        _ => return None,
+    };
+    let milliseconds = (number * unit).round();
+    (milliseconds >= 1.0).then(|| Duration::from_millis(milliseconds as u64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +129,16 @@ mod tests {
         }
         for name in ["work_mem", "application_name", "enable_seqscan", "app.tenant", "pgweir.trace"] {
             assert!(!matters(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_as_postgres_reads_them() {
+        for (text, expected) in [("500", 500), ("1s", 1000), ("1.5 min", 90_000), ("2h", 7_200_000)] {
+            assert_eq!(milliseconds(text), Some(Duration::from_millis(expected)), "{text}");
+        }
+        for none in ["0", "", "-1", "soon", "1 parsec"] {
+            assert_eq!(milliseconds(none), None, "{none}");
         }
     }
 

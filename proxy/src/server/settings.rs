@@ -7,7 +7,7 @@
 //! Settings are transactional: a SET inside a transaction that is rolled back never happened.
 //! [`Track`] follows COMMIT, ROLLBACK and savepoints for one side, session or server.
 
-use crate::server::context;
+use crate::server::{Reported, context};
 use router_rules::{SessionEffect, TransactionStep};
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -68,6 +68,32 @@ impl Settings {
                 })
                 .collect(),
         )
+    }
+
+    /// All of these, and of the others where both have one.
+    #[must_use]
+    pub fn overlaid(&self, others: &Settings) -> Self {
+        let mut of = self.0.of.clone();
+        of.extend(others.0.of.iter().map(|(name, setting)| (name.clone(), setting.clone())));
+        Self::from_map(of)
+    }
+
+    /// The same, each in the words in which a server has reported it.
+    #[must_use]
+    pub fn as_reported(&self, reported: &Reported) -> Self {
+        let mut of = self.0.of.clone();
+        for (name, value) in reported {
+            let name = name.to_ascii_lowercase();
+            if let Some(setting) = of.get_mut(&name) {
+                *setting = Setting { replay: set_config(&name, value), value: Some(value.as_str().into()) };
+            }
+        }
+        Self::from_map(of)
+    }
+
+    /// The names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.of.keys().map(String::as_str)
     }
 
     /// Equal for equal sets.
@@ -168,11 +194,16 @@ fn is_for_server(name: &str) -> bool {
 
 /// SQL that sets `name` to `value` for the session.
 pub fn set_config(name: &str, value: &str) -> Arc<str> {
-    format!("SELECT pg_catalog.set_config({},{},false)", quote_text(name), quote_text(value)).into()
+    set_config_for(name, value, false).into()
+}
+
+/// The same, for the session or for its transaction.
+fn set_config_for(name: &str, value: &str, local: bool) -> String {
+    format!("SELECT pg_catalog.set_config({},{},{local})", quote_text(name), quote_text(value))
 }
 
 /// A text literal, whatever `standard_conforming_strings` says.
-fn quote_text(text: &str) -> String {
+pub fn quote_text(text: &str) -> String {
     let doubled = text.replace('\'', "''");
     if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
 }
@@ -224,6 +255,46 @@ impl Track {
     /// What the end of the transaction, or of a part of it, might take back.
     pub fn is_settled(&self) -> bool {
         self.local.is_none() && self.committed == self.now
+    }
+
+    /// As it was when it started: DISCARD ALL ran.
+    pub fn restart(&mut self) {
+        *self = Self::starting_with(self.base.clone());
+    }
+
+    /// What RESET returns to.
+    pub fn base(&self) -> &Settings {
+        &self.base
+    }
+
+    /// A setting that nobody mentioned had this value at the start, and keeps it.
+    pub fn keep(&mut self, name: &str, value: &str) {
+        let setting = Setting { replay: set_config(name, value), value: Some(value.into()) };
+        for settings in [&mut self.base, &mut self.committed, &mut self.now] {
+            if !settings.contains(name) {
+                *settings = settings.with(name, setting.clone());
+            }
+        }
+    }
+
+    /// The SQL that brings a server, whose track this is, to what is in force for a session; within a
+    /// transaction, too.
+    pub fn change_to(&self, session: &Track) -> Vec<String> {
+        let mut queries = self.now.change_to(&session.now);
+        let mine = |name: &String| self.local.as_ref().and_then(|local| local.of.get(name));
+        for (name, setting) in session.local.iter().flat_map(|local| &local.of) {
+            if mine(name) != Some(setting)
+                && let Some(value) = setting.as_ref().and_then(|setting| setting.value.as_deref())
+            {
+                queries.push(set_config_for(name, value, true));
+            }
+        }
+        queries
+    }
+
+    /// [`Self::change_to`] ran.
+    pub fn follow(&mut self, session: &Track) {
+        (self.now, self.local) = (session.now.clone(), session.local.clone());
     }
 
     /// A batch of settings has been applied outside a transaction's own doing.
@@ -392,6 +463,33 @@ mod tests {
             replay: format!("SET {name} = {value}").into(),
             local: false,
         }
+    }
+
+    #[test]
+    fn a_server_that_was_reset_is_brought_back_to_what_its_client_started_with() {
+        let mut session = Track::starting_with(Settings::from_pairs([("timezone", "Japan")]));
+        let mut server = Track::default();
+        server.applied(session.now().clone());
+        for track in [&mut session, &mut server] {
+            track.on_effect(&SessionEffect::ResetAll);
+        }
+        assert_eq!(server.change_to(&session), ["SELECT pg_catalog.set_config('timezone','Japan',false)"]);
+        server.follow(&session);
+        assert!(server.change_to(&session).is_empty());
+        for track in [&mut session, &mut server] {
+            track.on_effect(&set_local("timezone", "UTC"));
+            track.on_effect(&SessionEffect::Reset { name: "timezone".into(), local: true });
+        }
+        assert_eq!(server.change_to(&session), ["SELECT pg_catalog.set_config('timezone','Japan',true)"]);
+    }
+
+    #[test]
+    fn what_a_client_started_with_stays_when_the_default_becomes_another() {
+        let mut session = Track::default();
+        session.keep("work_mem", "4096");
+        session.on_effect(&set("work_mem", "1MB"));
+        session.on_effect(&SessionEffect::Reset { name: "work_mem".into(), local: false });
+        assert_eq!(session.now().value("work_mem"), Some("4096"));
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub enum Failure {
     /// The server ended while the session needed it, having said why (already passed on).
     #[error("the server ended the connection")]
     ServerSaidGoodbye,
+    /// A time-out of the session's own ended it on the server, which has said so (already passed on).
+    #[error("the session was idle for longer than it wished")]
+    TimedOut,
     /// The server's socket, while the session needed it.
     #[error("the connection to node {node}: {error}")]
     Server {

@@ -340,6 +340,15 @@ impl Session {
     /// Settings first: the server must be as the client left its last one.
     async fn bring_settings(&mut self) -> Result<Result<(), Refusal>, Failure> {
         let Some(lease) = self.lease.as_mut() else { return Ok(Ok(())) };
+        // A default that has become another since the client logged in is none of its concern.
+        for name in lease.settings.base().names() {
+            if !self.memory.settings.base().contains(name) {
+                // Empty is as near as a placeholder comes to being unknown.
+                let known = self.memory.defaults.all.get(name).map(|value| &**value);
+                let value = known.or(name.contains('.').then_some(""));
+                value.into_iter().for_each(|value| self.memory.settings.keep(name, value));
+            }
+        }
         let wanted = self.memory.settings.now();
         if lease.settings.now() == wanted || lease.status != Status::Idle || self.unsynced {
             return Ok(Ok(()));

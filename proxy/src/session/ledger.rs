@@ -109,6 +109,8 @@ pub enum Ours {
     Sequences,
     /// Makes a placeholder readable by SHOW.
     Placeholder,
+    /// Settings that a RESET has taken from the server; the client is ready behind them.
+    Restore,
 }
 
 /// What a message that is skipped takes back.
@@ -236,6 +238,11 @@ impl Ledger {
                     | Owed::Sync { ours: true }
             )
         )
+    }
+
+    /// The next reply is to settings that are brought back behind a RESET.
+    pub fn is_restoring(&self) -> bool {
+        matches!(self.owed.front(), Some(Owed::Ours(Ours::Restore)))
     }
 
     /// A message was sent.

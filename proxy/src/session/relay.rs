@@ -7,7 +7,7 @@ use crate::limits::{AHEAD_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::server::prepared::{SERVER_NAME_PREFIX, ServerName};
 use crate::session::Session;
 use crate::session::failure::Failure;
-use crate::session::ledger::{Fate, News, Owed};
+use crate::session::ledger::{Fate, News, Ours, Owed};
 use crate::session::memory::Block;
 use crate::session::receive::Request;
 use crate::session::reroute::{Cause, cause_of};
@@ -203,7 +203,11 @@ impl Session {
                 self.undo_skipped();
                 continue;
             }
+            let is_restored = matches!(&news, News::Ready { ours: Some(Ours::Restore), .. });
             self.remember(news, command.unwrap_or_default(), body)?;
+            if kind == tag::READY_FOR_QUERY && fate == Fate::Pass && self.restore_settings() {
+                fate = Fate::Swallow;
+            }
             match fate {
                 Fate::Pass if let Some(error) = renamed => {
                     self.client.output.extend_from_slice(&input[..run]);
@@ -221,6 +225,9 @@ impl Session {
                     self.client.output.extend_from_slice(&input[..run]);
                     input.advance(run + total);
                     run = 0;
+                    if is_restored && self.ledger.is_empty() {
+                        self.tell_restored();
+                    }
                 }
             }
             if self.ledger.has_instead() {
@@ -271,7 +278,9 @@ impl Session {
         if fields.is_fatal() {
             self.client.output.reserve(body.len() + HEADER_BYTES);
             frame::put(&mut self.client.output, tag::ERROR, |out| out.extend_from_slice(body));
-            return Err(Failure::ServerSaidGoodbye);
+            let own = [sqlstate::IDLE_SESSION_TIMEOUT, sqlstate::IDLE_IN_TRANSACTION_TIMEOUT];
+            let timed_out = own.contains(&fields.sqlstate.as_str());
+            return Err(if timed_out { Failure::TimedOut } else { Failure::ServerSaidGoodbye });
         }
         Ok(None)
     }
@@ -293,14 +302,17 @@ impl Session {
     fn on_parameter(&mut self, body: &[u8]) -> Fate {
         let Some((name, value)) = backend::parameter_status(body) else { return Fate::Swallow };
         let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        let (is_ours, is_lost) = (self.ledger.is_ours(), self.has_lost_settings());
         if let Some(lease) = self.lease.as_mut() {
             lease.reported.insert(name.to_string(), value.to_string());
-            if !self.ledger.is_ours() {
+            if !is_ours && !is_lost {
                 lease.settings.on_reported(&name, &value);
+                self.memory.settings.on_reported(&name, &value);
             }
         }
-        if !self.ledger.is_ours() {
-            self.memory.settings.on_reported(&name, &value);
+        if is_lost || self.ledger.is_restoring() {
+            // Of what a RESET has done the client hears once its settings are back.
+            return Fate::Swallow;
         }
         if name == "application_name" {
             value.as_ref().clone_into(&mut self.card.application_name.lock());

@@ -241,7 +241,7 @@ async fn clean(mut lease: Lease, pinned: bool) {
         if pinned {
             lease.ask("DISCARD ALL").await?;
             lease.statements.clear();
-            lease.settings = Default::default();
+            lease.settings.restart();
         }
         Ok::<_, crate::auth::LoginError>(())
     };

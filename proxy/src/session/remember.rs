@@ -55,7 +55,7 @@ impl Session {
                     self.on_step(step, command);
                 }
             }
-            News::OursFailed(Ours::Settings) => {
+            News::OursFailed(Ours::Settings | Ours::Restore) => {
                 let fields = ErrorFields::parse(body);
                 let refusal = Refusal {
                     sqlstate: fields.sqlstate.into(),

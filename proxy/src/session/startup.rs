@@ -6,9 +6,9 @@ use crate::clients::welcomes::{Defaults, Welcome};
 use crate::config::{Config, PoolMode};
 use crate::loops::Heard;
 use crate::net::Connection;
-use crate::pool::{Lease, Opening};
+use crate::pool::{Key as PoolKey, Lease, Opening};
 use crate::server::Server;
-use crate::server::settings::{Settings, Track};
+use crate::server::settings::{Settings, Track, quote_text, set_config};
 use crate::session::lease::refusal_of_login;
 use crate::session::ledger::Ledger;
 use crate::session::memory::{Block, Memory, Told, Wishes};
@@ -20,6 +20,7 @@ use crate::wire::{Refusal, sqlstate};
 use ring::rand::{SecureRandom, SystemRandom};
 use router_rules::statement::Footprint;
 use router_rules::{Scope, Target};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -140,7 +141,10 @@ async fn open_session(
         {
             return Err((client, Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, message)));
         }
-        pairs.push((name.as_str(), value.as_str()));
+        // Postgres looks whether it could be, and no more.
+        if name != "session_authorization" {
+            pairs.push((name.as_str(), value.as_str()));
+        }
     }
     let mut freshness = crate::cluster::SessionFreshness::default();
     let settings = Settings::from_pairs(pairs);
@@ -148,6 +152,9 @@ async fn open_session(
         && let Err(message) = freshness.set_min_lsn(token)
     {
         return Err((client, Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, message)));
+    }
+    if let Err(refusal) = try_out(weir, &who, startup).await {
+        return Err((client, refusal));
     }
     let welcome = match welcome(weir, &who, &settings).await {
         Ok(welcome) => welcome,
@@ -232,14 +239,61 @@ async fn open_session(
     }))
 }
 
-/// What the client is told at log-in; a server is asked when nobody has started like this before.
-async fn welcome(weir: &Weir, who: &Who, settings: &Settings) -> Result<Arc<Welcome>, Refusal> {
-    let key = (who.database.clone(), who.user.clone(), settings.id());
-    if let Some(known) = weir.welcomes.get(&key) {
-        return Ok(known);
+/// Parameters that a server looks at when it starts, and never again: it is asked what it says of them.
+async fn try_out(weir: &Weir, who: &Who, startup: &Startup) -> Result<(), Refusal> {
+    let mut questions = vec![];
+    let mut loads = false;
+    for (name, value) in &startup.settings {
+        match name.as_str() {
+            "session_authorization" => {
+                questions.push(format!("SELECT pg_catalog.set_config('{name}',{},true)", quote_text(value)));
+            }
+            "session_preload_libraries" | "local_preload_libraries" => {
+                questions.push(set_config(name, value).to_string());
+                let plugins = if name.starts_with("local") { "$libdir/plugins/" } else { "" };
+                let libraries = value.split(',').map(|name| name.trim().trim_matches('"'));
+                for library in libraries.filter(|library| !library.is_empty()) {
+                    let path = if library.contains('/') {
+                        library.to_owned()
+                    } else {
+                        format!("{plugins}{library}")
+                    };
+                    questions.push(format!("LOAD {}", quote_text(&path)));
+                }
+                loads = true;
+            }
+            _ => {}
+        }
+    }
+    if questions.is_empty() {
+        return Ok(());
     }
     let mut lease = lease_primary(weir, who).await?;
-    let asked = ask_welcome(&mut lease, settings).await;
+    for question in questions {
+        lease.ask(&question).await.map_err(|error| refusal_of_login(&error))?;
+    }
+    if !loads {
+        lease.give_back();
+    }
+    Ok(())
+}
+
+/// What the client is told at log-in; a server is asked when nobody has started like this before.
+async fn welcome(weir: &Weir, who: &Who, settings: &Settings) -> Result<Arc<Welcome>, Refusal> {
+    let (role_settings, lease) = role_settings(weir, who).await?;
+    let settings = role_settings.overlaid(settings);
+    let key = (who.database.clone(), who.user.clone(), settings.id());
+    if let Some(known) = weir.welcomes.get(&key) {
+        if let Some(lease) = lease {
+            lease.give_back();
+        }
+        return Ok(known);
+    }
+    let mut lease = match lease {
+        Some(lease) => lease,
+        None => lease_primary(weir, who).await?,
+    };
+    let asked = ask_welcome(&mut lease, &settings).await;
     match asked {
         Ok(welcome) => {
             lease.give_back();
@@ -251,10 +305,52 @@ async fn welcome(weir: &Weir, who: &Who, settings: &Settings) -> Result<Arc<Welc
     }
 }
 
+/// What ALTER ROLE and ALTER DATABASE give to who logs in now, and the server that has told, if one had to be
+/// asked. While all servers are busy what was seen last counts: a log-in waits for none of them.
+async fn role_settings(weir: &Weir, who: &Who) -> Result<(Settings, Option<Lease>), Refusal> {
+    let config = weir.config.load_full();
+    let pool = weir.cluster.primary().map(|node| weir.pools.get(&node, &who.database, &who.user, &config));
+    let idle = pool.and_then(|pool| pool.try_lease());
+    let known = || weir.welcomes.role_settings(&who.database, &who.user);
+    let mut lease = match idle {
+        Some(lease) => lease,
+        None => match known() {
+            Some(known) => return Ok((known, None)),
+            None => lease_primary(weir, who).await?,
+        },
+    };
+    match lease.ask_role_settings().await {
+        Ok(settings) => {
+            let is_news =
+                known().is_some_and(|known| known != settings) || *lease.settings.base() != settings;
+            weir.welcomes.note_role_settings(&who.database, &who.user, settings.clone());
+            if !is_news {
+                return Ok((settings, Some(lease)));
+            }
+            // Servers that have started with others make room for new ones.
+            drop(lease);
+            let of_user = |key: &PoolKey| key.database == who.database && key.user == who.user;
+            weir.pools
+                .all()
+                .iter()
+                .filter(|pool| of_user(&pool.key))
+                .for_each(|pool| pool.reconnect(&config));
+            Ok((settings, None))
+        }
+        // The server is of no use any more; another one may be.
+        Err(error) => match known() {
+            Some(known) => Ok((known, None)),
+            None => Err(refusal_of_login(&error)),
+        },
+    }
+}
+
 async fn ask_welcome(server: &mut Server, settings: &Settings) -> Result<Welcome, LoginError> {
+    let defaults = ask_defaults(server).await?;
     for sql in server.settings.now().change_to(settings) {
         server.ask(&sql).await?;
     }
+    let settings = settings.as_reported(&server.reported);
     server.settings.applied(settings.clone());
     let rows = server
         .ask(
@@ -265,11 +361,28 @@ async fn ask_welcome(server: &mut Server, settings: &Settings) -> Result<Welcome
         .await?;
     let mut row = rows.into_iter().next().unwrap_or_default().into_iter().map(Option::unwrap_or_default);
     let mut next = || row.next().unwrap_or_default();
-    let defaults = Arc::new(Defaults { search_path: next(), isolation: next(), read_only: next() == "on" });
+    let defaults = Arc::new(Defaults {
+        search_path: next(),
+        isolation: next(),
+        read_only: next() == "on",
+        all: defaults,
+    });
     let mut reported = server.reported.clone();
     // As far as the client is concerned it talks to the primary.
     if let Some(value) = reported.get_mut("in_hot_standby") {
         "off".clone_into(value);
     }
-    Ok(Welcome { settings: settings.clone(), reported: Arc::new(reported), defaults })
+    Ok(Welcome { settings, reported: Arc::new(reported), defaults })
+}
+
+/// What every setting that the user may change goes back to on this server.
+async fn ask_defaults(server: &mut Server) -> Result<HashMap<Box<str>, Box<str>>, LoginError> {
+    let sql = "SELECT pg_catalog.lower(name), reset_val FROM pg_catalog.pg_settings \
+        WHERE context = 'user' AND reset_val IS NOT NULL";
+    let rows = server.ask(sql).await?.into_iter();
+    let pairs = rows.filter_map(|row| {
+        let mut row = row.into_iter().flatten();
+        Some((row.next()?.into(), row.next()?.into()))
+    });
+    Ok(pairs.collect())
 }

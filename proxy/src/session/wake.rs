@@ -1,14 +1,17 @@
 //! What a session waits for, and what ends its waiting.
 
+use crate::server::context;
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::wire::backend::Status;
 use crate::wire::{Refusal, sqlstate};
+use router_rules::Target;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::time::Sleep;
 
 /// Who woke the session.
@@ -39,16 +42,35 @@ struct Bound {
     over: Pin<Box<Sleep>>,
     sqlstate: &'static str,
     text: &'static str,
-    /// The setting.
-    name: &'static str,
+    /// The setting of pgweir's, where it is one of those.
+    name: Option<&'static str>,
 }
 
 impl Bound {
+    /// For so long, as Postgres says it.
+    fn of(
+        limit: Duration,
+        (sqlstate, text): (&'static str, &'static str),
+        name: Option<&'static str>,
+    ) -> Self {
+        Self { over: Box::pin(tokio::time::sleep(limit)), sqlstate, text, name }
+    }
+
     fn failure(&self) -> Failure {
-        let hint = format!("{} of pgweir is over.", self.name);
-        Failure::Fatal(Refusal::new(self.sqlstate, self.text).with_hint(hint))
+        let refusal = Refusal::new(self.sqlstate, self.text);
+        Failure::Fatal(match self.name {
+            Some(name) => refusal.with_hint(format!("{name} of pgweir is over.")),
+            None => refusal,
+        })
     }
 }
+
+const IDLE_SESSION: (&str, &str) =
+    (sqlstate::IDLE_SESSION_TIMEOUT, "terminating connection due to idle-session timeout");
+const IDLE_IN_TRANSACTION: (&str, &str) =
+    (sqlstate::IDLE_IN_TRANSACTION_TIMEOUT, "terminating connection due to idle-in-transaction timeout");
+const TRANSACTION: (&str, &str) =
+    (sqlstate::TRANSACTION_TIMEOUT, "terminating connection due to transaction timeout");
 
 impl Session {
     /// Waits, within the limits for clients that do nothing.
@@ -82,31 +104,34 @@ impl Session {
     /// The limit that a client which does nothing comes to first, if there is any.
     fn bound_while_it_waits(&self) -> Option<Bound> {
         let limits = &self.config.limits;
+        let earlier = |limit: Option<Duration>, own: Option<Duration>, what, name| match (limit, own) {
+            (Some(limit), own) if own.is_none_or(|own| limit <= own) => {
+                Some(Bound::of(limit, what, Some(name)))
+            }
+            (_, own) => own.map(|own| Bound::of(own, what, None)),
+        };
         if self.memory.status == Status::Idle {
-            return limits.client_idle.map(|limit| Bound {
-                over: Box::pin(tokio::time::sleep(limit)),
-                sqlstate: sqlstate::IDLE_SESSION_TIMEOUT,
-                text: "terminating connection due to idle-session timeout",
-                name: "limits.client_idle",
-            });
+            let own = self.own_timeout("idle_session_timeout");
+            return earlier(limits.client_idle, own, IDLE_SESSION, "limits.client_idle");
         }
         let left =
             limits.transaction.zip(self.began).map(|(limit, began)| limit.saturating_sub(began.elapsed()));
-        match (left, limits.transaction_idle) {
-            (Some(left), idle) if idle.is_none_or(|idle| left < idle) => Some(Bound {
-                over: Box::pin(tokio::time::sleep(left)),
-                sqlstate: sqlstate::TRANSACTION_TIMEOUT,
-                text: "terminating connection due to transaction timeout",
-                name: "limits.transaction",
-            }),
-            (_, Some(idle)) => Some(Bound {
-                over: Box::pin(tokio::time::sleep(idle)),
-                sqlstate: sqlstate::IDLE_IN_TRANSACTION_TIMEOUT,
-                text: "terminating connection due to idle-in-transaction timeout",
-                name: "limits.transaction_idle",
-            }),
-            _ => None,
+        let own = self.own_timeout("idle_in_transaction_session_timeout");
+        match (left, limits.transaction_idle.into_iter().chain(own).min()) {
+            (Some(left), idle) if idle.is_none_or(|idle| left < idle) => {
+                Some(Bound::of(left, TRANSACTION, Some("limits.transaction")))
+            }
+            _ => earlier(limits.transaction_idle, own, IDLE_IN_TRANSACTION, "limits.transaction_idle"),
         }
+    }
+
+    /// A time-out of the session's own, where no server of the primary counts it.
+    fn own_timeout(&self, name: &str) -> Option<Duration> {
+        if self.lease.is_some() && self.on == Target::Primary {
+            return None;
+        }
+        let set = self.memory.settings.in_force().value(name);
+        context::milliseconds(set.or_else(|| self.memory.defaults.all.get(name).map(|value| &**value))?)
     }
 
     /// [`Session::poll_woke`], waited for.

@@ -2,6 +2,8 @@
 //!
 //! <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-START-UP>
 
+mod options;
+
 use crate::limits::STARTUP_BYTES_MAX;
 use crate::wire::frame;
 
@@ -55,9 +57,12 @@ pub enum StartupError {
     /// As Postgres says it.
     #[error("no PostgreSQL user name specified in startup packet")]
     NoUser,
-    /// `options` that cannot be split.
+    /// As Postgres says it.
     #[error("invalid command-line argument for server process: {0}")]
     Options(String),
+    /// As Postgres says it.
+    #[error("{0} requires a value")]
+    NoValue(String),
 }
 
 /// How long the packet is, from its first four bytes.
@@ -100,7 +105,7 @@ pub fn parse(packet: &[u8]) -> Result<Packet, StartupError> {
         unknown_options: Vec::new(),
     };
     // What `options` say comes before the packet's own parameters, wherever it stands.
-    let mut options = Vec::new();
+    let mut from_options = Vec::new();
     loop {
         let name = frame::cstr(&mut body).ok_or(StartupError::Layout)?;
         if name.is_empty() {
@@ -113,12 +118,12 @@ pub fn parse(packet: &[u8]) -> Result<Packet, StartupError> {
             "user" => startup.user = value,
             "database" => startup.database = value,
             "replication" => startup.replication = Some(value),
-            "options" => options.extend(split_options(&value)?),
+            "options" => from_options.extend(options::settings(&value)?),
             _ if name.starts_with("_pq_.") => startup.unknown_options.push(name),
             _ => startup.settings.push((name.to_ascii_lowercase(), value)),
         }
     }
-    startup.settings.splice(..0, options);
+    startup.settings.splice(..0, from_options);
     if !body.is_empty() {
         return Err(StartupError::Layout);
     }
@@ -132,50 +137,6 @@ pub fn parse(packet: &[u8]) -> Result<Packet, StartupError> {
         startup.replication = None;
     }
     Ok(Packet::Startup(startup))
-}
-
-/// Splits `-c name=value --name=value` as Postgres does: blanks separate, a backslash escapes.
-///
-/// <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-OPTIONS>
-fn split_options(options: &str) -> Result<Vec<(String, String)>, StartupError> {
-    let mut words = vec![];
-    let mut word = String::new();
-    let mut in_word = false;
-    let mut chars = options.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => {
-                in_word = true;
-                word.extend(chars.next());
-            }
-            c if c.is_ascii_whitespace() => {
-                if in_word {
-                    words.push(std::mem::take(&mut word));
-                }
-                in_word = false;
-            }
-            c => {
-                in_word = true;
-                word.push(c);
-            }
-        }
-    }
-    if in_word {
-        words.push(word);
-    }
-    let mut settings = vec![];
-    let mut words = words.into_iter();
-    while let Some(word) = words.next() {
-        let setting = if word == "-c" {
-            words.next()
-        } else {
-            word.strip_prefix("--").or_else(|| word.strip_prefix("-c")).map(str::to_owned)
-        };
-        let split = setting.as_deref().and_then(|s| s.split_once('='));
-        let Some((name, value)) = split else { return Err(StartupError::Options(word)) };
-        settings.push((name.replace('-', "_").to_ascii_lowercase(), value.to_owned()));
-    }
-    Ok(settings)
 }
 
 #[cfg(test)]

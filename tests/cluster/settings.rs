@@ -1,0 +1,180 @@
+//! Settings are the client's: what it started with comes back, whatever its servers started with.
+
+use crate::meaning::{Step, pools};
+use crate::support::Outcome;
+use crate::twin::{Batch, extended, simple};
+use pgweir_tests::HarnessError;
+use pgweir_tests::raw::{self, RawClient};
+use pgweir_tests::sql::Login;
+use std::time::Duration;
+
+fn by_extended(sql: &str) -> Batch {
+    extended(&[raw::parse("", sql), raw::bind("", "", &[]), raw::execute("", 0)])
+}
+
+fn all(client: usize, batches: impl IntoIterator<Item = Batch>) -> Vec<Step> {
+    batches.into_iter().map(|batch| (client, batch)).collect()
+}
+
+/// What pools that reset on return send: asyncpg's, Npgsql's, and what else takes settings back.
+#[test]
+fn a_reset_goes_back_to_what_the_client_started_with() -> Outcome {
+    let pools = pools();
+    let start = [
+        ("TimeZone", "Asia/Tokyo"),
+        ("DateStyle", "German"),
+        ("client_encoding", "LATIN1"),
+        ("application_name", "started like this"),
+        ("options", "-c work_mem=7MB"),
+    ];
+    let show = || {
+        let text = "SELECT current_setting('timezone'), current_setting('datestyle'), current_setting('work_mem'), \
+            current_setting('application_name'), current_setting('client_encoding')";
+        simple(text)
+    };
+    for reset in [
+        "RESET ALL",
+        "DISCARD ALL",
+        "RESET timezone",
+        "SET datestyle TO DEFAULT",
+        "RESET application_name",
+        "SET client_encoding TO DEFAULT",
+        "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;",
+    ] {
+        let mut steps = all(0, [simple(reset), show(), simple(reset), show()]);
+        let set = "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET work_mem = '9MB'; SET application_name = 'x'; \
+            SET client_encoding = 'UTF8'";
+        steps.extend(all(0, [simple(set), show(), simple(reset), show()]));
+        if !reset.contains(';') {
+            steps.extend(all(0, [simple(set), by_extended(reset), show(), by_extended(reset)]));
+        }
+        if !reset.starts_with("DISCARD") {
+            steps.extend(all(
+                0,
+                [
+                    simple("BEGIN"),
+                    simple(set),
+                    simple(reset),
+                    show(),
+                    simple("ROLLBACK"),
+                    show(),
+                    simple("BEGIN"),
+                    simple(reset),
+                    simple("COMMIT"),
+                    show(),
+                    simple("BEGIN"),
+                    simple("SET LOCAL timezone = 'UTC'"),
+                    simple("SET LOCAL timezone TO DEFAULT"),
+                    show(),
+                    simple("COMMIT"),
+                    show(),
+                ],
+            ));
+        }
+        // Another client has the server meanwhile.
+        steps.push((1, simple("SET timezone = 'Australia/Perth'")));
+        steps.push((1, show()));
+        steps.push((0, show()));
+        pools.compare(&[&start, &[]], &steps)?;
+    }
+    Ok(())
+}
+
+/// What a client sees of a setting that ALTER has changed: one that was there before, and new ones.
+fn altered(
+    login: &Login,
+    root: &mut RawClient,
+    alter: &str,
+    reset: &str,
+) -> Result<Vec<String>, HarnessError> {
+    let show = "SELECT current_setting('work_mem'), current_setting('timezone'), current_setting('app.tenant', true)";
+    let mut seen = vec![];
+    let mut look = |clients: &mut [RawClient]| -> Result<(), HarnessError> {
+        for client in clients.iter_mut() {
+            seen.push(format!("{:?}", client.run(show)?));
+            client.run("BEGIN")?;
+            seen.push(format!("{:?}", client.run(show)?));
+            client.run("COMMIT")?;
+        }
+        Ok(())
+    };
+    let mut clients = vec![RawClient::login(login)?];
+    look(&mut clients)?;
+    root.run(alter)?;
+    clients.push(RawClient::login(login)?);
+    look(&mut clients)?;
+    clients[0].run("SET work_mem = '1MB'")?;
+    clients[1].run("SET work_mem = '1MB'")?;
+    for client in &mut clients {
+        client.run("RESET work_mem")?;
+    }
+    look(&mut clients)?;
+    root.run(reset)?;
+    clients.push(RawClient::login(login)?);
+    look(&mut clients)?;
+    Ok(seen)
+}
+
+/// New log-ins get what is set for them now, old sessions keep what they had, whatever servers they meet.
+#[test]
+fn alter_role_and_database_are_for_new_clients_only() -> Outcome {
+    let pools = pools();
+    let cluster = &pools.stage.cluster;
+    let mut root = RawClient::login(&cluster.node(cluster.primary()).superuser().database("app"))?;
+    for form in ["ROLE app", "DATABASE app", "ROLE app IN DATABASE app", "ROLE ALL"] {
+        let alter = format!(
+            "ALTER {form} SET work_mem = '5MB'; ALTER {form} SET timezone = 'Asia/Tokyo'; ALTER {form} SET app.tenant = 'x'"
+        );
+        let reset = format!("ALTER {form} RESET ALL");
+        let direct = altered(&cluster.app(cluster.primary()), &mut root, &alter, &reset)?;
+        for weir in pools.weirs {
+            let through = altered(&weir.app(), &mut root, &alter, &reset)?;
+            let rest = |seen: &[String]| -> Vec<String> {
+                // Once set on a server, a placeholder is empty there, and not unknown.
+                seen.iter().map(|row| row.replace("Some(\"\")", "None")).collect()
+            };
+            assert_eq!(rest(&through), rest(&direct), "{form}");
+        }
+    }
+    root.run("ALTER ROLE app SET default_transaction_read_only = on")?;
+    let outcome = (|| {
+        for weir in pools.weirs {
+            let mut client = RawClient::login(&weir.app())?;
+            assert_eq!(client.refusal("CREATE TABLE never (a int)")?.0, "25006");
+        }
+        Ok(())
+    })();
+    root.run("ALTER ROLE app RESET ALL")?;
+    outcome
+}
+
+/// Also while no server of the primary counts for the session.
+#[test]
+fn idle_timeouts_end_a_session_wherever_it_is() -> Outcome {
+    let pools = pools();
+    let cluster = &pools.stage.cluster;
+    for login in [cluster.app(cluster.primary()), pools.weirs[0].app(), pools.weirs[1].app()] {
+        for (steps, code) in [
+            (vec!["SET idle_session_timeout = '400ms'"], "57P05"),
+            (vec!["SET idle_session_timeout = 400", "SELECT 1"], "57P05"),
+            (vec!["SET idle_in_transaction_session_timeout = '400ms'", "BEGIN"], "25P03"),
+            (vec!["BEGIN", "SET idle_in_transaction_session_timeout = '400ms'"], "25P03"),
+            (
+                vec!["SET idle_in_transaction_session_timeout = '400ms'", "BEGIN READ ONLY", "SELECT 1"],
+                "25P03",
+            ),
+            (
+                vec!["BEGIN READ ONLY", "SELECT 1", "SET idle_in_transaction_session_timeout = '400ms'"],
+                "25P03",
+            ),
+        ] {
+            let mut client = RawClient::login(&login)?;
+            for sql in &steps {
+                client.run(sql)?;
+            }
+            let farewell = client.until_closed(Duration::from_secs(10))?;
+            assert!(String::from_utf8_lossy(&farewell).contains(code), "{steps:?}");
+        }
+    }
+    Ok(())
+}
