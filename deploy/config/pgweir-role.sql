@@ -1,20 +1,29 @@
--- The role that pgweir uses for itself: probing the nodes, reading the catalog and looking up
--- password verifiers. Run this once as superuser on the primary, in the database `postgres`:
+-- The role that pgweir uses for itself: it probes the nodes, reads the catalog and looks up
+-- password verifiers. `pgweir init --primary HOST:PORT` does all of this and writes a pgweir.toml.
+-- By hand, once, as superuser on the primary, in the database `postgres`:
 --
---     psql -d postgres -f pgweir-role.sql
---     psql -d postgres -c '\password pgweir'
+--     psql -h 10.0.0.1 -U postgres -d postgres -f pgweir-role.sql
+--     psql -h 10.0.0.1 -U postgres -d postgres -c '\password pgweir'
 --
--- and put the password into pgweir.toml ([cluster] password, or password_file).
+-- Then write the password into pgweir.toml ([cluster] password, or password_file). The file may be
+-- run again: it changes nothing that is already as it should be.
 --
--- The role may log in, read the monitoring views and call one function. It cannot read tables
--- of yours; what it reads of the catalog every role may read.
+-- The role may log in, read the monitoring views and call one function. It cannot read your
+-- tables; what it reads of the catalog, every role may read.
 
-CREATE ROLE pgweir LOGIN;
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'pgweir') THEN
+        CREATE ROLE pgweir;
+    END IF;
+END
+$$;
+ALTER ROLE pgweir LOGIN;
 
 -- Replication positions and sessions of others (pg_stat_replication, pg_stat_activity).
 GRANT pg_monitor TO pgweir;
 
-CREATE SCHEMA pgweir;
+CREATE SCHEMA IF NOT EXISTS pgweir;
 REVOKE ALL ON SCHEMA pgweir FROM PUBLIC;
 GRANT USAGE ON SCHEMA pgweir TO pgweir;
 
@@ -22,7 +31,7 @@ GRANT USAGE ON SCHEMA pgweir TO pgweir;
 -- Postgres, without being listed in pgweir's configuration. A verifier is not a password, but
 -- guard it as one: only pgweir may call this. SECURITY DEFINER with a fixed search_path, see
 -- https://www.postgresql.org/docs/current/sql-createfunction.html#SQL-CREATEFUNCTION-SECURITY
-CREATE FUNCTION pgweir.user_lookup(name text)
+CREATE OR REPLACE FUNCTION pgweir.user_lookup(name text)
     RETURNS TABLE (rolname name, rolpassword text, rolvaliduntil timestamptz)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -34,5 +43,6 @@ CREATE FUNCTION pgweir.user_lookup(name text)
 REVOKE ALL ON FUNCTION pgweir.user_lookup(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pgweir.user_lookup(text) TO pgweir;
 
--- Where CONNECT has been revoked from PUBLIC, pgweir needs it on each database that it serves:
+-- Where CONNECT has been revoked from PUBLIC, pgweir needs it on each database that it serves
+-- (`pgweir check --connect` names them):
 --     GRANT CONNECT ON DATABASE shop TO pgweir;

@@ -71,7 +71,7 @@ pub struct Placement {
     pub reason: Reason,
     /// How long the read waited for a replica to catch up.
     pub waited: Duration,
-    /// How old the node's state was at most (zero for the primary).
+    /// How far the node was behind the primary when it was last looked at (zero for the primary).
     pub lag: Duration,
 }
 

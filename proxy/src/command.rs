@@ -4,6 +4,7 @@ pub mod audit;
 pub mod check;
 pub mod health;
 pub mod import;
+pub mod init;
 pub mod reference;
 pub mod route;
 pub mod run;
@@ -20,7 +21,8 @@ use std::process::ExitCode;
     max_term_width = 100,
     after_help = "\
 A first start:
-  pgweir check --config pgweir.toml && pgweir run --config pgweir.toml
+  pgweir init --primary 10.0.0.1:5432        # a role for pgweir, and pgweir.toml
+  pgweir check --connect --config pgweir.toml && pgweir run --config pgweir.toml
   psql 'host=127.0.0.1 port=6432 dbname=app user=app'"
 )]
 pub struct CommandLine {
@@ -37,9 +39,14 @@ pub enum Command {
         after_help = "Example:\n  pgweir run --config pgweir.toml\n\nSIGHUP reloads; SIGTERM and SIGINT drain and leave, a second one leaves at once."
     )]
     Run(run::RunArgs),
-    /// Look for mistakes in a configuration: all at once, each with file:line:column
+    /// Make a role for pgweir on a cluster, and a minimal configuration; asks before it changes anything
     #[command(
-        after_help = "Example:\n  pgweir check --config pgweir.toml\n\nExit code 1 if there is a mistake; warnings alone leave it at 0."
+        after_help = "Example:\n  pgweir init --primary 10.0.0.1:5432 --replica 10.0.0.2:5432\n\nPGPASSWORD is the administrator's password; PGWEIR_CLUSTER_PASSWORD, if set, becomes the role's.\nExit code 1 if nothing was made."
+    )]
+    Init(init::InitArgs),
+    /// Look for mistakes in a configuration (and, with --connect, in the cluster): all at once
+    #[command(
+        after_help = "Example:\n  pgweir check --config pgweir.toml\n  pgweir check --connect --config pgweir.toml\n\nExit code 1 if there is a mistake; warnings alone leave it at 0."
     )]
     Check(check::CheckArgs),
     /// Say where statements would go, and why
@@ -49,7 +56,7 @@ pub enum Command {
     Route(route::RouteArgs),
     /// Ask a running pgweir how it is, for health checks in containers
     #[command(
-        after_help = "Example:\n  pgweir health --url http://127.0.0.1:9127/healthz\n\nExit code 0 if it is well."
+        after_help = "Example:\n  pgweir health --url http://127.0.0.1:16432/healthz\n\nExit code 0 if it is well."
     )]
     Health(health::HealthArgs),
     /// Say how much of today's load could leave the primary, from pg_stat_statements
@@ -60,8 +67,10 @@ pub enum Command {
         after_help = "Example:\n  pgweir import /etc/pgbouncer/pgbouncer.ini > pgweir.toml\n\nWhat has no counterpart is named in comments."
     )]
     Import(import::ImportArgs),
-    /// Print what may stand in a configuration: as a page, a commented file, or a JSON schema
-    #[command(after_help = "Example:\n  pgweir reference --form schema > pgweir.schema.json")]
+    /// Print what may stand in a configuration (a page, a commented file, a JSON schema), or the role's SQL
+    #[command(
+        after_help = "Example:\n  pgweir reference --form schema > pgweir.schema.json\n  pgweir reference --form role | psql -h 10.0.0.1 -U postgres -d postgres"
+    )]
     Reference(reference::ReferenceArgs),
 }
 
@@ -83,6 +92,7 @@ pub struct ConfigArgs {
 pub fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Route(args) => route::run(&args),
         Command::Health(args) => health::run(&args),

@@ -1,6 +1,6 @@
 // Looks at the status page with a headless Chromium and says what it saw, as JSON on standard output.
 //
-//   node status.mjs http://127.0.0.1:9127/ DIRECTORY-FOR-SCREENSHOTS SECONDS
+//   node status.mjs http://127.0.0.1:16432/ DIRECTORY-FOR-SCREENSHOTS SECONDS
 //
 // The browser is told by the DevTools protocol over pipes (--remote-debugging-pipe): JSON that ends in NUL.
 // https://chromedevtools.github.io/devtools-protocol/

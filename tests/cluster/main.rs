@@ -25,6 +25,7 @@ mod pgbench;
 mod pooling;
 mod prepared;
 mod processes;
+mod readme;
 mod reload;
 mod settings;
 mod single_statements;

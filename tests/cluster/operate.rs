@@ -254,8 +254,8 @@ impl Prometheus {
         copy("recording.yml").map_err(failed)?;
         copy("alerts.yml").map_err(failed)?;
         let config = std::fs::read_to_string(deploy().join("prometheus/prometheus.yml")).map_err(failed)?;
-        assert!(config.contains("127.0.0.1:9127") && config.contains("5s"));
-        let config = config.replace("127.0.0.1:9127", &weir.http_address()).replace("5s", "1s");
+        assert!(config.contains("127.0.0.1:16432") && config.contains("5s"));
+        let config = config.replace("127.0.0.1:16432", &weir.http_address()).replace("5s", "1s");
         std::fs::write(directory.join("prometheus.yml"), config).map_err(failed)?;
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new(installed("prometheus")?);

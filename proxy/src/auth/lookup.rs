@@ -167,16 +167,29 @@ impl Source {
         if let Some(query) = &*self.query.lock() {
             return Ok(query.clone());
         }
-        let row = server.query_one(WHICH, &[]).await.map_err(failed)?;
-        let flag = |i| row.try_get::<_, bool>(i).unwrap_or(false);
-        let query: Arc<str> = match (flag(0), flag(1)) {
-            (true, _) => BY_FUNCTION.into(),
-            (false, true) => BY_CATALOG.into(),
-            (false, false) => return Err(LookupError::NotAllowed),
+        let Some((_, query)) = way(server).await.map_err(failed)? else {
+            return Err(LookupError::NotAllowed);
         };
+        let query: Arc<str> = query.into();
         *self.query.lock() = Some(query.clone());
         Ok(query)
     }
+}
+
+/// The way to verifiers that is open to the role of this connection: its name and its query.
+///
+/// # Errors
+/// The connection's.
+pub async fn way(
+    client: &tokio_postgres::Client,
+) -> Result<Option<(&'static str, &'static str)>, tokio_postgres::Error> {
+    let row = client.query_one(WHICH, &[]).await?;
+    let flag = |i| row.try_get::<_, bool>(i).unwrap_or(false);
+    Ok(match (flag(0), flag(1)) {
+        (true, _) => Some(("pgweir.user_lookup", BY_FUNCTION)),
+        (false, true) => Some(("pg_authid", BY_CATALOG)),
+        (false, false) => None,
+    })
 }
 
 /// A connection on loan: closed, not returned, unless somebody takes it out.

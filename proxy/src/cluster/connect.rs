@@ -44,13 +44,31 @@ impl Link {
         database: &str,
         limit: Duration,
     ) -> Result<Self, String> {
-        let settings = settings(cluster, address, database, limit)?;
+        Self::enter(cluster, address, database, limit).await.map_err(|e| e.to_string())
+    }
+
+    /// The same for who wants to know what kept us out.
+    ///
+    /// # Errors
+    /// What kept us out.
+    pub async fn enter(
+        cluster: &config::Cluster,
+        address: &str,
+        database: &str,
+        limit: Duration,
+    ) -> Result<Self, NoEntry> {
+        let settings = settings(cluster, address, database, limit).map_err(NoEntry::Unreached)?;
         // Read anew for each connection, of which there are few: replaced certificates count at once.
-        let tls = Connector::new(&cluster.tls).map_err(|e| e.to_string())?;
+        let tls = Connector::new(&cluster.tls).map_err(|e| NoEntry::Unreached(e.to_string()))?;
         let connecting = settings.connect(tls.for_own_connections());
         let (client, connection) = match tokio::time::timeout(limit, connecting).await {
-            Ok(connected) => connected.map_err(|e| explain(&e))?,
-            Err(_) => return Err(format!("no connection within {limit:?}")),
+            Ok(connected) => connected.map_err(|e| NoEntry::of(&e, cluster.password.is_some()))?,
+            Err(_) => {
+                return Err(NoEntry::Unreached(format!(
+                    "no connection within {}",
+                    humantime::format_duration(limit)
+                )));
+            }
         };
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -58,6 +76,38 @@ impl Link {
             }
         });
         Ok(Self { client, task })
+    }
+}
+
+/// What kept us out of a node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoEntry {
+    /// It answered, and refused.
+    #[error("{message} ({sqlstate})")]
+    Refused {
+        /// Five characters.
+        sqlstate: String,
+        /// In the server's language.
+        message: String,
+    },
+    /// It asks for a password, and there is none.
+    #[error("it asks for a password, and cluster.password is not set")]
+    PasswordMissing,
+    /// No connection came about.
+    #[error("{0}")]
+    Unreached(String),
+}
+
+impl NoEntry {
+    fn of(error: &tokio_postgres::Error, with_password: bool) -> Self {
+        match error.as_db_error() {
+            Some(db) => {
+                Self::Refused { sqlstate: db.code().code().to_owned(), message: db.message().to_owned() }
+            }
+            // tokio-postgres has no other word for it: it fails as soon as the server asks.
+            None if !with_password && explain(error).contains("password missing") => Self::PasswordMissing,
+            None => Self::Unreached(cause(error)),
+        }
     }
 }
 
@@ -122,6 +172,16 @@ fn split_address(address: &str) -> Result<(&str, u16), String> {
     let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
     let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     Ok((host, port.parse().map_err(|_| wrong())?))
+}
+
+/// The innermost cause, in words for people: what failed is told by whoever shows it.
+fn cause(error: &tokio_postgres::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(inner) = innermost.source() {
+        innermost = inner;
+    }
+    let text = innermost.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// An error with its causes: tokio-postgres's own text says only "db error".

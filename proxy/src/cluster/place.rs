@@ -176,7 +176,7 @@ impl Cluster {
             qualified = fresh(need);
         }
         if let Some(chosen) = self.pick(view, qualified, now) {
-            return self.placed(view, chosen, wish, now);
+            return self.placed(view, chosen, wish);
         }
         if view.verdict.primary.is_some() && self.is_hopeless(view, candidates, need, now, arrival.moment) {
             self.metrics.cluster.waits.hopeless.inc();
@@ -215,10 +215,10 @@ impl Cluster {
         }
     }
 
-    fn placed(&self, view: &View, chosen: usize, wish: &Wish<'_>, now: Moment) -> Attempt {
+    fn placed(&self, view: &View, chosen: usize, wish: &Wish<'_>) -> Attempt {
         let node = view.members[chosen].node.clone();
         wish.session.placed.store(node.progress.incarnation(), Ordering::Relaxed);
-        let lag = now.since(node.progress.fresh_through.get());
+        let lag = node.progress.lag().1;
         Attempt::Placed(Placement { node, reason: wish.decision.reason, waited: Duration::ZERO, lag })
     }
 

@@ -1,9 +1,14 @@
-//! `pgweir check`: every mistake in a configuration, and what the machine says to the rest.
+//! `pgweir check`: every mistake in a configuration, and what machine and cluster say to the rest.
+
+mod connect;
+pub(crate) mod judge;
 
 use super::ConfigArgs;
 use crate::config::Config;
+use judge::Weight;
 use std::collections::HashMap;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -13,9 +18,15 @@ use std::time::{Duration, Instant};
 pub struct CheckArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    /// The configuration file, as with --config
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Do not look up the nodes' names
     #[arg(long)]
     offline: bool,
+    /// Try every node as `run` would: log-in, each right of the role, who is primary, and what is set
+    #[arg(long, conflicts_with = "offline")]
+    connect: bool,
 }
 
 /// How long all nodes together may take to be looked up.
@@ -23,7 +34,7 @@ const RESOLVE_WAIT: Duration = Duration::from_secs(5);
 
 /// Prints mistakes and warnings; fails if there is a mistake.
 pub fn run(args: &CheckArgs) -> ExitCode {
-    let path = &args.config.config;
+    let path = args.file.as_ref().unwrap_or(&args.config.config);
     match Config::load(path) {
         Err(mistakes) => {
             for mistake in &mistakes {
@@ -45,9 +56,29 @@ pub fn run(args: &CheckArgs) -> ExitCode {
             }
             let rules = config.policy.rules.iter().count();
             println!("{}: good: {} nodes, {rules} rules", path.display(), nodes.len());
-            ExitCode::SUCCESS
+            if args.connect { connect(&config) } else { ExitCode::SUCCESS }
         }
     }
+}
+
+/// Prints what the cluster says; fails if something would not work.
+fn connect(config: &Config) -> ExitCode {
+    let findings = match connect::try_cluster(config) {
+        Ok(findings) => findings,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    for finding in &findings {
+        println!("{finding}");
+    }
+    let mistakes = findings.iter().filter(|f| f.weight == Weight::Mistake).count();
+    if mistakes == 0 {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("{mistakes} mistake{} in the cluster", if mistakes == 1 { "" } else { "s" });
+    ExitCode::FAILURE
 }
 
 /// What is odd about where the nodes' names lead.

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 pub struct HealthArgs {
     /// What to ask: /healthz (does it live?) or /readyz (should clients be sent to it?)
-    #[arg(long, default_value = "http://127.0.0.1:9127/readyz")]
+    #[arg(long, default_value = "http://127.0.0.1:16432/readyz")]
     url: String,
 }
 

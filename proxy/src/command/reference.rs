@@ -1,7 +1,10 @@
-//! `pgweir reference`: what may stand in a configuration.
+//! `pgweir reference`: what may stand in a configuration, and the role that goes with it.
 
 use crate::config::reference;
 use std::process::ExitCode;
+
+/// The role's rights, as an operator may read them.
+pub const ROLE_SQL: &str = include_str!("../../../deploy/config/pgweir-role.sql");
 
 /// Arguments of `pgweir reference`.
 #[derive(Debug, clap::Args)]
@@ -19,6 +22,8 @@ enum Form {
     Markdown,
     /// A JSON schema, for editors
     Schema,
+    /// The SQL that makes pgweir's role, for psql
+    Role,
 }
 
 /// Prints it.
@@ -27,6 +32,7 @@ pub fn run(args: &ReferenceArgs) -> ExitCode {
         Form::Toml => reference::toml(),
         Form::Markdown => reference::markdown(),
         Form::Schema => reference::schema(),
+        Form::Role => ROLE_SQL.to_owned(),
     };
     print!("{text}");
     ExitCode::SUCCESS

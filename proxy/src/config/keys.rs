@@ -262,7 +262,7 @@ pub const KEYS: &[Key] = &[
     key("listen.tls.required", Bool, Some("false"), Reload,
         "Refuse TCP clients that do not ask for TLS."),
 
-    key("http.address", OptionalAddress, Some("\"127.0.0.1:9127\""), Reload,
+    key("http.address", OptionalAddress, Some("\"127.0.0.1:16432\""), Reload,
         "Where HTTP is answered. On loopback by default; `\"off\"`: nowhere."),
     key("http.token", Text, None, Reload,
         "Bearer token asked for by `/metrics` and by the status page's data; `/healthz` and `/readyz` never ask. In `http.token_file` or the environment variable PGWEIR_HTTP_TOKEN it stays out of this file."),

@@ -67,7 +67,7 @@ fn nodes_alone_are_enough_and_everything_else_has_its_default() {
     assert_eq!(config.limits.query, None);
     assert_eq!(config.policy.max_lag, Some(Duration::from_secs(10)));
     assert_eq!(config.policy.max_lag_bytes, Some(128 << 20));
-    assert_eq!(config.http.address, Some("127.0.0.1:9127".parse().unwrap()));
+    assert_eq!(config.http.address, Some("127.0.0.1:16432".parse().unwrap()));
 }
 
 #[test]

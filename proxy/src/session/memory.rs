@@ -106,7 +106,7 @@ pub struct Route {
     pub reason: Reason,
     /// How long it waited for a replica to catch up.
     pub waited: Duration,
-    /// How old the node's state was at most.
+    /// How far the node was behind the primary when it was last looked at.
     pub lag: Duration,
 }
 
