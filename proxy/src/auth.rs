@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod directory;
+pub mod entry;
 pub mod lookup;
 pub mod md5;
 pub mod rules;
@@ -176,7 +177,11 @@ impl LoginError {
             LoginError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                 "the connection was closed".into()
             }
-            LoginError::Refused(_) | LoginError::Io(_) => self.to_string(),
+            LoginError::Io(error) => {
+                // Without the operating system's number.
+                error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()
+            }
+            LoginError::Refused(refusal) => refusal.message.to_string(),
         }
     }
 

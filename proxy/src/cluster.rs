@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod catalogs;
 pub mod choose;
 pub mod connect;
+pub mod loss;
 pub mod membership;
 pub mod pace;
 pub mod place;
@@ -31,6 +32,7 @@ use crate::rows::{Events, NodeStatus};
 use arc_swap::ArcSwap;
 use board::{Board, Identity, News, Sighting};
 use catalogs::Catalogs;
+use loss::Loss;
 use pace::{Demand, Standing};
 use parking_lot::{Mutex, RwLock};
 use router_rules::hint::Consistency;
@@ -325,7 +327,7 @@ impl Cluster {
                 groups: e.config.groups.clone(),
                 zone: e.config.zone.clone(),
                 weight: e.config.weight,
-                error: e.error.clone(),
+                error: e.error.as_ref().map(ToString::to_string),
             }
         };
         board.entries.iter().enumerate().map(status).collect()
@@ -381,7 +383,7 @@ impl Cluster {
         self.change(|board, now| board.connected(node, identity, now))
     }
 
-    fn node_lost(&self, node: &Arc<Node>, error: String) {
+    fn node_lost(&self, node: &Arc<Node>, error: Loss) {
         self.change(|board, now| board.lost(node, error, now));
     }
 
@@ -523,7 +525,7 @@ impl Cluster {
         }
         match kind {
             "lost_writes" | "rival" => tracing::error!(node, kind, lost_writes, "{text}"),
-            "node_down" | "failover" | "lagging" => tracing::warn!(node, kind, "{text}"),
+            "node_down" | "no_primary" | "failover" | "lagging" => tracing::warn!(node, kind, "{text}"),
             _ => tracing::info!(node, kind, "{text}"),
         }
         self.events.push(kind, &node, text);

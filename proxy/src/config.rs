@@ -339,6 +339,21 @@ pub struct Log {
 }
 
 impl Config {
+    /// What is configured to be the most, by key; 0: no bound.
+    pub fn most(&self) -> Vec<(&'static str, i64)> {
+        let (limits, pool) = (&self.limits, &self.pool);
+        [
+            ("limits.clients_max", limits.clients_max),
+            ("limits.user_clients_max", limits.user_clients_max.unwrap_or(0)),
+            ("limits.database_clients_max", limits.database_clients_max.unwrap_or(0)),
+            ("pool.server_connections_max", pool.server_connections_max),
+            ("pool.server_connections_reserve", pool.server_connections_reserve),
+            ("pool.node_connections_max", pool.node_connections_max),
+        ]
+        .map(|(key, most)| (key, i64::try_from(most).unwrap_or(i64::MAX)))
+        .into()
+    }
+
     /// A configuration of these nodes and defaults, for tests: no HTTP, one thread, a free port.
     pub fn for_tests(nodes: &[&str]) -> Self {
         let nodes: Vec<_> = nodes.iter().map(|n| format!("\"{n}\"")).collect();

@@ -24,7 +24,7 @@ pub async fn serve(weir: Arc<Weir>, client: Connection, peer: Option<IpAddr>) {
         tracing::warn!(
             limit = "limits.clients_max",
             max = logging_in_max,
-            ?peer,
+            peer = peer.map(tracing::field::display),
             "a client refused before its log-in"
         );
         return;
@@ -38,8 +38,14 @@ pub async fn serve(weir: Arc<Weir>, client: Connection, peer: Option<IpAddr>) {
         Ok(Ok(Some(guest))) if is_console(&guest) => Box::pin(serve_console(weir, *guest)).await,
         Ok(Ok(Some(guest))) => session::startup::serve(&weir, *guest, peer).await,
         Ok(Ok(None)) => {}
-        Ok(Err(error)) => tracing::debug!(?peer, %error, "a client left before it had logged in"),
-        Err(_) => tracing::warn!(?peer, limit = "limits.login", "a client took too long to log in"),
+        Ok(Err(error)) => {
+            tracing::debug!(peer = peer.map(tracing::field::display), %error, "a client left before it had logged in")
+        }
+        Err(_) => tracing::warn!(
+            peer = peer.map(tracing::field::display),
+            limit = "limits.login",
+            "a client took too long to log in"
+        ),
     }
 }
 
@@ -108,7 +114,8 @@ async fn refuse_packet(
     peer: Option<IpAddr>,
     error: &StartupError,
 ) -> io::Result<Option<Box<Guest>>> {
-    tracing::info!(?peer, %error, limit = "startup_bytes_max", max = limits::STARTUP_BYTES_MAX, "a start-up packet that cannot be understood");
+    let peer = peer.map(tracing::field::display);
+    tracing::info!(peer, %error, limit = "startup_bytes_max", max = limits::STARTUP_BYTES_MAX, "a start-up packet that cannot be understood");
     let code = match error {
         StartupError::Version(..) => sqlstate::FEATURE_NOT_SUPPORTED,
         StartupError::NoUser => sqlstate::INVALID_AUTHORIZATION,
@@ -140,7 +147,9 @@ async fn log_in(
         Err(LoginError::Io(error)) => Err(error),
         Err(error) => {
             let refusal = refusal_of_login(&error);
-            crate::limited!(info, user = startup.user, database = startup.database, ?peer, %refusal, "log-in refused");
+            let peer = peer.map(tracing::field::display);
+            let Refusal { sqlstate, message, .. } = &refusal;
+            crate::limited!(info, user = startup.user, database = startup.database, peer, %sqlstate, "log-in refused: {message}");
             tell(&mut client, &refusal).await;
             Ok(None)
         }

@@ -122,7 +122,8 @@ async fn look(all: Weak<EventLoops>) {
         before = worked;
         let moves = seating.judge(&loads);
         if all.open.swap(seating.open(), Ordering::Relaxed) != seating.open() {
-            tracing::debug!(open = seating.open(), ?loads, "event loops in use");
+            let loads: Vec<_> = loads.iter().map(|load| format!("{load:.2}")).collect();
+            tracing::debug!(open = seating.open(), loads = loads.join(" "), "event loops in use");
         }
         for (number, event_loop) in all.loops.iter().enumerate() {
             event_loop.ask(moves.iter().find(|m| m.from == number).copied());

@@ -6,13 +6,15 @@ pub mod mark;
 pub mod moment;
 
 use crate::bell::Bell;
+use crate::observe::cluster::ClusterMetrics;
 use alarm::Alarm;
 use lsn::Lsn;
 use mark::Mark;
 use moment::Moment;
 use parking_lot::Mutex;
+use prometheus::Histogram;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -27,6 +29,8 @@ pub struct Node {
     is_given_up: AtomicBool,
     /// Whom it concerns when it is given up.
     bells: Mutex<Vec<Weak<Bell>>>,
+    /// What its statements take, looked up once.
+    statement_seconds: OnceLock<Histogram>,
 }
 
 impl Node {
@@ -38,6 +42,7 @@ impl Node {
             prober: Prober::default(),
             is_given_up: AtomicBool::new(false),
             bells: Mutex::default(),
+            statement_seconds: OnceLock::new(),
         })
     }
 
@@ -68,6 +73,12 @@ impl Node {
             bells.retain(|bell| bell.strong_count() > 0);
         }
         bells.push(Arc::downgrade(bell));
+    }
+
+    /// It has worked so long on a statement, waits included.
+    pub fn statement_took(&self, took: Duration, metrics: &ClusterMetrics) {
+        let seconds = self.statement_seconds.get_or_init(|| metrics.node_statement_seconds(&self.name));
+        seconds.observe(took.as_secs_f64());
     }
 
     /// Statements (or transactions) that it is working on for us.

@@ -26,3 +26,14 @@ pub enum Leave {
     /// Now.
     AtOnce,
 }
+
+impl Leave {
+    /// In the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Leave::AfterTransactions => "after transactions",
+            Leave::AfterClients => "after clients",
+            Leave::AtOnce => "at once",
+        }
+    }
+}

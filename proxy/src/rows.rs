@@ -20,7 +20,7 @@ pub struct ClientRow {
     pub application_name: String,
     /// Where it comes from: `127.0.0.1:50000`, or `unix`.
     pub address: String,
-    /// `logging_in`, `idle`, `active`, `waiting`.
+    /// `logging_in`, `idle`, `active`, `waiting`, `waiting_freshness`.
     pub state: &'static str,
     /// When it connected.
     pub connected: SystemTime,

@@ -15,6 +15,7 @@ pub mod failure;
 pub mod lease;
 pub mod ledger;
 pub mod memory;
+pub mod misspelt;
 pub mod names;
 pub mod place;
 pub mod receive;
@@ -353,6 +354,9 @@ impl Session {
             self.tell_traces(work, took);
         }
         self.weir.metrics.statement_seconds(self.on).observe(took.as_secs_f64());
+        if let Some(route) = self.memory.last_route.as_ref().filter(|_| work.shows.is_none()) {
+            route.node.statement_took(took, &self.weir.metrics.cluster);
+        }
         self.counters.statement_took(took);
         let began = *self.began.get_or_insert(self.started);
         if self.memory.status == Status::Idle {

@@ -83,6 +83,7 @@ impl Weir {
             totals: self.metrics.totals(),
             events: self.cluster.events.recent(),
             paused: self.gate.closed_databases(),
+            limits: config.most(),
         }
     }
 }

@@ -15,7 +15,15 @@ pub struct Hint {
     pub max_lag: Option<Duration>,
     /// `group=…`: a named group of nodes.
     pub group: Option<String>,
+    /// The first wish that was not understood, shortened.
+    pub unclear: Option<Box<str>>,
 }
+
+/// What a hint may say, for whoever misspells it.
+pub const WISHES: &[&str] = &["primary", "replica", "consistency", "max_lag", "group"];
+
+/// Characters of an unclear wish that are kept: enough to find it in the application's source.
+const UNCLEAR_CHARS_MAX: usize = 60;
 
 /// How fresh a read must be (the four levels of the documentation).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,26 +114,26 @@ impl Hint {
             return false;
         };
         for wish in wishes.split(',').map(str::trim) {
-            match wish.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
-                None if wish == "primary" => _ = self.target.get_or_insert(Target::Primary),
-                None if wish == "replica" => _ = self.target.get_or_insert(Target::Replica),
-                Some(("consistency", level)) => {
-                    if let Ok(level) = level.parse() {
-                        self.consistency.get_or_insert(level);
-                    }
-                }
-                Some(("max_lag", lag)) => {
-                    if let Some(lag) = parse_duration(lag) {
-                        self.max_lag.get_or_insert(lag);
-                    }
-                }
-                Some(("group", group)) if !group.is_empty() => {
-                    _ = self.group.get_or_insert_with(|| group.to_string())
-                }
-                _ => {}
+            if self.grant(wish).is_none() && self.unclear.is_none() {
+                self.unclear = Some(wish.chars().take(UNCLEAR_CHARS_MAX).collect());
             }
         }
         true
+    }
+
+    /// Takes one wish over; `None` when it is not understood.
+    fn grant(&mut self, wish: &str) -> Option<()> {
+        match wish.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
+            None if wish == "primary" => _ = self.target.get_or_insert(Target::Primary),
+            None if wish == "replica" => _ = self.target.get_or_insert(Target::Replica),
+            Some(("consistency", level)) => _ = self.consistency.get_or_insert(level.parse().ok()?),
+            Some(("max_lag", lag)) => _ = self.max_lag.get_or_insert(parse_duration(lag)?),
+            Some(("group", group)) if !group.is_empty() => {
+                _ = self.group.get_or_insert_with(|| group.to_string())
+            }
+            _ => return None,
+        }
+        Some(())
     }
 }
 
@@ -175,6 +183,17 @@ mod tests {
         assert_eq!(Hint::find(b"select '/* pgweir: primary */'"), None);
         assert_eq!(Hint::find(b"select $$ /* pgweir: primary */ $$"), None);
         assert_eq!(Hint::find(b"select 1 /* not pgweir: primary */"), None);
+    }
+
+    #[test]
+    fn a_wish_that_is_not_understood_is_kept_and_the_others_count() {
+        let hint = Hint::find(b"/* pgweir: replcia, max_lag=5s */ select 1").unwrap();
+        assert_eq!((hint.unclear.as_deref(), hint.max_lag), (Some("replcia"), Some(Duration::from_secs(5))));
+        let unclear = |sql: &[u8]| Hint::find(sql).unwrap().unclear.map(|wish| wish.to_string());
+        assert_eq!(unclear(b"/* pgweir: max_lag=fast */"), Some("max_lag=fast".into()));
+        assert_eq!(unclear(b"/* pgweir: consistency=sesion */"), Some("consistency=sesion".into()));
+        assert_eq!(unclear(b"/* pgweir: group= */"), Some("group=".into()));
+        assert_eq!(unclear(b"/* pgweir: replica */"), None);
     }
 
     #[test]

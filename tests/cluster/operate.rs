@@ -224,7 +224,7 @@ fn dashboard_expressions() -> Result<Vec<String>, HarnessError> {
         match value {
             Value::Object(map) => {
                 if let Some(Value::String(expression)) = map.get("expr") {
-                    found.push(expression.replace("$instance", ".*"));
+                    found.push(expression.replace("$instance", ".*").replace("$__rate_interval", "1m"));
                 }
                 map.values().for_each(|v| collect(v, found));
             }
@@ -288,7 +288,7 @@ fn prometheus_evaluates_every_expression_of_every_dashboard_and_rule() -> Outcom
     pinned.run("LISTEN news")?;
     let clients = load(&stage.cluster, &weir.app(), &[], 15)?;
     // Rates want a few scrapes.
-    let ready = "pgweir:statement_seconds:p99_1m{target=\"replica\"} and on () count_over_time(pgweir_build_info[1m]) > 8";
+    let ready = "pgweir:statement_seconds:p99_5m{target=\"replica\"} and on () count_over_time(pgweir_build_info[1m]) > 8";
     wait_until_within(Duration::from_secs(40), "a few scrapes have been made", || {
         prometheus.query(ready).is_ok_and(|n| n > 0)
     })?;

@@ -249,7 +249,13 @@ fn check_connect_names_what_is_missing_and_what_to_type() -> Outcome {
     let (good, said) = check()?;
     assert!(!good && said.contains("28P01") && said.contains("pgweir reference --form role"), "{said}");
     let root = desk.cluster.node(0).superuser();
-    root.sql("CREATE ROLE pgweir LOGIN PASSWORD 'right'; ALTER SYSTEM SET synchronous_commit = off; SELECT pg_reload_conf()")?;
+    for sql in [
+        "CREATE ROLE pgweir LOGIN PASSWORD 'right'",
+        "ALTER SYSTEM SET synchronous_commit = off",
+        "SELECT pg_reload_conf()",
+    ] {
+        root.sql(sql)?;
+    }
     desk.cluster.wait_caught_up()?;
     write(&both, "password = 'right'")?;
     wait_until("the setting is in force", || {

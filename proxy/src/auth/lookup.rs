@@ -7,6 +7,7 @@
 //! would leave an error in the server's log each time.
 
 use super::Nodes;
+use super::entry::NoEntry;
 use crate::config::{self, Config, Secret};
 use crate::limits::{LOOKUP_CONNECTIONS_MAX, LOOKUP_TIMEOUT};
 use crate::net::tls::Connector;
@@ -47,7 +48,7 @@ pub struct Found {
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
     /// No node answered.
-    #[error("no node answers: {0}")]
+    #[error("no node lets pgweir in: {0}")]
     Unreachable(String),
     /// Our role may neither call the function nor read the catalog.
     #[error("neither pgweir.user_lookup nor pg_authid may be read")]
@@ -137,7 +138,7 @@ impl Source {
     }
 
     async fn find(&self, user: &str, config: &Config) -> Result<Option<Found>, LookupError> {
-        let unreachable = |error: deadpool_postgres::PoolError| LookupError::Unreachable(describe(&error));
+        let unreachable = |error| LookupError::Unreachable(self.kept_out(&error, config));
         let server = self.pool.get().await.map_err(unreachable)?;
         // A connection that is dropped in the middle of a query must not go back to the pool.
         let mut lent = Lent(Some(server));
@@ -151,6 +152,18 @@ impl Source {
         // Complete: it may be used again.
         drop(lent.0.take());
         answer.map(|row| found(&row)).transpose()
+    }
+
+    /// Why there is no connection, in Postgres's words where it has said something.
+    fn kept_out(&self, error: &deadpool_postgres::PoolError, config: &Config) -> String {
+        use deadpool_postgres::PoolError;
+        match error {
+            PoolError::Backend(error) => NoEntry::of(error, config.cluster.password.is_some()).to_string(),
+            PoolError::Timeout(_) => {
+                format!("no connection within {}", humantime::format_duration(LOOKUP_TIMEOUT))
+            }
+            other => other.to_string(),
+        }
     }
 
     async fn ask(&self, server: &Object, user: &str, config: &Config) -> Result<Option<Row>, LookupError> {

@@ -42,8 +42,10 @@ pub enum Doing {
     Idle,
     /// A statement is under way, or a transaction open.
     Active,
-    /// Waiting for a server or for a fresh enough replica.
+    /// Waiting for a server.
     Waiting,
+    /// Waiting for a replica to be fresh enough.
+    WaitingFreshness,
 }
 
 impl Doing {
@@ -54,6 +56,7 @@ impl Doing {
             Doing::Idle => "idle",
             Doing::Active => "active",
             Doing::Waiting => "waiting",
+            Doing::WaitingFreshness => "waiting_freshness",
         }
     }
 }
@@ -100,7 +103,8 @@ impl Card {
             0 => Doing::LoggingIn,
             1 => Doing::Idle,
             2 => Doing::Active,
-            _ => Doing::Waiting,
+            3 => Doing::Waiting,
+            _ => Doing::WaitingFreshness,
         }
     }
 

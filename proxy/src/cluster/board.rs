@@ -1,5 +1,6 @@
 //! What the probers have found out: changed under one lock, published as a [`View`].
 
+use super::loss::Loss;
 use super::membership::Membership;
 use super::samples::{Sample, Samples, lag};
 use super::verdict::{Facts, Role, Verdict, is_lagging, judge};
@@ -64,7 +65,9 @@ pub struct Entry {
     /// Since when it is up, or down.
     pub since: Moment,
     /// What went wrong last.
-    pub error: Option<String>,
+    pub error: Option<Loss>,
+    /// What of that has been told since it was last up.
+    told: Option<Loss>,
     /// Its last position, and when the probe that told it was sent.
     pub lsn: Lsn,
     sampled: Moment,
@@ -118,6 +121,8 @@ pub struct Board {
     sampled_timeline: u32,
     /// Not told yet.
     pub news: Vec<News>,
+    /// That there is no primary has been told.
+    headless_told: bool,
 }
 
 impl Board {
@@ -134,6 +139,7 @@ impl Board {
             last_primary: None,
             sampled_timeline: 0,
             news: Vec::new(),
+            headless_told: false,
         }
     }
 
@@ -227,23 +233,23 @@ impl Board {
                     entry.since = now;
                 }
                 self.news.push(News::of("node_down", &entry.node, format!("{}: {text}", entry.node.name)));
-                entry.error = Some(text);
+                entry.error = Some(Loss::Unfit(text));
             }
         }
         self.judge(now);
     }
 
     /// A prober has lost its node, or cannot reach it.
-    pub fn lost(&mut self, node: &Arc<Node>, error: String, now: Moment) {
+    pub fn lost(&mut self, node: &Arc<Node>, error: Loss, now: Moment) {
         let Some(i) = self.find(node) else { return };
         let entry = &mut self.entries[i];
         entry.node.progress.reset(0);
         entry.forget_position();
         entry.started = None;
         entry.good_probes = 0;
-        if entry.facts.up || entry.error.as_deref() != Some(&error) {
-            let text = format!("{} does not answer: {error}", node.name);
-            self.news.push(News::of("node_down", node, text));
+        if entry.facts.up || entry.told.as_ref().is_none_or(|told| !told.is_like(&error)) {
+            self.news.push(News::of("node_down", node, format!("{} {error}", node.name)));
+            entry.told = Some(error.clone());
         }
         if entry.facts.up {
             entry.facts.up = false;
@@ -271,7 +277,7 @@ impl Board {
                 entry.facts.up = true;
                 entry.was_up = true;
                 entry.since = now;
-                entry.error = None;
+                (entry.error, entry.told) = (None, None);
                 let text = format!("{} answers: it is a {}", node.name, seen.role.as_str());
                 self.news.push(News::of("node_up", node, text));
             }
@@ -399,7 +405,8 @@ impl Board {
             entry.facts.lagging = lagging;
             let (kind, what) =
                 if lagging { ("lagging", "is over max_lag") } else { ("caught_up", "has caught up") };
-            let text = format!("{} {what}: {} bytes, {:?} behind", entry.node.name, lag.0, lag.1);
+            let text =
+                format!("{} {what}: {} bytes, {:.3} s behind", entry.node.name, lag.0, lag.1.as_secs_f64());
             let news = News::of(kind, &entry.node, text);
             self.news.push(news);
             self.judge(now);
@@ -422,7 +429,26 @@ impl Board {
                 self.news.push(News::of("rival", &entry.node, text));
             }
         }
+        let deposed = self.verdict.primary.is_some();
         self.verdict = verdict;
+        self.tell_headless(deposed);
+    }
+
+    /// Tells once that there is no primary: when it is gone, or when every node has been heard of and none is one.
+    fn tell_headless(&mut self, deposed: bool) {
+        if self.verdict.primary.is_some() {
+            self.headless_told = false;
+            return;
+        }
+        let all_heard = self.entries.iter().all(|e| e.facts.up || e.error.is_some());
+        if self.headless_told || self.entries.is_empty() || !(deposed || all_heard) {
+            return;
+        }
+        self.headless_told = true;
+        let wait = humantime::format_duration(self.settings.cluster.primary_wait);
+        let text =
+            format!("there is no primary: writes wait for one, for {wait} each (cluster.primary_wait)");
+        self.news.push(News { kind: "no_primary", node: String::new(), text, lost_writes: 0 });
     }
 
     fn primary(&self) -> Option<&Entry> {
@@ -451,6 +477,7 @@ impl Entry {
             facts,
             since: now,
             error: None,
+            told: None,
             lsn: Lsn::default(),
             sampled: Moment::NEVER,
             moved: Moment::NEVER,

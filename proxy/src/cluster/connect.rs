@@ -5,7 +5,9 @@
 //! clients' statements do. A task, two channels and a lock for each question were 4 % of all CPU under
 //! reads that wait for writes.
 
+use super::loss::Loss;
 use crate::auth::Credentials;
+pub use crate::auth::entry::{NoEntry, explain};
 use crate::config;
 use crate::net::tls::Connector;
 use crate::node::Node;
@@ -79,45 +81,13 @@ impl Link {
     }
 }
 
-/// What kept us out of a node.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoEntry {
-    /// It answered, and refused.
-    #[error("{message} ({sqlstate})")]
-    Refused {
-        /// Five characters.
-        sqlstate: String,
-        /// In the server's language.
-        message: String,
-    },
-    /// It asks for a password, and there is none.
-    #[error("it asks for a password, and cluster.password is not set")]
-    PasswordMissing,
-    /// No connection came about.
-    #[error("{0}")]
-    Unreached(String),
-}
-
-impl NoEntry {
-    fn of(error: &tokio_postgres::Error, with_password: bool) -> Self {
-        match error.as_db_error() {
-            Some(db) => {
-                Self::Refused { sqlstate: db.code().code().to_owned(), message: db.message().to_owned() }
-            }
-            // tokio-postgres has no other word for it: it fails as soon as the server asks.
-            None if !with_password && explain(error).contains("password missing") => Self::PasswordMissing,
-            None => Self::Unreached(cause(error)),
-        }
-    }
-}
-
 /// Connects to `node` as the cluster's own role, within its `probe_timeout`.
 ///
 /// # Errors
-/// A sentence for people.
-pub async fn open_server(cluster: &config::Cluster, node: &Arc<Node>) -> Result<Server, String> {
+/// What kept us out.
+pub async fn open_server(cluster: &config::Cluster, node: &Arc<Node>) -> Result<Server, Loss> {
     let limit = cluster.probe_timeout;
-    let tls = Connector::new(&cluster.tls).map_err(|e| e.to_string())?;
+    let tls = Connector::new(&cluster.tls).map_err(|e| Loss::Unfit(e.to_string()))?;
     let credentials = cluster.password.clone().map_or_else(Credentials::none, Credentials::password);
     let settings = [("application_name", APPLICATION_NAME.into()), ("options", options(limit))];
     let target = Target {
@@ -128,8 +98,8 @@ pub async fn open_server(cluster: &config::Cluster, node: &Arc<Node>) -> Result<
         settings: settings.map(|(name, value)| (name.to_owned(), value)).into(),
     };
     match tokio::time::timeout(limit, Server::open(&target, &credentials, &tls)).await {
-        Ok(opened) => opened.map_err(|e| e.explain()),
-        Err(_) => Err(format!("no connection within {limit:?}")),
+        Ok(opened) => opened.map_err(|e| Loss::of(&e, cluster.password.is_some())),
+        Err(_) => Err(Loss::Silent(format!("no connection within {}", humantime::format_duration(limit)))),
     }
 }
 
@@ -172,33 +142,6 @@ fn split_address(address: &str) -> Result<(&str, u16), String> {
     let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
     let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     Ok((host, port.parse().map_err(|_| wrong())?))
-}
-
-/// The innermost cause, in words for people: what failed is told by whoever shows it.
-fn cause(error: &tokio_postgres::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(inner) = innermost.source() {
-        innermost = inner;
-    }
-    let text = innermost.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
-}
-
-/// An error with its causes: tokio-postgres's own text says only "db error".
-pub fn explain(error: &tokio_postgres::Error) -> String {
-    if let Some(db) = error.as_db_error() {
-        return format!("{} ({})", db.message(), db.code().code());
-    }
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

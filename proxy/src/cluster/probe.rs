@@ -3,6 +3,7 @@
 use super::Cluster;
 use super::board::{Identity, Sighting};
 use super::connect::open_server;
+use super::loss::Loss;
 use super::verdict::Role;
 use crate::auth::LoginError;
 use crate::node::Node;
@@ -75,14 +76,14 @@ pub async fn watch(cluster: Weak<Cluster>, node: Arc<Node>) {
 }
 
 /// Connects and probes as long as that goes well; says what ended it.
-async fn probe_until_lost(cluster: &Weak<Cluster>, node: &Arc<Node>, alarm: &Alarm) -> String {
+async fn probe_until_lost(cluster: &Weak<Cluster>, node: &Arc<Node>, alarm: &Alarm) -> Loss {
     match probe_all(cluster, node, alarm).await {
-        Ok(()) => "stopped".into(),
+        Ok(()) => Loss::Silent("stopped".into()),
         Err(error) => error,
     }
 }
 
-async fn probe_all(cluster: &Weak<Cluster>, node: &Arc<Node>, alarm: &Alarm) -> Result<(), String> {
+async fn probe_all(cluster: &Weak<Cluster>, node: &Arc<Node>, alarm: &Alarm) -> Result<(), Loss> {
     let mut probe = {
         let Some(cluster) = cluster.upgrade() else { return Ok(()) };
         Probe::open(&cluster, node).await?
@@ -98,7 +99,7 @@ async fn probe_all(cluster: &Weak<Cluster>, node: &Arc<Node>, alarm: &Alarm) -> 
         let next = || cluster.upgrade().map(|cluster| cluster.next_probe(node)).unwrap_or_default();
         tokio::select! {
             // The server ended it: known at once, not with the next probe.
-            error = probe.server.ended() => return Err(error.explain()),
+            error = probe.server.ended() => return Err(Loss::of(&error, true)),
             () = node.prober.doze(alarm, next) => {}
         }
     }
@@ -112,19 +113,19 @@ struct Probe {
 }
 
 impl Probe {
-    async fn open(cluster: &Arc<Cluster>, node: &Arc<Node>) -> Result<Self, String> {
+    async fn open(cluster: &Arc<Cluster>, node: &Arc<Node>) -> Result<Self, Loss> {
         let settings = cluster.settings();
         let limit = settings.cluster.probe_timeout;
         let mut server = open_server(&settings.cluster, node).await?;
         let told = within(limit, server.ask(IDENTITY)).await?;
         let identity = identity(&told).ok_or_else(|| unexpected(&told))?;
-        cluster.node_connected(node, identity)?;
+        cluster.node_connected(node, identity).map_err(Loss::Unfit)?;
         within(limit, server.prepare(PROBE_NAME, PROBE)).await?;
         Ok(Self { server, control_read: None })
     }
 
     /// Asks once.
-    async fn once(&mut self, cluster: &Cluster) -> Result<Sighting, String> {
+    async fn once(&mut self, cluster: &Cluster) -> Result<Sighting, Loss> {
         let limit = cluster.settings().cluster.probe_timeout;
         let writes = cluster.writes();
         let start = cluster.now();
@@ -138,7 +139,7 @@ impl Probe {
     }
 
     /// The timeline in the control file, if it is time to read it again.
-    async fn control_timeline(&mut self, limit: Duration) -> Result<Option<u32>, String> {
+    async fn control_timeline(&mut self, limit: Duration) -> Result<Option<u32>, Loss> {
         if self.control_read.is_some_and(|at| at.elapsed() < CONTROL_PAUSE) {
             return Ok(None);
         }
@@ -188,18 +189,17 @@ fn value(rows: &[Row], column: usize) -> Option<&str> {
     rows.first()?.get(column)?.as_deref()
 }
 
-fn unexpected(rows: &[Row]) -> String {
-    format!("an answer that is none: {rows:?}")
+fn unexpected(rows: &[Row]) -> Loss {
+    let shown = |row: &Row| row.iter().map(|v| v.as_deref().unwrap_or("NULL")).collect::<Vec<_>>().join(", ");
+    let rows: Vec<_> = rows.iter().map(shown).collect();
+    Loss::Unfit(format!("it gives an answer that makes no sense to a probe: ({})", rows.join("), (")))
 }
 
-/// The answer, or a sentence for people, within `limit`.
-async fn within<T>(
-    limit: Duration,
-    asking: impl Future<Output = Result<T, LoginError>>,
-) -> Result<T, String> {
+/// The answer, or what came instead of it, within `limit`.
+async fn within<T>(limit: Duration, asking: impl Future<Output = Result<T, LoginError>>) -> Result<T, Loss> {
     match tokio::time::timeout(limit, asking).await {
-        Ok(answer) => answer.map_err(|e| e.explain()),
-        Err(_) => Err(format!("no answer within {limit:?}")),
+        Ok(answer) => answer.map_err(|e| Loss::of(&e, true)),
+        Err(_) => Err(Loss::Silent(format!("no answer within {}", humantime::format_duration(limit)))),
     }
 }
 

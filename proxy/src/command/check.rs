@@ -1,6 +1,6 @@
 //! `pgweir check`: every mistake in a configuration, and what machine and cluster say to the rest.
 
-mod connect;
+pub(crate) mod connect;
 pub(crate) mod judge;
 
 use super::ConfigArgs;

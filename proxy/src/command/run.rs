@@ -5,6 +5,7 @@ mod reloader;
 mod replace;
 mod supervisor;
 
+use super::check;
 use crate::auth::Directory;
 use crate::cancel;
 use crate::clients::registry::{Card, Doing, Registry};
@@ -108,6 +109,7 @@ async fn serve(config: Config, path: &Path, logging: &Logging, replace: Option<i
     }
     tokio::spawn(sweep(weir.clone()));
     tokio::spawn(keep_warm(weir.clone()));
+    tokio::spawn(advise(weir.clone()));
     tokio::spawn(watch_file(weir.clone(), path.to_owned()));
     supervisor::ready(&weir);
     let mut reloader = Reloader { weir: weir.clone(), doors, path: path.to_owned(), logging };
@@ -252,6 +254,19 @@ async fn until_told_to_leave(
     }
 }
 
+/// How long a primary is waited for before nobody is advised on it any more.
+const ADVICE_WAIT: Duration = Duration::from_secs(600);
+
+/// Says once in the log what the primary does not let pgweir do, or is set to that undoes splitting.
+async fn advise(weir: Arc<Weir>) {
+    let Some(primary) = weir.cluster.wait_for_primary(ADVICE_WAIT).await else { return };
+    let config = weir.config.load_full();
+    for finding in check::connect::advice(&config, &primary.name).await {
+        let remedy = finding.remedy.unwrap_or_default();
+        tracing::warn!(node = primary.name, remedy, "{}", finding.text);
+    }
+}
+
 /// Clients that stay for a few statements only (connect, ask, leave) leave by themselves: so old they may get.
 const BRIEF_STAY: Duration = Duration::from_secs(2);
 
@@ -259,7 +274,12 @@ const BRIEF_STAY: Duration = Duration::from_secs(2);
 async fn leave(weir: &Weir, doors: &mut Doors, how: Leave, signals: &mut Signals) {
     weir.draining.store(true, Ordering::Relaxed);
     let limit = weir.config.load().limits.drain;
-    tracing::info!(?limit, clients = weir.registry.len(), ?how, "leaving");
+    tracing::info!(
+        limit = %humantime::format_duration(limit),
+        clients = weir.registry.len(),
+        how = how.as_str(),
+        "leaving"
+    );
     doors.close().await;
     let began = Instant::now();
     let over = |began: Instant| match how {

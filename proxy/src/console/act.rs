@@ -4,6 +4,7 @@ use super::command::{Command, Show};
 use super::show::{Seen, show};
 use super::table::{Cell, Kind, Table};
 use crate::cancel::end_client;
+use crate::cluster::connect::Link;
 use crate::observe::Picture;
 use crate::order::{Leave, Order};
 use crate::weir::Weir;
@@ -21,6 +22,12 @@ pub(super) enum Answer {
     /// The command's tag, and what to tell in NOTICEs before it.
     Done(&'static str, Vec<String>),
 }
+
+/// How long the cluster may take to say whether a database is there: somebody waits at a terminal.
+const ASK_WAIT: Duration = Duration::from_secs(3);
+
+/// Whether a database is there.
+const DATABASE: &str = "SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1";
 
 /// How often PAUSE looks whether all servers are back.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -50,7 +57,10 @@ pub(super) async fn act(command: &Command, weir: &Arc<Weir>, user: &str) -> Resu
         Command::Pause(database) => pause(weir, database.as_deref()).await,
         Command::Resume(database) => match weir.gate.open(database.as_deref()) {
             true => done("RESUME"),
-            false => Err(Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, "nothing is paused")),
+            false => {
+                must_exist(weir, database.as_deref()).await?;
+                Err(Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, "nothing is paused"))
+            }
         },
         Command::Reload => reload(weir).await,
         Command::Reconnect(database) => {
@@ -115,7 +125,28 @@ fn pools_of(weir: &Weir, database: Option<&str>) -> Result<Vec<Arc<crate::pool::
     }
 }
 
+/// Refuses a database that the cluster does not have. While nobody can be asked it passes: what is done to
+/// a database that is not there does nothing.
+async fn must_exist(weir: &Weir, database: Option<&str>) -> Result<(), Refusal> {
+    let Some(name) = database else { return Ok(()) };
+    let in_use = || weir.pools.all().iter().any(|pool| pool.key.database == name);
+    if in_use() || weir.registry.all().iter().any(|card| card.database == name) {
+        return Ok(());
+    }
+    let config = weir.config.load_full();
+    let Some(node) = weir.cluster.any_node() else { return Ok(()) };
+    let ask = async {
+        let link = Link::open(&config.cluster, &node.name, &config.cluster.database, ASK_WAIT).await.ok()?;
+        link.client.query_opt(DATABASE, &[&name]).await.ok()
+    };
+    match tokio::time::timeout(ASK_WAIT, ask).await {
+        Ok(Some(None)) => Err(unknown("database", name)),
+        _ => Ok(()),
+    }
+}
+
 async fn pause(weir: &Weir, database: Option<&str>) -> Result<Answer, Refusal> {
+    must_exist(weir, database).await?;
     if !weir.gate.close(database) {
         return Err(Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, "it is paused already"));
     }
@@ -188,7 +219,10 @@ const ROUTE: &[(&str, Kind)] = &[
 /// Where a fresh session's statement would go now. Nothing is run.
 async fn route(weir: &Weir, sql: &str, database: Option<&str>, user: &str) -> Result<Table, Refusal> {
     let database = match database {
-        Some(database) => database.to_owned(),
+        Some(database) => {
+            must_exist(weir, Some(database)).await?;
+            database.to_owned()
+        }
         None => only_database(weir)?,
     };
     let config = weir.config.load_full();

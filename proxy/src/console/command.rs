@@ -4,6 +4,7 @@ use super::Role;
 use super::tokens::{self, Token};
 use crate::order::Leave;
 use crate::wire::{Refusal, sqlstate};
+use std::fmt;
 
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,31 @@ pub enum Command {
     Shutdown(Leave),
     /// Drivers say such things of their own accord (SET, BEGIN…): nothing happens, this is the tag.
     Nothing(&'static str),
+}
+
+impl fmt::Display for Command {
+    /// As it would be typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = |f: &mut fmt::Formatter<'_>, word: &str, name: &Option<String>| match name {
+            Some(name) => write!(f, "{word} {}", shown(name)),
+            None => f.write_str(word),
+        };
+        match self {
+            Command::Show(show) => write!(f, "SHOW {}", show.as_str()),
+            Command::Route { database, .. } => named(f, "ROUTE … ON", database),
+            Command::Pause(database) => named(f, "PAUSE", database),
+            Command::Resume(database) => named(f, "RESUME", database),
+            Command::Reload => f.write_str("RELOAD"),
+            Command::Reconnect(database) => named(f, "RECONNECT", database),
+            Command::Kill(database) => write!(f, "KILL {}", shown(database)),
+            Command::KillClient(process) => write!(f, "KILL_CLIENT {process}"),
+            Command::Drain(node) => write!(f, "DRAIN {}", shown(node)),
+            Command::Undrain(node) => write!(f, "UNDRAIN {}", shown(node)),
+            Command::Warm(database) => named(f, "WARM", database),
+            Command::Shutdown(how) => write!(f, "SHUTDOWN, {}", how.as_str()),
+            Command::Nothing(tag) => f.write_str(tag),
+        }
+    }
 }
 
 impl Command {
@@ -163,8 +189,8 @@ fn command(tokens: &[Token]) -> Result<Command, Refusal> {
         "DRAIN" => required("node", &Command::Drain),
         "UNDRAIN" => required("node", &Command::Undrain),
         "SHUTDOWN" => shutdown(rest),
-        "SET" => Ok(Command::Nothing("SET")),
-        "RESET" => Ok(Command::Nothing("RESET")),
+        "SET" => set(rest, Command::Nothing("SET")),
+        "RESET" => set(rest, Command::Nothing("RESET")),
         "DISCARD" => Ok(Command::Nothing("DISCARD ALL")),
         "DEALLOCATE" => Ok(Command::Nothing("DEALLOCATE ALL")),
         "BEGIN" | "START" => Ok(Command::Nothing("BEGIN")),
@@ -210,6 +236,52 @@ fn route(rest: &[Token]) -> Result<Command, Refusal> {
         }
     }
     Ok(Command::Route { sql: sql.clone(), database, user })
+}
+
+/// Settings that a driver may make of its own accord in any session, and that mean nothing here.
+const SESSION_SETTINGS: &[&str] = &[
+    "all",
+    "application_name",
+    "bytea_output",
+    "client_encoding",
+    "client_min_messages",
+    "datestyle",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "extra_float_digits",
+    "idle_in_transaction_session_timeout",
+    "intervalstyle",
+    "lock_timeout",
+    "names",
+    "search_path",
+    "standard_conforming_strings",
+    "statement_timeout",
+    "time",
+    "timezone",
+    "transaction",
+];
+
+/// `SET` of a driver is passed over; who wants to change pgweir by it must hear that it does not.
+fn set(rest: &[Token], nothing: Command) -> Result<Command, Refusal> {
+    let scope = rest.first().is_some_and(|t| t.is("SESSION") || t.is("LOCAL"));
+    // SET SESSION CHARACTERISTICS AS TRANSACTION …
+    let name = rest.get(usize::from(scope)).filter(|t| !t.is("CHARACTERISTICS"));
+    let Some(name) = name.map(|token| token.text()) else { return Ok(nothing) };
+    // The reader of words may have left `name=value` in one piece.
+    let name = name.split('=').next().unwrap_or_default().to_ascii_lowercase();
+    if SESSION_SETTINGS.contains(&name.as_str()) {
+        return Ok(nothing);
+    }
+    let refusal =
+        Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, format!("\"{}\" cannot be set here", shown(&name)));
+    let sections = crate::config::keys::KEYS.iter().filter(|key| !key.path.contains("[]"));
+    let key = sections
+        .map(|key| key.path)
+        .find(|path| *path == name || path.rsplit_once('.').is_some_and(|(_, last)| last == name));
+    Err(match key {
+        Some(key) => refusal.with_hint(format!("Change {key} in the configuration file, then RELOAD.")),
+        None => refusal.with_hint("Settings are made in the configuration file; SHOW CONFIG lists them."),
+    })
 }
 
 fn shutdown(rest: &[Token]) -> Result<Command, Refusal> {
@@ -268,6 +340,8 @@ mod tests {
             }
         );
         assert_eq!(one("SET application_name = 'x'"), Command::Nothing("SET"));
+        assert_eq!(one("set session characteristics as transaction read only"), Command::Nothing("SET"));
+        assert_eq!(one("RESET ALL"), Command::Nothing("RESET"));
     }
 
     #[test]
@@ -283,11 +357,23 @@ mod tests {
             ("ROUTE select 1", "needs a statement in quotes"),
             ("SHUTDOWN maybe", "does not understand \"maybe\""),
             ("KILL_CLIENT x", "needs an id"),
+            ("SET pool_mode = 'session'", "\"pool_mode\" cannot be set here"),
+            ("SET pool_mode='session'", "\"pool_mode\" cannot be set here"),
+            ("SET lease_wait = '1s'", "\"lease_wait\" cannot be set here"),
         ] {
             let refusal = parse(text).unwrap_err();
             assert!(refusal.message.contains(part), "{text}: {refusal}");
         }
         assert_eq!(parse("SHOW POLS").unwrap_err().hint.unwrap(), "Perhaps you mean SHOW POOLS.");
+        let hint = parse("SET lease_wait = '1s'").unwrap_err().hint.unwrap();
+        assert_eq!(hint, "Change pool.lease_wait in the configuration file, then RELOAD.");
+    }
+
+    #[test]
+    fn a_command_is_logged_as_it_would_be_typed() {
+        assert_eq!(one("pause shop").to_string(), "PAUSE shop");
+        assert_eq!(one("reload").to_string(), "RELOAD");
+        assert_eq!(one("SHUTDOWN immediate").to_string(), "SHUTDOWN, at once");
     }
 
     #[test]

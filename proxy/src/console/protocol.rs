@@ -231,7 +231,7 @@ impl Console {
             Command::Nothing("BEGIN") => self.status = Status::Transaction,
             Command::Nothing("COMMIT" | "ROLLBACK") => self.status = Status::Idle,
             Command::Show(_) | Command::Route { .. } | Command::Nothing(_) => {}
-            _ => tracing::info!(user = self.user, ?command, "console"),
+            _ => tracing::info!(user = self.user, "console: {command}"),
         }
         act(command, &self.weir, &self.user).await
     }

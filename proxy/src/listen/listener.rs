@@ -28,7 +28,10 @@ async fn serve(weir: Arc<Weir>, arrival: Arrival) {
         let header = read_proxy_header(&mut connection);
         match tokio::time::timeout(Duration::from_secs(5), header).await {
             Ok(Ok(told)) => front::serve(weir, connection, told.or(peer)).await,
-            _ => tracing::warn!(?peer, "no PROXY protocol header where listen.proxy_protocol asks for one"),
+            _ => tracing::warn!(
+                peer = peer.map(tracing::field::display),
+                "no PROXY protocol header where listen.proxy_protocol asks for one"
+            ),
         }
     } else {
         front::serve(weir, Connection::new(stream), peer).await;

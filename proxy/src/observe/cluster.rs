@@ -1,8 +1,8 @@
 //! The cluster's metrics, each a kept handle.
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, histogram_opts,
-    opts,
+    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    histogram_opts, opts,
 };
 
 /// Of the cluster.
@@ -12,6 +12,7 @@ pub struct ClusterMetrics {
     node_is_primary: IntGaugeVec,
     replica_lag_bytes: IntGaugeVec,
     replica_lag_seconds: GaugeVec,
+    node_statement_seconds: HistogramVec,
     /// Another node, or another timeline, became the primary.
     pub failovers_total: IntCounter,
     /// Writes acknowledged by a former primary and not proved to be on its successor.
@@ -50,6 +51,9 @@ pub struct NodeMetrics {
     pub lag_seconds: Gauge,
 }
 
+/// A node's statements, coarser than those of all: there is one such histogram per node.
+const STATEMENT_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
+
 /// Half a millisecond to ten seconds: what a read may wait. Finer where a replica that shows commits
 /// 50 ms late, as an asynchronous one in another region does, lets reads wait.
 const WAIT_BUCKETS: &[f64] = &[
@@ -72,6 +76,12 @@ impl ClusterMetrics {
             opts!("replica_lag_seconds", "How long something has been missing on the replica"),
             &["node"],
         )?;
+        let node_statement_seconds = HistogramVec::new(
+            histogram_opts!("node_statement_seconds", "Time of statements, by the node that ran them")
+                .buckets(STATEMENT_BUCKETS.to_vec()),
+            &["node"],
+        )?;
+        registry.register(Box::new(node_statement_seconds.clone()))?;
         let failovers_total = IntCounter::new("failovers_total", "Changes of the primary")?;
         let lost_writes_total = IntCounter::new(
             "lost_writes_total",
@@ -108,6 +118,7 @@ impl ClusterMetrics {
             node_is_primary,
             replica_lag_bytes,
             replica_lag_seconds,
+            node_statement_seconds,
             failovers_total,
             lost_writes_total,
             rival_primaries_total,
@@ -125,6 +136,11 @@ impl ClusterMetrics {
         }
     }
 
+    /// What a node's statements take; kept by the node.
+    pub fn node_statement_seconds(&self, name: &str) -> Histogram {
+        self.node_statement_seconds.with_label_values(&[name])
+    }
+
     /// A node is no longer configured.
     pub fn forget(&self, name: &str) {
         // An error says that it was not there.
@@ -132,5 +148,6 @@ impl ClusterMetrics {
         let _ = self.node_is_primary.remove_label_values(&[name]);
         let _ = self.replica_lag_bytes.remove_label_values(&[name]);
         let _ = self.replica_lag_seconds.remove_label_values(&[name]);
+        let _ = self.node_statement_seconds.remove_label_values(&[name]);
     }
 }

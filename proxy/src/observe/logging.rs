@@ -30,7 +30,7 @@ impl Logging {
         if config.json {
             registry.with(lines.json().flatten_event(true)).try_init()?;
         } else {
-            registry.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init()?;
+            registry.with(lines.with_ansi(wants_colour())).try_init()?;
         }
         Ok(Self { filter: handle, fixed })
     }
@@ -42,6 +42,11 @@ impl Logging {
             let _ = self.filter.reload(parse(&config.filter));
         }
     }
+}
+
+/// Colours are for terminals, and not for everybody: <https://no-color.org>.
+fn wants_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal()
 }
 
 /// What cannot be parsed (from the environment; the configuration is checked) is left out.

@@ -9,7 +9,8 @@ use crate::observe::cluster::ClusterMetrics;
 use parking_lot::{Mutex, RwLock};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry, histogram_opts, opts,
+    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    histogram_opts, opts,
 };
 use router_rules::{Reason, RerouteCause, Target};
 use std::collections::HashMap;
@@ -189,6 +190,8 @@ pub struct Gauges {
     pub servers: Vec<(String, &'static str, i64)>,
     /// Sessions pinned to a server, by reason.
     pub pinned: Vec<(&'static str, i64)>,
+    /// What is configured to be the most, by key; 0: no bound.
+    pub limits: Vec<(&'static str, i64)>,
 }
 
 /// All metrics of one pgweir.
@@ -212,6 +215,9 @@ pub struct Metrics {
     /// Nodes, lag and freshness.
     pub cluster: ClusterMetrics,
     config_reloads_total: IntCounterVec,
+    last_reload_successful: IntGauge,
+    last_reload_success_seconds: Gauge,
+    limit: IntGaugeVec,
     clients: IntGaugeVec,
     server_connections: IntGaugeVec,
     pinned_sessions: IntGaugeVec,
@@ -279,6 +285,15 @@ impl Metrics {
                 "Reloads of the configuration, by result",
                 &["result"],
             )?,
+            last_reload_successful: made.gauge(
+                "config_last_reload_successful",
+                "1 unless the last reload of the configuration was refused",
+            )?,
+            last_reload_success_seconds: made.number(
+                "config_last_reload_success_timestamp_seconds",
+                "When the configuration in force was last read, in seconds since 1970",
+            )?,
+            limit: made.gauges("limit", "What is configured to be the most; 0: no bound", &["limit"])?,
             clients: made.gauges("clients", "Clients by what they do", &["state"])?,
             server_connections: made.gauges(
                 "server_connections",
@@ -295,7 +310,9 @@ impl Metrics {
             started: SystemTime::now(),
             registry: made.0.clone(),
         };
-        made.constants(metrics.started)?;
+        made.constants()?;
+        metrics.last_reload_successful.set(1);
+        metrics.last_reload_success_seconds.set(seconds_since_1970(metrics.started));
         // A rate needs a beginning: what may be counted is there from the start.
         for result in ["applied", "unchanged", "refused"] {
             metrics.config_reloads_total.with_label_values(&[result]);
@@ -340,6 +357,11 @@ impl Metrics {
     /// A reload was `applied`, `unchanged` or `refused`.
     pub fn reloaded(&self, result: &'static str) {
         self.config_reloads_total.with_label_values(&[result]).inc();
+        let is_good = result != "refused";
+        self.last_reload_successful.set(i64::from(is_good));
+        if is_good {
+            self.last_reload_success_seconds.set(seconds_since_1970(SystemTime::now()));
+        }
     }
 
     /// A client was refused or ended by the limit of this name.
@@ -389,6 +411,9 @@ impl Metrics {
         for (reason, count) in &now.pinned {
             self.pinned_sessions.with_label_values(&[reason]).add(*count);
         }
+        for (key, most) in &now.limits {
+            self.limit.with_label_values(&[key]).set(*most);
+        }
         self.registry.gather()
     }
 }
@@ -421,14 +446,28 @@ impl Register {
         Ok(made)
     }
 
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        let made = IntGauge::new(name, help)?;
+        self.0.register(Box::new(made.clone()))?;
+        Ok(made)
+    }
+
+    fn number(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        let made = Gauge::new(name, help)?;
+        self.0.register(Box::new(made.clone()))?;
+        Ok(made)
+    }
+
     /// What never changes while pgweir runs.
-    fn constants(&self, started: SystemTime) -> prometheus::Result<()> {
+    fn constants(&self) -> prometheus::Result<()> {
         let build = self.gauges("build_info", "1; its version as a label", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let start = Gauge::new("start_time_seconds", "When this process started, in seconds since 1970")?;
-        start.set(started.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64()));
-        self.0.register(Box::new(start))
+        Ok(())
     }
+}
+
+fn seconds_since_1970(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -478,6 +517,7 @@ mod tests {
             clients: vec![("idle", 3), ("active", 1)],
             servers: nodes.iter().map(|n| ((*n).to_owned(), "idle", 2)).collect(),
             pinned: vec![("listen", 1)],
+            limits: vec![("limits.clients_max", 7)],
         };
         assert!(
             text(&metrics, &gauges(&["a:1", "b:2"]))
@@ -487,6 +527,21 @@ mod tests {
         assert!(!after.contains("b:2"), "a node that is gone leaves no line");
         assert!(after.contains("pgweir_clients{state=\"idle\"} 3\n"));
         assert!(after.contains("pgweir_pinned_sessions{reason=\"listen\"} 1\n"));
+        assert!(after.contains("pgweir_limit{limit=\"limits.clients_max\"} 7\n"));
+    }
+
+    #[test]
+    fn a_refused_reload_shows_and_leaves_the_time_of_the_last_good_one() {
+        let metrics = Metrics::new().unwrap();
+        let good = metrics.last_reload_success_seconds.get();
+        metrics.reloaded("refused");
+        assert_eq!(
+            (metrics.last_reload_successful.get(), metrics.last_reload_success_seconds.get()),
+            (0, good)
+        );
+        metrics.reloaded("unchanged");
+        assert_eq!(metrics.last_reload_successful.get(), 1);
+        assert!(metrics.last_reload_success_seconds.get() > good);
     }
 
     #[test]
@@ -510,6 +565,7 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         metrics.database("shop").statement(Target::Primary, Reason::Write);
         metrics.cluster.node("a:1");
+        metrics.cluster.node_statement_seconds("a:1");
         let page = include_str!("../../../docs/metrics.md");
         for family in metrics.gather(&Gauges::default()) {
             assert!(page.contains(&format!("`{}`", family.name())), "{}", family.name());

@@ -50,6 +50,8 @@ pub struct Picture {
     pub events: Vec<Event>,
     /// Databases that are paused while others are not.
     pub paused: Vec<String>,
+    /// What is configured to be the most, by key; 0: no bound.
+    pub limits: Vec<(&'static str, i64)>,
 }
 
 impl Picture {
@@ -68,7 +70,10 @@ impl Picture {
     /// What the gauges say.
     pub fn gauges(&self) -> Gauges {
         let mut clients: BTreeMap<&'static str, i64> =
-            ["logging_in", "idle", "active", "waiting"].into_iter().map(|s| (s, 0)).collect();
+            ["logging_in", "idle", "active", "waiting", "waiting_freshness"]
+                .into_iter()
+                .map(|s| (s, 0))
+                .collect();
         let mut pinned: BTreeMap<&'static str, i64> =
             PinReason::ALL.iter().map(|reason| (reason.as_str(), 0)).collect();
         for client in &self.clients {
@@ -92,6 +97,7 @@ impl Picture {
             clients: clients.into_iter().collect(),
             servers: servers.into_iter().map(|((node, state), n)| (node, state, n)).collect(),
             pinned: pinned.into_iter().collect(),
+            limits: self.limits.clone(),
         }
     }
 }

@@ -21,6 +21,9 @@ pub(super) fn metrics() -> String {
     if let Some(seconds) = cpu_seconds() {
         put("cpu_seconds_total", "counter", "User and system CPU time", seconds);
     }
+    if let Some(seconds) = start_time_seconds() {
+        put("start_time_seconds", "gauge", "When the process started, in seconds since 1970", seconds);
+    }
     if let Some(bytes) = resident_bytes() {
         put("resident_memory_bytes", "gauge", "Memory in use", bytes as f64);
     }
@@ -39,6 +42,16 @@ fn cpu_seconds() -> Option<f64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let ticks = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
     Some(ticks / TICKS)
+}
+
+/// When this process started, in seconds since 1970: the kernel counts from its own start.
+fn start_time_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The 22nd field of all, the 20th behind the name.
+    let ticks: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let booted: f64 = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    Some(booted + ticks / TICKS)
 }
 
 /// Memory in use, in bytes.

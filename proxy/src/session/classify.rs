@@ -5,8 +5,10 @@ use crate::server::prepared::{Known, Prepared, Sharing};
 use crate::server::settings::Settings;
 use crate::session::Session;
 use crate::session::memory::Wishes;
+use crate::session::misspelt;
 use crate::session::place::Place;
 use crate::session::receive::{End, Kind, Request, frames};
+use crate::wire::error::put_notice;
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};
 use crate::wire::{Refusal, sqlstate};
@@ -159,9 +161,26 @@ impl Session {
         for effect in
             work.parts.iter().filter(|p| !p.plain).flat_map(|p| &p.statements).flat_map(|s| &s.effects)
         {
+            if let SessionEffect::Set { name, .. } = effect
+                && let Some(advice) = misspelt::setting(name)
+            {
+                put_notice(&mut self.client.output, "00000", &advice);
+            }
             check_wish(effect)?;
         }
+        self.advise_on_hints(&work);
         Ok(work)
+    }
+
+    /// A hint that is not understood is told to its client, once as long as it sends no other.
+    fn advise_on_hints(&mut self, work: &Work) {
+        let hints = work.parts.iter().filter_map(|part| part.hint.as_ref()?.unclear.as_deref());
+        for wish in hints {
+            if self.memory.unclear_hint.as_deref() != Some(wish) {
+                put_notice(&mut self.client.output, "00000", &misspelt::hint(wish));
+                self.memory.unclear_hint = Some(wish.into());
+            }
+        }
     }
 
     fn classify_batch(&mut self, request: &Request, end: End) -> Result<Work, Refusal> {

@@ -242,7 +242,10 @@ impl Session {
                 reads: &work.reads,
                 session: &self.memory.freshness,
             };
-            if let Some(placement) = weir.cluster.place(&wish).await {
+            self.card.set_doing(Doing::WaitingFreshness);
+            let placement = weir.cluster.place(&wish).await;
+            self.card.set_doing(Doing::Waiting);
+            if let Some(placement) = placement {
                 return Some(placement);
             }
         }

@@ -191,7 +191,7 @@ pub enum News {
 
 /// A reply that cannot be a reply to anything that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the server sent an unexpected message of type {:?}", char::from(*.tag))]
+#[error("the server sent an unexpected message of type \"{}\"", .tag.escape_ascii())]
 pub struct OutOfStep {
     /// Its type.
     pub tag: u8,

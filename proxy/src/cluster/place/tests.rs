@@ -1,6 +1,7 @@
 //! Placement by a cluster whose probers never run: the tests tell it what they would have seen.
 
 use super::super::board::{Identity, Sighting};
+use super::super::loss::Loss;
 use super::super::verdict::Role;
 use super::*;
 use crate::config::Config;
@@ -62,7 +63,7 @@ impl Stage {
     }
 
     fn lose(&self, i: usize) {
-        self.cluster.node_lost(&self.nodes[i], "gone".into());
+        self.cluster.node_lost(&self.nodes[i], Loss::Silent("gone".into()));
     }
 
     /// The node's number and the reason; `None`: it has to wait.

@@ -1,6 +1,6 @@
 //! Tries the cluster as `pgweir run` would: every node, with the cluster's own role.
 
-use super::judge::{Answer, Finding, Lookup, Rights, Wanted, judge};
+use super::judge::{Answer, Finding, Lookup, Rights, Wanted, Weight, judge, of_primary};
 use crate::auth::lookup;
 use crate::cluster::connect::{Link, NoEntry, explain};
 use crate::config::{self, Config};
@@ -53,15 +53,25 @@ pub fn try_cluster(config: &Config) -> Result<Vec<Finding>, String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let nodes = runtime.block_on(ask_all(config));
-    let wanted = Wanted {
-        role: &config.cluster.user,
-        database: &config.cluster.database,
-        pool_max: match config.pool.node_connections_max {
-            0 => config.pool.server_connections_max as u64,
-            bound => bound.min(config.pool.server_connections_max) as u64,
-        },
+    Ok(judge(&nodes, &Wanted::of(config)))
+}
+
+/// What the primary at `address` does not let the role do, or is set to that undoes splitting: said in the
+/// log at start, rather than by the first client that fails.
+pub async fn advice(config: &Config, address: &str) -> Vec<Finding> {
+    let asked = async {
+        let link = Link::enter(&config.cluster, address, &config.cluster.database, ANSWER_WAIT).await?;
+        about(&link.client, &config.cluster, needs_lookup(config)).await
     };
-    Ok(judge(&nodes, &wanted))
+    // Whoever probes the node says why nobody is let in.
+    let Ok(answer) = asked.await else { return vec![] };
+    let findings = of_primary(address, &answer, &Wanted::of(config));
+    findings.into_iter().filter(|finding| finding.weight != Weight::Good).collect()
+}
+
+/// Some user's verifier has to be read from the cluster.
+fn needs_lookup(config: &Config) -> bool {
+    config.users.is_empty() || config.users.iter().any(|user| user.password.is_none())
 }
 
 /// Every node's answer, in the order of the configuration.
@@ -69,7 +79,7 @@ async fn ask_all(config: &Config) -> Vec<(String, Result<Answer, NoEntry>)> {
     let mut asking = JoinSet::new();
     for (i, node) in config.cluster.nodes.iter().enumerate() {
         let (cluster, address) = (config.cluster.clone(), node.address.clone());
-        let needs_lookup = config.users.is_empty() || config.users.iter().any(|user| user.password.is_none());
+        let needs_lookup = needs_lookup(config);
         asking.spawn(async move {
             let answer = ask(&cluster, &address, needs_lookup).await;
             (i, address, answer)
@@ -86,8 +96,15 @@ async fn ask_all(config: &Config) -> Vec<(String, Result<Answer, NoEntry>)> {
 
 async fn ask(cluster: &config::Cluster, address: &str, needs_lookup: bool) -> Result<Answer, NoEntry> {
     let link = Link::enter(cluster, address, &cluster.database, ANSWER_WAIT).await?;
+    let mut answer = about(&link.client, cluster, needs_lookup).await?;
+    answer.leads_elsewhere = leads_elsewhere(cluster, address, answer.started).await;
+    answer.not_admitted = not_admitted(cluster, address).await;
+    Ok(answer)
+}
+
+/// What the node says of itself, and on a primary what the role may do.
+async fn about(client: &Client, cluster: &config::Cluster, needs_lookup: bool) -> Result<Answer, NoEntry> {
     let failed = |e: tokio_postgres::Error| NoEntry::Unreached(explain(&e));
-    let client = &link.client;
     let row = client.query_one(ABOUT, &[]).await.map_err(failed)?;
     let mut answer = Answer {
         is_replica: row.get(0),
@@ -107,8 +124,6 @@ async fn ask(cluster: &config::Cluster, address: &str, needs_lookup: bool) -> Re
         answer.asynchronous = rows.iter().map(|row| row.get(0)).collect();
         answer.rights = rights(client, cluster, needs_lookup).await.map_err(failed)?;
     }
-    answer.leads_elsewhere = leads_elsewhere(cluster, address, answer.started).await;
-    answer.not_admitted = not_admitted(cluster, address).await;
     Ok(answer)
 }
 

@@ -1,6 +1,7 @@
 //! What is said of a cluster that was tried: each fault with what to type to mend it. Pure.
 
 use crate::cluster::connect::NoEntry;
+use crate::config::Config;
 use std::fmt;
 
 /// The oldest and the newest version of PostgreSQL that pgweir is tested with.
@@ -120,6 +121,17 @@ pub struct Wanted<'a> {
     pub database: &'a str,
     /// Server connections of one pool.
     pub pool_max: u64,
+}
+
+impl<'a> Wanted<'a> {
+    /// By a configuration.
+    pub fn of(config: &'a Config) -> Self {
+        let pool_max = match config.pool.node_connections_max {
+            0 => config.pool.server_connections_max,
+            bound => bound.min(config.pool.server_connections_max),
+        };
+        Self { role: &config.cluster.user, database: &config.cluster.database, pool_max: pool_max as u64 }
+    }
 }
 
 /// All that there is to say, nodes first, in the order of the configuration.
@@ -266,7 +278,7 @@ fn kept_out(name: &str, no_entry: &NoEntry, wanted: &Wanted<'_>) -> Finding {
 }
 
 /// What only the primary is asked.
-fn of_primary(name: &str, primary: &Answer, wanted: &Wanted<'_>) -> Vec<Finding> {
+pub fn of_primary(name: &str, primary: &Answer, wanted: &Wanted<'_>) -> Vec<Finding> {
     let mut findings = vec![];
     let role = quoted(wanted.role);
     let rights = &primary.rights;
