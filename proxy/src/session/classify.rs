@@ -172,14 +172,11 @@ impl Session {
         Ok(work)
     }
 
-    /// A hint that is not understood is told to its client, once as long as it sends no other.
+    /// A hint that is not understood is told to its client.
     fn advise_on_hints(&mut self, work: &Work) {
         let hints = work.parts.iter().filter_map(|part| part.hint.as_ref()?.unclear.as_deref());
         for wish in hints {
-            if self.memory.unclear_hint.as_deref() != Some(wish) {
-                put_notice(&mut self.client.output, "00000", &misspelt::hint(wish));
-                self.memory.unclear_hint = Some(wish.into());
-            }
+            put_notice(&mut self.client.output, "00000", &misspelt::hint(wish));
         }
     }
 

@@ -64,8 +64,6 @@ pub struct Memory {
     pub wishes: Wishes,
     /// `SHOW pgweir.last_route`.
     pub last_route: Option<Route>,
-    /// The hint that the client was last told is not understood.
-    pub unclear_hint: Option<Box<str>>,
 }
 
 /// The settings that a client was told of: those that all who start alike are told, which they share,

@@ -200,7 +200,6 @@ async fn open_session(
         failed: false,
         wishes,
         last_route: None,
-        unclear_hint: None,
     };
     Ok(Box::new(Session {
         counters: weir.metrics.database(&who.database),
