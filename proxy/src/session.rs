@@ -16,6 +16,7 @@ pub mod lease;
 pub mod ledger;
 pub mod memory;
 pub mod misspelt;
+mod moving;
 pub mod names;
 pub mod place;
 pub mod receive;
@@ -125,7 +126,7 @@ pub struct Session {
     /// Names of statements that this request gave or took, and what they meant before.
     renamed: Vec<(Bytes, Option<Arc<Prepared>>)>,
     /// What the server has told of a statement's parameters, while its result is still to come.
-    parameters: Vec<u8>,
+    parameters: Box<[u8]>,
     /// It has sent a NOTIFY in the transaction under way.
     notifies: bool,
     /// This request asks what results look like.
@@ -282,7 +283,7 @@ impl Session {
         if let Err(refusal) = self.check_position(&work).await {
             return Ok(Err(refusal));
         }
-        let mut decision = self.decide(&work);
+        let mut decision = self.decide(request, &work);
         if let Some(message) = decision.refuse.take() {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
         }

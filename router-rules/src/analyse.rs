@@ -131,6 +131,7 @@ impl<'a> Analysis<'a> {
         statement.verdict = verdict.map(|()| Reason::ReadOnly);
         statement.reads = resolver.footprint();
         statement.relations = resolver.relations;
+        statement.tells_begin = resolver.tells_begin;
         statement.functions = resolver.functions;
         if statement.verdict.is_err() {
             statement.writes = self.call_writes(facts);
@@ -362,6 +363,7 @@ impl Statement {
             effects: vec![],
             relations: vec![],
             functions: vec![],
+            tells_begin: false,
         }
     }
 }

@@ -220,6 +220,25 @@ pub(crate) fn setting_follows_session(name: &str) -> bool {
         )
 }
 
+/// Does this built-in tell when its transaction began, or which snapshot it sees? `args` is the number of
+/// arguments, where that is known.
+pub(crate) fn tells_begin(name: &str, args: Option<usize>) -> bool {
+    match name {
+        // With two arguments it compares them; with one, the second is today.
+        "age" => args != Some(2),
+        "now"
+        | "transaction_timestamp"
+        | "current_date"
+        | "current_time"
+        | "current_timestamp"
+        | "localtime"
+        | "localtimestamp"
+        | "txid_current_snapshot"
+        | "pg_current_snapshot" => true,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

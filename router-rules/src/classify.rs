@@ -253,7 +253,11 @@ impl Classified {
             let harmless = match statement.kind {
                 Kind::Show | Kind::Set | Kind::Empty => true,
                 Kind::Transaction => statement.transaction.is_some() && statement.writes.is_none(),
-                _ => statement.verdict.is_ok() || statement.verdict == Err(Reason::Cursor),
+                _ => {
+                    statement.verdict.is_ok()
+                        || statement.verdict == Err(Reason::Cursor)
+                        || statement.only_sets()
+                }
             };
             harmless
                 && !statement.asks_for_writes()

@@ -4,6 +4,7 @@ use crate::classify::Classified;
 use crate::hint::Consistency;
 use crate::reason::{Reason, Target};
 use crate::rules::{Act, Rules};
+use crate::transactions::Transactions;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub struct Policy {
     pub max_lag: Option<Duration>,
     /// How far behind a replica may be, in bytes of WAL.
     pub max_lag_bytes: Option<u64>,
+    /// Where transactions run.
+    pub transactions: Transactions,
     /// The rules, first match wins.
     pub rules: Rules,
 }
@@ -37,6 +40,8 @@ pub struct SessionView<'a> {
     pub consistency: Option<Consistency>,
     /// `SET pgweir.max_lag`.
     pub max_lag: Option<Duration>,
+    /// `SET pgweir.transactions`.
+    pub transactions: Option<Transactions>,
     /// Inside a transaction that was declared READ ONLY (and not SERIALIZABLE).
     pub read_only_transaction: bool,
     /// `default_transaction_isolation` is serializable: nothing may go to a replica.
@@ -59,6 +64,8 @@ pub struct Decision {
     pub max_lag: Option<Duration>,
     /// For a replica: how far behind at most, in bytes of WAL.
     pub max_lag_bytes: Option<u64>,
+    /// Whether a transaction may begin on a replica with this statement, or go on there.
+    pub transactions: Transactions,
     /// For a replica: only nodes of this group.
     pub group: Option<String>,
     /// A rule refuses it: the message for the client (SQLSTATE 42501).
@@ -78,6 +85,7 @@ pub fn decide(classified: &Classified, session: &SessionView<'_>, policy: &Polic
         consistency: hint.and_then(|h| h.consistency).or(session.consistency).unwrap_or(policy.consistency),
         max_lag: hint.and_then(|h| h.max_lag).or(session.max_lag).or(policy.max_lag),
         max_lag_bytes: policy.max_lag_bytes,
+        transactions: session.transactions.unwrap_or(policy.transactions),
         group: hint.and_then(|h| h.group.clone()),
         refuse: None,
         log: None,
@@ -114,6 +122,7 @@ fn apply(act: &Act, decision: &mut Decision) {
     decision.consistency = act.consistency.unwrap_or(decision.consistency);
     decision.max_lag = act.max_lag.or(decision.max_lag);
     decision.max_lag_bytes = act.max_lag_bytes.or(decision.max_lag_bytes);
+    decision.transactions = act.transactions.unwrap_or(decision.transactions);
     decision.refuse.clone_from(&act.refuse);
 }
 
@@ -151,6 +160,7 @@ mod tests {
                 effects: vec![],
                 relations: vec![],
                 functions: vec![],
+                tells_begin: false,
             }],
             verdict,
             reads: Footprint::none(),
@@ -171,6 +181,7 @@ mod tests {
             route,
             consistency: Some(Consistency::Session),
             max_lag: None,
+            transactions: None,
             read_only_transaction: false,
             serializable: false,
             sql: b"",

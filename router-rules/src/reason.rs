@@ -50,6 +50,7 @@ words! {
         Ddl = "ddl": "It changes the schema or is a maintenance command.",
         Locks = "locks": "It locks rows or tables.",
         Transaction = "transaction": "Part of an explicit transaction that may write.",
+        BeforeWrite = "before_write": "A read of a transaction that has not needed the primary so far (`routing.transactions = \"until_first_write\"`).",
         Serializable = "serializable": "SERIALIZABLE is not available on a hot standby.",
         WritingFunction = "writing_function": "It calls a function that writes, or may write.",
         UnknownFunction = "unknown_function": "It calls a function or an operator that the catalog snapshot does not know.",

@@ -111,6 +111,7 @@ impl<'a> Rehearsal<'a> {
             client_address: None,
             route: self.route,
             consistency: None,
+            transactions: None,
             max_lag: None,
             read_only_transaction: read_only,
             serializable,

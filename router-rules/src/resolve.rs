@@ -42,6 +42,8 @@ pub struct Outcome {
     pub verdict: Result<(), Reason>,
     /// Relations that it reads; `None` when that is not known.
     pub reads: Option<Vec<u32>>,
+    /// It tells when its transaction began, or which snapshot it sees.
+    pub tells_begin: bool,
 }
 
 /// The part of a scope that names are resolved in.
@@ -64,6 +66,8 @@ pub(crate) struct Resolver<'a> {
     types_seen: HashSet<(&'a str, &'a str)>,
     /// OIDs read so far; `None` once that is not known.
     pub reads: Option<Vec<u32>>,
+    /// Something on the way tells when the transaction began, or which snapshot it sees.
+    pub tells_begin: bool,
     /// Names for rules.
     pub relations: Vec<Arc<str>>,
     /// Names for rules.
@@ -87,6 +91,7 @@ impl<'a> Resolver<'a> {
             planning: false,
             types_seen: HashSet::default(),
             reads: Some(vec![]),
+            tells_begin: false,
             relations: vec![],
             functions: vec![],
         }
@@ -188,11 +193,12 @@ impl<'a> Resolver<'a> {
         let tokens = lex::tokenize(sql.as_bytes(), true, BODY_TOKENS_MAX).map_err(|_| Reason::NotParsed)?;
         let facts = walk::walk(Tokens { sql, list: trimmed(&tokens, sql) }, text, self.effort);
         let verdict = inner.check(&facts);
-        self.absorb(&Outcome { verdict, reads: inner.reads });
+        self.absorb(&Outcome { verdict, reads: inner.reads, tells_begin: inner.tells_begin });
         verdict
     }
 
     fn absorb(&mut self, outcome: &Outcome) {
+        self.tells_begin |= outcome.tells_begin;
         match (&mut self.reads, &outcome.reads) {
             (Some(reads), Some(more)) => reads.extend(more),
             (reads, _) => *reads = None,
@@ -213,11 +219,11 @@ impl<'a> Resolver<'a> {
         let effort = self.effort;
         let level = effort.deeper();
         if let Err(reason) = level {
-            return Arc::new(Outcome { verdict: Err(reason), reads: None });
+            return Arc::new(Outcome { verdict: Err(reason), reads: None, tells_begin: true });
         }
         let mut inner = self.inner(self.session_path, self.role);
         let verdict = look(&mut inner);
-        let outcome = Arc::new(Outcome { verdict, reads: inner.reads });
+        let outcome = Arc::new(Outcome { verdict, reads: inner.reads, tells_begin: inner.tells_begin });
         // What was cut off is not worth remembering: from elsewhere it may be within reach.
         if oid != 0 && !effort.gave_up() {
             self.catalog.remember(key, outcome.clone());

@@ -9,6 +9,7 @@ use crate::classify::Classified;
 use crate::decide::SessionView;
 use crate::hint::Consistency;
 use crate::reason::Target;
+use crate::transactions::Transactions;
 use regex::bytes::Regex;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -152,6 +153,8 @@ pub struct Act {
     pub max_lag: Option<Duration>,
     /// How far behind at most, in bytes of WAL.
     pub max_lag_bytes: Option<u64>,
+    /// Where a transaction with such a statement runs.
+    pub transactions: Option<Transactions>,
     /// Not at all: the message for the client.
     pub refuse: Option<String>,
     /// A line in the log, without the statement's text.
@@ -279,6 +282,7 @@ mod tests {
                 effects: vec![],
                 relations: relations.iter().map(|r| (*r).into()).collect(),
                 functions: functions.iter().map(|f| (*f).into()).collect(),
+                tells_begin: false,
             }],
             verdict: Ok(Reason::ReadOnly),
             reads: Footprint::none(),
@@ -299,6 +303,7 @@ mod tests {
             route: None,
             consistency: None,
             max_lag: None,
+            transactions: None,
             read_only_transaction: false,
             serializable: false,
             sql: b"SELECT * FROM orders /* report */",

@@ -22,6 +22,9 @@ pub struct Statement {
     pub relations: Vec<Arc<str>>,
     /// Names of functions called (qualified as far as resolved), for rules.
     pub functions: Vec<Arc<str>>,
+    /// It tells when its transaction began, or which snapshot it sees: `now()` and what leads there.
+    /// Literals such as `'now'` are looked for in the text instead, which texts of one shape do not share.
+    pub tells_begin: bool,
 }
 
 impl Statement {
@@ -41,6 +44,17 @@ impl Statement {
                 }
                 _ => false,
             })
+    }
+}
+
+impl Statement {
+    /// A SELECT of `set_config` whose effects are known.
+    pub fn only_sets(&self) -> bool {
+        self.kind == Kind::Select
+            && self.verdict == Err(Reason::Session)
+            && self.writes.is_none()
+            && !self.effects.is_empty()
+            && self.effects.iter().all(|effect| matches!(effect, SessionEffect::Set { .. }))
     }
 }
 

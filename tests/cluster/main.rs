@@ -35,5 +35,6 @@ mod status_page;
 mod support;
 mod takeover;
 mod tls;
+mod transactions;
 mod transparent;
 mod twin;

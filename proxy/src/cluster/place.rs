@@ -17,8 +17,8 @@ use super::view::View;
 use super::waiters::Waiter;
 use super::watermark::SessionFreshness;
 use super::{Cluster, Placement, Wish};
-use crate::node::Progress;
 use crate::node::moment::Moment;
+use crate::node::{Node, Progress};
 use router_rules::hint::Consistency;
 use router_rules::{Reason, Target};
 use smallvec::{SmallVec, smallvec};
@@ -75,6 +75,50 @@ impl Cluster {
             Attempt::Primary(reason) => Ok(on_primary(&view, reason, Duration::ZERO)),
             Attempt::Wait(need) => Err(Late { arrived, need }),
         }
+    }
+
+    /// Waits, at most `freshness_wait`, until this replica, where a transaction has begun, is fresh enough for
+    /// its next read. False when it will not be.
+    pub async fn keeps_up(&self, node: &Node, wish: &Wish<'_>) -> bool {
+        let arrived = self.note_read(wish.decision.consistency);
+        let view = self.view.load();
+        let progress = &node.progress;
+        let need = self.oldest_allowed(&view, wish, arrived).max(self.promise(wish, arrived));
+        let is_fresh =
+            || progress.fresh_through.get() >= need && self.shows_enough(&self.view.load(), progress, wish);
+        if is_fresh() {
+            return true;
+        }
+        let (incarnation, limit) = (progress.incarnation(), view.settings.freshness_wait);
+        if incarnation == 0 || need.plus(progress.lag().1) > arrived.plus(limit) {
+            return false;
+        }
+        let caught_up = async {
+            loop {
+                let mut waiter = self.waiters.wait_on(incarnation, need);
+                if waiter.is_first() {
+                    self.waited.raise(self.now());
+                    self.rouse_probers();
+                }
+                // A sample may have come between the look and joining the queue.
+                if is_fresh() {
+                    return;
+                }
+                poll_fn(|cx| waiter.poll_woken(cx)).await;
+                if is_fresh() {
+                    return;
+                }
+            }
+        };
+        let kept = tokio::time::timeout(limit, caught_up).await.is_ok();
+        let waits = &self.metrics.cluster.waits;
+        if kept {
+            waits.caught_up.inc()
+        } else {
+            waits.timed_out.inc()
+        }
+        waits.seconds.observe(self.now().since(arrived).as_secs_f64());
+        kept
     }
 
     async fn place_late(&self, wish: &Wish<'_>, late: Late) -> Option<Placement> {

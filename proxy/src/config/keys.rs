@@ -152,6 +152,7 @@ const GIB: u64 = 1 << 30;
 
 const MODES: &[&str] = &["transaction", "session"];
 const CONSISTENCIES: &[&str] = &["eventual", "session", "proxy", "global"];
+const TRANSACTIONS: &[&str] = &["primary", "until_first_write"];
 const METHODS: &[&str] = &["scram-sha-256", "md5", "password", "certificate", "trust", "reject"];
 const SSL_MODES: &[&str] = &["disable", "prefer", "require", "verify-ca", "verify-full"];
 const KINDS: &[&str] = &[
@@ -351,6 +352,8 @@ pub const KEYS: &[Key] = &[
         "`false`: everything goes to the primary, at once; the switch to throw while in doubt."),
     key("routing.consistency", Word(CONSISTENCIES), Some("\"proxy\""), Reload,
         "What a read on a replica is sure to see. `eventual`: a state at most `max_lag` old. `session`: and all that its session wrote or read. `proxy`: and every commit that this pgweir acknowledged to anybody. `global`: and every commit that the primary acknowledged to anybody."),
+    key("routing.transactions", Word(TRANSACTIONS), Some("\"primary\""), Reload,
+        "Where transactions run that were not declared READ ONLY. `primary`: on the primary from start to end. `until_first_write`: a READ COMMITTED transaction reads from a replica and moves to the primary, unseen, with its first statement that is not a plain read. `SET pgweir.transactions` overrules it for a session."),
     key("routing.max_lag", OptionalDuration(1, DAY), Some("\"10s\""), Reload,
         "A replica further behind in time serves no reads. It bounds what `eventual` may mean, and what the other levels show of writes that did not pass through here. Ten seconds is far more than a healthy replica needs and less than people notice as wrong."),
     key("routing.max_lag_bytes", OptionalSize(1, 1 << 50), Some("\"128MiB\""), Reload,
@@ -433,6 +436,7 @@ pub const KEYS: &[Key] = &[
         "Act: where it runs. `replica` never moves a statement that writes."),
     key("rule[].group", Text, None, Reload, "Act: on a replica of this group."),
     key("rule[].consistency", Word(CONSISTENCIES), None, Reload, "Act: instead of `routing.consistency`."),
+    key("rule[].transactions", Word(TRANSACTIONS), None, Reload, "Act: instead of `routing.transactions`."),
     key("rule[].max_lag", Duration(0, DAY), None, Reload, "Act: instead of `routing.max_lag`."),
     key("rule[].max_lag_bytes", Size(0, 1 << 50), None, Reload, "Act: instead of `routing.max_lag_bytes`."),
     key("rule[].refuse", Text, None, Reload, "Act: refuse it with SQLSTATE 42501 and this message."),

@@ -403,6 +403,7 @@ fn policy(top: &Section<'_, '_>, cluster: &Cluster, reader: &Reader<'_>) -> Poli
         consistency: consistency(&routing.read::<String>("consistency")),
         max_lag: routing.read::<Off<_>>("max_lag").0,
         max_lag_bytes: routing.read::<Off<_>>("max_lag_bytes").0,
+        transactions: routing.read::<String>("transactions").parse().unwrap_or_default(),
         rules,
     }
 }
@@ -434,6 +435,9 @@ fn rule(section: &Section<'_, '_>, index: usize, cluster: &Cluster) -> Rule {
             consistency: section.read_optional::<String>("consistency").map(|word| consistency(&word)),
             max_lag: section.read_optional("max_lag"),
             max_lag_bytes: section.read_optional("max_lag_bytes"),
+            transactions: section
+                .read_optional::<String>("transactions")
+                .map(|word| word.parse().unwrap_or_default()),
             refuse: section.read_optional("refuse"),
             log: section.read("log"),
         },
@@ -465,7 +469,7 @@ fn check_act(section: &Section<'_, '_>, rule: &Rule, cluster: &Cluster) {
     let act = &rule.act;
     if *act == Act::default() {
         section.mistake(
-            "the rule does nothing: give it `target`, `group`, `consistency`, `max_lag`, `refuse` or `log`",
+            "the rule does nothing: give it `target`, `group`, `consistency`, `max_lag`, `transactions`, `refuse` or `log`",
         );
     }
     if act.refuse.is_some() && (act.target.is_some() || act.group.is_some()) {

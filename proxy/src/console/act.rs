@@ -236,6 +236,7 @@ async fn route(weir: &Weir, sql: &str, database: Option<&str>, user: &str) -> Re
         client_address: None,
         route: None,
         consistency: None,
+        transactions: None,
         max_lag: None,
         read_only_transaction: false,
         serializable: false,

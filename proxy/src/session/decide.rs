@@ -3,15 +3,21 @@
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::memory::Block;
-use router_rules::{Classified, Decision, Reason, SessionView, Target, TransactionStep, decide};
+use crate::session::receive::{Kind, Request, frames};
+use crate::wire::frontend::{self, tag};
+use router_rules::transactions::names_the_clock;
+use router_rules::{
+    Classified, Decision, Reason, SessionEffect, SessionView, Target, TransactionModes, TransactionStep,
+    Transactions, decide,
+};
 
 impl Session {
     /// Decides for the whole request: one node runs all of it.
-    pub(super) fn decide(&self, work: &Work) -> Decision {
+    pub(super) fn decide(&self, request: &Request, work: &Work) -> Decision {
         let config = &self.config;
         let policy = &config.policy;
         let settings = self.memory.settings.now();
-        let in_read_only_block = self.memory.in_read_only_block();
+        let in_read_only_block = self.memory.in_read_only_block() || self.becomes_read_only(work);
         let mut view = SessionView {
             sql: &[],
             user: &self.who.user,
@@ -21,16 +27,25 @@ impl Session {
             route: self.memory.wishes.route,
             consistency: self.memory.wishes.consistency,
             max_lag: self.memory.wishes.max_lag,
+            transactions: self.memory.wishes.transactions,
             read_only_transaction: in_read_only_block,
             serializable: matches!(self.memory.block, Block::None) && self.memory.default_serializable(),
         };
-        let begins_read_only =
-            work.parts.len() > 1 && work.parts.first().is_some_and(|p| begins_read_only(p));
+        let begins = work.parts.first().filter(|_| work.parts.len() > 1).and_then(|part| begins(part));
+        let begins_read_only = begins.is_some_and(is_read_only);
+        let begins_movable = !begins_read_only
+            && matches!(self.memory.block, Block::None)
+            && begins.is_some_and(|modes| self.memory.begins_movable(&modes));
+        let begins_block = begins_read_only || begins_movable;
+        let movable = (begins_movable || self.memory.in_movable_block()) && !opens_portal(request);
         let mut decision: Option<Decision> = None;
         let mut logged: Vec<(String, &Classified)> = vec![];
-        for (part, sql) in work.parts.iter().zip(&work.texts).skip(usize::from(begins_read_only)) {
+        for (part, sql) in work.parts.iter().zip(&work.texts).skip(usize::from(begins_block)) {
             view.sql = sql;
             let mut next = decide(part, &view, policy);
+            if movable && next.transactions == Transactions::UntilFirstWrite {
+                self.before_a_move(part, sql, &mut next);
+            }
             logged.extend(next.log.take().map(|rule| (rule, &**part)));
             decision = Some(match decision {
                 None => next,
@@ -43,6 +58,7 @@ impl Session {
             consistency: policy.consistency,
             max_lag: policy.max_lag,
             max_lag_bytes: policy.max_lag_bytes,
+            transactions: Transactions::Primary,
             group: None,
             refuse: None,
             log: None,
@@ -50,14 +66,18 @@ impl Session {
         if work.parts.is_empty() && work.verdict.is_ok() && self.lease.is_some() {
             // It goes on with what it has begun, where it has begun.
             decision.target = self.on;
+            if self.memory.in_movable_block() {
+                decision.reason = Reason::BeforeWrite;
+            }
         }
         if let Err(reason) = work.verdict
             && decision.target == Target::Replica
-            && !begins_read_only
+            && !begins_block
+            && !work.parts.iter().any(|part| part.verdict.is_err() && self.fits_block(part, &decision))
         {
             (decision.target, decision.reason) = (Target::Primary, reason);
         }
-        self.within_transaction(&mut decision, in_read_only_block || begins_read_only);
+        self.within_transaction(&mut decision, in_read_only_block || begins_read_only, begins_block);
         if !config.routing.split && decision.target == Target::Replica {
             (decision.target, decision.reason) = (Target::Primary, Reason::Rule);
         }
@@ -67,8 +87,40 @@ impl Session {
         decision
     }
 
+    /// In a transaction that can still move, what can be done again there may run ahead of the move, and
+    /// what would show the move may not.
+    fn before_a_move(&self, part: &Classified, sql: &[u8], decision: &mut Decision) {
+        let settled = matches!(decision.reason, Reason::Rule | Reason::Hint);
+        if part.may_run_before_a_move(self.memory.moving.replay()) && !names_the_clock(sql) && !settled {
+            (decision.target, decision.reason) = (Target::Replica, Reason::BeforeWrite);
+        } else if decision.target == Target::Replica {
+            (decision.target, decision.reason) = (Target::Primary, Reason::Transaction);
+        }
+    }
+
+    /// The block has not begun on any server yet, and this makes it READ ONLY before it does.
+    fn becomes_read_only(&self, work: &Work) -> bool {
+        let Block::Deferred { modes, .. } = &self.memory.block else { return false };
+        let asked = work.single().and_then(|statement| match statement.effects.as_slice() {
+            [SessionEffect::SetTransaction(asked)] => Some(*asked),
+            _ => None,
+        });
+        asked.is_some_and(|asked| {
+            is_read_only(TransactionModes { isolation: asked.isolation.or(modes.isolation), ..asked })
+                && !self.memory.default_serializable()
+        })
+    }
+
+    /// Though it is not proved a read, it may run on the replica that its block is on.
+    fn fits_block(&self, part: &Classified, decision: &Decision) -> bool {
+        match decision.reason {
+            Reason::BeforeWrite => part.may_run_before_a_move(self.memory.moving.replay()),
+            _ => decision.reason == Reason::ReadOnlyTransaction && part.fits_read_only_transaction(),
+        }
+    }
+
     /// A transaction or a pin has settled the matter before.
-    fn within_transaction(&self, decision: &mut Decision, read_only: bool) {
+    fn within_transaction(&self, decision: &mut Decision, read_only: bool, begins: bool) {
         if self.memory.is_pinned() {
             (decision.target, decision.reason) = (Target::Primary, Reason::Pinned);
             return;
@@ -77,24 +129,43 @@ impl Session {
         if decision.target == Target::Replica {
             if read_only {
                 decision.reason = Reason::ReadOnlyTransaction;
-            } else if in_block || (self.unsynced && self.on == Target::Primary) {
+            } else if (in_block || begins || self.unsynced)
+                && decision.reason == Reason::BeforeWrite
+                && !(self.unsynced && self.on == Target::Primary)
+            {
+                // Until it needs the primary.
+            } else if in_block || begins || (self.unsynced && self.on == Target::Primary) {
                 (decision.target, decision.reason) = (Target::Primary, Reason::Transaction);
             }
         }
     }
 }
 
-/// A lone BEGIN READ ONLY (not SERIALIZABLE), as a driver sends it ahead of the first statement.
-fn begins_read_only(part: &Classified) -> bool {
-    use router_rules::statement::Isolation;
+/// A lone BEGIN, as a driver sends it ahead of the first statement.
+fn begins(part: &Classified) -> Option<TransactionModes> {
     match part.statements.as_slice() {
-        [statement] => matches!(
-            &statement.transaction,
-            Some(TransactionStep::Begin(modes))
-                if modes.read_only == Some(true) && modes.isolation != Some(Isolation::Serializable)
-        ),
-        _ => false,
+        [statement] => match statement.transaction {
+            Some(TransactionStep::Begin(modes)) => Some(modes),
+            _ => None,
+        },
+        _ => None,
     }
+}
+
+/// READ ONLY and not SERIALIZABLE.
+fn is_read_only(modes: TransactionModes) -> bool {
+    use router_rules::statement::Isolation;
+    modes.read_only == Some(true) && modes.isolation != Some(Isolation::Serializable)
+}
+
+/// It leaves a portal behind that has a name, or may have rows left: on another node there is none.
+fn opens_portal(request: &Request) -> bool {
+    matches!(request.kind, Kind::Batch(_))
+        && frames(&request.frames).any(|(kind, body)| match kind {
+            tag::BIND => frontend::bind(body).is_none_or(|bind| !bind.portal.is_empty()),
+            tag::EXECUTE => frontend::execute_rows_max(body) != Some(0),
+            _ => false,
+        })
 }
 
 /// One node runs both: what is for the primary wins, then what must be fresher.

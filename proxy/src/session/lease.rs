@@ -36,6 +36,9 @@ impl Session {
         if std::mem::take(&mut self.lingers) && decision.target == Target::Replica {
             self.give_back();
         }
+        if self.reads_on_in_block(decision, work) && !Box::pin(self.keeps_up(decision, work)).await {
+            (decision.target, decision.reason) = (Target::Primary, Reason::FreshnessTimeout);
+        }
         if self.lease.is_some() && self.on == Target::Replica && decision.target == Target::Primary {
             Box::pin(self.leave_replica(work)).await?;
         }
@@ -233,6 +236,27 @@ impl Session {
         }
     }
 
+    /// A transaction that can still move comes to a read on its replica.
+    fn reads_on_in_block(&self, decision: &Decision, work: &Work) -> bool {
+        self.lease.is_some()
+            && self.on == Target::Replica
+            && decision.target == Target::Replica
+            && !work.reads.is_none()
+            && self.memory.may_move()
+            && self.weir.cluster.primary().is_some()
+    }
+
+    /// The replica is fresh enough for that read, or is so within `routing.freshness_wait`.
+    async fn keeps_up(&mut self, decision: &Decision, work: &Work) -> bool {
+        let Some(lease) = self.lease.as_ref() else { return false };
+        let (database, session) = (&self.who.database, &self.memory.freshness);
+        let wish = Wish { database, decision, reads: &work.reads, session };
+        let waiting = Instant::now();
+        let keeps_up = self.weir.cluster.keeps_up(&lease.node, &wish).await;
+        self.waited += waiting.elapsed();
+        keeps_up
+    }
+
     async fn place(&self, decision: &Decision, work: &Work) -> Option<Placement> {
         let weir = &self.weir;
         if decision.target == Target::Replica {
@@ -352,7 +376,10 @@ impl Session {
                 value.into_iter().for_each(|value| self.memory.settings.keep(name, value));
             }
         }
-        let wanted = self.memory.settings.now();
+        // What a block that has moved here set itself is set again inside of it.
+        let settings = &self.memory.settings;
+        let wanted =
+            if self.memory.moving.replay().is_empty() { settings.now() } else { settings.committed() };
         if lease.settings.now() == wanted || lease.status != Status::Idle || self.unsynced {
             return Ok(Ok(()));
         }
@@ -398,8 +425,12 @@ impl Session {
         if begin.is_empty() {
             return Ok(());
         }
-        match lease.ask("COMMIT").await {
-            Ok(_) => self.give_back(),
+        // What it has set there is set again on the next server.
+        match lease.ask("ROLLBACK").await {
+            Ok(_) => {
+                lease.settings.on_rollback();
+                self.give_back();
+            }
             Err(_) => self.drop_lease(),
         }
         self.memory.block = Block::Deferred { begin, modes };

@@ -5,6 +5,8 @@ use crate::cluster::SessionFreshness;
 use crate::node::Node;
 use crate::server::Reported;
 use crate::server::settings::Track;
+use crate::session::begin::begin_with;
+use crate::session::moving::Moving;
 use crate::session::names::{ClientStatements, SqlNames};
 use crate::wire::backend::Status;
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use router_rules::hint::Consistency;
 use router_rules::statement::{Footprint, Isolation};
 use router_rules::{
     Classified, PinReason, Reason, Scope, SessionEffect, Target, TransactionModes, TransactionStep,
+    Transactions,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -40,6 +43,8 @@ pub struct Memory {
     pub sql_names: SqlNames,
     /// The transaction block, if any.
     pub block: Block,
+    /// What a move of the block to another node has to take along, and what forbids it.
+    pub(crate) moving: Moving,
     /// As the server last said, or as we said in its stead.
     pub status: Status,
     /// Why the session keeps its server.
@@ -152,6 +157,8 @@ pub struct Wishes {
     pub max_lag: Option<Duration>,
     /// `pgweir.route`
     pub route: Option<Target>,
+    /// `pgweir.transactions`
+    pub transactions: Option<Transactions>,
     /// `pgweir.trace`
     pub trace: bool,
 }
@@ -191,6 +198,10 @@ impl Wishes {
                 Some("replica") => self.route = Some(Target::Replica),
                 Some(_) => return wrong("auto, primary, replica"),
             },
+            "pgweir.transactions" => match value.map(str::parse).transpose() {
+                Ok(transactions) => self.transactions = transactions,
+                Err(()) => return wrong("primary, until_first_write"),
+            },
             "pgweir.trace" => match value.map(str::to_ascii_lowercase).as_deref() {
                 None | Some("off" | "false" | "no" | "0") => self.trace = false,
                 Some("on" | "true" | "yes" | "1") => self.trace = true,
@@ -199,7 +210,7 @@ impl Wishes {
             "pgweir.min_lsn" => SessionFreshness::default().set_min_lsn(value.unwrap_or(""))?,
             _ => {
                 return Err(format!(
-                    "unrecognized configuration parameter \"{name}\" (pgweir knows consistency, max_lag, route, trace, min_lsn)"
+                    "unrecognized configuration parameter \"{name}\" (pgweir knows consistency, max_lag, route, transactions, trace, min_lsn)"
                 ));
             }
         }
@@ -252,9 +263,48 @@ impl Memory {
         modes.read_only.unwrap_or_else(|| self.default_read_only()) && !serializable
     }
 
-    /// A read-only block on a replica whose next statement may as well see a later snapshot elsewhere.
+    /// A block on a replica whose next statement may as well see a later snapshot elsewhere.
     pub fn may_move(&self) -> bool {
         let Block::Open { on: Target::Replica, modes, .. } = &self.block else { return false };
+        !self.moving.is_tied() && (self.takes_snapshots(modes) || !self.moving.has_read())
+    }
+
+    /// In a block that was not declared READ ONLY and has not needed the primary so far.
+    pub fn in_movable_block(&self) -> bool {
+        match &self.block {
+            Block::Deferred { modes, .. } => self.begins_movable(modes),
+            Block::Open { on: Target::Replica, modes, begin } => {
+                !begin.is_empty() && !self.moving.is_tied() && self.begins_movable(modes)
+            }
+            Block::None | Block::Open { .. } => false,
+        }
+    }
+
+    /// A block with these modes may read from a replica until its first write.
+    pub fn begins_movable(&self, modes: &TransactionModes) -> bool {
+        !modes.read_only.unwrap_or_else(|| self.default_read_only()) && self.takes_snapshots(modes)
+    }
+
+    /// A request is about to be sent.
+    pub fn before_request(&mut self) {
+        self.moving.before_request(!matches!(self.block, Block::None));
+    }
+
+    /// The request did not happen: it runs again elsewhere. A block that it began is forgotten; one that
+    /// was there before begins again.
+    pub fn take_back_request(&mut self) {
+        if !self.moving.take_back_request() {
+            (self.block, self.status) = (Block::None, Status::Idle);
+        } else if let Block::Open { on: Target::Replica, modes, begin } = &self.block
+            && !begin.is_empty()
+        {
+            self.block = Block::Deferred { begin: begin.clone(), modes: *modes };
+            self.status = Status::Transaction;
+        }
+    }
+
+    /// Each statement of a block with these modes takes a snapshot of its own.
+    fn takes_snapshots(&self, modes: &TransactionModes) -> bool {
         match modes.isolation {
             Some(isolation) => !keeps_its_snapshot(isolation.as_str()),
             None => ["transaction_isolation", "default_transaction_isolation"]
@@ -268,6 +318,9 @@ impl Memory {
 
     /// A statement succeeded: what it does to the transaction. `command` is the server's command tag.
     pub fn on_step(&mut self, step: &TransactionStep, command: &[u8], server: &mut Track) {
+        if matches!(self.block, Block::Open { on: Target::Replica, .. }) {
+            self.moving.on_step(step);
+        }
         let tracks = [&mut self.settings, server];
         match step {
             TransactionStep::Begin(modes) => {
@@ -318,6 +371,9 @@ impl Memory {
     /// A statement with this effect succeeded.
     pub fn on_effect(&mut self, effect: &SessionEffect) {
         self.settings.on_effect(effect);
+        if matches!(self.block, Block::Open { on: Target::Replica, .. }) {
+            self.moving.on_effect(effect);
+        }
         match effect {
             SessionEffect::Set { name, value, local: false, .. } if name.starts_with("pgweir.") => {
                 // Checked before it was sent.
@@ -333,10 +389,13 @@ impl Memory {
                 }
             }
             SessionEffect::SetTransaction(asked) => {
-                if let Block::Open { modes, .. } = &mut self.block {
+                if let Block::Open { modes, begin, .. } = &mut self.block {
                     modes.read_only = asked.read_only.or(modes.read_only);
                     modes.isolation = asked.isolation.or(modes.isolation);
                     modes.deferrable = asked.deferrable.or(modes.deferrable);
+                    if !begin.is_empty() {
+                        *begin = begin_with(modes);
+                    }
                 }
             }
             SessionEffect::ResetAll => {
@@ -369,7 +428,8 @@ impl Memory {
     }
 
     /// A statement is about to be sent: what it pins, it pins even if it fails half-way.
-    pub fn on_sent(&mut self, classified: &Classified) {
+    pub fn on_sent(&mut self, classified: &Classified, sql: &[u8]) {
+        self.moving.on_sent(classified, sql);
         self.written = self.written.union(&classified.writes);
         self.seen = self.seen.union(&classified.reads);
         if classified.verdict.is_err() {

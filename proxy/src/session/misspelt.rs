@@ -4,8 +4,14 @@ use crate::config::reader::nearest;
 use router_rules::hint::WISHES;
 
 /// The settings that a session may make.
-const SETTINGS: &[&str] =
-    &["pgweir.consistency", "pgweir.max_lag", "pgweir.route", "pgweir.trace", "pgweir.min_lsn"];
+const SETTINGS: &[&str] = &[
+    "pgweir.consistency",
+    "pgweir.max_lag",
+    "pgweir.route",
+    "pgweir.transactions",
+    "pgweir.trace",
+    "pgweir.min_lsn",
+];
 
 /// The levels of consistency, for a hint that names none of them.
 const LEVELS: &[&str] = &["eventual", "session", "proxy", "global"];

@@ -254,7 +254,7 @@ impl Session {
         self.memory.failed = true;
         self.undo_skipped();
         let mut cause = cause_of(&fields);
-        if self.held_in_block && cause != Some(Cause::Lost) {
+        if self.held_in_block && cause != Some(Cause::Lost) && !self.memory.may_move() {
             cause = None;
         }
         if cause == Some(Cause::StalePlan) && self.relies_on_old_shape() {

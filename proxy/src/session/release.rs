@@ -199,12 +199,23 @@ impl Session {
             self.unsynced = false;
         }
         let drained = tokio::time::timeout(Duration::from_secs(10), self.drain()).await;
-        if matches!(drained, Ok(true)) {
+        if matches!(drained, Ok(true)) && self.end_block().await {
             self.portals.clear();
             self.give_back();
         } else {
             self.drop_lease();
         }
+    }
+
+    /// Ends the block that is open on the server. False when that cannot be had.
+    async fn end_block(&mut self) -> bool {
+        let Some(lease) = self.lease.as_mut() else { return false };
+        if lease.status == Status::Idle {
+            return true;
+        }
+        let asked = tokio::time::timeout(Duration::from_secs(10), lease.ask("ROLLBACK")).await;
+        lease.settings.on_rollback();
+        matches!(asked, Ok(Ok(_)))
     }
 }
 

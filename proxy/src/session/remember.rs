@@ -38,8 +38,7 @@ impl Session {
         match news {
             News::None | News::CopyIn { .. } | News::CopyBoth | News::Error | News::ErrorInstead(_) => {}
             News::Parameters => {
-                self.parameters.clear();
-                self.parameters.extend_from_slice(body);
+                self.parameters = body.into();
             }
             News::Result { of: Some(described), ours } => self.on_described(&described, ours, body),
             News::Result { of: None, .. } => {}
@@ -149,6 +148,7 @@ impl Session {
             self.memory.maybe_unpinned = true;
         }
         self.memory.block = Block::None;
+        self.memory.moving.clear();
         self.notifies = false;
         self.portals.clear();
         self.wrote();

@@ -49,6 +49,7 @@ impl Session {
         }
         self.memory.written = router_rules::statement::Footprint::none();
         self.take_back_names();
+        let moves = !matches!(self.memory.block, Block::None) && self.memory.may_move();
         if matches!(self.memory.block, Block::None) {
             // What succeeded ahead of the error goes with it.
             self.memory.settings.on_rollback();
@@ -74,6 +75,9 @@ impl Session {
                 }
             }
             _ => self.drain_lease().await,
+        }
+        if moves && self.lease.is_none() {
+            self.memory.take_back_request();
         }
         self.held_from = None;
         self.held_in_block = false;

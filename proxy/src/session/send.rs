@@ -13,6 +13,7 @@ use crate::wire::frame::{FrameError, HEADER_BYTES};
 use crate::wire::frontend::{self, tag};
 use bytes::BytesMut;
 use router_rules::statement::Kind as StatementKind;
+use router_rules::transactions::Redo;
 use router_rules::{Classified, Decision, PinReason, Reason, SessionEffect, Target};
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,13 +22,19 @@ impl Session {
     /// Puts the request into the server's output. Nothing is awaited.
     pub(super) fn send(&mut self, request: &Request, work: &Work, decision: &Decision) {
         self.count(work, decision);
+        self.memory.before_request();
         self.bound.clear();
         self.describes = false;
         self.close_doomed();
+        let had_read = self.memory.moving.has_read();
         let begun = self.send_begin();
+        if begun && had_read && sets_modes(work) {
+            // Behind a query Postgres takes no other modes: here, too, there was one.
+            self.put_ours(b"SELECT 1");
+        }
         self.send_placeholder(work);
-        for part in &work.parts {
-            self.memory.on_sent(part);
+        for (part, sql) in work.parts.iter().zip(&work.texts) {
+            self.memory.on_sent(part, sql);
         }
         if self.memory.pins.contains(&PinReason::ServerProcess)
             && pins_process(work)
@@ -143,11 +150,35 @@ impl Session {
         self.forget_server_unnamed();
         self.ledger.push(Owed::Ours(Ours::Begin));
         self.memory.block = Block::Open { on: self.on, modes, begin };
-        self.memory.settings.on_commit();
         if let Some(lease) = self.lease.as_mut() {
             lease.settings.on_commit();
         }
+        if self.memory.moving.replay().is_empty() {
+            self.memory.settings.on_commit();
+        } else {
+            self.send_replay();
+        }
         true
+    }
+
+    fn put_ours(&mut self, sql: &[u8]) {
+        if let Some(lease) = self.lease.as_mut() {
+            frontend::put_query(&mut lease.connection.output, sql);
+            self.ledger.push(Owed::Ours(Ours::Settings));
+        }
+    }
+
+    /// The block has moved here: its savepoints and settings are made again, in their order.
+    fn send_replay(&mut self) {
+        let Some(lease) = self.lease.as_mut() else { return };
+        for (sql, redo) in self.memory.moving.replay().steps() {
+            frontend::put_query(&mut lease.connection.output, sql.as_bytes());
+            self.ledger.push(Owed::Ours(Ours::Settings));
+            match redo {
+                Redo::Savepoint(name) => lease.settings.on_savepoint(name),
+                Redo::Effect(effect) => drop(lease.settings.on_effect(effect)),
+            }
+        }
     }
 
     /// `SHOW pgweir.…` is an ordinary SHOW of a placeholder that holds the answer.
@@ -167,6 +198,7 @@ impl Session {
                 .or(policy.max_lag)
                 .map_or(String::new(), |d| humantime::format_duration(d).to_string()),
             "pgweir.route" => wishes.route.map_or("auto", Target::as_str).into(),
+            "pgweir.transactions" => wishes.transactions.unwrap_or(policy.transactions).as_str().into(),
             "pgweir.trace" => if wishes.trace { "on" } else { "off" }.into(),
             "pgweir.min_lsn" => self.memory.settings.now().value(name).unwrap_or("").into(),
             _ => return,
@@ -318,6 +350,16 @@ fn sets_to_parameter(classified: &Classified) -> bool {
 fn notifies(part: &Classified) -> bool {
     part.verdict == Err(Reason::Notify)
         || part.statements.iter().any(|s| s.kind == StatementKind::Notify && s.effects.is_empty())
+}
+
+/// It asks for other modes of the transaction under way.
+fn sets_modes(work: &Work) -> bool {
+    let sets = |effect: &SessionEffect| match effect {
+        SessionEffect::SetTransaction(_) => true,
+        SessionEffect::Set { name, .. } => name.starts_with("transaction_"),
+        _ => false,
+    };
+    work.parts.iter().flat_map(|part| &part.statements).any(|s| s.effects.iter().any(sets))
 }
 
 fn pins_process(work: &Work) -> bool {

@@ -192,6 +192,12 @@ pub fn execute(mut body: &[u8]) -> Option<&[u8]> {
     (body.len() == 4).then_some(portal)
 }
 
+/// How many rows an Execute asks for; 0: all.
+pub fn execute_rows_max(mut body: &[u8]) -> Option<u32> {
+    cstr(&mut body)?;
+    Some(u32::from_be_bytes(body.try_into().ok()?))
+}
+
 /// Appends a Query.
 pub fn put_query(out: &mut BytesMut, sql: &[u8]) {
     frame::put(out, tag::QUERY, |out| {

@@ -44,6 +44,7 @@ impl<'a> Resolver<'a> {
         }
         match schema {
             None | Some("pg_catalog") => {
+                self.tells_begin |= builtins::tells_begin(name, call.args);
                 if builtins::allows_function(name) {
                     if builtins::reads_catalog(name) {
                         self.reads_relation(CATALOG_OID);
@@ -175,6 +176,7 @@ impl<'a> Resolver<'a> {
             ("internal", Some(symbol)) => {
                 let constructor =
                     symbol.starts_with("range_constructor") || symbol.starts_with("multirange_constructor");
+                self.tells_begin |= builtins::tells_begin(symbol, None);
                 if constructor || builtins::allows_function(symbol) {
                     Ok(())
                 } else {
@@ -193,6 +195,7 @@ impl<'a> Resolver<'a> {
     /// A function that an operator, cast, aggregate or type refers to.
     pub(super) fn function_by_oid(&mut self, oid: u32) -> Result<(), Reason> {
         if let Some(name) = self.catalog.builtin_by_oid(oid) {
+            self.tells_begin |= builtins::tells_begin(name, None);
             return if builtins::allows_function(name) { Ok(()) } else { Err(Reason::WritingOperator) };
         }
         let function = self.catalog.function_by_oid(oid).ok_or(Reason::UnknownFunction)?;

@@ -101,6 +101,7 @@ fn at(consistency: Consistency) -> Decision {
         consistency,
         max_lag: Some(Duration::from_secs(10)),
         max_lag_bytes: None,
+        transactions: Default::default(),
         group: None,
         refuse: None,
         log: None,
