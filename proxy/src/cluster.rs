@@ -10,12 +10,16 @@ pub mod catalog;
 pub mod catalogs;
 pub mod choose;
 pub mod connect;
+pub mod fleet;
+pub mod late;
 pub mod loss;
 pub mod membership;
 pub mod pace;
+mod patience;
 pub mod place;
 pub mod probe;
 pub mod samples;
+pub mod underway;
 pub mod verdict;
 pub mod view;
 pub mod waiters;
@@ -28,10 +32,11 @@ use crate::node::lsn::Token;
 use crate::node::mark::Mark;
 use crate::node::moment::{Clock, Moment};
 use crate::observe::Metrics;
-use crate::rows::{Events, NodeStatus};
+use crate::rows::{Events, NodeStatus, Sibling};
 use arc_swap::ArcSwap;
 use board::{Board, Identity, News, Sighting};
 use catalogs::Catalogs;
+use fleet::Fleet;
 use loss::Loss;
 use pace::{Demand, Standing};
 use parking_lot::{Mutex, RwLock};
@@ -45,6 +50,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use underway::Write;
 use verdict::Role;
 use view::{Settings, View};
 use waiters::Waiters;
@@ -99,6 +105,7 @@ pub struct Cluster {
     /// When such a read last had to wait.
     waited: Mark,
     marks: Arc<SharedMarks>,
+    fleet: Fleet,
     databases: RwLock<HashMap<String, Arc<DatabaseMarks>>>,
     catalogs: Catalogs,
     /// What happened lately; others may add to it.
@@ -141,6 +148,7 @@ impl Cluster {
             promised: Mark::default(),
             waited: Mark::default(),
             marks: Arc::default(),
+            fleet: Fleet::default(),
             databases: RwLock::default(),
             catalogs: Catalogs::default(),
             events: Events::default(),
@@ -216,6 +224,27 @@ impl Cluster {
             let view = self.view.load();
             view.primary().into_iter().for_each(|primary| self.rouse(&view, primary));
         }
+    }
+
+    /// `written` is about to be sent to the primary, or is part of a transaction that may be committed by what
+    /// is: keep what this gives until [`Cluster::wrote`] was told of its end.
+    pub fn writes_begin(&self, database: &str, written: &Footprint, session: &SessionFreshness) -> Write {
+        Write::begin(self.marks_of(database, session).clone(), written.clone())
+    }
+
+    /// An answer of the primary has come: it may tell of commits that are still to be acknowledged.
+    ///
+    /// Call it **before** the client can see the answer.
+    pub fn told(&self, database: &str, session: &SessionFreshness) {
+        let marks = self.marks_of(database, session);
+        if marks.underway.is_any() {
+            marks.told(self.now());
+        }
+    }
+
+    /// A notification has come that did not go through this pgweir: it may tell of any commit.
+    pub fn told_of_anything(&self, database: &str, session: &SessionFreshness) {
+        self.marks_of(database, session).told_of_anything(self.now());
     }
 
     /// A read on `node` of nobody knows what ended just now: as [`Cluster::read_of`] everything.
@@ -333,6 +362,11 @@ impl Cluster {
         board.entries.iter().enumerate().map(status).collect()
     }
 
+    /// The other pgweirs of this cluster, as the primary last showed them.
+    pub fn siblings(&self) -> Vec<Sibling> {
+        self.fleet.siblings()
+    }
+
     /// Sends no more reads to this node; false when there is no such node.
     pub fn drain(&self, name: &str) -> bool {
         self.change(|board, now| board.set_drained(name, true, now))
@@ -356,6 +390,12 @@ impl Cluster {
         let nodes = board.entries.len();
         let result = change(&mut board, now);
         let after = *board.verdict();
+        match (before.primary, after.primary) {
+            (Some(_), None) => self.fleet.cut_off(),
+            // Who is there on the new one its own prober tells.
+            (Some(before), Some(after)) if before != after => self.fleet.doubt(),
+            _ => {}
+        }
         let configured = nodes != board.entries.len() || !self.is_published(&board);
         if before != after || configured {
             self.view.store(Arc::new(board.view()));
@@ -467,7 +507,7 @@ impl Cluster {
     }
 
     fn rouse(&self, view: &View, node: &Arc<Node>) {
-        let soonest = node.prober.asked.get().plus(view.settings.intervals().fast);
+        let soonest = node.prober.asked.get().plus(view.settings.intervals().shortest());
         // One that does not answer is looked for at a pace of its own.
         if node.progress.incarnation() != 0 && node.prober.dozes_beyond(soonest) {
             node.prober.rouse(self.next_probe(node).0);
@@ -481,7 +521,7 @@ impl Cluster {
     }
 
     /// The marks of the session's database.
-    fn marks_of<'a>(&self, database: &str, session: &'a SessionFreshness) -> &'a DatabaseMarks {
+    fn marks_of<'a>(&self, database: &str, session: &'a SessionFreshness) -> &'a Arc<DatabaseMarks> {
         session.marks.get_or_init(|| {
             if let Some(known) = self.databases.read().get(database) {
                 return known.clone();
@@ -511,6 +551,12 @@ impl Cluster {
                 gauges.lag_seconds.set(time.as_secs_f64());
             });
         }
+    }
+
+    /// Another pgweir has come, or one has left.
+    fn tell_of_sibling(&self, kind: &'static str, node: &Arc<Node>, text: String) {
+        tracing::info!(node = node.name, kind, "{text}");
+        self.events.push(kind, &node.name, text);
     }
 
     /// Logs, counts and remembers.

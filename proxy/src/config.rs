@@ -125,6 +125,17 @@ pub struct Cluster {
     pub probe_timeout: Duration,
     /// How long writes wait for a primary before they get 57P03.
     pub primary_wait: Duration,
+    /// What `proxy` promises where there are several pgweirs.
+    pub fleet: Promises,
+}
+
+/// What the level `proxy` promises where several pgweirs front one cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promises {
+    /// Every commit that any of them has acknowledged.
+    Exact,
+    /// Every commit that this one has.
+    Alone,
 }
 
 /// One node.
@@ -226,10 +237,23 @@ pub struct Runtime {
 pub struct Routing {
     /// How long a read waits for a fresh enough replica before the primary answers it.
     pub freshness_wait: Duration,
+    /// Whether a read waits at all.
+    pub when_late: WhenLate,
     /// `false`: everything goes to the primary.
     pub split: bool,
     /// Bytes of memory for remembered classifications.
     pub cache_bytes_max: usize,
+}
+
+/// What a read does that no replica can serve yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenLate {
+    /// It waits: the primary is spared.
+    Wait,
+    /// It goes to the primary: nobody waits.
+    Primary,
+    /// Whichever is likely to answer sooner.
+    Balance,
 }
 
 /// Clients and time-outs; `None`: no limit.

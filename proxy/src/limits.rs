@@ -59,3 +59,14 @@ pub const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 pub const CONSOLES_MAX: usize = 100;
 /// Derivations of keys from clients' clear-text passwords at once: milliseconds of a core each.
 pub const DERIVATIONS_MAX: usize = 2;
+/// How long a pgweir that has found itself alone relies on it: longer than the pause between two looks on
+/// an idle cluster, short enough to wait for. The same in every process of a fleet.
+pub const FLEET_LEASE: Duration = Duration::from_secs(2);
+/// While the primary is sampled anyway, the others are looked for at most so often: it reads the whole
+/// lock table.
+pub const FLEET_LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Nobody claims to be alone sooner after it has seen somebody: a sibling that lost its connection, or
+/// follows a promotion a little later, is back by then.
+pub const FLEET_CALM: Duration = Duration::from_secs(10);
+/// Half of [`FLEET_CALM`]: whoever was registered within it is still known to the others.
+pub const FLEET_REMEMBERS: Duration = Duration::from_secs(5);

@@ -89,3 +89,18 @@ pub struct PoolRow {
     /// `transaction` or `session`.
     pub mode: &'static str,
 }
+
+/// Another pgweir, as the primary shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sibling {
+    /// Its number, new for each process.
+    pub number: u32,
+    /// The server process of its prober on the primary.
+    pub process: i32,
+    /// Where it connects from; `None`: a Unix socket, or hidden from our role.
+    pub address: Option<String>,
+    /// Since when it has been connected, in seconds of the epoch.
+    pub since: Option<i64>,
+    /// It claims to be alone: it has not seen us yet.
+    pub claims: bool,
+}

@@ -241,7 +241,7 @@ impl Server {
     /// The server's error, or the socket's.
     pub async fn ask(&mut self, sql: &str) -> Result<Vec<Row>, LoginError> {
         frontend::put_query(&mut self.connection.output, sql.as_bytes());
-        self.answer().await
+        self.rows().await
     }
 
     /// Prepares SQL of ours, without parameters, on such a server.
@@ -252,7 +252,7 @@ impl Server {
         let out = &mut self.connection.output;
         frontend::put_parse(out, name.as_bytes(), sql.as_bytes(), &NO_TYPES);
         frontend::put_empty(out, frontend::tag::SYNC);
-        self.answer().await.map(drop)
+        self.answer(|_| ()).await
     }
 
     /// Runs what was prepared under this name.
@@ -260,11 +260,24 @@ impl Server {
     /// # Errors
     /// As [`Server::ask`].
     pub async fn ask_prepared(&mut self, name: &str) -> Result<Vec<Row>, LoginError> {
+        self.put_prepared(name);
+        self.rows().await
+    }
+
+    /// The same for an answer that is looked at where it lies: `on_row` gets the body of each DataRow.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub async fn look_at(&mut self, name: &str, on_row: impl FnMut(&[u8])) -> Result<(), LoginError> {
+        self.put_prepared(name);
+        self.answer(on_row).await
+    }
+
+    fn put_prepared(&mut self, name: &str) {
         let out = &mut self.connection.output;
         frontend::put_bind(out, b"", name.as_bytes(), &NO_PARAMETERS);
         frontend::put_execute(out, b"");
         frontend::put_empty(out, frontend::tag::SYNC);
-        self.answer().await
     }
 
     /// Prepares a statement under the settings that `settings` bring about, and leaves those as they were: a
@@ -361,19 +374,26 @@ impl Server {
         }
     }
 
-    /// Sends, and reads until the server is ready again.
-    async fn answer(&mut self) -> Result<Vec<Row>, LoginError> {
-        self.connection.flush().await?;
+    /// Sends, and gathers the rows of the answer.
+    async fn rows(&mut self) -> Result<Vec<Row>, LoginError> {
         let mut rows = vec![];
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        self.answer(|body| {
+            let row = backend::data_row(body).unwrap_or_default();
+            rows.push(row.into_iter().map(|v| v.map(text)).collect());
+        })
+        .await?;
+        Ok(rows)
+    }
+
+    /// Sends, and reads until the server is ready again.
+    async fn answer(&mut self, mut on_row: impl FnMut(&[u8])) -> Result<(), LoginError> {
+        self.connection.flush().await?;
         let mut error = None;
         loop {
             let (kind, body) = next_message(&mut self.connection).await?;
             match kind {
-                tag::DATA_ROW => {
-                    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-                    let row = backend::data_row(&body).unwrap_or_default();
-                    rows.push(row.into_iter().map(|v| v.map(text)).collect());
-                }
+                tag::DATA_ROW => on_row(&body),
                 tag::PARAMETER_STATUS => self.on_reported(&body),
                 tag::ERROR => {
                     let fatal = ErrorFields::parse(&body).is_fatal();
@@ -391,7 +411,7 @@ impl Server {
         }
         match error {
             Some(error) => Err(LoginError::ByServer(error)),
-            None => Ok(rows),
+            None => Ok(()),
         }
     }
 }

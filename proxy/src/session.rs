@@ -35,6 +35,7 @@ pub mod wake;
 
 use crate::auth::Credentials;
 use crate::clients::registry::{Card, Doing};
+use crate::cluster::underway::Write;
 use crate::config::Config;
 use crate::limits::AHEAD_BYTES_MIN;
 use crate::loops::{self, Heard};
@@ -129,6 +130,8 @@ pub struct Session {
     parameters: Box<[u8]>,
     /// It has sent a NOTIFY in the transaction under way.
     notifies: bool,
+    /// What it has written, while the primary works on it.
+    writing: Option<Box<Write>>,
     /// This request asks what results look like.
     describes: bool,
     /// Pools used before.

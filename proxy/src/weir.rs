@@ -77,6 +77,7 @@ impl Weir {
             },
             uptime: self.metrics.started.elapsed().unwrap_or_default(),
             nodes: self.cluster.snapshot(),
+            siblings: self.cluster.siblings(),
             clients: self.registry.rows(),
             servers: self.pools.server_rows(),
             pools: self.pools.rows(&config),

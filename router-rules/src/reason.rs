@@ -82,6 +82,7 @@ words! {
         NoReplica = "no_replica": "No replica is up, so the primary reads.",
         LagTooLarge = "lag_too_large": "Every replica is over max_lag, so the primary reads.",
         FreshnessTimeout = "freshness_timeout": "No replica caught up within freshness_wait, so the primary reads.",
+        Late = "late": "No replica has caught up yet, and by routing.when_late the primary reads at once.",
         Reroute = "reroute": "A replica refused it; it ran on the primary instead.",
         Learnt = "learnt": "A replica refused this shape before; it goes straight to the primary.",
         NoCatalog = "no_catalog": "The catalog of this database has not been read yet.",

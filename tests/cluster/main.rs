@@ -13,6 +13,7 @@ mod day;
 mod drivers;
 mod explained;
 mod extended;
+mod fleet;
 mod harness_itself;
 mod lifecycle;
 mod limits;

@@ -2,6 +2,7 @@
 
 use crate::support::{Outcome, Stage, mark};
 use pgweir_tests::HarnessError;
+use pgweir_tests::raw::{self, RawClient};
 use std::time::Duration;
 
 const READ: &str = "SELECT count(*) FROM product";
@@ -74,4 +75,62 @@ fn a_replica_whose_replay_is_paused_never_answers_with_the_old_state() -> Outcom
     }
     stage.cluster.resume_replay(1)?;
     stage.wait_for_replica("SELECT n FROM counter WHERE id = 3")
+}
+
+/// A write that is committed long before it is acknowledged.
+const LONG_ACKNOWLEDGED: &str = "BEGIN; UPDATE counter SET n = n + 1 WHERE id = 7; NOTIFY done; COMMIT; \
+     SELECT pg_sleep(0.3)";
+const SEVEN: &str = "SELECT n FROM counter WHERE id = 7";
+
+/// Two clients beside a writer: one hears of the commit in some way, then the other reads.
+fn heard(stage: &Stage, write: &str, hear: impl Fn(&mut RawClient, i32) -> Outcome) -> Outcome {
+    let (mut writer, mut hearer, mut reader) = (stage.client()?, stage.client()?, stage.client()?);
+    hearer.run("LISTEN done")?;
+    for round in 1..=10 {
+        let before: i32 = stage.direct()?.value(SEVEN)?.parse().expect("a number");
+        writer.send(&raw::query(write))?;
+        hear(&mut hearer, before + 1)?;
+        assert_eq!(reader.value(SEVEN)?, (before + 1).to_string(), "{write}, round {round}");
+        writer.until_ready()?;
+        assert_eq!(reader.value(SEVEN)?, (before + 1).to_string(), "{write}, acknowledged, round {round}");
+    }
+    Ok(())
+}
+
+#[test]
+fn who_hears_of_a_commit_before_it_is_acknowledged_may_tell_others_who_see_it() -> Outcome {
+    let stage = delayed(Duration::from_millis(200))?;
+    stage.cluster.node(0).superuser().database("app").sql(
+        "CREATE PROCEDURE long_going() LANGUAGE plpgsql AS 'BEGIN \
+         UPDATE counter SET n = n + 1 WHERE id = 7; NOTIFY done; COMMIT; PERFORM pg_sleep(0.3); END'",
+    )?;
+    let notified = |hearer: &mut RawClient, _| hearer.until(b"A").map(drop);
+    heard(&stage, LONG_ACKNOWLEDGED, notified)?;
+    heard(&stage, "CALL long_going()", notified)?;
+    // It reads the row on the primary until it sees it.
+    heard(&stage, LONG_ACKNOWLEDGED, |hearer, now| {
+        while hearer.value("SELECT n FROM counter WHERE id = 7 FOR SHARE")? != now.to_string() {}
+        Ok(())
+    })?;
+    // Or waits for a lock that the writer takes, and gives back when it has committed.
+    let locked = "SELECT pg_advisory_lock(7); BEGIN; UPDATE counter SET n = n + 1 WHERE id = 7; \
+         SELECT pg_sleep(0.1); COMMIT; SELECT pg_advisory_unlock(7); SELECT pg_sleep(0.3)";
+    heard(&stage, locked, |hearer, _| {
+        std::thread::sleep(Duration::from_millis(50));
+        hearer.run("SELECT pg_advisory_lock(7); SELECT pg_advisory_unlock(7)").map(drop)
+    })
+}
+
+#[test]
+fn a_notification_from_elsewhere_is_passed_on_with_what_it_tells_of() -> Outcome {
+    let stage = delayed(Duration::from_millis(200))?;
+    let (mut writer, mut listener, mut reader) = (stage.direct()?, stage.client()?, stage.client()?);
+    listener.run("LISTEN done")?;
+    for round in 1..=10 {
+        writer.send(&raw::query("BEGIN; UPDATE counter SET n = n + 1 WHERE id = 8; NOTIFY done; COMMIT"))?;
+        listener.until(b"A")?;
+        assert_eq!(reader.value("SELECT n FROM counter WHERE id = 8")?, round.to_string());
+        writer.until_ready()?;
+    }
+    Ok(())
 }

@@ -4,7 +4,8 @@
 //!
 //! * `max_lag`: now less `max_lag`;
 //! * `session`: when this session last wrote what it reads now, or read it on the primary;
-//! * `proxy`: when anybody here last wrote what it reads now;
+//! * `proxy`: when anybody here last wrote what it reads now; while there are other pgweirs of this cluster,
+//!   when the read arrived, since they may have acknowledged anything by then (see [`super::fleet`]);
 //! * `global`: when the read arrived;
 //!
 //! and, from `session` upward, to not showing less than the replica that the session read from last
@@ -13,10 +14,12 @@
 //! sample is on no replica for certain, so reads that need it find no place until there is a primary.
 
 use super::choose::{Load, bits, choose, filter};
+use super::late::Scales;
 use super::view::View;
 use super::waiters::Waiter;
 use super::watermark::SessionFreshness;
 use super::{Cluster, Placement, Wish};
+use crate::config::Promises;
 use crate::node::moment::Moment;
 use crate::node::{Node, Progress};
 use router_rules::hint::Consistency;
@@ -48,7 +51,7 @@ struct Late {
 #[derive(Clone, Copy)]
 struct Arrival {
     moment: Moment,
-    /// [`Cluster::promise`] at that moment, if it was worked out.
+    /// What was [`promised`](Cluster::promise) at that moment of what went through us, if it was worked out.
     promise: Option<Moment>,
 }
 
@@ -210,7 +213,9 @@ impl Cluster {
                 progress.fresh_through.get() >= need && self.shows_enough(view, progress, wish)
             })
         };
-        let bound = self.oldest_allowed(view, wish, now);
+        // Looked at each time: it may turn out that nobody else was there.
+        let bound =
+            self.oldest_allowed(view, wish, now).max(self.promise_of_others(view, wish, arrival.moment));
         // Most of the time every replica has everything, and nobody has to look what was written when.
         let at_most = arrival.promise.unwrap_or_else(|| self.latest_promise(wish, arrival.moment));
         let mut need = bound.max(at_most);
@@ -226,7 +231,25 @@ impl Cluster {
             self.metrics.cluster.waits.hopeless.inc();
             return Attempt::Primary(Reason::FreshnessTimeout);
         }
+        let scales = || self.scales(view, candidates, need, now);
+        if view.verdict.primary.is_some() && view.settings.when_late.goes_to_primary(scales) {
+            return Attempt::Primary(Reason::Late);
+        }
         Attempt::Wait(need)
+    }
+
+    /// What speaks for waiting until one of these is fresh through `need`, and what against.
+    fn scales(&self, view: &View, candidates: u64, need: Moment, now: Moment) -> Scales {
+        let wait = |i: usize| {
+            let progress = &view.members[i].node.progress;
+            need.plus(progress.travel().max(progress.lag().1)).since(now)
+        };
+        Scales {
+            wait: bits(candidates).map(wait).min().unwrap_or_default(),
+            on_primary: view.primary().map_or(0, |primary| primary.outstanding()),
+            on_replicas: bits(candidates).map(|i| view.members[i].node.outstanding()).sum(),
+            replicas: candidates.count_ones() as usize,
+        }
     }
 
     /// True when a replica keeps what is asked of it beside freshness.
@@ -282,6 +305,14 @@ impl Cluster {
                 session().max(self.marks_of(wish.database, wish.session).needed_for(wish.reads))
             }
             Consistency::Global => arrival,
+        }
+    }
+
+    /// The same for what went through other pgweirs.
+    fn promise_of_others(&self, view: &View, wish: &Wish<'_>, arrival: Moment) -> Moment {
+        match (wish.decision.consistency, view.settings.cluster.fleet) {
+            (Consistency::Proxy, Promises::Exact) => self.fleet.needed_for(arrival),
+            _ => Moment::NEVER,
         }
     }
 

@@ -1,17 +1,22 @@
 //! One task per node that asks it, over a connection of its own, what it is and where it stands.
 
+mod told;
+
 use super::Cluster;
 use super::board::{Identity, Sighting};
 use super::connect::open_server;
+use super::fleet::registration::Registration;
 use super::loss::Loss;
+use super::patience::Patience;
 use super::verdict::Role;
 use crate::auth::LoginError;
 use crate::node::Node;
 use crate::node::alarm::Alarm;
-use crate::node::lsn::{Lsn, WalLayout};
+use crate::node::lsn::WalLayout;
 use crate::server::{Row, Server};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+use told::{BRIEF, Told, WHOLE, Whole};
 
 /// The first pause after a failure; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -27,23 +32,6 @@ const IDENTITY: &str = "SELECT (SELECT s.system_identifier FROM pg_catalog.pg_co
      (SELECT g.setting::pg_catalog.int8 FROM pg_catalog.pg_settings g WHERE g.name = 'wal_segment_size'), \
      (SELECT g.setting::pg_catalog.int8 FROM pg_catalog.pg_settings g WHERE g.name = 'wal_block_size'), \
      (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8";
-
-/// Role, position and timeline in one round trip.
-///
-/// A primary's timeline is in the name of the file it writes; the control file would still have
-/// the former one for a while after a promotion. A replica's is the one that its receiver follows,
-/// which it does only when its own log leads there (`rescanLatestTimeLine` in PostgreSQL's
-/// `xlogrecovery.c` refuses a timeline that forked off before the position reached). It is visible
-/// to members of `pg_read_all_stats`; for others, and while nothing is received, see [`CONTROL`].
-const PROBE: &str = "SELECT r.standby, \
-     CASE WHEN r.standby THEN pg_catalog.pg_last_wal_replay_lsn() \
-          ELSE pg_catalog.pg_current_wal_insert_lsn() END, \
-     CASE WHEN NOT r.standby THEN pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) END, \
-     CASE WHEN r.standby THEN (SELECT w.received_tli FROM pg_catalog.pg_stat_get_wal_receiver() w) END \
-     FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) r";
-
-/// What [`PROBE`] is prepared as.
-const PROBE_NAME: &str = "probe";
 
 /// A timeline that a replica has reached for certain, though perhaps long ago.
 const CONTROL: &str = "SELECT greatest(c.timeline_id, r.min_recovery_end_timeline) \
@@ -91,7 +79,7 @@ async fn probe_all(cluster: &Weak<Cluster>, node: &Arc<Node>, alarm: &Alarm) -> 
     loop {
         match cluster.upgrade() {
             Some(cluster) => {
-                let sighting = probe.once(&cluster).await?;
+                let sighting = probe.once(&cluster, node).await?;
                 cluster.node_sighted(node, sighting);
             }
             None => return Ok(()),
@@ -110,6 +98,11 @@ struct Probe {
     server: Server,
     /// When the control file was last asked for the timeline.
     control_read: Option<Instant>,
+    /// When it last told all that it is asked.
+    whole: Option<Whole>,
+    patience: Patience,
+    /// How other pgweirs see us, where this is a primary.
+    registration: Option<Registration>,
 }
 
 impl Probe {
@@ -120,22 +113,55 @@ impl Probe {
         let told = within(limit, server.ask(IDENTITY)).await?;
         let identity = identity(&told).ok_or_else(|| unexpected(&told))?;
         cluster.node_connected(node, identity).map_err(Loss::Unfit)?;
-        within(limit, server.prepare(PROBE_NAME, PROBE)).await?;
-        Ok(Self { server, control_read: None })
+        for question in [WHOLE, BRIEF] {
+            within(limit, server.prepare(question.name, question.sql)).await?;
+        }
+        let patience = Patience::new();
+        Ok(Self { server, control_read: None, whole: None, patience, registration: None })
     }
 
-    /// Asks once.
-    async fn once(&mut self, cluster: &Cluster) -> Result<Sighting, Loss> {
+    /// Asks once; of a primary not before all other pgweirs of the cluster must have seen us there.
+    async fn once(&mut self, cluster: &Cluster, node: &Arc<Node>) -> Result<Sighting, Loss> {
+        if let Some(registration) = &mut self.registration {
+            registration.look_again(&mut self.server, cluster, node).await?;
+        }
+        let seen = self.ask(cluster).await?;
+        if seen.role != Role::Primary || self.registration.is_some() {
+            return Ok(seen);
+        }
+        self.registration = Some(Registration::enter(&mut self.server, cluster, node).await?);
+        // What it told before nobody has heard of.
+        self.whole = None;
+        self.ask(cluster).await
+    }
+
+    async fn ask(&mut self, cluster: &Cluster) -> Result<Sighting, Loss> {
         let limit = cluster.settings().cluster.probe_timeout;
-        let writes = cluster.writes();
-        let start = cluster.now();
-        let told = within(limit, self.server.ask_prepared(PROBE_NAME)).await?;
-        let Told { role, lsn, timeline } = Told::read(&told).ok_or_else(|| unexpected(&told))?;
+        if Whole::lets_out(self.whole, cluster.primary().is_some(), cluster.now()) {
+            let (start, writes) = (cluster.now(), cluster.writes());
+            let Told { role, lsn, .. } = self.question(BRIEF.name, limit).await?;
+            if self.whole.is_some_and(|whole| whole.role == role) {
+                return Ok(Sighting { start, role, timeline: None, lsn, writes });
+            }
+        }
+        let (start, writes) = (cluster.now(), cluster.writes());
+        let Told { role, lsn, timeline } = self.question(WHOLE.name, limit).await?;
+        self.whole = Some(Whole { role, at: start });
         let timeline = match (role, timeline) {
             (Role::Replica, None) => self.control_timeline(limit).await?,
             _ => timeline,
         };
         Ok(Sighting { start, role, timeline, lsn, writes })
+    }
+
+    async fn question(&mut self, name: &str, limit: Duration) -> Result<Told, Loss> {
+        let mut told = None;
+        let asking = self.server.look_at(name, |row| told = Told::read(row));
+        match self.patience.within(limit, asking).await {
+            Some(answered) => answered.map_err(|e| Loss::of(&e, true))?,
+            None => return Err(no_answer(limit)),
+        }
+        told.ok_or_else(|| Loss::Unfit("it gives an answer that makes no sense to a probe".into()))
     }
 
     /// The timeline in the control file, if it is time to read it again.
@@ -160,47 +186,30 @@ fn identity(told: &[Row]) -> Option<Identity> {
     })
 }
 
-/// The answer to [`PROBE`].
-#[derive(Debug, PartialEq)]
-struct Told {
-    role: Role,
-    lsn: Option<Lsn>,
-    timeline: Option<u32>,
-}
-
-impl Told {
-    fn read(told: &[Row]) -> Option<Self> {
-        let role = match value(told, 0)? {
-            "t" => Role::Replica,
-            "f" => Role::Primary,
-            _ => return None,
-        };
-        let timeline = match role {
-            Role::Replica => value(told, 3).and_then(|received| received.parse().ok()),
-            _ => value(told, 2).and_then(|file| u32::from_str_radix(file.get(..8)?, 16).ok()),
-        };
-        let lsn = value(told, 1).and_then(|lsn| lsn.parse().ok());
-        Some(Self { role, lsn, timeline: timeline.filter(|timeline| *timeline > 0) })
-    }
-}
-
 /// A column of the only row.
-fn value(rows: &[Row], column: usize) -> Option<&str> {
+pub(super) fn value(rows: &[Row], column: usize) -> Option<&str> {
     rows.first()?.get(column)?.as_deref()
 }
 
-fn unexpected(rows: &[Row]) -> Loss {
+pub(super) fn unexpected(rows: &[Row]) -> Loss {
     let shown = |row: &Row| row.iter().map(|v| v.as_deref().unwrap_or("NULL")).collect::<Vec<_>>().join(", ");
     let rows: Vec<_> = rows.iter().map(shown).collect();
     Loss::Unfit(format!("it gives an answer that makes no sense to a probe: ({})", rows.join("), (")))
 }
 
 /// The answer, or what came instead of it, within `limit`.
-async fn within<T>(limit: Duration, asking: impl Future<Output = Result<T, LoginError>>) -> Result<T, Loss> {
+pub(super) async fn within<T>(
+    limit: Duration,
+    asking: impl Future<Output = Result<T, LoginError>>,
+) -> Result<T, Loss> {
     match tokio::time::timeout(limit, asking).await {
         Ok(answer) => answer.map_err(|e| Loss::of(&e, true)),
-        Err(_) => Err(Loss::Silent(format!("no answer within {}", humantime::format_duration(limit)))),
+        Err(_) => Err(no_answer(limit)),
     }
+}
+
+fn no_answer(limit: Duration) -> Loss {
+    Loss::Silent(format!("no answer within {}", humantime::format_duration(limit)))
 }
 
 #[cfg(test)]
@@ -212,24 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_primary_tells_its_timeline_by_the_file_it_writes() {
-        let told = row([Some("f"), Some("0/3000060"), Some("000000020000000000000003"), None]);
-        let read = Told { role: Role::Primary, lsn: Some(Lsn(0x3000060)), timeline: Some(2) };
-        assert_eq!(Told::read(&told), Some(read));
-    }
-
-    #[test]
-    fn a_replica_that_receives_nothing_tells_no_timeline() {
-        let read = |received| Told::read(&row([Some("t"), None, None, received])).unwrap();
-        assert_eq!(read(None), Told { role: Role::Replica, lsn: None, timeline: None });
-        assert_eq!(read(Some("0")).timeline, None);
-        assert_eq!(read(Some("3")).timeline, Some(3));
-    }
-
-    #[test]
-    fn what_is_no_answer_is_none() {
-        assert_eq!(Told::read(&[]), None);
-        assert_eq!(Told::read(&row([None; 4])), None);
+    fn what_is_no_identity_is_none() {
         assert!(identity(&row([Some("7"), Some("16777216"), Some("x"), None])).is_none());
         let told = identity(&row([Some("-7"), Some("16777216"), Some("8192"), Some("9")])).unwrap();
         assert_eq!((told.system, told.layout), (-7_i64 as u64, WalLayout::default()));

@@ -2,7 +2,7 @@
 
 use super::pace::Intervals;
 use super::verdict::Verdict;
-use crate::config::{self, Config};
+use crate::config::{self, Config, WhenLate};
 use crate::node::Node;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub struct Settings {
     pub cluster: config::Cluster,
     /// How long a read waits for a replica.
     pub freshness_wait: Duration,
+    /// Whether it waits at all.
+    pub when_late: WhenLate,
     /// The bound that lag is judged by.
     pub max_lag: Option<Duration>,
     /// The same in bytes.
@@ -38,6 +40,7 @@ impl Settings {
         Self {
             cluster: config.cluster.clone(),
             freshness_wait: config.routing.freshness_wait,
+            when_late: config.routing.when_late,
             max_lag: config.policy.max_lag,
             max_lag_bytes: config.policy.max_lag_bytes,
         }

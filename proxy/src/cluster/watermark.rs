@@ -5,6 +5,7 @@
 //! that moment (see [`super::samples`]) has the write. No position in the log is involved, so
 //! nothing has to be asked on the write's way, and nothing has to be converted after a promotion.
 
+use super::underway::Underway;
 use crate::node::lsn::Token;
 use crate::node::mark::Mark;
 use crate::node::moment::Moment;
@@ -15,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 /// Watermarks kept per database for tables: 4096 × 8 bytes for each database in use. Tables share a
 /// mark when their OIDs are equal modulo this, which makes a read wait that need not, never the
 /// contrary; OIDs are given out in sequence, so the tables of one application rarely do.
-const TABLE_MARKS: usize = 4096;
+pub(super) const TABLE_MARKS: usize = 4096;
 
 /// OIDs below this belong to Postgres's own catalogs (`FirstNormalObjectId`), some of which all
 /// databases share.
@@ -27,6 +28,9 @@ pub struct DatabaseMarks {
     latest: Mark,
     everything: Mark,
     tables: Box<[Mark]>,
+    /// When an answer of the primary was last passed on while writes were under way.
+    told: Mark,
+    pub(super) underway: Underway,
     shared: Arc<SharedMarks>,
 }
 
@@ -52,7 +56,24 @@ impl DatabaseMarks {
     /// Of a database that nobody has written to yet.
     pub fn new(shared: Arc<SharedMarks>) -> Self {
         let tables = (0..TABLE_MARKS).map(|_| Mark::default()).collect();
-        Self { latest: Mark::default(), everything: Mark::default(), tables, shared }
+        let (latest, everything, told) = Default::default();
+        Self { latest, everything, tables, told, underway: Underway::default(), shared }
+    }
+
+    /// An answer of the primary is passed on, now: whoever gets it may know of what is under way.
+    pub fn told(&self, now: Moment) {
+        if self.underway.is_any() {
+            self.told.raise(now);
+            self.latest.raise(now);
+            self.shared.latest.raise(now);
+        }
+    }
+
+    /// News of commits of nobody knows whom is passed on, now.
+    pub fn told_of_anything(&self, now: Moment) {
+        self.everything.raise(now);
+        self.latest.raise(now);
+        self.shared.latest.raise(now);
     }
 
     /// `footprint` was written, acknowledged at `now`.
@@ -78,6 +99,12 @@ impl DatabaseMarks {
 
     /// Through when a replica must be fresh to have all that was written to what `reads` touches.
     pub fn needed_for(&self, reads: &Footprint) -> Moment {
+        // Asked first: what has been acknowledged by then has raised its marks.
+        let told = if self.underway.touches(reads) { self.told.get() } else { Moment::NEVER };
+        told.max(self.acknowledged_of(reads))
+    }
+
+    fn acknowledged_of(&self, reads: &Footprint) -> Moment {
         match reads {
             Footprint::Relations(oids) => {
                 let tables = oids.iter().map(|&oid| self.tables[slot(oid)].get()).max();
@@ -90,7 +117,8 @@ impl DatabaseMarks {
     }
 }
 
-fn slot(oid: u32) -> usize {
+/// Where a table's mark lies.
+pub(super) fn slot(oid: u32) -> usize {
     oid as usize % TABLE_MARKS
 }
 
@@ -105,8 +133,6 @@ pub struct SessionFreshness {
     /// When the session last wrote these relations, or read them on the primary.
     known_tables: Vec<(u32, Moment)>,
     known_everything: Moment,
-    /// The latest of these.
-    known_latest: Moment,
     /// The last read on a replica: when, and during which incarnation of which replica.
     pub(super) saw_replica: Moment,
     pub(super) saw_incarnation: u64,
@@ -122,7 +148,6 @@ impl Clone for SessionFreshness {
             marks: self.marks.clone(),
             known_tables: self.known_tables.clone(),
             known_everything: self.known_everything,
-            known_latest: self.known_latest,
             saw_replica: self.saw_replica,
             saw_incarnation: self.saw_incarnation,
             placed: AtomicU64::new(self.placed.load(Ordering::Relaxed)),
@@ -150,9 +175,6 @@ impl SessionFreshness {
 
     /// The session wrote `footprint`, acknowledged at `now`.
     pub(super) fn wrote(&mut self, footprint: &Footprint, now: Moment) {
-        if !footprint.is_none() {
-            self.known_latest = now;
-        }
         let Footprint::Relations(oids) = footprint else {
             self.known_tables.clear();
             self.known_everything = now;
@@ -184,7 +206,8 @@ impl SessionFreshness {
 
     /// At least what [`SessionFreshness::needed_for`] says, whatever is read.
     pub(super) fn latest(&self) -> Moment {
-        self.known_latest
+        let tables = self.known_tables.iter().map(|(_, at)| *at).max();
+        tables.unwrap_or_default().max(self.known_everything)
     }
 
     /// Through when a replica must be fresh to have what this session wrote to, or saw on the primary

@@ -4,7 +4,7 @@ use super::reader::{Reader, Section};
 use super::value::Off;
 use super::{
     Auth, AuthMethod, AuthRule, Cluster, Config, Console, Http, HttpTls, Limits, Listen, ListenTls, Log,
-    Node, Pool, PoolMode, Routing, Runtime, Secret, ServerTls, SslMode, Traces, User,
+    Node, Pool, PoolMode, Promises, Routing, Runtime, Secret, ServerTls, SslMode, Traces, User, WhenLate,
 };
 use router_rules::hint::Consistency;
 use router_rules::rules::{Act, Network, Rule, Rules, When};
@@ -39,6 +39,11 @@ pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surrou
         policy: Arc::new(policy),
         routing: Routing {
             freshness_wait: routing.read("freshness_wait"),
+            when_late: match routing.read::<String>("when_late").as_str() {
+                "primary" => WhenLate::Primary,
+                "balance" => WhenLate::Balance,
+                _ => WhenLate::Wait,
+            },
             split: routing.read("split"),
             cache_bytes_max: routing.read("cache_bytes_max"),
         },
@@ -117,6 +122,10 @@ fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings
         probe_interval_fast: section.read("probe_interval_fast"),
         probe_timeout: section.read("probe_timeout"),
         primary_wait: section.read("primary_wait"),
+        fleet: match section.read::<String>("fleet").as_str() {
+            "alone" => Promises::Alone,
+            _ => Promises::Exact,
+        },
     };
     if cluster.auth_query.as_ref().is_some_and(|q| !q.contains("$1")) {
         section.mistake_in("auth_query", "`auth_query`: it needs the parameter $1, the user's name");

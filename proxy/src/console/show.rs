@@ -48,6 +48,7 @@ pub(super) fn show(what: Show, seen: &Seen<'_>) -> Table {
         Show::Databases => pools::databases(seen),
         Show::Users => users(seen),
         Show::Config => config(seen),
+        Show::Siblings => siblings(seen),
         Show::Lists => lists(seen),
         Show::State => state(seen),
         Show::Version => version(),
@@ -196,8 +197,23 @@ fn lists(seen: &Seen<'_>) -> Table {
         row!["dns_queries", 0],
         row!["dns_pending", 0],
         row!["nodes", picture.nodes.len()],
+        row!["siblings", picture.siblings.len()],
         row!["rules", seen.config.policy.rules.iter().count()],
     ];
+    table
+}
+
+fn siblings(seen: &Seen<'_>) -> Table {
+    let mut table = Table::new(&[("sibling", Text), ("address", Text), ("process", Number), ("since", Text)]);
+    for sibling in &seen.picture.siblings {
+        let since = sibling.since.and_then(|seconds| u64::try_from(seconds).ok());
+        table.rows.push(row![
+            format!("{:08x}", sibling.number),
+            sibling.address.as_deref(),
+            sibling.process,
+            since.map(|seconds| time(UNIX_EPOCH + Duration::from_secs(seconds))),
+        ]);
+    }
     table
 }
 
@@ -210,6 +226,7 @@ fn state(seen: &Seen<'_>) -> Table {
         row!["paused", yes(State::Paused)],
         row!["suspended", "no"],
         row!["draining", yes(State::Draining)],
+        row!["siblings", seen.picture.siblings.len().to_string()],
         row!["ready", seen.picture.ready().err().unwrap_or("yes")],
         row![
             "uptime",

@@ -3,7 +3,7 @@
 use super::*;
 use crate::observe::metrics::Totals;
 use crate::rows::{Event, NodeStatus};
-use crate::rows::{PoolRow, ServerRow};
+use crate::rows::{PoolRow, ServerRow, Sibling};
 use router_rules::{PinReason, Reason, Target};
 
 fn picture() -> Picture {
@@ -83,6 +83,7 @@ fn picture() -> Picture {
             transactions: 11,
             ..Totals::default()
         }],
+        siblings: vec![Sibling { number: 7, since: Some(1), ..Sibling::default() }],
         events: vec![Event { at, kind: "node_up", node: "a".into(), text: "t".into() }],
         ..Picture::default()
     }

@@ -19,6 +19,8 @@ pub struct ClusterMetrics {
     pub lost_writes_total: IntCounter,
     /// Nodes that said they were primary beside the one in force.
     pub rival_primaries_total: IntCounter,
+    /// Other pgweirs of this cluster that the primary shows.
+    pub siblings: IntGauge,
     /// Reads that found no fresh replica at once.
     pub waits: Waits,
 }
@@ -89,6 +91,7 @@ impl ClusterMetrics {
         )?;
         let rival_primaries_total =
             IntCounter::new("rival_primaries_total", "Nodes that claimed to be primary and were left out")?;
+        let siblings = IntGauge::new("siblings", "Other pgweirs of this cluster that the primary shows")?;
         let waits = IntCounterVec::new(
             opts!("freshness_waits_total", "Reads that found no fresh replica at once"),
             &["outcome"],
@@ -104,6 +107,7 @@ impl ClusterMetrics {
         registry.register(Box::new(failovers_total.clone()))?;
         registry.register(Box::new(lost_writes_total.clone()))?;
         registry.register(Box::new(rival_primaries_total.clone()))?;
+        registry.register(Box::new(siblings.clone()))?;
         registry.register(Box::new(waits.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         let waits = Waits {
@@ -122,6 +126,7 @@ impl ClusterMetrics {
             failovers_total,
             lost_writes_total,
             rival_primaries_total,
+            siblings,
             waits,
         })
     }

@@ -23,6 +23,7 @@ pub(super) fn json(picture: &Picture, metrics: &Metrics) -> Value {
         "state": picture.state.as_str(),
         "ready": picture.ready().err().unwrap_or("ready"),
         "memory_bytes": super::process::resident_bytes(),
+        "siblings": picture.siblings.len(),
         "nodes": nodes(picture),
         "reasons": reasons(picture),
         "clients": gauges.clients.iter().map(|(state, n)| ((*state).to_owned(), json!(n))).collect::<serde_json::Map<_, _>>(),

@@ -127,6 +127,9 @@ impl Session {
     /// Takes what the server sent: the client's share moves to the client's output.
     /// `Some`: the request may be run again elsewhere, and its answer so far is forgotten.
     pub(super) fn take_replies(&mut self) -> Result<Option<Cause>, Failure> {
+        if self.on == Target::Primary {
+            self.weir.cluster.told(&self.who.database, &self.memory.freshness);
+        }
         let Some(lease) = self.lease.as_mut() else { return Ok(None) };
         let mut input = std::mem::take(&mut lease.connection.input);
         let taken = self.take_from(&mut input);
@@ -332,8 +335,10 @@ impl Session {
         let own = self.lease.as_ref().is_some_and(|lease| lease.cancel.process == server);
         let client =
             if own { Some(self.knows_itself_as(server)) } else { self.weir.registry.notifier(server) };
-        if let Some(client) = client {
-            *process = client.to_be_bytes();
+        match client {
+            Some(client) => *process = client.to_be_bytes(),
+            // Who sent it may have written anything, and not through us.
+            None => self.weir.cluster.told_of_anything(&self.who.database, &self.memory.freshness),
         }
     }
 

@@ -134,6 +134,7 @@ impl Session {
                 Block::Open { on: self.on, modes: Default::default(), begin: Default::default() };
         }
         self.memory.failed = false;
+        self.writing = None;
     }
 
     fn end_of_transaction(&mut self) {

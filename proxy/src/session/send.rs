@@ -61,6 +61,11 @@ impl Session {
                 self.memory.pin(router_rules::PinReason::Unfollowable);
             }
         }
+        if !self.memory.written.is_none() {
+            let Session { weir, who, memory, .. } = &*self;
+            self.writing =
+                Some(weir.cluster.writes_begin(&who.database, &memory.written, &memory.freshness).into());
+        }
         self.show_own_statements(work);
         self.hold_back(request, begun || ends_transaction(work) || self.memory.may_move());
         match request.kind {

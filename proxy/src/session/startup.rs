@@ -229,6 +229,7 @@ async fn open_session(
         renamed: vec![],
         parameters: Box::default(),
         notifies: false,
+        writing: None,
         describes: false,
         pools: vec![],
         last_primary: None,

@@ -91,20 +91,27 @@ pub fn command_tag(mut body: &[u8]) -> Option<&[u8]> {
 
 /// The text-format columns of a DataRow.
 pub fn data_row(body: &[u8]) -> Option<Vec<Option<&[u8]>>> {
-    let (count, mut rest) = body.split_first_chunk::<2>()?;
-    (0..u16::from_be_bytes(*count))
-        .map(|_| {
-            let (length, tail) = rest.split_first_chunk::<4>()?;
-            let length = i32::from_be_bytes(*length);
-            rest = tail;
-            if length < 0 {
-                return Some(None);
-            }
-            let (value, tail) = rest.split_at_checked(length as usize)?;
-            rest = tail;
-            Some(Some(value))
-        })
-        .collect()
+    columns(body).collect()
+}
+
+/// The same one after the other; the first that is cut off is `None`, and the last.
+pub fn columns(body: &[u8]) -> impl Iterator<Item = Option<Option<&[u8]>>> {
+    let (count, mut rest) = match body.split_first_chunk::<2>() {
+        Some((count, rest)) => (u16::from_be_bytes(*count), rest),
+        // As if there were one, which is cut off.
+        None => (1, body),
+    };
+    (0..count).map(move |_| {
+        let (length, tail) = rest.split_first_chunk::<4>()?;
+        let length = i32::from_be_bytes(*length);
+        rest = tail;
+        if length < 0 {
+            return Some(None);
+        }
+        let (value, tail) = rest.split_at_checked(length as usize)?;
+        rest = tail;
+        Some(Some(value))
+    })
 }
 
 /// Appends a ReadyForQuery.

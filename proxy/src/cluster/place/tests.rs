@@ -35,6 +35,8 @@ impl Stage {
         };
         let nodes = cluster.view.load().members.iter().map(|m| m.node.clone()).collect();
         let stage = Self { cluster, runtime, nodes };
+        // No other pgweir was here, and none comes as long as a test takes.
+        stage.cluster.fleet.rely(stage.cluster.now().plus(Duration::from_secs(3600)), Moment::NEVER);
         (0..3).for_each(|i| stage.connect(i));
         stage.primary_at(0, 1000);
         stage.replica_at(1, 1000);

@@ -150,7 +150,7 @@ function draw(s) {
   pill.textContent = s.ready === "ready" ? s.state : `${s.state}: ${s.ready}`;
   pill.className = `pill ${s.ready === "ready" && s.state === "active" ? "good" : "warn"}`;
   const total = Object.values(s.clients).reduce((a, b) => a + b, 0);
-  $("summary").textContent = `${s.version} · up ${span(s.uptime)} · ${total} clients · ${bytes(s.memory_bytes || 0)}`;
+  $("summary").textContent = `${s.version} · up ${span(s.uptime)} · ${total} clients${s.siblings ? ` · ${s.siblings} siblings` : ""} · ${bytes(s.memory_bytes || 0)}`;
   drawNodes(s); drawCharts(s); drawReasons(s); drawTables(s);
   $("main").hidden = false; $("login").hidden = true;
 }
