@@ -15,6 +15,7 @@ mod effects;
 mod effort;
 mod facts;
 pub mod hint;
+mod housekeeping;
 mod lex;
 mod query;
 pub mod quote;

@@ -47,17 +47,6 @@ impl Statement {
     }
 }
 
-impl Statement {
-    /// A SELECT of `set_config` whose effects are known.
-    pub fn only_sets(&self) -> bool {
-        self.kind == Kind::Select
-            && self.verdict == Err(Reason::Session)
-            && self.writes.is_none()
-            && !self.effects.is_empty()
-            && self.effects.iter().all(|effect| matches!(effect, SessionEffect::Set { .. }))
-    }
-}
-
 /// A coarse name for the statement: `select`, `insert`, `set`, ….
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {

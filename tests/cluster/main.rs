@@ -15,6 +15,7 @@ mod explained;
 mod extended;
 mod fleet;
 mod harness_itself;
+mod housekeeping;
 mod lifecycle;
 mod limits;
 mod meaning;

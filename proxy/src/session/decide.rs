@@ -77,6 +77,9 @@ impl Session {
         {
             (decision.target, decision.reason) = (Target::Primary, reason);
         }
+        if decision.target == Target::Primary && self.is_housekeeping(work, &decision) {
+            (decision.target, decision.reason) = (Target::Replica, Reason::Session);
+        }
         self.within_transaction(&mut decision, in_read_only_block || begins_read_only, begins_block);
         if !config.routing.split && decision.target == Target::Replica {
             (decision.target, decision.reason) = (Target::Primary, Reason::Rule);
@@ -109,6 +112,17 @@ impl Session {
             is_read_only(TransactionModes { isolation: asked.isolation.or(modes.isolation), ..asked })
                 && !self.memory.default_serializable()
         })
+    }
+
+    /// The session keeps no server, and resets or sets what follows it to every server: any node will do.
+    fn is_housekeeping(&self, work: &Work, decision: &Decision) -> bool {
+        matches!(self.memory.block, Block::None)
+            && self.lease.is_none()
+            && self.kept.is_none()
+            && !matches!(decision.reason, Reason::Rule | Reason::Hint)
+            && decision.refuse.is_none()
+            && !work.parts.is_empty()
+            && work.parts.iter().all(|part| part.is_housekeeping())
     }
 
     /// Though it is not proved a read, it may run on the replica that its block is on.
