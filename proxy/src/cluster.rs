@@ -11,6 +11,7 @@ pub mod catalogs;
 pub mod choose;
 pub mod connect;
 pub mod fleet;
+pub mod flushing;
 pub mod late;
 pub mod loss;
 pub mod membership;
@@ -27,6 +28,7 @@ pub mod watermark;
 
 use crate::auth::Nodes;
 use crate::config::Config;
+use crate::limits::CATALOG_WAIT;
 use crate::node::Node;
 use crate::node::lsn::Token;
 use crate::node::mark::Mark;
@@ -98,6 +100,8 @@ pub struct Cluster {
     primary_sampled: Mark,
     /// Where the primary was then.
     primary_lsn: AtomicU64,
+    /// For how long, in nanoseconds, no replica can show what was just committed.
+    flush_delay: AtomicU64,
     /// When a read last asked for a place (to some milliseconds).
     read: Mark,
     /// When such a read was last promised to see writes.
@@ -144,6 +148,7 @@ impl Cluster {
             freshest: Mark::default(),
             primary_sampled: Mark::default(),
             primary_lsn: AtomicU64::new(0),
+            flush_delay: AtomicU64::new(0),
             read: Mark::default(),
             promised: Mark::default(),
             waited: Mark::default(),
@@ -278,6 +283,13 @@ impl Cluster {
     /// The snapshot of a database's catalog; `None` until it has been read (asking starts that).
     pub fn catalog(&self, database: &str) -> Option<Arc<Catalog>> {
         self.catalogs.get(self, database)
+    }
+
+    /// Waits at most [`CATALOG_WAIT`] for a snapshot that was asked for and is being read: on the first statement
+    /// after start, after a while of disuse, after DDL. False when there is none then.
+    pub async fn catalog_comes(&self, database: &str) -> bool {
+        self.wait_for_primary(CATALOG_WAIT).await.is_some()
+            && self.catalogs.wait_for(database, CATALOG_WAIT).await
     }
 
     /// DDL passed through in this database: read its catalog again at once.
@@ -434,6 +446,7 @@ impl Cluster {
             if let Some(latest) = board.samples.latest() {
                 self.primary_sampled.raise(latest.start);
                 self.primary_lsn.store(latest.lsn.0, Ordering::Release);
+                self.show_flush_delay(board.flushing.delay());
             }
             self.show_lag(board, node);
             board.freshest()
@@ -541,6 +554,13 @@ impl Cluster {
         }
     }
 
+    fn show_flush_delay(&self, delay: Duration) {
+        let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        if self.flush_delay.swap(nanos, Ordering::Relaxed) != nanos {
+            self.metrics.cluster.flush_delay_seconds.set(delay.as_secs_f64());
+        }
+    }
+
     /// Sets the lag gauges that a sample of `node` has changed.
     fn show_lag(&self, board: &Board, node: &Arc<Node>) {
         for entry in board.entries.iter().filter(|e| Arc::ptr_eq(&e.node, node)) {
@@ -571,7 +591,9 @@ impl Cluster {
         }
         match kind {
             "lost_writes" | "rival" => tracing::error!(node, kind, lost_writes, "{text}"),
-            "node_down" | "no_primary" | "failover" | "lagging" => tracing::warn!(node, kind, "{text}"),
+            "node_down" | "no_primary" | "failover" | "lagging" | "late_flush" => {
+                tracing::warn!(node, kind, "{text}")
+            }
             _ => tracing::info!(node, kind, "{text}"),
         }
         self.events.push(kind, &node, text);

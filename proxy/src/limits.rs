@@ -70,3 +70,6 @@ pub const FLEET_LOOK_EVERY: Duration = Duration::from_millis(500);
 pub const FLEET_CALM: Duration = Duration::from_secs(10);
 /// Half of [`FLEET_CALM`]: whoever was registered within it is still known to the others.
 pub const FLEET_REMEMBERS: Duration = Duration::from_secs(5);
+/// A statement that needs the catalog waits so long for it while it is being read, then goes to the primary:
+/// reading one of thousands of relations takes a part of this.
+pub const CATALOG_WAIT: Duration = Duration::from_millis(250);

@@ -49,7 +49,7 @@ use crate::server::prepared::Prepared;
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
 use crate::session::ledger::Ledger;
-use crate::session::memory::{Memory, Route};
+use crate::session::memory::{Block, Memory, Route};
 use crate::session::place::Place;
 use crate::session::receive::{End, Kind, Request, Violation};
 use crate::session::relay::Relayed;
@@ -58,7 +58,7 @@ use crate::weir::Weir;
 use crate::wire::backend::{self, Status};
 use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
-use router_rules::{Classified, Decision, PinReason, SessionEffect, Target};
+use router_rules::{Classified, Decision, PinReason, Reason, SessionEffect, Target};
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -276,6 +276,12 @@ impl Session {
             Ok(work) => work,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        if work.verdict == Err(Reason::NoCatalog) && self.catalog_comes().await {
+            work = match self.classify(request) {
+                Ok(work) => work,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+        }
         if work.shows.as_deref() == Some("pgweir.lsn") {
             let token = Box::pin(self.weir.cluster.token(POSITION_WAIT)).await;
             work.position = token.map(|token| token.to_string().into());
@@ -314,6 +320,17 @@ impl Session {
         self.account(&work);
         self.release().await?;
         Ok(Ok(()))
+    }
+
+    /// Where the statement may go elsewhere than to the primary, waits for the catalog that it lacks.
+    async fn catalog_comes(&mut self) -> bool {
+        if !matches!(self.memory.block, Block::None) || self.memory.is_pinned() || !self.config.routing.split
+        {
+            return false;
+        }
+        let comes = Box::pin(self.weir.cluster.catalog_comes(&self.who.database)).await;
+        self.waited += self.started.elapsed();
+        comes
     }
 
     fn refresh_config(&mut self) {

@@ -1,9 +1,9 @@
 //! Roles and lag are discovered and watched; who is not fit to answer is left out.
 
-use crate::support::{Outcome, SCHEMA, Stage};
-use pgweir_tests::HarnessError;
+use crate::support::{Outcome, SCHEMA, Stage, mark, stage};
 use pgweir_tests::cluster::wait_until;
 use pgweir_tests::raw::RawClient;
+use pgweir_tests::{HarnessError, Weir};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -197,6 +197,20 @@ fn a_replica_behind_a_dead_network_is_left_out_in_bounded_time() -> Outcome {
         stage.cluster.heal(2);
         stage.cluster.thaw(2);
         wait_for_readers(&stage, &[1, 2])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_first_statement_after_a_start_is_not_kept_on_the_primary_for_want_of_a_catalog() -> Outcome {
+    let stage = stage();
+    for _ in 0..3 {
+        let weir = Weir::builder(&stage.cluster).set("routing.freshness_wait", "5s").start()?;
+        wait_until("it knows the primary", || weir.log().contains("is the primary"))?;
+        let mark = mark();
+        RawClient::login(&weir.app())?.run(&format!("/* {mark} */ SELECT count(*) FROM product"))?;
+        let nodes = stage.cluster.nodes_that_ran(&mark);
+        assert!(stage.is_replica(&nodes), "it ran on {nodes:?}");
     }
     Ok(())
 }

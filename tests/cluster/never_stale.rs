@@ -1,8 +1,9 @@
 //! A write is seen by every read that comes after it, whatever connection it comes on.
 
 use crate::support::{Outcome, Stage, mark};
-use pgweir_tests::HarnessError;
+use pgweir_tests::cluster::wait_until;
 use pgweir_tests::raw::{self, RawClient};
+use pgweir_tests::{Cluster, HarnessError, Weir};
 use std::time::Duration;
 
 const READ: &str = "SELECT count(*) FROM product";
@@ -132,5 +133,31 @@ fn a_notification_from_elsewhere_is_passed_on_with_what_it_tells_of() -> Outcome
         assert_eq!(reader.value("SELECT n FROM counter WHERE id = 8")?, round.to_string());
         writer.until_ready()?;
     }
+    Ok(())
+}
+
+#[test]
+fn commits_that_are_flushed_late_are_noticed_and_other_tables_stay_on_replicas() -> Outcome {
+    let cluster = Cluster::builder()
+        .log_statements()
+        .setting("synchronous_commit", "off")
+        .setting("wal_writer_delay", "500ms")
+        .start()?;
+    cluster.node(0).superuser().database("app").sql(crate::support::SCHEMA)?;
+    cluster.wait_caught_up()?;
+    let weir = Weir::builder(&cluster).start()?;
+    let stage = Stage { cluster, weir };
+    stage.wait_for_replica(READ)?;
+    let (mut writer, mut reader) = (stage.client()?, stage.client()?);
+    let mut written = String::new();
+    wait_until("late flushes are noticed", || {
+        written = writer.value("UPDATE counter SET n = n + 1 WHERE id = 1 RETURNING n").unwrap_or_default();
+        let delay = stage.weir.metrics().map(|metrics| metrics.sum("pgweir_wal_flush_delay_seconds", &[]));
+        delay.is_ok_and(|delay| delay > 0.0)
+    })?;
+    assert!(stage.weir.log().contains("synchronous_commit = off"), "{}", stage.weir.log());
+    assert_eq!(reader.value("SELECT n FROM counter WHERE id = 1")?, written);
+    let nodes = stage.nodes_for_client(&mut reader, READ)?;
+    assert!(stage.is_replica(&nodes), "a table that was not written was read on {nodes:?}");
     Ok(())
 }

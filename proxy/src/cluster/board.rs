@@ -1,5 +1,6 @@
 //! What the probers have found out: changed under one lock, published as a [`View`].
 
+use super::flushing::Flushing;
 use super::loss::Loss;
 use super::membership::Membership;
 use super::samples::{Sample, Samples, lag};
@@ -25,6 +26,8 @@ pub struct Sighting {
     pub timeline: Option<u32>,
     /// A primary's insert position, a replica's replay position; `None` where there is none.
     pub lsn: Option<Lsn>,
+    /// Until where a primary has its log on disk.
+    pub flushed: Option<Lsn>,
     /// Writes acknowledged through us when the probe was sent.
     pub writes: u64,
 }
@@ -108,6 +111,8 @@ pub struct Board {
     pub entries: Vec<Entry>,
     /// The primary's past positions.
     pub samples: Samples,
+    /// How long its log takes to its disk.
+    pub flushing: Flushing,
     verdict: Verdict,
     settings: Arc<Settings>,
     /// Which cluster this is.
@@ -131,6 +136,7 @@ impl Board {
         Self {
             entries: Vec::new(),
             samples: Samples::default(),
+            flushing: Flushing::default(),
             verdict: Verdict::default(),
             settings,
             membership: Membership::default(),
@@ -329,6 +335,14 @@ impl Board {
             self.news.push(News { lost_writes: seen.writes - kept, ..News::of("lost_writes", &node, text) });
             self.samples.clear();
             self.samples.push(sample);
+        }
+        if let Some(flushed) = seen.flushed {
+            let missing = self.samples.first_missing(flushed).unwrap_or(sample);
+            let unflushed = seen.start.since(missing.first);
+            if let Some(text) = self.flushing.saw(unflushed, seen.writes.saturating_sub(missing.writes), now)
+            {
+                self.news.push(News::of("late_flush", &node, format!("{}: {text}", node.name)));
+            }
         }
         for replica in 0..self.entries.len() {
             self.measure(replica, now);

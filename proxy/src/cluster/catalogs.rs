@@ -17,6 +17,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use router_rules::Catalog;
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -103,6 +104,10 @@ struct Watched {
     /// How often DDL passed through us: a snapshot read before the last time is not published.
     changes: AtomicU64,
     wake: Notify,
+    /// Signalled when a snapshot is published, or could not be read.
+    shown: Notify,
+    /// The last attempt to read it has failed: nobody waits for the next.
+    has_failed: AtomicBool,
     /// Somebody is about to drop the database: be out of it.
     let_go: AtomicBool,
 }
@@ -123,6 +128,13 @@ impl Catalogs {
                 None
             }
         }
+    }
+
+    /// Waits for the snapshot of a database that was asked for, which is being read; at most `limit`.
+    /// False when there is none then.
+    pub async fn wait_for(&self, database: &str, limit: Duration) -> bool {
+        let Some(watched) = self.by_name.load().get(database).cloned() else { return false };
+        tokio::time::timeout(limit, watched.comes()).await.unwrap_or(false)
     }
 
     /// The database is about to be dropped, renamed or copied, which needs it to be empty: our own
@@ -190,9 +202,31 @@ impl Watched {
         self.let_go.load(Ordering::SeqCst) || now.since(self.asked.get()) > UNUSED_AFTER
     }
 
+    /// Until there is a snapshot; false when it cannot be read.
+    async fn comes(&self) -> bool {
+        loop {
+            let mut shown = pin!(self.shown.notified());
+            shown.as_mut().enable();
+            if self.snapshot.load().is_some() {
+                return true;
+            }
+            if self.has_failed.load(Ordering::SeqCst) {
+                return false;
+            }
+            shown.await;
+        }
+    }
+
+    fn fail(&self) {
+        self.has_failed.store(true, Ordering::SeqCst);
+        self.shown.notify_waiters();
+    }
+
     /// Publishes what was read unless DDL passed since `changes` was read.
     fn publish(&self, snapshot: &Arc<Catalog>, changes: u64) {
         self.show(Some(snapshot.clone()));
+        self.has_failed.store(false, Ordering::SeqCst);
+        self.shown.notify_waiters();
         if self.changes.load(Ordering::SeqCst) != changes {
             self.show(None);
         }
@@ -236,6 +270,9 @@ async fn keep_current(cluster: Weak<Cluster>, links: Arc<Links>, watched: Arc<Wa
             }
             Err(error) => error,
         };
+        if cluster.upgrade().is_some_and(|cluster| cluster.primary().is_some()) {
+            watched.fail();
+        }
         // Without a primary the catalog cannot change: the snapshot stays.
         tracing::debug!(database, error, "the catalog could not be read");
         tokio::time::sleep(RETRY_PAUSE).await;
@@ -243,7 +280,7 @@ async fn keep_current(cluster: Weak<Cluster>, links: Arc<Links>, watched: Arc<Wa
 }
 
 async fn open(cluster: &Cluster, database: &str) -> Result<Link, String> {
-    let primary = cluster.primary().ok_or("there is no primary")?;
+    let primary = cluster.wait_for_primary(RETRY_PAUSE).await.ok_or("there is no primary")?;
     let settings = cluster.settings();
     let limit = settings.cluster.probe_timeout.max(LINK_LIMIT);
     Link::open(&settings.cluster, &primary.name, database, limit).await
@@ -300,6 +337,29 @@ async fn within<T>(reading: impl Future<Output = Result<T, tokio_postgres::Error
 mod tests {
     use super::*;
     use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn who_waits_for_a_snapshot_is_told_when_it_is_there_and_when_it_cannot_be() {
+        let watched = Arc::new(Watched::default());
+        let waiting = || {
+            let watched = watched.clone();
+            tokio::spawn(async move { watched.comes().await })
+        };
+        let first = waiting();
+        tokio::task::yield_now().await;
+        assert!(!first.is_finished());
+        watched.fail();
+        assert!(!first.await.unwrap() && !watched.comes().await, "nobody waits in vain");
+        let catalog = Arc::new(Catalog::build(Default::default(), 1));
+        watched.publish(&catalog, 0);
+        assert!(watched.comes().await);
+        watched.changes.fetch_add(1, Ordering::SeqCst);
+        watched.show(None);
+        let second = waiting();
+        tokio::task::yield_now().await;
+        watched.publish(&catalog, 1);
+        assert!(second.await.unwrap());
+    }
 
     /// Whenever a database is asked for after a while of disuse, its watch begins anew.
     #[test]

@@ -240,9 +240,10 @@ impl Cluster {
 
     /// What speaks for waiting until one of these is fresh through `need`, and what against.
     fn scales(&self, view: &View, candidates: u64, need: Moment, now: Moment) -> Scales {
+        let unflushed = Duration::from_nanos(self.flush_delay.load(Ordering::Relaxed));
         let wait = |i: usize| {
             let progress = &view.members[i].node.progress;
-            need.plus(progress.travel().max(progress.lag().1)).since(now)
+            need.plus(progress.travel().max(progress.lag().1).max(unflushed)).since(now)
         };
         Scales {
             wait: bits(candidates).map(wait).min().unwrap_or_default(),
@@ -343,10 +344,12 @@ impl Cluster {
     /// long as it has been standing.
     fn is_hopeless(&self, view: &View, candidates: u64, need: Moment, now: Moment, arrival: Moment) -> bool {
         let deadline = arrival.plus(view.settings.freshness_wait);
+        let unflushed = Duration::from_nanos(self.flush_delay.load(Ordering::Relaxed));
         now < deadline
             && bits(candidates).all(|i| {
                 let progress = &view.members[i].node.progress;
-                need.plus(progress.lag().1) > deadline || now.plus(progress.stalled()) > deadline
+                need.plus(progress.lag().1.max(unflushed)) > deadline
+                    || now.plus(progress.stalled()) > deadline
             })
     }
 }

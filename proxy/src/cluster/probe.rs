@@ -139,19 +139,19 @@ impl Probe {
         let limit = cluster.settings().cluster.probe_timeout;
         if Whole::lets_out(self.whole, cluster.primary().is_some(), cluster.now()) {
             let (start, writes) = (cluster.now(), cluster.writes());
-            let Told { role, lsn, .. } = self.question(BRIEF.name, limit).await?;
+            let Told { role, lsn, flushed, .. } = self.question(BRIEF.name, limit).await?;
             if self.whole.is_some_and(|whole| whole.role == role) {
-                return Ok(Sighting { start, role, timeline: None, lsn, writes });
+                return Ok(Sighting { start, role, timeline: None, lsn, flushed, writes });
             }
         }
         let (start, writes) = (cluster.now(), cluster.writes());
-        let Told { role, lsn, timeline } = self.question(WHOLE.name, limit).await?;
+        let Told { role, lsn, flushed, timeline } = self.question(WHOLE.name, limit).await?;
         self.whole = Some(Whole { role, at: start });
         let timeline = match (role, timeline) {
             (Role::Replica, None) => self.control_timeline(limit).await?,
             _ => timeline,
         };
-        Ok(Sighting { start, role, timeline, lsn, writes })
+        Ok(Sighting { start, role, timeline, lsn, flushed, writes })
     }
 
     async fn question(&mut self, name: &str, limit: Duration) -> Result<Told, Loss> {

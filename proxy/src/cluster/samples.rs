@@ -76,7 +76,12 @@ impl Samples {
     /// Since when, at least, the primary has had something that is not within `replayed`.
     /// `None`: nothing known is missing.
     pub fn missing_since(&self, replayed: Lsn) -> Option<Moment> {
-        self.ring.get(self.ring.partition_point(|s| s.lsn <= replayed)).map(|s| s.first)
+        self.first_missing(replayed).map(|sample| sample.first)
+    }
+
+    /// The first sample that lies beyond `reached`.
+    pub fn first_missing(&self, reached: Lsn) -> Option<Sample> {
+        self.ring.get(self.ring.partition_point(|s| s.lsn <= reached)).copied()
     }
 
     /// Where the primary was, by the last sample started before `moment`.

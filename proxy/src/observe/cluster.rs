@@ -19,6 +19,8 @@ pub struct ClusterMetrics {
     pub lost_writes_total: IntCounter,
     /// Nodes that said they were primary beside the one in force.
     pub rival_primaries_total: IntCounter,
+    /// For how long no replica can show what was just committed.
+    pub flush_delay_seconds: Gauge,
     /// Other pgweirs of this cluster that the primary shows.
     pub siblings: IntGauge,
     /// Reads that found no fresh replica at once.
@@ -91,6 +93,10 @@ impl ClusterMetrics {
         )?;
         let rival_primaries_total =
             IntCounter::new("rival_primaries_total", "Nodes that claimed to be primary and were left out")?;
+        let flush_delay_seconds = Gauge::new(
+            "wal_flush_delay_seconds",
+            "How long commits lie unflushed on the primary (synchronous_commit = off), 0: they are flushed at once",
+        )?;
         let siblings = IntGauge::new("siblings", "Other pgweirs of this cluster that the primary shows")?;
         let waits = IntCounterVec::new(
             opts!("freshness_waits_total", "Reads that found no fresh replica at once"),
@@ -107,6 +113,7 @@ impl ClusterMetrics {
         registry.register(Box::new(failovers_total.clone()))?;
         registry.register(Box::new(lost_writes_total.clone()))?;
         registry.register(Box::new(rival_primaries_total.clone()))?;
+        registry.register(Box::new(flush_delay_seconds.clone()))?;
         registry.register(Box::new(siblings.clone()))?;
         registry.register(Box::new(waits.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
@@ -126,6 +133,7 @@ impl ClusterMetrics {
             failovers_total,
             lost_writes_total,
             rival_primaries_total,
+            flush_delay_seconds,
             siblings,
             waits,
         })

@@ -52,7 +52,7 @@ impl Stage {
     fn sight(&self, i: usize, role: Role, timeline: u32, lsn: u64) {
         let (start, writes) = (self.cluster.now(), self.cluster.writes());
         let lsn = Some(Lsn(lsn));
-        let seen = Sighting { start, role, timeline: Some(timeline), lsn, writes };
+        let seen = Sighting { start, role, timeline: Some(timeline), lsn, flushed: lsn, writes };
         self.cluster.node_sighted(&self.nodes[i], seen);
     }
 

@@ -19,6 +19,7 @@ pub const WHOLE: Question = Question {
     sql: "SELECT r.standby, \
      CASE WHEN r.standby THEN pg_catalog.pg_last_wal_replay_lsn() \
           ELSE pg_catalog.pg_current_wal_insert_lsn() END, \
+     CASE WHEN NOT r.standby THEN pg_catalog.pg_current_wal_flush_lsn() END, \
      CASE WHEN NOT r.standby THEN pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) END, \
      CASE WHEN r.standby THEN (SELECT w.received_tli FROM pg_catalog.pg_stat_get_wal_receiver() w) END \
      FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) r",
@@ -29,7 +30,8 @@ pub const BRIEF: Question = Question {
     name: "brief",
     sql: "SELECT r.standby, \
      CASE WHEN r.standby THEN pg_catalog.pg_last_wal_replay_lsn() \
-          ELSE pg_catalog.pg_current_wal_insert_lsn() END \
+          ELSE pg_catalog.pg_current_wal_insert_lsn() END, \
+     CASE WHEN NOT r.standby THEN pg_catalog.pg_current_wal_flush_lsn() END \
      FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) r",
 };
 
@@ -74,6 +76,8 @@ impl Whole {
 pub struct Told {
     pub role: Role,
     pub lsn: Option<Lsn>,
+    /// A primary's log is on its disk, and on its way to replicas, until here.
+    pub flushed: Option<Lsn>,
     /// `None`: left out, or not known to the node.
     pub timeline: Option<u32>,
 }
@@ -87,7 +91,8 @@ impl Told {
             "f" => Role::Primary,
             _ => return None,
         };
-        let lsn = columns.next()??.and_then(text).and_then(|lsn| lsn.parse().ok());
+        let lsn = |value: Option<&[u8]>| value.and_then(text).and_then(|lsn| lsn.parse().ok());
+        let (at, flushed) = (lsn(columns.next()??), lsn(columns.next()??));
         // Only a whole answer has these.
         let mut column = || columns.next().unwrap_or(Some(None)).map(|value| value.and_then(text));
         let (file, received) = (column()?, column()?);
@@ -95,7 +100,7 @@ impl Told {
             Role::Replica => received.and_then(|received| received.parse().ok()),
             _ => file.and_then(|file| u32::from_str_radix(file.get(..8)?, 16).ok()),
         };
-        Some(Self { role, lsn, timeline: timeline.filter(|timeline| *timeline > 0) })
+        Some(Self { role, lsn: at, flushed, timeline: timeline.filter(|timeline| *timeline > 0) })
     }
 }
 
@@ -119,28 +124,30 @@ mod tests {
 
     #[test]
     fn a_primary_tells_its_timeline_by_the_file_it_writes() {
-        let told = row(&[Some("f"), Some("0/3000060"), Some("000000020000000000000003"), None]);
-        let read = Told { role: Role::Primary, lsn: Some(Lsn(0x3000060)), timeline: Some(2) };
+        let (at, flushed) = (Some("0/3000060"), Some("0/3000028"));
+        let told = row(&[Some("f"), at, flushed, Some("000000020000000000000003"), None]);
+        let (lsn, flushed_to) = (Some(Lsn(0x3000060)), Some(Lsn(0x3000028)));
+        let read = Told { role: Role::Primary, lsn, flushed: flushed_to, timeline: Some(2) };
         assert_eq!(Told::read(&told), Some(read));
-        let brief = row(&[Some("f"), Some("0/3000060")]);
+        let brief = row(&[Some("f"), at, flushed]);
         assert_eq!(Told::read(&brief), Some(Told { timeline: None, ..read }));
     }
 
     #[test]
     fn a_replica_that_receives_nothing_tells_no_timeline() {
-        let read = |received| Told::read(&row(&[Some("t"), None, None, received])).unwrap();
-        assert_eq!(read(None), Told { role: Role::Replica, lsn: None, timeline: None });
+        let read = |received| Told::read(&row(&[Some("t"), None, None, None, received])).unwrap();
+        assert_eq!(read(None), Told { role: Role::Replica, lsn: None, flushed: None, timeline: None });
         assert_eq!(read(Some("0")).timeline, None);
         assert_eq!(read(Some("3")).timeline, Some(3));
     }
 
     #[test]
     fn what_is_no_answer_is_none() {
-        for wrong in [vec![], row(&[]), row(&[None; 4]), row(&[Some("x"), None]), row(&[Some("t")])] {
+        for wrong in [vec![], row(&[]), row(&[None; 4]), row(&[Some("x"), None]), row(&[Some("t"), None])] {
             assert_eq!(Told::read(&wrong), None, "{wrong:?}");
         }
-        let whole = row(&[Some("t"), Some("0/3000060"), None, Some("1")]);
-        for length in 0..11 {
+        let whole = row(&[Some("t"), Some("0/3000060"), None, None, Some("1")]);
+        for length in 0..whole.len() - 15 {
             assert_eq!(Told::read(&whole[..length]), None, "cut off at {length}");
         }
     }
