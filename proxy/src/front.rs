@@ -116,6 +116,10 @@ async fn refuse_packet(
 ) -> io::Result<Option<Box<Guest>>> {
     let peer = peer.map(tracing::field::display);
     tracing::info!(peer, %error, limit = "startup_bytes_max", max = limits::STARTUP_BYTES_MAX, "a start-up packet that cannot be understood");
+    if *error == StartupError::Length {
+        // Something else than a client of Postgres, most likely: it would not understand a word.
+        return Ok(None);
+    }
     let code = match error {
         StartupError::Version(..) => sqlstate::FEATURE_NOT_SUPPORTED,
         StartupError::NoUser => sqlstate::INVALID_AUTHORIZATION,

@@ -24,10 +24,19 @@ pub const REQUEST_BYTES_MAX: usize = 256 * 1024;
 pub const READ_BYTES: usize = 16 * 1024;
 /// A batch that only the primary can run is sent on in parts of at least this size: a read's worth.
 pub const AHEAD_BYTES_MIN: usize = READ_BYTES;
+/// How long a client may pause within a batch before what has come of it goes to a server: an error in it is
+/// told, and time-outs count, as on a direct connection. Longer than the parts of one write take to come.
+pub const BATCH_PAUSE: Duration = Duration::from_millis(5);
+/// How long a server may take to answer what pgweir asks of it between two statements, or to come to rest
+/// behind an error: it has nothing to compute.
+pub const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// Empty buffers of [`READ_BYTES`] kept by each event loop for its next reads.
 pub const SPARE_BUFFERS_MAX: usize = 64;
 /// Bytes waiting for a slow reader before we stop reading for it.
 pub const BACKLOG_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of an answer kept back while its request may still run on another node. What is longer is shown to
+/// the client, and the request stays where it is.
+pub const HELD_BYTES_MAX: usize = 256 * 1024;
 /// A client may send this much ahead of its turn before we stop reading it.
 pub const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// Cancel requests under way at once: each is a connection to a node.

@@ -205,15 +205,27 @@ impl Connection {
     /// # Errors
     /// The transport's.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.output.is_empty() {
-            let n = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output))?;
+        self.poll_flush_first(cx, self.output.len())
+    }
+
+    /// Writes as much of the first `count` bytes of `output` as the socket takes; `Ready` when they are gone.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn poll_flush_first(&mut self, cx: &mut Context<'_>, count: usize) -> Poll<io::Result<()>> {
+        let mut left = count;
+        while left > 0 {
+            let n = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output[..left]))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.counts.1 += n as u64;
             self.output.advance(n);
+            left -= n;
         }
-        put_away(&mut self.output);
+        if self.output.is_empty() {
+            put_away(&mut self.output);
+        }
         if self.stream.is_tls() { Pin::new(&mut self.stream).poll_flush(cx) } else { Poll::Ready(Ok(())) }
     }
 

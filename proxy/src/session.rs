@@ -11,9 +11,11 @@
 pub mod begin;
 pub mod classify;
 pub mod decide;
+pub(crate) mod exchange;
 pub mod failure;
 pub mod lease;
 pub mod ledger;
+pub(crate) mod left;
 pub mod memory;
 pub mod misspelt;
 mod moving;
@@ -47,23 +49,24 @@ use crate::pool::{Lease, Pool};
 use crate::server::LastUse;
 use crate::server::prepared::Prepared;
 use crate::session::classify::Work;
+use crate::session::exchange::Held;
 use crate::session::failure::Failure;
 use crate::session::ledger::Ledger;
+use crate::session::left::Answers;
 use crate::session::memory::{Block, Memory, Route};
 use crate::session::place::Place;
 use crate::session::receive::{End, Kind, Request, Violation};
 use crate::session::relay::Relayed;
+use crate::session::signal::Signals;
 use crate::session::wake::Woke;
 use crate::weir::Weir;
 use crate::wire::backend::{self, Status};
 use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
 use router_rules::{Classified, Decision, PinReason, Reason, SessionEffect, Target};
-use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// How long `SHOW pgweir.lsn` waits for the primary to tell.
@@ -113,13 +116,8 @@ pub struct Session {
     copy_in: bool,
     /// Bytes of the server's current message that are still to be passed on.
     passing: usize,
-    /// From here on the client's output is kept back: nothing of the answer has been seen yet, and
-    /// the request may still run elsewhere.
-    held_from: Option<usize>,
-    /// What is kept back belongs to a block that can begin again elsewhere, if the replica is lost.
-    held_in_block: bool,
-    /// What is kept back holds part of a result already.
-    held_result: bool,
+    /// What is kept back of the client's output.
+    held: Held,
     /// Open portals and what their statements do.
     portals: Vec<(Bytes, Arc<Classified>)>,
     /// Statements bound in this request: their keys, and the client's names for them.
@@ -132,6 +130,12 @@ pub struct Session {
     notifies: bool,
     /// What it has written, while the primary works on it.
     writing: Option<Box<Write>>,
+    /// An error has come for what the batch under way asked.
+    batch_failed: bool,
+    /// Which functions that signal processes the request under way names.
+    names_signals: Signals,
+    /// It has ended itself, and is to hear so behind the row that says it.
+    ends_itself: bool,
     /// This request asks what results look like.
     describes: bool,
     /// Pools used before.
@@ -144,8 +148,8 @@ pub struct Session {
     waited: Duration,
     /// When the first statement of the transaction under way came.
     began: Option<Instant>,
-    /// The answer to "is the session clean again?".
-    unpin_answer: Option<Box<[bool]>>,
+    /// What is asked of the server beside the client's requests, and what it has answered.
+    answers: Box<Answers>,
     /// Calls to go on in another event loop.
     heard: Heard,
 }
@@ -180,6 +184,7 @@ impl Session {
             if let Err(refusal) = self.answer(&request).await? {
                 self.refuse(&request, &refusal);
             }
+            self.begin_to_flush().await;
             if self.lease.is_none() && matches!(self.memory.status, Status::Idle) {
                 self.card.set_doing(Doing::Idle);
                 if let Some(number) = self.heard.call() {
@@ -191,8 +196,7 @@ impl Session {
 
     /// The event loop is busy, or of no more use: the session goes on in another one.
     async fn go_on_in(&mut self, number: usize) {
-        let is_sent = poll_fn(|cx| Poll::Ready(self.client.poll_flush(cx).is_ready())).await;
-        if !is_sent || self.kept.is_some() {
+        if !self.client.output.is_empty() || self.kept.is_some() {
             return;
         }
         loops::go_on_in(number).await;
@@ -205,6 +209,7 @@ impl Session {
     /// Waits for the next request; passes on meanwhile what a held server says of its own accord.
     /// `None`: the client says farewell.
     async fn receive(&mut self) -> Result<Option<Request>, Failure> {
+        let mut paused = false;
         loop {
             self.pass_copy_data()?;
             let next =
@@ -212,7 +217,7 @@ impl Session {
             match next {
                 Ok(Some(request)) if request.kind == Kind::Terminate => return Ok(None),
                 Ok(Some(request)) => return Ok(Some(request)),
-                Ok(None) if let Some(request) = self.begun_batch() => return Ok(Some(request)),
+                Ok(None) if let Some(request) = self.begun_batch(paused) => return Ok(Some(request)),
                 Ok(None) if std::mem::take(&mut self.lingers) => self.give_back(),
                 Ok(None) => {}
                 // As Postgres: out of step there is nothing that could be said.
@@ -226,7 +231,8 @@ impl Session {
             }
             match self.woke_in_time().await? {
                 Woke::Client => {}
-                Woke::Wanted => self.yield_server(),
+                Woke::Paused => paused = true,
+                Woke::Wanted => Box::pin(self.yield_on_demand()).await?,
                 Woke::ClientGone if self.client.input.is_empty() => return Ok(None),
                 Woke::ClientGone => return Err(Failure::Client(std::io::ErrorKind::UnexpectedEof.into())),
                 Woke::Server => {
@@ -246,19 +252,29 @@ impl Session {
         }
     }
 
-    /// Of a batch that only the primary can run, what has come goes there before its end does: an error
-    /// in its midst reaches a client that streams as soon as on a direct connection. Anything else is
-    /// gathered, so that it may run elsewhere.
-    fn begun_batch(&mut self) -> Option<Request> {
+    /// What has come of a batch goes to a server before the batch's end does when the client pauses, and of
+    /// a batch that only the primary can run also when it is long: an error in its midst, or a time-out,
+    /// reaches the client as soon as on a direct connection. Anything else is gathered, so that it may run
+    /// elsewhere.
+    fn begun_batch(&mut self, paused: bool) -> Option<Request> {
+        if paused {
+            return receive::begun_batch(&mut self.client.input, 0);
+        }
         if self.client.input.len() < AHEAD_BYTES_MIN || self.copy_in {
             return None;
         }
-        let on_primary = self.lease.is_some() && self.on == Target::Primary;
-        let begun_there = on_primary && (self.unsynced || self.memory.status != Status::Idle);
-        if !begun_there && !receive::binds_first(&self.client.input, |name| self.is_for_primary(name)) {
+        if !self.is_begun_on_primary()
+            && !receive::binds_first(&self.client.input, |name| self.is_for_primary(name))
+        {
             return None;
         }
         receive::begun_batch(&mut self.client.input, AHEAD_BYTES_MIN)
+    }
+
+    /// A server of the primary is held for what the client has begun.
+    pub(crate) fn is_begun_on_primary(&self) -> bool {
+        let on_primary = self.lease.is_some() && self.on == Target::Primary;
+        on_primary && (self.unsynced || self.memory.status != Status::Idle)
     }
 
     fn is_for_primary(&self, statement: &[u8]) -> bool {
@@ -296,7 +312,11 @@ impl Session {
         if let Some(message) = decision.refuse.take() {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
         }
-        self.heed_signals(request, &work);
+        self.keep_begun_on_primary(request, &work, &mut decision);
+        if decision.target == Target::Primary && !self.end_batch_on_replica().await? {
+            // What has been sent of the batch has failed: the rest is skipped, as there.
+            return Ok(self.skip_failed(request));
+        }
         self.renamed.clear();
         loop {
             if let Err(refusal) = self.lease(&mut decision, &work).await? {
@@ -318,6 +338,9 @@ impl Session {
         }
         self.rely_on_bound();
         self.account(&work);
+        if !self.answers.signals.is_empty() && self.is_clean() {
+            Box::pin(self.send_signals()).await;
+        }
         self.release().await?;
         Ok(Ok(()))
     }
@@ -418,11 +441,18 @@ impl Session {
         true
     }
 
+    /// The rest of a batch that has failed already.
+    fn skip_failed(&mut self, request: &Request) -> Result<(), Refusal> {
+        self.skipping = true;
+        self.skip(request);
+        Ok(())
+    }
+
     /// Tells the client of a refusal, in the place where Postgres would.
     fn refuse(&mut self, request: &Request, refusal: &Refusal) {
         refusal.put(&mut self.client.output, "ERROR");
         match request.kind {
-            Kind::Batch(End::Flush | End::More) => self.skipping = true,
+            Kind::Batch(End::Flush | End::More | End::Begun) => self.skipping = true,
             _ => {
                 self.sync_unseen();
                 backend::put_ready(&mut self.client.output, self.memory.status);
@@ -449,7 +479,7 @@ impl Session {
             };
             // In the middle of a message nothing can be said.
             if let Some(refusal) = refusal.filter(|_| self.passing == 0) {
-                self.held_from = None;
+                self.held = Held::No;
                 refusal.put(&mut self.client.output, "FATAL");
             }
             if !matches!(failure, Failure::Client(_)) {

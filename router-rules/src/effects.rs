@@ -2,6 +2,7 @@
 
 use crate::analyse::Analysis;
 use crate::catalog::Function;
+use crate::dynamic;
 use crate::facts::Facts;
 use crate::lex;
 use crate::reason::PinReason;
@@ -14,9 +15,6 @@ const BODY_TOKENS_MAX: usize = 20_000;
 
 /// How many functions are looked into for one statement.
 const FUNCTIONS_MAX: usize = 64;
-
-/// More calls of `set_config` than this in one text are not followed.
-const SET_CONFIG_MAX: usize = 32;
 
 /// How many names of functions are remembered as seen.
 const NAMES_MAX: usize = 64;
@@ -106,49 +104,13 @@ fn of_builtin(name: &str) -> Option<SessionEffect> {
     })
 }
 
-/// `set_config` in a statement: followed when the whole statement is a list of literal ones.
+/// `set_config` in a statement: followed where each of its calls is a whole column of a SELECT without a
+/// FROM, of literals; else the server is asked, or the session keeps its server.
 fn of_set_config(tokens: Tokens<'_>, effects: &mut Vec<SessionEffect>) {
-    if tokens.is(0, "select")
-        && let Some(followed) = settings::set_config_list(tokens)
-    {
-        *effects = followed;
-        return;
+    match tokens.is(0, "select").then(|| settings::set_config_columns(tokens)).flatten() {
+        Some(followed) => followed.into_iter().for_each(|effect| push(effects, effect)),
+        None => dynamic::of_set_config(tokens, effects),
     }
-    if !all_set_config_local(tokens) {
-        push(effects, SessionEffect::Pin(PinReason::Unfollowable));
-    }
-}
-
-/// Every `set_config(…, …, is_local)` in the tokens has a literal true as its last argument.
-fn all_set_config_local(tokens: Tokens<'_>) -> bool {
-    let calls = || (0..tokens.len()).filter(|&at| tokens.is(at, "set_config") && tokens.is_mark(at + 1, "("));
-    if calls().nth(SET_CONFIG_MAX).is_some() {
-        return false;
-    }
-    calls().all(|at| {
-        let mut depth = 0usize;
-        let mut commas = 0;
-        let mut last_argument = at + 2;
-        for here in at + 1..tokens.len() {
-            match tokens.text(here) {
-                "(" | "[" => depth += 1,
-                ")" | "]" => {
-                    depth -= 1;
-                    if depth == 0 {
-                        return commas == 2
-                            && here == last_argument + 1
-                            && settings::is_true(tokens, last_argument) == Some(true);
-                    }
-                }
-                "," if depth == 1 => {
-                    commas += 1;
-                    last_argument = here + 1;
-                }
-                _ => {}
-            }
-        }
-        false
-    })
 }
 
 /// Effects of a function, as its body shows them. C code and other languages show nothing.
@@ -201,13 +163,13 @@ fn of_text(body: &str, analysis: &Analysis<'_>, seen: &mut Vec<u32>, effects: &m
             || tokens.is_any(at - 1, &["begin", "then", "else", "loop", "atomic"]);
         match &*word {
             "set" if begins && !tokens.is(at + 1, "local") && !tokens.is(at + 1, "constraints") => {
-                effects.push(Pin(PinReason::Unfollowable));
+                effects.push(dynamic::of_set(tokens, at));
             }
             "reset" | "discard" | "load" | "deallocate" if begins => {
                 effects.push(Pin(PinReason::Unfollowable))
             }
             "execute" if !tokens.is_any(at + 1, &["function", "procedure", "on"]) => {
-                effects.push(Pin(PinReason::Unfollowable));
+                effects.push(dynamic::of_execute(tokens, at + 1));
             }
             "listen" if begins => effects.push(Pin(PinReason::Listen)),
             "unlisten" if begins => effects.push(SessionEffect::MayUnpin),
@@ -230,11 +192,7 @@ fn of_inner_call(
     effects: &mut Vec<SessionEffect>,
 ) {
     match name {
-        "set_config" => {
-            if !all_set_config_local(tokens) {
-                effects.push(SessionEffect::Pin(PinReason::Unfollowable));
-            }
-        }
+        "set_config" => dynamic::of_set_config(tokens, effects),
         // A sequence that a function uses for itself is not the session's concern.
         "nextval" | "setval" => {}
         _ => {

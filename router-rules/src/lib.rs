@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod classify;
 pub mod clock;
 pub mod decide;
+mod dynamic;
 mod effects;
 mod effort;
 mod facts;

@@ -86,6 +86,7 @@ words! {
         Reroute = "reroute": "A replica refused it; it ran on the primary instead.",
         Learnt = "learnt": "A replica refused this shape before; it goes straight to the primary.",
         NoCatalog = "no_catalog": "The catalog of this database has not been read yet.",
+        BatchBegun = "batch_begun": "The beginning of a batch that is long, or in which the client paused: its rest may write.",
         NoPrimary = "no_primary": "Nothing takes writes just now.",
     }
 }
@@ -102,6 +103,7 @@ words! {
         SequenceState = "sequence_state": "It has used a sequence, and currval or lastval may follow: reads go elsewhere meanwhile, and the server to whoever waits for one where nobody asks for either.",
         ServerProcess = "server_process": "It has asked for its server's process id (`pg_backend_pid()`): kept for a minute, unless others wait for a server.",
         Unfollowable = "unfollowable": "It ran SQL whose effect on the session cannot be followed.",
+        MayHaveChanged = "may_have_changed": "It ran SQL that was put together at run time: kept until others wait for a server and its own says that nothing is left of it.",
         Replication = "replication": "It is a replication connection.",
         SessionMode = "session_mode": "Pool mode `session`: one server for one client.",
     }

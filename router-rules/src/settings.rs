@@ -219,56 +219,20 @@ pub(crate) fn reset(tokens: Tokens<'_>) -> Option<SessionEffect> {
     }
 }
 
-/// What the top-level, FROM-less `SELECT set_config('…', '…', false) [AS x], …` changes; `None`
-/// when the statement has any other form.
-pub(crate) fn set_config_list(tokens: Tokens<'_>) -> Option<Vec<SessionEffect>> {
+/// What the columns of a FROM-less `SELECT …, set_config('…', '…', false) [AS x], …` change; `None` where a
+/// call of `set_config` is no whole column, or has other arguments than literals and parameters, or where
+/// the statement is more than its columns.
+pub(crate) fn set_config_columns(tokens: Tokens<'_>) -> Option<Vec<SessionEffect>> {
     let mut effects = vec![];
     let mut at = 1;
     loop {
-        if tokens.is(at, "pg_catalog") && tokens.is_mark(at + 1, ".") {
-            at += 2;
-        }
-        if !tokens.is(at, "set_config") || !tokens.is_mark(at + 1, "(") {
-            return None;
-        }
-        let name = tokens.literal(at + 2)?.to_ascii_lowercase();
-        at = behind_cast(tokens, at + 3, "text");
-        if !tokens.is_mark(at, ",") {
-            return None;
-        }
-        let null = tokens.is(at + 1, "null");
-        let parameter = parameter(tokens, at + 1);
-        let value = match () {
-            () if null || parameter.is_some() => None,
-            () => Some(tokens.literal(at + 1).or_else(|| number_as_text(tokens, at + 1))?),
-        };
-        at = behind_cast(tokens, at + 2, "text");
-        if !tokens.is_mark(at, ",") {
-            return None;
-        }
-        let local = is_true(tokens, at + 1)?;
-        at = behind_cast(tokens, at + 2, "bool");
-        if !tokens.is_mark(at, ")") {
-            return None;
-        }
-        effects.push(match value {
-            // The route of what follows hangs on some, and those must be known before the Bind.
-            None if parameter.is_some() && (local || matters_to_routing(&name)) => return None,
-            None if let Some(parameter) = parameter => SessionEffect::SetToParameter { name, parameter },
-            Some(value) => {
-                let replay =
-                    format!("SELECT pg_catalog.set_config({}, {}, false)", quote(&name), quote(&value));
-                SessionEffect::Set { name, value: Some(value), replay: replay.into(), local }
+        at = match set_config_column(tokens, at) {
+            Some((effect, end)) => {
+                effects.push(effect);
+                end
             }
-            None => SessionEffect::Reset { name, local },
-        });
-        at += 1;
-        if tokens.is(at, "as") {
-            at += 1;
-        }
-        if tokens.identifier(at).is_some() {
-            at += 1;
-        }
+            None => other_column(tokens, at)?,
+        };
         if at == tokens.len() {
             return Some(effects);
         }
@@ -277,6 +241,84 @@ pub(crate) fn set_config_list(tokens: Tokens<'_>) -> Option<Vec<SessionEffect>> 
         }
         at += 1;
     }
+}
+
+/// A column of a SELECT that does not set anything, from `at` to the place returned.
+fn other_column(tokens: Tokens<'_>, at: usize) -> Option<usize> {
+    const BEHIND_COLUMNS: [&str; 14] = [
+        "from",
+        "where",
+        "group",
+        "having",
+        "window",
+        "union",
+        "intersect",
+        "except",
+        "order",
+        "limit",
+        "offset",
+        "fetch",
+        "for",
+        "into",
+    ];
+    let mut depth = 0usize;
+    for here in at..tokens.len() {
+        match tokens.text(here) {
+            "(" | "[" => depth += 1,
+            ")" | "]" => depth = depth.checked_sub(1)?,
+            "," if depth == 0 => return Some(here),
+            _ if tokens.identifier(here).is_some_and(|word| word == "set_config") => return None,
+            _ if depth == 0 && tokens.is_any(here, &BEHIND_COLUMNS) => return None,
+            _ => {}
+        }
+    }
+    Some(tokens.len())
+}
+
+fn set_config_column(tokens: Tokens<'_>, at: usize) -> Option<(SessionEffect, usize)> {
+    let qualified = tokens.is(at, "pg_catalog") && tokens.is_mark(at + 1, ".");
+    let at = if qualified { at + 2 } else { at };
+    if !tokens.is(at, "set_config") || !tokens.is_mark(at + 1, "(") {
+        return None;
+    }
+    let name = tokens.literal(at + 2)?.to_ascii_lowercase();
+    let at = behind_cast(tokens, at + 3, "text");
+    if !tokens.is_mark(at, ",") {
+        return None;
+    }
+    let null = tokens.is(at + 1, "null");
+    let parameter = parameter(tokens, at + 1);
+    let value = match () {
+        () if null || parameter.is_some() => None,
+        () => Some(tokens.literal(at + 1).or_else(|| number_as_text(tokens, at + 1))?),
+    };
+    let at = behind_cast(tokens, at + 2, "text");
+    if !tokens.is_mark(at, ",") {
+        return None;
+    }
+    let local = is_true(tokens, at + 1)?;
+    let at = behind_cast(tokens, at + 2, "bool");
+    if !tokens.is_mark(at, ")") {
+        return None;
+    }
+    let effect = match value {
+        // The route of what follows hangs on some, and those must be known before the Bind.
+        None if parameter.is_some() && (local || matters_to_routing(&name)) => return None,
+        None if let Some(parameter) = parameter => SessionEffect::SetToParameter { name, parameter },
+        Some(value) => {
+            let replay = format!("SELECT pg_catalog.set_config({}, {}, false)", quote(&name), quote(&value));
+            SessionEffect::Set { name, value: Some(value), replay: replay.into(), local }
+        }
+        None => SessionEffect::Reset { name, local },
+    };
+    let mut end = at + 1;
+    if tokens.is(end, "as") {
+        end += 1;
+    }
+    if tokens.identifier(end).is_some() {
+        end += 1;
+    }
+    (end == tokens.len() || tokens.is_mark(end, ",")).then_some((effect, end))
 }
 
 /// `5::text`: the text of an integer that is written as Postgres prints it.
@@ -293,7 +335,8 @@ fn parameter(tokens: Tokens<'_>, at: usize) -> Option<u16> {
     number?.parse().ok().filter(|number| *number > 0)
 }
 
-fn matters_to_routing(name: &str) -> bool {
+/// Settings that must be known before the statement that gives them is sent.
+pub(crate) fn matters_to_routing(name: &str) -> bool {
     name.starts_with("pgweir.") || name.starts_with("transaction_")
 }
 

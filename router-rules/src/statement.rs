@@ -258,6 +258,11 @@ pub enum SessionEffect {
         /// `$1` is 1.
         parameter: u16,
     },
+    /// A setting was given a value, for the session, that only the server knows.
+    SetUnknown {
+        /// Lower-case name.
+        name: String,
+    },
     /// RESET name, or SET name TO DEFAULT.
     Reset {
         /// Lower-case name.

@@ -461,17 +461,24 @@ fn what_one_server_connection_has_pins_the_session_to_it() {
     pin("SELECT set_config('pgweir.route', $1, false)", PinReason::Unfollowable);
     pin("SELECT set_config('transaction_read_only', $1, false)", PinReason::Unfollowable);
     pin("SELECT set_config($1, 'x', false)", PinReason::Unfollowable);
-    pin("SELECT set_config('a.b', $1 || 'x', false)", PinReason::Unfollowable);
-    // Postgres prints neither of them as they are written.
-    pin("SELECT set_config('a.b', 007::text, false)", PinReason::Unfollowable);
-    pin("SELECT set_config('a.b', 1e3::text, false)", PinReason::Unfollowable);
     pin("SELECT set_config('a.b', $1, $2)", PinReason::Unfollowable);
     pin("PREPARE p (text) AS SELECT set_config('a.b', $1, false)", PinReason::Unfollowable);
     pin("PREPARE p AS SELECT set_config('a.b', 'x', false)", PinReason::Unfollowable);
     pin("PREPARE p AS SELECT pg_advisory_lock(1)", PinReason::AdvisoryLock);
     pin("SELECT set_config(name, 'x', false) FROM books", PinReason::Unfollowable);
-    pin("SELECT tenant('x')", PinReason::Unfollowable);
-    pin("DO $$ BEGIN EXECUTE 'x'; END $$", PinReason::Unfollowable);
+    pin("DO $$ BEGIN EXECUTE 'x'; END $$", PinReason::MayHaveChanged);
+    pin("DO $$ BEGIN EXECUTE x; END $$", PinReason::Unfollowable);
+    // The server knows to what.
+    for sql in [
+        "SELECT set_config('a.b', $1 || 'x', false)",
+        // Postgres prints neither of them as they are written.
+        "SELECT set_config('a.b', 007::text, false)",
+        "SELECT set_config('a.b', 1e3::text, false)",
+        "SELECT set_config('a.b', 'x', false) FROM books",
+        "SELECT 1, coalesce(set_config('A.b', 'x', false), '')",
+    ] {
+        assert_eq!(effects(sql), [SessionEffect::SetUnknown { name: "a.b".into() }], "{sql}");
+    }
     for sql in [
         "SELECT set_config('a.b', $1, true)",
         "SELECT local_tenant('x')",
@@ -566,5 +573,11 @@ fn set_config_is_followed_with_casts_that_change_nothing() {
         |name: &str, parameter| SessionEffect::SetToParameter { name: name.to_owned(), parameter };
     assert_eq!(of_parameters, [to_parameter("app.tenant", 2), to_parameter("a.b", 1)]);
     let found = effects("SELECT set_config('app.tenant', lower('A')::text, false)");
-    assert_eq!(found, [SessionEffect::Pin(PinReason::Unfollowable)]);
+    assert_eq!(found, [SessionEffect::SetUnknown { name: "app.tenant".into() }]);
+    // As asyncpg asks, beside other columns.
+    let found = effects("SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new");
+    let [SessionEffect::Set { name, value: Some(value), local: false, .. }] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert_eq!((&**name, &**value), ("jit", "off"));
 }

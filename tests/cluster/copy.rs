@@ -1,5 +1,6 @@
 //! Large results and COPY pass in constant memory, whole and in order.
 
+use crate::assert_same;
 use crate::support::{Outcome, Stage, stage};
 use pgweir_tests::raw::{self, RawClient};
 use pgweir_tests::{HarnessError, Weir};
@@ -134,5 +135,25 @@ fn a_statement_of_40_mebibytes_and_a_parameter_of_40_mebibytes_arrive_whole() ->
     client.prepare("", "SELECT length($1::text)")?;
     let rows = client.execute("", &[Some(&text)])?;
     assert_eq!(rows, [[Some(text.len().to_string())]]);
+    Ok(())
+}
+
+/// Postgres has lost its place in what the client says then, and ends the session.
+#[test]
+fn a_query_among_the_data_is_answered_as_by_postgres() -> Outcome {
+    let stage = stage();
+    let outcome = |mut client: RawClient| -> Result<_, HarnessError> {
+        client.run("CREATE TEMPORARY TABLE interrupted (line text)")?;
+        client.send(&raw::query("COPY interrupted FROM STDIN"))?;
+        client.until(b"G")?;
+        client.send(&[raw::frame(b'd', b"one\n"), raw::query("SELECT 1")].concat())?;
+        let mut told = vec![];
+        while let Ok(frame) = client.frame() {
+            told.push((char::from(frame.tag), frame.field(b'S'), frame.field(b'C'), frame.field(b'M')));
+        }
+        Ok(told)
+    };
+    let direct = outcome(stage.direct()?)?;
+    assert_same!(outcome(stage.client()?)?, direct, "a query among the data");
     Ok(())
 }

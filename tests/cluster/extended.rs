@@ -1,8 +1,11 @@
 //! The same for the extended protocol: names, portals, pipelines, Flush.
 
+use crate::assert_same;
 use crate::support::{Outcome, stage};
 use crate::twin::{Batch, Until, compare, extended, simple, until};
-use pgweir_tests::raw;
+use pgweir_tests::HarnessError;
+use pgweir_tests::raw::{self, RawClient};
+use std::time::Duration;
 
 /// As pg8000 does it: a Sync with the Execute, which the server ignores, and one behind the data.
 #[test]
@@ -204,6 +207,74 @@ fn an_error_in_the_midst_of_a_long_batch_comes_before_its_end() -> Outcome {
         until(&[insert("1004", ""), insert("1", ""), insert("1005", &long)], b'E'),
         extended(&[insert("1006", "skipped")]),
         simple("ROLLBACK"),
+    ];
+    compare(&stage(), &talk)
+}
+
+/// The client waits in the middle of a batch, having asked for nothing yet.
+#[test]
+fn an_error_in_a_batch_comes_while_the_client_pauses() -> Outcome {
+    let of = |sql: &str| [raw::parse("", sql), raw::bind("", "", &[]), raw::execute("", 0)].concat();
+    let twice = of("INSERT INTO product (id, name) VALUES (1, 'it is there already')");
+    let nothing = |messages: Vec<u8>| Batch { bytes: messages, until: Until::Nothing };
+    let talk = [
+        until(&[of("SELEKT 1")], b'E'),
+        extended(&[]),
+        until(&[raw::parse("", "SELEKT 1")], b'E'),
+        // Skipped, with what was begun before.
+        extended(&[of("SELECT 1")]),
+        until(&[of("UPDATE counter SET n = n WHERE id = 9"), twice.clone(), of("SELECT 2")], b'E'),
+        extended(&[of("SELECT 3")]),
+        nothing(of("SELECT name FROM product WHERE id = 3")),
+        until(&[of("SELECT 1/0")], b'E'),
+        extended(&[]),
+        simple("BEGIN"),
+        until(&[of("SELECT 4"), twice], b'E'),
+        extended(&[]),
+        simple("ROLLBACK"),
+        simple("BEGIN READ ONLY"),
+        until(&[of("SELECT count(*) FROM product"), of("SELECT 1/0")], b'E'),
+        extended(&[]),
+        simple("ROLLBACK"),
+        simple("SELECT count(*) FROM product"),
+    ];
+    compare(&stage(), &talk)
+}
+
+#[test]
+fn a_pause_within_a_batch_counts_for_the_statements_time() -> Outcome {
+    let stage = stage();
+    let begun = [raw::parse("", "SELECT name FROM product WHERE id = 3"), raw::bind("", "", &[])].concat();
+    let outcome = |mut client: RawClient| -> Result<_, HarnessError> {
+        client.run("SET statement_timeout = '150ms'")?;
+        client.send(&begun)?;
+        std::thread::sleep(Duration::from_millis(600));
+        client.send(&[raw::execute("", 0), raw::sync()].concat())?;
+        let frames = client.until_ready()?;
+        Ok((raw::tags(&frames), frames.iter().find_map(|frame| frame.field(b'C'))))
+    };
+    assert_same!(outcome(stage.client()?)?, outcome(stage.direct()?)?, "Bind, a pause, Execute");
+    Ok(())
+}
+
+#[test]
+fn a_batch_that_has_read_on_a_replica_can_write() -> Outcome {
+    let of = |sql: &str| [raw::parse("", sql), raw::bind("", "", &[]), raw::execute("", 0)].concat();
+    let read = || of("SELECT name FROM product WHERE id = 3");
+    let write = || of("UPDATE counter SET n = n WHERE id = 9");
+    let long = "x".repeat(300_000);
+    let of_long =
+        [raw::parse("", "SELECT length($1)"), raw::bind("", "", &[Some(&long)]), raw::execute("", 0)];
+    let talk = [
+        until(&[read(), raw::flush()], b'C'),
+        extended(&[write()]),
+        until(&[read(), raw::flush()], b'C'),
+        until(&[of("SELECT 1/0"), raw::flush()], b'E'),
+        extended(&[write()]),
+        // Too long to be looked at whole.
+        extended(&[of_long.concat(), write(), read()]),
+        extended(&[of_long.concat(), of("SELECT 1/0"), write()]),
+        simple("SELECT count(*) FROM product"),
     ];
     compare(&stage(), &talk)
 }

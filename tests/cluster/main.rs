@@ -24,6 +24,7 @@ mod never_wrong;
 mod nothing_lost;
 mod operate;
 mod pgbench;
+mod pipelines;
 mod pooling;
 mod prepared;
 mod processes;

@@ -198,9 +198,12 @@ fn a_fresh_client_finds_nothing_of_its_predecessor() -> Outcome {
     let stage = stage();
     let weir = narrow(&stage)?;
     let settings = |login: &Login| -> Result<_, HarnessError> {
-        // What belongs to the client's own connection is left out.
-        RawClient::login(login)?
-            .run("SELECT name, setting FROM pg_settings WHERE source NOT IN ('client') ORDER BY name")
+        // Left out are what belongs to the client's own connection, and settings that are there once a server
+        // has met their language.
+        RawClient::login(login)?.run(
+            "SELECT name, setting FROM pg_settings
+             WHERE source NOT IN ('client') AND name NOT LIKE 'plpgsql.%' ORDER BY name",
+        )
     };
     let before = settings(&weir.app())?;
     for sql in [
@@ -517,5 +520,84 @@ fn session_work(stage: &Stage, weir: &Weir, seed: u64) -> Outcome {
             assert_eq!(ours, theirs, "seed {seed}, {sql:?} after {done:?}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_pin_whose_cause_is_over_is_let_go_when_others_wait() -> Outcome {
+    let stage = stage();
+    let weir = Weir::builder(&stage.cluster).set("pool.server_connections_max", 2).start()?;
+    let (jit, tenant, memory) = ("SHOW jit", "SELECT current_setting('app.tenant')", "SHOW work_mem");
+    let looks = [
+        // As asyncpg does when it connects.
+        ("SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new", jit, "off"),
+        ("DO $$ BEGIN EXECUTE format('SELECT count(*) FROM %I', 'product'); END $$", "SELECT 1", "1"),
+        ("SELECT set_config('app.tenant', upper('t') || '1', false)", tenant, "T1"),
+        ("DO $$ BEGIN PERFORM set_config('work_mem', (7 || 'MB')::text, false); END $$", memory, "7MB"),
+    ];
+    let mut clients = (0..8).map(|_| RawClient::login(&weir.app())).collect::<Result<Vec<_>, _>>()?;
+    for _ in 0..2 {
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.run(looks[number % looks.len()].0)?;
+        }
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.run("UPDATE counter SET n = n WHERE id = 5")?;
+        let (_, sql, wanted) = looks[number % looks.len()];
+        assert_eq!(client.value(sql)?, wanted, "{sql}");
+    }
+    let mut stranger = RawClient::login(&weir.app())?;
+    for _ in 0..3 {
+        assert_eq!(stranger.value("SELECT coalesce(current_setting('app.tenant', true), '')")?, "");
+        assert_ne!(stranger.value(memory)?, "7MB");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_sql_put_together_at_run_time_has_left_keeps_the_pin() -> Outcome {
+    let stage = stage();
+    let weir = Weir::builder(&stage.cluster).set("pool.server_connections_max", 2).start()?;
+    let mut keeper = RawClient::login(&weir.app())?;
+    keeper.run("DO $$ BEGIN EXECUTE 'CREATE TEMP TABLE left_here AS SELECT ' || 7 || ' AS n'; END $$")?;
+    let mut others = (0..6).map(|_| RawClient::login(&weir.app())).collect::<Result<Vec<_>, _>>()?;
+    std::thread::scope(|scope| {
+        let works: Vec<_> = others
+            .iter_mut()
+            .map(|other| scope.spawn(|| other.run("SELECT pg_sleep(0.05)").map(drop)))
+            .collect();
+        works.into_iter().try_for_each(|work| work.join().expect("no panic"))
+    })?;
+    assert_eq!(keeper.value("SELECT n FROM left_here")?, "7");
+    keeper.run("DROP TABLE left_here")?;
+    // A setting of whatever name cannot be asked for: it stays with who made it.
+    keeper.run("DO $$ BEGIN EXECUTE format('SET %I.%I = 1', 'app', 'hidden'); END $$")?;
+    for other in &mut others {
+        other.run("UPDATE counter SET n = n WHERE id = 5")?;
+        assert_eq!(other.value("SELECT coalesce(current_setting('app.hidden', true), '')")?, "");
+    }
+    assert_eq!(keeper.value("SELECT current_setting('app.hidden')")?, "1");
+    Ok(())
+}
+
+#[test]
+fn a_setting_that_only_the_server_knows_is_the_sessions_through_transactions() -> Outcome {
+    let stage = stage();
+    let weir = Weir::builder(&stage.cluster).set("pool.server_connections_max", 1).start()?;
+    let mut client = RawClient::login(&weir.app())?;
+    let mut other = RawClient::login(&weir.app())?;
+    let set = |to: &str| format!("SELECT set_config('app.tenant', lower('{to}'), false)");
+    client.run(&set("A"))?;
+    other.run("UPDATE counter SET n = n WHERE id = 5")?;
+    client.run("BEGIN")?;
+    client.run(&set("B"))?;
+    client.run("ROLLBACK")?;
+    other.run(&set("OTHER"))?;
+    assert_eq!(client.value("SELECT current_setting('app.tenant')")?, "a");
+    client.run("BEGIN")?;
+    client.run(&set("C"))?;
+    client.run("COMMIT")?;
+    assert_eq!(other.value("SELECT current_setting('app.tenant')")?, "other");
+    assert_eq!(client.value("SELECT current_setting('app.tenant')")?, "c");
     Ok(())
 }

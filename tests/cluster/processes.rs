@@ -1,5 +1,6 @@
 //! Process ids: what a client is told of its own, and what one can do with it.
 
+use crate::assert_same;
 use crate::support::{Outcome, Stage, stage};
 use pgweir_tests::cluster::wait_until_within;
 use pgweir_tests::raw::{self, RawClient};
@@ -181,16 +182,119 @@ fn a_client_that_does_not_read_is_ended() -> Outcome {
 }
 
 #[test]
-fn a_client_of_another_user_is_left_alone() -> Outcome {
+fn who_may_end_another_users_client_is_as_postgres_says() -> Outcome {
     let stage = stage();
     let root = stage.cluster.node(0).superuser();
-    root.sql("CREATE ROLE stranger LOGIN PASSWORD 'x' IN ROLE app")?;
+    root.sql("CREATE ROLE stranger LOGIN PASSWORD 'x'; CREATE ROLE friend LOGIN PASSWORD 'x' IN ROLE app")?;
     stage.cluster.wait_caught_up()?;
     let mut victim = stage.client()?;
-    let mut stranger = RawClient::login(&stage.weir.app().user("stranger", "x"))?;
-    stranger.run(&format!("SELECT pg_terminate_backend({})", process(&victim)))?;
+    let end = |by: &str, client: &RawClient| {
+        let mut by = RawClient::login(&stage.weir.app().user(by, "x"))?;
+        by.run(&format!("SELECT pg_cancel_backend({0}), 1", process(client)))?;
+        by.run(&format!("SELECT pg_terminate_backend({0})", process(client)))
+    };
+    end("stranger", &victim)?;
     assert!(victim.is_silent_for(Duration::from_millis(300))?);
     assert_eq!(victim.value("SELECT 1")?, "1");
+    let is_ended = |victim: &mut RawClient, by: &str| {
+        let end = victim.frame().ok().and_then(|frame| frame.field(b'C'));
+        assert_eq!(end.as_deref(), Some("57P01"), "by {by}");
+    };
+    end("friend", &victim)?;
+    is_ended(&mut victim, "a member of its role");
+    // A superuser's is for superusers.
+    let mut victim = RawClient::login(&stage.weir.superuser())?;
+    root.sql("GRANT pg_signal_backend TO stranger")?;
+    stage.cluster.wait_caught_up()?;
+    end("stranger", &victim)?;
+    assert!(victim.is_silent_for(Duration::from_millis(300))?);
+    let mut victim = stage.client()?;
+    assert_eq!(victim.value("SELECT 1")?, "1");
+    end("stranger", &victim)?;
+    is_ended(&mut victim, "a member of pg_signal_backend");
+    Ok(())
+}
+
+#[test]
+fn nobody_is_ended_by_a_call_that_has_not_run() -> Outcome {
+    let stage = stage();
+    let mut victim = stage.client()?;
+    let mut client = stage.client()?;
+    let process = process(&victim);
+    client.query(&format!("SELECT 'pg_terminate_backend({process})' FROM pg_backend_pid()"))?;
+    client.query(&format!("SELECT CASE WHEN random() > 2 THEN pg_terminate_backend({process}) END"))?;
+    client.query(&format!("SELECT pg_terminate_backend({process}) FROM product WHERE id < 0 FOR UPDATE"))?;
+    client.query(&format!("SELECT pg_backend_pid(), {process} AS \"pg_terminate_backend\""))?;
+    client.run("BEGIN")?;
+    client.query("SELECT 1/0")?;
+    assert_eq!(client.refusal(&format!("SELECT pg_terminate_backend({process})"))?.0, "25P02");
+    client.run("ROLLBACK")?;
+    client.prepare("end", "SELECT pg_terminate_backend($1)")?;
+    client.send(&[raw::bind("", "end", &[Some(&process.to_string())]), raw::sync()].concat())?;
+    client.until_ready()?;
+    assert!(victim.is_silent_for(Duration::from_millis(300))?);
+    assert_eq!(victim.value("SELECT 1")?, "1");
+    Ok(())
+}
+
+#[test]
+fn a_client_that_ends_itself_hears_of_nothing_but_its_end() -> Outcome {
+    let stage = stage();
+    let end = "SELECT pg_terminate_backend($1)";
+    for simple in [true, false] {
+        let outcome = |mut client: RawClient| -> Result<_, HarnessError> {
+            let process = process(&client).to_string();
+            let by_parameter =
+                [raw::parse("", end), raw::bind("", "", &[Some(&process)]), raw::execute("", 0)];
+            match simple {
+                true => client.send(&raw::query(&end.replace("$1", &process)))?,
+                false => client.send(&[by_parameter.concat(), raw::sync()].concat())?,
+            }
+            Ok(said_until_the_end(&mut client))
+        };
+        assert_same!(outcome(stage.client()?)?, outcome(stage.direct()?)?, "simple: {simple}");
+    }
+    Ok(())
+}
+
+/// Types of all frames up to the end of the connection, with SQLSTATEs and rows.
+fn said_until_the_end(client: &mut RawClient) -> Vec<(char, Option<String>, Vec<u8>)> {
+    let mut said = vec![];
+    while let Ok(frame) = client.frame() {
+        let code = (frame.tag == b'E').then(|| frame.field(b'C')).flatten();
+        let row = if frame.tag == b'D' { frame.body } else { vec![] };
+        said.push((char::from(frame.tag), code, row));
+    }
+    said
+}
+
+#[test]
+fn what_a_server_has_said_before_its_farewell_is_passed_on() -> Outcome {
+    let stage = stage();
+    let end = "SELECT id, pg_terminate_backend(pg_backend_pid()) FROM counter WHERE id < 3";
+    let extended =
+        [raw::parse("", end), raw::bind("", "", &[]), raw::describe(b'P', ""), raw::execute("", 0)];
+    for bytes in [raw::query(end), [extended.concat(), raw::sync()].concat()] {
+        let outcome = |mut client: RawClient| -> Result<_, HarnessError> {
+            client.send(&bytes)?;
+            Ok(said_until_the_end(&mut client))
+        };
+        assert_same!(outcome(stage.client()?)?, outcome(stage.direct()?)?, "{:?}", bytes.escape_ascii());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_notification_waits_for_the_end_of_the_listeners_transaction() -> Outcome {
+    let stage = stage();
+    let outcome = |mut listener: RawClient| -> Result<_, HarnessError> {
+        listener.run("LISTEN patience")?;
+        listener.run("BEGIN")?;
+        stage.direct()?.run("NOTIFY patience")?;
+        assert!(listener.is_silent_for(Duration::from_millis(200))?);
+        Ok(raw::tags(&listener.query("COMMIT")?))
+    };
+    assert_same!(outcome(stage.client()?)?, outcome(stage.direct()?)?, "COMMIT");
     Ok(())
 }
 

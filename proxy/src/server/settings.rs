@@ -116,6 +116,13 @@ impl Settings {
         self.0.of.contains_key(name)
     }
 
+    /// The names of those that Postgres lists: no placeholders, nor who one is.
+    pub fn listed_names(&self) -> Vec<String> {
+        const UNLISTED: [&str; 3] = ["role", "session_authorization", "seed"];
+        let names = self.0.of.keys().filter(|name| !name.contains('.') && !UNLISTED.contains(&&***name));
+        names.cloned().collect()
+    }
+
     fn get(&self, name: &str) -> Option<&Setting> {
         self.0.of.get(name)
     }

@@ -37,9 +37,10 @@ impl Session {
         let sql = frontend::query(&request.frames[HEADER_BYTES..]).unwrap_or_default();
         match (&self.memory.block, step) {
             // Behind a Parse that was flushed and not synced, a server is at work for us already: it
-            // hears of the BEGIN now, so that it is left for the right one first.
+            // hears of the BEGIN now, so that it is left for the right one first. A server that is kept hears of
+            // it, too: notifications wait there for the end of the transaction.
             (Block::None, TransactionStep::Begin(modes))
-                if self.memory.status == Status::Idle && !self.unsynced =>
+                if self.memory.status == Status::Idle && !self.unsynced && !self.memory.is_pinned() =>
             {
                 let Some(command) = plain_begin(sql) else { return false };
                 self.memory.block = Block::Deferred { begin: request.frames.clone(), modes: *modes };

@@ -133,6 +133,15 @@ impl Session {
         }
     }
 
+    /// Of a batch that the client has not ended the rest is not known, and may write: outside of a
+    /// transaction that only reads it begins on the primary.
+    pub(super) fn keep_begun_on_primary(&self, request: &Request, work: &Work, decision: &mut Decision) {
+        let begun = matches!(request.kind, Kind::Batch(end) if end.goes_on()) && !work.parts.is_empty();
+        if begun && decision.target == Target::Replica && matches!(self.memory.block, Block::None) {
+            (decision.target, decision.reason) = (Target::Primary, Reason::BatchBegun);
+        }
+    }
+
     /// A transaction or a pin has settled the matter before.
     fn within_transaction(&self, decision: &mut Decision, read_only: bool, begins: bool) {
         if self.memory.is_pinned() {

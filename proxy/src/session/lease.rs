@@ -304,6 +304,10 @@ impl Session {
                     return Ok(Ok(Err(LeaseError::Login(Arc::new(LoginError::Io(error))))));
                 }
                 () = card.called_off() => return Ok(Err(called_off())),
+                // Beside the wait: a client that does not read keeps its place in the queue.
+                flushed = self.client.flush(), if !self.client.output.is_empty() => {
+                    flushed.map_err(Failure::Client)?;
+                }
                 () = tokio::time::sleep(notice), if !told => {
                     told = true;
                     crate::wire::error::put_notice(
@@ -311,7 +315,6 @@ impl Session {
                         "00000",
                         "pgweir: waiting for a free server connection (pool.server_connections_max)",
                     );
-                    self.client.flush().await.map_err(Failure::Client)?;
                 }
             }
         }
@@ -403,13 +406,30 @@ impl Session {
         Ok(Ok(()))
     }
 
+    /// What a batch has begun on a replica ends there, before the primary goes on with it. False when it has
+    /// failed: Postgres skips the rest.
+    pub(super) async fn end_batch_on_replica(&mut self) -> Result<bool, Failure> {
+        let begun = self.lease.is_some() && self.on == Target::Replica && self.unsynced;
+        if !begun || !matches!(self.memory.block, Block::None) || self.memory.is_pinned() {
+            return Ok(true);
+        }
+        if self.ledger.is_skipping() {
+            return Ok(false);
+        }
+        self.batch_failed = false;
+        self.sync_unseen();
+        Box::pin(self.wait_until_nothing_is_owed()).await?;
+        let done = !self.batch_failed;
+        if self.ledger.is_settled() && self.memory.status == Status::Idle {
+            self.give_back();
+        }
+        Ok(done)
+    }
+
     /// Leaves a replica in the middle: what comes next needs the primary.
     async fn leave_replica(&mut self, work: &Work) -> Result<(), Failure> {
         if matches!(self.memory.block, Block::None) {
-            // Behind an error the rest is skipped, here.
-            if self.unsynced && self.ledger.is_settled() {
-                self.drain_lease().await;
-            } else if self.ledger.is_settled() && matches!(work.verdict, Err(Reason::Write | Reason::Ddl)) {
+            if self.ledger.is_settled() && matches!(work.verdict, Err(Reason::Write | Reason::Ddl)) {
                 // A transaction whose snapshot could not leave has pinned the session here. Better without what
                 // the pin is for than unable to write.
                 self.retire_lease();

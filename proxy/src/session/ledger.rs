@@ -103,6 +103,10 @@ pub enum Ours {
     Settings,
     /// Is the session still in need of its server?
     Unpin,
+    /// May its role signal another's processes?
+    Right,
+    /// What has changed on the server, its settings among it?
+    Changed,
     /// Leaves a transaction that read on a replica, to go on elsewhere.
     Leave,
     /// Takes away what sequences gave to others.

@@ -229,6 +229,13 @@ impl Memory {
         self.pins == [PinReason::ServerProcess]
     }
 
+    /// Pinned by nothing that is known to be there: others who wait for a server may have it, once it has
+    /// said what is left on it.
+    pub fn is_pinned_softly(&self) -> bool {
+        let soft = |pin: &PinReason| matches!(pin, PinReason::ServerProcess | PinReason::MayHaveChanged);
+        self.is_pinned() && self.pins.iter().all(soft)
+    }
+
     /// Pins it.
     pub fn pin(&mut self, reason: PinReason) {
         if !self.pins.contains(&reason) {

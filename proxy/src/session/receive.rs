@@ -42,6 +42,15 @@ pub enum End {
     Flush,
     /// Because it is long: more of it follows.
     More,
+    /// Before its end has come: what follows, and when, only the client knows.
+    Begun,
+}
+
+impl End {
+    /// The batch goes on behind it, with messages that are not known yet and no answer asked for.
+    pub fn goes_on(self) -> bool {
+        matches!(self, End::More | End::Begun)
+    }
 }
 
 /// Takes the next request out of what has been received; `None` while it is incomplete.
@@ -131,6 +140,17 @@ pub fn binds_first(input: &[u8], holds: impl FnOnce(&[u8]) -> bool) -> bool {
 
 /// The whole messages of a batch whose end has not come yet, once they are `ahead_min` bytes.
 pub fn begun_batch(input: &mut BytesMut, ahead_min: usize) -> Option<Request> {
+    let whole = whole_messages(input);
+    (whole >= ahead_min.max(1)).then(|| batch(input, whole, 0, End::Begun))
+}
+
+/// The client has sent whole messages of a batch, and neither its end nor a part of another message.
+pub fn is_begun(input: &[u8]) -> bool {
+    !input.is_empty() && whole_messages(input) == input.len()
+}
+
+/// How many bytes of messages of a batch, short of its end, stand here whole.
+fn whole_messages(input: &[u8]) -> usize {
     let mut at = 0;
     while let Ok(Some((tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE, total))) =
         header(&input[at..])
@@ -138,7 +158,7 @@ pub fn begun_batch(input: &mut BytesMut, ahead_min: usize) -> Option<Request> {
     {
         at += total;
     }
-    (at >= ahead_min).then(|| batch(input, at, 0, End::More))
+    at
 }
 
 /// Type and total length of a client's message.
@@ -256,7 +276,7 @@ mod tests {
         bytes.truncate(whole - 1);
         assert!(begun_batch(&mut bytes, whole / 2 + 1).is_none());
         let request = begun_batch(&mut bytes, whole / 2).unwrap();
-        assert_eq!((request.kind, request.frames.len()), (Kind::Batch(End::More), whole / 2));
+        assert_eq!((request.kind, request.frames.len()), (Kind::Batch(End::Begun), whole / 2));
         assert_eq!(bytes.len(), whole / 2 - 1);
     }
 

@@ -6,15 +6,17 @@
 use crate::limits::{AHEAD_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::server::prepared::{SERVER_NAME_PREFIX, ServerName};
 use crate::session::Session;
+use crate::session::exchange::Held;
 use crate::session::failure::Failure;
-use crate::session::ledger::{Fate, News, Ours, Owed};
+use crate::session::ledger::{Fate, News, Ours};
 use crate::session::memory::Block;
 use crate::session::receive::Request;
 use crate::session::reroute::{Cause, cause_of};
+use crate::session::signal::{self, Signal};
 use crate::session::wake::{Woke, ended_by_administrator};
 use crate::wire::backend::{self, tag};
 use crate::wire::frame::{self, HEADER_BYTES};
-use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
+use crate::wire::{ErrorFields, frontend, sqlstate};
 use bytes::{Buf, BytesMut};
 use router_rules::Target;
 use std::future::poll_fn;
@@ -40,15 +42,14 @@ impl Session {
         loop {
             left = self.stream_rest(left);
             if left == 0 && self.is_answered() {
-                self.held_from = None;
-                self.held_in_block = false;
+                self.held = Held::No;
                 return Ok(Relayed::Done);
             }
             let woke = poll_fn(|cx| {
                 if let Poll::Ready(woke) = self.poll_woke(cx, AHEAD_BYTES_MAX) {
                     return Poll::Ready(Some(woke));
                 }
-                if (self.copy_in || self.client.is_backlogged()) && self.is_ended(cx) {
+                if (self.copy_in || !self.takes_from_server()) && self.is_ended(cx) {
                     return Poll::Ready(Some(Err(ended_by_administrator())));
                 }
                 if self.may_run_elsewhere(left) && self.waits_in_vain(cx) {
@@ -71,7 +72,7 @@ impl Session {
                     self.pass_copy_data()?;
                 }
                 Woke::Client => self.pass_copy_data()?,
-                Woke::Wanted => {}
+                Woke::Wanted | Woke::Paused => {}
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
                 Woke::ServerGone(error) => {
                     if self.may_run_elsewhere(left) {
@@ -88,7 +89,7 @@ impl Session {
     ///
     /// On the primary a lost answer is no proof that nothing was done.
     fn may_run_elsewhere(&self, left: usize) -> bool {
-        self.on == router_rules::Target::Replica && self.held_from.is_some() && left == 0
+        self.on == router_rules::Target::Replica && self.held.is_held() && left == 0
     }
 
     /// The node that is to answer was given up: who asks is woken when it is.
@@ -118,7 +119,7 @@ impl Session {
         if self.unsynced {
             // What follows goes to the same server: no need to wait for the answers in between.
             // Behind COPY data by Execute too: the server keeps its answer back until the next Sync.
-            let goes_on = self.held_from.is_none() && !self.copy_in;
+            let goes_on = !self.held.is_held() && !self.copy_in;
             return goes_on || (self.ledger.is_empty() && self.passing == 0);
         }
         self.ledger.is_settled() && self.passing == 0
@@ -137,8 +138,8 @@ impl Session {
             lease.connection.input = input;
         }
         let cause = taken?;
-        if self.held_result && cause.is_none() {
-            self.held_from = None;
+        if cause.is_none() {
+            self.held.end_of_read();
         }
         Ok(cause)
     }
@@ -156,11 +157,11 @@ impl Session {
                 break;
             };
             let is_data = matches!(kind, tag::DATA_ROW | tag::COPY_DATA);
-            if is_data && self.ledger.passes_rows() {
+            if is_data && self.ledger.passes_rows() && !self.ends_itself {
                 let here = total.min(rest.len());
                 run += here;
                 self.passing = total - here;
-                self.held_result = true;
+                self.held.show();
                 continue;
             }
             if rest.len() < total {
@@ -174,12 +175,23 @@ impl Session {
             let mut fate = fate;
             match kind {
                 tag::PARAMETER_STATUS => fate = self.on_parameter(body),
-                tag::ERROR if fate != Fate::Swallow => {
-                    if let Some(cause) = self.on_error(body)? {
+                tag::NOTICE if let Some(asked) = self.asked_signal(body) => {
+                    self.ends_itself |= asked == Signal::End(self.card.process);
+                    self.answers.signals.push(asked);
+                }
+                tag::ERROR if fate != Fate::Swallow => match self.on_error(body) {
+                    Ok(None) => {}
+                    Ok(Some(cause)) => {
                         input.advance(run + total);
                         return Ok(Some(cause));
                     }
-                }
+                    Err(failure) => {
+                        let told = matches!(failure, Failure::ServerSaidGoodbye | Failure::TimedOut);
+                        let until = if told { run + total } else { run };
+                        self.client.output.extend_from_slice(&input[..until]);
+                        return Err(failure);
+                    }
+                },
                 tag::COMMAND_COMPLETE
                 | tag::EMPTY_QUERY
                 | tag::PORTAL_SUSPENDED
@@ -190,9 +202,26 @@ impl Session {
                 | tag::READY_FOR_QUERY
                     if fate == Fate::Pass =>
                 {
-                    self.held_result = true;
+                    self.held.show();
                 }
                 _ => {}
+            }
+            if self.ends_itself {
+                self.client.output.extend_from_slice(&input[..run]);
+                match kind {
+                    // Untrue: the client is no process of that server, and yet it ends.
+                    tag::NOTICE => {
+                        input.advance(run + total);
+                        run = 0;
+                        continue;
+                    }
+                    tag::DATA_ROW => {
+                        let row = signal::row_of_success(body);
+                        frame::put(&mut self.client.output, kind, |out| out.extend_from_slice(&row));
+                    }
+                    _ => {}
+                }
+                return Err(ended_by_administrator());
             }
             let renamed =
                 if kind == tag::ERROR && fate == Fate::Pass { self.in_clients_names(body) } else { None };
@@ -202,7 +231,8 @@ impl Session {
                 self.client.output.extend_from_slice(told);
                 input.advance(run + total);
                 run = 0;
-                (self.copy_in, self.memory.failed, self.held_result) = (false, true, true);
+                (self.copy_in, self.memory.failed) = (false, true);
+                self.held.show();
                 self.undo_skipped();
                 continue;
             }
@@ -250,14 +280,15 @@ impl Session {
         Ok(None)
     }
 
-    /// An error for the client. `Some`: not for the client after all.
+    /// An error for the client. `Some`: not for the client after all. [`Failure::ServerSaidGoodbye`]: it is
+    /// the server's farewell, for the client to read.
     fn on_error(&mut self, body: &[u8]) -> Result<Option<Cause>, Failure> {
         let fields = ErrorFields::parse(body);
         self.copy_in = false;
-        self.memory.failed = true;
+        (self.memory.failed, self.batch_failed) = (true, true);
         self.undo_skipped();
         let mut cause = cause_of(&fields);
-        if self.held_in_block && cause != Some(Cause::Lost) && !self.memory.may_move() {
+        if self.held.is_of_block() && cause != Some(Cause::Lost) && !self.memory.may_move() {
             cause = None;
         }
         if cause == Some(Cause::StalePlan) && self.relies_on_old_shape() {
@@ -267,20 +298,16 @@ impl Session {
             self.doom_bound(cause == Some(Cause::StalePlan));
         }
         let retry_here = self.on == Target::Replica || cause == Some(Cause::StalePlan);
-        if let (Some(cause), Some(from), true) = (cause, self.held_from, retry_here) {
-            self.client.output.truncate(from);
-            self.held_from = None;
+        if let (Some(cause), true, true) = (cause, self.held.is_held(), retry_here) {
             self.memory.failed = false;
             return Ok(Some(cause));
         }
-        self.held_result = true;
+        self.held.show();
         // Who ends a client cancels what it runs: the client is to hear of its end, not of the means.
         if fields.sqlstate == sqlstate::QUERY_CANCELED && self.card.killed_now.load(Ordering::Relaxed) {
             return Err(ended_by_administrator());
         }
         if fields.is_fatal() {
-            self.client.output.reserve(body.len() + HEADER_BYTES);
-            frame::put(&mut self.client.output, tag::ERROR, |out| out.extend_from_slice(body));
             let own = [sqlstate::IDLE_SESSION_TIMEOUT, sqlstate::IDLE_IN_TRANSACTION_TIMEOUT];
             let timed_out = own.contains(&fields.sqlstate.as_str());
             return Err(if timed_out { Failure::TimedOut } else { Failure::ServerSaidGoodbye });
@@ -389,12 +416,10 @@ impl Session {
                 frontend::tag::FLUSH | frontend::tag::SYNC => {
                     // Ignored by the server while it copies.
                 }
-                other => {
-                    let refusal = Refusal::new(
-                        sqlstate::PROTOCOL_VIOLATION,
-                        format!("unexpected message type 0x{other:02X} during COPY from stdin"),
-                    );
-                    return Err(Failure::Fatal(refusal));
+                _ => {
+                    // The server says what it says to that, and ends the session.
+                    lease.connection.output.extend_from_slice(&self.client.input[..total]);
+                    self.copy_in = false;
                 }
             }
             self.client.input.advance(total);
@@ -430,29 +455,27 @@ impl Session {
     /// Waits, unseen by the client, until the server owes nothing. False when that cannot be had.
     pub(super) async fn drain(&mut self) -> bool {
         let from = self.client.output.len();
-        while !self.ledger.is_settled() || self.passing > 0 {
-            let Some(lease) = self.lease.as_mut() else { return false };
-            if lease.connection.flush().await.is_err() {
-                return false;
-            }
-            if lease.connection.input.is_empty() && !matches!(lease.connection.fill().await, Ok(n) if n > 0) {
-                return false;
-            }
-            let before = lease.connection.input.len();
-            self.held_from = None;
+        self.held = Held::No;
+        loop {
             if !matches!(self.take_replies(), Ok(None)) {
                 return false;
             }
             self.client.output.truncate(from);
-            // What is left is an incomplete message: more must come.
-            if let Some(lease) = self.lease.as_mut()
-                && lease.connection.input.len() == before
-                && !matches!(lease.connection.fill().await, Ok(n) if n > 0)
-            {
+            let settled = self.ledger.is_settled() && self.passing == 0;
+            let Some(lease) = self.lease.as_mut() else { return false };
+            let server = &mut lease.connection;
+            if settled {
+                return server.flush().await.is_ok();
+            }
+            // Both at once: a server that waits to be read takes nothing.
+            let read = poll_fn(|cx| match server.poll_flush(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => server.poll_fill(cx),
+            });
+            if !matches!(read.await, Ok(count) if count > 0) {
                 return false;
             }
         }
-        true
     }
 
     /// The statement has taken too long: the server is asked to stop it, and says so to the client.
@@ -487,9 +510,9 @@ impl Session {
                         return Ok(Some(cause));
                     }
                 }
-                Woke::Client | Woke::Wanted => {}
+                Woke::Client | Woke::Wanted | Woke::Paused => {}
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
-                Woke::ServerGone(_) if self.held_from.is_some() => return Ok(Some(Cause::Lost)),
+                Woke::ServerGone(_) if self.held.is_held() => return Ok(Some(Cause::Lost)),
                 Woke::ServerGone(error) => return Err(self.server_failure(error)),
             }
             if self.client.input.len() >= AHEAD_BYTES_MAX {
@@ -497,19 +520,6 @@ impl Session {
             }
         }
         Ok(None)
-    }
-
-    /// Asks the server whether what the session is pinned for is still there.
-    pub(super) async fn ask_whether_clean(&mut self) -> Result<(), Failure> {
-        self.memory.maybe_unpinned = false;
-        self.close_doomed();
-        let Some(lease) = self.lease.as_mut() else { return Ok(()) };
-        lease.statements.unnamed = None;
-        frontend::put_query(&mut lease.connection.output, super::remember::UNPIN_SQL.as_bytes());
-        self.ledger.push(Owed::Ours(super::ledger::Ours::Unpin));
-        self.wait_until_nothing_is_owed().await?;
-        self.judge_pins();
-        Ok(())
     }
 
     /// True while the block is open on a server.

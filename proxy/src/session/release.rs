@@ -20,12 +20,15 @@ const IN_A_ROW_MAX: u32 = 32;
 impl Session {
     /// The request is done: the server goes back unless something keeps it.
     pub(super) async fn release(&mut self) -> Result<(), Failure> {
-        if self.lease.is_none() || !self.ledger.is_settled() || self.unsynced || self.copy_in {
+        if self.lease.is_none() || !self.is_clean() {
             return Ok(());
         }
         // What looks into the request ends, and its memory is free.
         self.bound.clear();
         self.renamed.clear();
+        if !self.answers.unknown_settings.is_empty() && self.memory.status != Status::Failed {
+            Box::pin(self.ask_for_settings()).await?;
+        }
         if self.memory.status != Status::Idle {
             return Ok(());
         }
@@ -35,6 +38,9 @@ impl Session {
         let wanted = self.lease.as_ref().is_some_and(Lease::is_wanted);
         if self.memory.is_pinned() && !(wanted && self.memory.is_pinned_for_process_only()) {
             self.card.set_pin(self.memory.pins.first().copied());
+            if wanted {
+                Box::pin(self.leave_what_may_have_changed()).await?;
+            }
             return Ok(());
         }
         self.memory.unpin();
@@ -56,6 +62,11 @@ impl Session {
             self.yield_server();
         }
         Ok(())
+    }
+
+    /// Nothing is owed, begun or half passed on: what comes next begins afresh.
+    pub(super) fn is_clean(&self) -> bool {
+        self.ledger.is_settled() && !self.unsynced && !self.copy_in && self.passing == 0
     }
 
     /// The server that it has used sequences on stays with the session, unless others wait for it and
@@ -83,12 +94,10 @@ impl Session {
         match (&self.lease, &self.kept) {
             (None, Some(kept)) => !kept.asks_sequences(),
             (Some(lease), _) => {
-                self.memory.is_pinned_for_process_only()
+                self.memory.is_pinned_softly()
                     && self.memory.status == Status::Idle
                     && lease.status == Status::Idle
-                    && self.ledger.is_settled()
-                    && !self.unsynced
-                    && !self.copy_in
+                    && self.is_clean()
             }
             (None, None) => false,
         }
@@ -108,6 +117,26 @@ impl Session {
                 kept.give_back();
             }
             None => self.give_back(),
+        }
+    }
+
+    /// Others wait, and may have the server that is kept, once that has said what is left on it.
+    pub(super) async fn yield_on_demand(&mut self) -> Result<(), Failure> {
+        if self.lease.is_some() && self.memory.pins.contains(&PinReason::MayHaveChanged) {
+            return self.leave_what_may_have_changed().await;
+        }
+        self.yield_server();
+        Ok(())
+    }
+
+    /// The server goes to others when what this session has left there has been taken away.
+    pub(super) fn give_back_cleaned(&mut self) {
+        self.card.set_running_on(None);
+        self.card.set_pin(None);
+        self.in_a_row = 0;
+        self.memory.sql_names.clear();
+        if let Some(lease) = self.lease.take() {
+            tokio::spawn(clean(lease, true));
         }
     }
 
@@ -158,8 +187,7 @@ impl Session {
             kept.give_back();
         }
         let Some(lease) = self.lease.take() else { return };
-        let settled = self.ledger.is_settled() && !self.unsynced && !self.copy_in && self.passing == 0;
-        if !settled {
+        if !self.is_clean() {
             // It may be running something for nobody.
             let (target, weir) = (lease.cancel.clone(), self.weir.clone());
             drop(lease);

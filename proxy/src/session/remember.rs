@@ -6,30 +6,11 @@ use crate::session::begin::begin_with;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Described, News, Ours};
 use crate::session::memory::Block;
-use crate::wire::backend::{self, Status};
+use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, Refusal};
 use router_rules::statement::Footprint;
-use router_rules::{PinReason, SessionEffect, Target, TransactionStep};
+use router_rules::{SessionEffect, Target, TransactionStep};
 use std::sync::atomic::Ordering;
-
-/// What a session may have left on its server, one boolean for each kind, in the order of [`PINS`].
-pub const UNPIN_SQL: &str = "SELECT \
-    EXISTS(SELECT FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()) \
-    OR EXISTS(SELECT FROM pg_catalog.pg_proc WHERE pronamespace = pg_catalog.pg_my_temp_schema()) \
-    OR EXISTS(SELECT FROM pg_catalog.pg_type WHERE typnamespace = pg_catalog.pg_my_temp_schema()),\
-    EXISTS(SELECT FROM pg_catalog.pg_listening_channels()),\
-    EXISTS(SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()),\
-    EXISTS(SELECT FROM pg_catalog.pg_cursors WHERE is_holdable),\
-    EXISTS(SELECT FROM pg_catalog.pg_prepared_statements WHERE name OPERATOR(pg_catalog.!~) '^pgweir_[0-9a-f]+$' AND name OPERATOR(pg_catalog.<>) '')";
-
-/// The pins that [`UNPIN_SQL`] can tell.
-const PINS: [PinReason; 5] = [
-    PinReason::TemporaryTable,
-    PinReason::Listen,
-    PinReason::AdvisoryLock,
-    PinReason::HoldCursor,
-    PinReason::SqlPrepare,
-];
 
 impl Session {
     /// A reply told us something.
@@ -68,9 +49,9 @@ impl Session {
                 return Err(Failure::Fatal(refusal));
             }
             News::OursFailed(_) => {}
-            News::OursRow(Ours::Unpin) => {
-                let row = backend::data_row(body).unwrap_or_default();
-                self.unpin_answer = Some(row.into_iter().map(|v| v == Some(b"t")).collect());
+            News::OursRow(ours @ (Ours::Unpin | Ours::Right | Ours::Changed)) => {
+                let utf8 = self.memory.told.get("client_encoding") == Some("UTF8");
+                self.answers.on_row(ours, body, utf8);
             }
             News::OursRow(_) => {}
             News::Ready { status, ours } => self.on_ready(status, ours),
@@ -93,7 +74,10 @@ impl Session {
         }
     }
 
-    fn on_effect(&mut self, effect: &SessionEffect) {
+    pub(super) fn on_effect(&mut self, effect: &SessionEffect) {
+        if let SessionEffect::SetUnknown { name } = effect {
+            self.answers.unknown_settings.push(name.clone());
+        }
         self.memory.on_effect(effect);
         let Some(lease) = self.lease.as_mut() else { return };
         lease.settings.on_effect(effect);
@@ -174,17 +158,5 @@ impl Session {
     /// The connection ends and nobody knows whether the last commit came to pass: as if it had.
     pub(super) fn memory_of_writes_in_doubt(&mut self) {
         self.wrote();
-    }
-
-    /// The server has said what is left.
-    pub(super) fn judge_pins(&mut self) {
-        let Some(left) = self.unpin_answer.take() else { return };
-        for (pin, still) in PINS.iter().zip(left) {
-            if still {
-                self.memory.pin(*pin);
-            } else {
-                self.memory.pins.retain(|p| p != pin);
-            }
-        }
     }
 }

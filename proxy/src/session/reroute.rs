@@ -5,6 +5,7 @@
 
 use crate::session::Session;
 use crate::session::classify::Work;
+use crate::session::exchange::Held;
 use crate::session::failure::Failure;
 use crate::session::memory::Block;
 use crate::wire::ErrorFields;
@@ -36,6 +37,9 @@ impl Session {
         work: &Work,
     ) -> Result<(), Failure> {
         self.weir.metrics.reroutes_total.with_label_values(&[cause.as_str()]).inc();
+        if let Some(from) = self.held.from() {
+            self.client.output.truncate(from);
+        }
         if matches!(cause, Cause::ReadOnly | Cause::Recovery) {
             for part in &work.parts {
                 tracing::warn!(
@@ -79,8 +83,7 @@ impl Session {
         if moves && self.lease.is_none() {
             self.memory.take_back_request();
         }
-        self.held_from = None;
-        self.held_in_block = false;
+        self.held = Held::No;
         (decision.target, decision.reason) = (Target::Primary, Reason::Reroute);
         Ok(())
     }
@@ -108,7 +111,7 @@ impl Session {
 
     /// The block that was lost with its replica begins anew on the next server.
     fn begin_again(&mut self) {
-        if self.held_in_block
+        if self.held.is_of_block()
             && let Block::Open { modes, begin, .. } = std::mem::take(&mut self.memory.block)
         {
             self.memory.block = Block::Deferred { begin, modes };

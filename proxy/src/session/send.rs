@@ -4,10 +4,12 @@ use crate::server::prepared::Prepared;
 use crate::server::settings::set_config;
 use crate::session::Session;
 use crate::session::classify::Work;
+use crate::session::exchange::Held;
 use crate::session::lease::asks_sequences;
 use crate::session::ledger::{Described, Ours, Owed};
 use crate::session::memory::Block;
 use crate::session::receive::{self, End, Kind, Request, frames};
+use crate::session::signal::Signals;
 use crate::wire::backend::Status;
 use crate::wire::frame::{FrameError, HEADER_BYTES};
 use crate::wire::frontend::{self, tag};
@@ -25,6 +27,7 @@ impl Session {
         self.memory.before_request();
         self.bound.clear();
         self.describes = false;
+        self.names_signals = Signals::of(work);
         self.close_doomed();
         let had_read = self.memory.moving.has_read();
         let begun = self.send_begin();
@@ -128,23 +131,27 @@ impl Session {
     /// `movable`: the request begins or ends a block, or the block takes a snapshot per statement. If
     /// the replica is lost, such a block, which only reads, can begin again elsewhere.
     fn hold_back(&mut self, request: &Request, movable: bool) {
-        self.held_in_block = movable
+        let in_block = movable
             && self.on == Target::Replica
             && self.memory.status != Status::Failed
             && matches!(&self.memory.block, Block::Open { begin, .. } if !begin.is_empty());
         let may_run_again = request.left == 0
-            && (self.held_in_block || matches!(self.memory.block, Block::None))
+            && (in_block || matches!(self.memory.block, Block::None))
             && !self.unsynced
             && (self.on == Target::Replica || matches!(request.kind, Kind::Batch(_)))
-            && !matches!(request.kind, Kind::Batch(End::More));
+            && !matches!(request.kind, Kind::Batch(end) if end.goes_on());
         // Of the first part of a long batch no answer need come before its end.
         let resumes = request.left == 0
             && self.unsynced
             && self.on == Target::Replica
             && self.ledger.is_empty()
-            && !matches!(request.kind, Kind::Batch(End::More));
-        self.held_from = (may_run_again || resumes).then_some(self.client.output.len());
-        self.held_result = false;
+            && !matches!(request.kind, Kind::Batch(end) if end.goes_on());
+        let from = self.client.output.len();
+        self.held = match may_run_again || resumes {
+            true if in_block => Held::Block { from },
+            true => Held::Request { from },
+            false => Held::No,
+        };
     }
 
     /// The client's BEGIN that was answered by us goes first. True when there was one.

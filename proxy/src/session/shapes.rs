@@ -7,6 +7,7 @@
 use crate::server::prepared::{Prepared, ServerName};
 use crate::session::Session;
 use crate::session::classify::Work;
+use crate::session::exchange::Held;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Described, Owed};
 use crate::session::memory::Block;
@@ -52,15 +53,17 @@ impl Session {
             return Ok(None);
         }
         self.unsynced = true;
-        self.held_from = elsewhere.then_some(self.client.output.len());
+        self.held = if elsewhere { Held::Request { from: self.client.output.len() } } else { Held::No };
         let cause = Box::pin(self.wait_until_nothing_is_owed()).await?;
-        self.held_from = None;
-        if cause.is_none() && self.has_other_shapes(work) {
-            if elsewhere {
-                // It may not have replayed what the statement was prepared for.
-                return Ok(Some(Cause::NotReplayed));
+        if cause.is_none() {
+            self.held = Held::No;
+            if self.has_other_shapes(work) {
+                if elsewhere {
+                    // It may not have replayed what the statement was prepared for.
+                    return Ok(Some(Cause::NotReplayed));
+                }
+                self.refuse_other_shapes();
             }
-            self.refuse_other_shapes();
         }
         Ok(cause)
     }

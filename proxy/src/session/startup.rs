@@ -221,9 +221,10 @@ async fn open_session(
         skipping: false,
         copy_in: false,
         passing: 0,
-        held_from: None,
-        held_in_block: false,
-        held_result: false,
+        held: Default::default(),
+        batch_failed: false,
+        names_signals: Default::default(),
+        ends_itself: false,
         portals: vec![],
         bound: vec![],
         renamed: vec![],
@@ -236,7 +237,7 @@ async fn open_session(
         started: std::time::Instant::now(),
         waited: std::time::Duration::ZERO,
         began: None,
-        unpin_answer: None,
+        answers: Default::default(),
         heard: Heard::all_before(),
     }))
 }

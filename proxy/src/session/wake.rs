@@ -1,8 +1,10 @@
 //! What a session waits for, and what ends its waiting.
 
+use crate::limits::{BACKLOG_BYTES_MAX, BATCH_PAUSE};
 use crate::server::context;
 use crate::session::Session;
 use crate::session::failure::Failure;
+use crate::session::receive;
 use crate::wire::backend::Status;
 use crate::wire::{Refusal, sqlstate};
 use router_rules::Target;
@@ -25,6 +27,8 @@ pub enum Woke {
     Server,
     /// The server is gone.
     ServerGone(io::Error),
+    /// The client has sent a part of a batch, and nothing more for a while.
+    Paused,
     /// Others wait for a server, and this session can do without the one it keeps.
     Wanted,
 }
@@ -79,6 +83,7 @@ impl Session {
         let may_be_ended = self.memory.status == Status::Idle && !self.unsynced;
         let wanted = self.can_yield().then(|| self.kept.as_ref().or(self.lease.as_ref())).flatten();
         let mut wanted = wanted.map(|lease| Box::pin(lease.wanted()));
+        let mut pause = self.pause_of_batch().map(|pause| Box::pin(tokio::time::sleep(pause)));
         poll_fn(|cx| {
             if let Poll::Ready(woke) = self.poll_woke(cx, usize::MAX) {
                 return Poll::Ready(woke);
@@ -87,6 +92,9 @@ impl Session {
                 && bound.over.as_mut().poll(cx).is_ready()
             {
                 return Poll::Ready(Err(bound.failure()));
+            }
+            if pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_ready()) {
+                return Poll::Ready(Ok(Woke::Paused));
             }
             if wanted.as_mut().is_some_and(|wanted| wanted.as_mut().poll(cx).is_ready()) {
                 return Poll::Ready(Ok(Woke::Wanted));
@@ -99,6 +107,13 @@ impl Session {
             Poll::Pending
         })
         .await
+    }
+
+    /// How long the client may leave a batch that it has begun as it is: not at all where a server is held
+    /// for it, which could be at work.
+    fn pause_of_batch(&self) -> Option<Duration> {
+        let begun = !self.copy_in && !self.skipping && receive::is_begun(&self.client.input);
+        begun.then(|| if self.is_begun_on_primary() { Duration::ZERO } else { BATCH_PAUSE })
     }
 
     /// The limit that a client which does nothing comes to first, if there is any.
@@ -160,13 +175,11 @@ impl Session {
                 _ => Woke::ServerGone(error),
             }));
         }
-        if self.held_from.is_none()
-            && let Poll::Ready(Err(error)) = self.client.poll_flush(cx)
-        {
+        if let Poll::Ready(Err(error)) = self.poll_flush_shown(cx) {
             return Poll::Ready(Err(Failure::Client(error)));
         }
-        if let Some(lease) = self.lease.as_mut()
-            && !self.client.is_backlogged()
+        if self.takes_from_server()
+            && let Some(lease) = self.lease.as_mut()
         {
             match lease.connection.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => {
@@ -188,5 +201,32 @@ impl Session {
             }
         }
         Poll::Pending
+    }
+
+    /// Writes what the client may see of its output. What is kept back beyond its bound is kept no longer:
+    /// it must never stand in the way of what comes behind it.
+    fn poll_flush_shown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let before = self.client.output.len();
+        self.held.bound(before);
+        let flushed = self.client.poll_flush_first(cx, self.held.shown(before));
+        self.held.on_written(before - self.client.output.len());
+        flushed
+    }
+
+    /// Writes what the client takes of the answer at once: the next request may have to wait.
+    pub(super) async fn begin_to_flush(&mut self) {
+        if !self.client.output.is_empty() {
+            // An error is met again, and told, by the next wait.
+            poll_fn(|cx| {
+                let _ = self.poll_flush_shown(cx);
+                Poll::Ready(())
+            })
+            .await;
+        }
+    }
+
+    /// What waits for the client to read it is no more than one may let wait.
+    pub(super) fn takes_from_server(&self) -> bool {
+        self.held.shown(self.client.output.len()) < BACKLOG_BYTES_MAX
     }
 }

@@ -1,0 +1,196 @@
+//! What a session has left on its server, as that server tells.
+//!
+//! It is asked after something that may have ended what a pin is for, for settings whose values only the
+//! server knows, and when others wait for a server of a session that may have changed it.
+
+use crate::server::settings::{quote_text, set_config};
+use crate::session::Session;
+use crate::session::failure::Failure;
+use crate::session::ledger::{Ours, Owed};
+use crate::session::signal::Signal;
+use crate::wire::backend::{self, Status};
+use crate::wire::frontend;
+use router_rules::{PinReason, SessionEffect};
+
+/// What a session may have left on its server, one boolean for each kind, in the order of [`PINS`].
+const LEFT_SQL: &str = "SELECT \
+    EXISTS(SELECT FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()) \
+    OR EXISTS(SELECT FROM pg_catalog.pg_proc WHERE pronamespace = pg_catalog.pg_my_temp_schema()) \
+    OR EXISTS(SELECT FROM pg_catalog.pg_type WHERE typnamespace = pg_catalog.pg_my_temp_schema()),\
+    EXISTS(SELECT FROM pg_catalog.pg_listening_channels()),\
+    EXISTS(SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()),\
+    EXISTS(SELECT FROM pg_catalog.pg_cursors WHERE is_holdable),\
+    EXISTS(SELECT FROM pg_catalog.pg_prepared_statements WHERE name OPERATOR(pg_catalog.!~) '^pgweir_[0-9a-f]+$' AND name OPERATOR(pg_catalog.<>) '')";
+
+/// The pins that [`LEFT_SQL`] can tell.
+const PINS: [PinReason; 5] = [
+    PinReason::TemporaryTable,
+    PinReason::Listen,
+    PinReason::AdvisoryLock,
+    PinReason::HoldCursor,
+    PinReason::SqlPrepare,
+];
+
+/// The settings of a server's session that somebody has set there. Placeholders are not among them.
+const SETTINGS_SQL: &str = "SELECT pg_catalog.lower(name), pg_catalog.current_setting(name) \
+    FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session'";
+
+/// What a session asks of its server, or does, beside its client's requests; rare, and so kept apart.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// Yes or no, by column.
+    pub told: Option<Vec<bool>>,
+    /// Settings and their values; `None` where the value is not one that can be carried elsewhere.
+    settings: Vec<(String, Option<String>)>,
+    /// Settings to be asked for: they were given values that only the server knows.
+    pub unknown_settings: Vec<String>,
+    /// Clients that the request under way has asked to be ended or cancelled.
+    pub signals: Vec<Signal>,
+}
+
+impl Answers {
+    /// A row has come. A setting's value is carried when it means the same in every encoding, or is `utf8`.
+    pub fn on_row(&mut self, ours: Ours, body: &[u8], utf8: bool) {
+        let row = backend::data_row(body).unwrap_or_default();
+        if let (Ours::Changed, [Some(name), value]) = (ours, row.as_slice()) {
+            // A placeholder that has not been set is NULL.
+            let Some(value) = value else { return };
+            let carried = std::str::from_utf8(value).ok().filter(|text| utf8 || text.is_ascii());
+            let name = String::from_utf8_lossy(name).into_owned();
+            return self.settings.push((name, carried.map(str::to_owned)));
+        }
+        self.told = Some(row.into_iter().map(|value| value == Some(b"t")).collect());
+    }
+}
+
+impl Session {
+    /// A question of ours; its answer is in `answers`.
+    pub(super) async fn ask_server(&mut self, sql: &str, ours: Ours) -> Result<(), Failure> {
+        self.put_question(sql, ours);
+        self.wait_until_nothing_is_owed().await.map(drop)
+    }
+
+    /// Puts a question of ours into the server's output.
+    pub(super) fn put_question(&mut self, sql: &str, ours: Ours) {
+        self.answers.told = None;
+        self.answers.settings.clear();
+        self.close_doomed();
+        let Some(lease) = self.lease.as_mut() else { return };
+        lease.statements.unnamed = None;
+        frontend::put_query(&mut lease.connection.output, sql.as_bytes());
+        self.ledger.push(Owed::Ours(ours));
+    }
+
+    /// Asks the server whether what the session is pinned for is still there.
+    pub(super) async fn ask_whether_clean(&mut self) -> Result<(), Failure> {
+        self.memory.maybe_unpinned = false;
+        self.ask_server(LEFT_SQL, Ours::Unpin).await?;
+        self.judge_pins();
+        Ok(())
+    }
+
+    fn judge_pins(&mut self) {
+        let Some(left) = self.answers.told.take() else { return };
+        for (pin, still) in PINS.iter().zip(left) {
+            if still {
+                self.memory.pin(*pin);
+            } else {
+                self.memory.pins.retain(|p| p != pin);
+            }
+        }
+    }
+
+    /// Takes over the settings whose values the server alone knows.
+    pub(super) async fn ask_for_settings(&mut self) -> Result<(), Failure> {
+        let names = std::mem::take(&mut self.answers.unknown_settings);
+        let names: Vec<_> = names.iter().map(|name| quote_text(name)).collect();
+        let sql = format!(
+            "SELECT n, pg_catalog.current_setting(n, true) FROM pg_catalog.unnest(ARRAY[{}]) n",
+            names.join(",")
+        );
+        self.ask_server(&sql, Ours::Changed).await?;
+        self.take_over_settings();
+        Ok(())
+    }
+
+    fn take_over_settings(&mut self) {
+        for (name, value) in std::mem::take(&mut self.answers.settings) {
+            match value {
+                Some(value) if self.memory.settings.now().value(&name) == Some(&value) => {}
+                Some(value) => self.on_effect(&SessionEffect::Set {
+                    replay: set_config(&name, &value),
+                    value: Some(value),
+                    name,
+                    local: false,
+                }),
+                None => self.memory.pin(PinReason::Unfollowable),
+            }
+        }
+        if self.memory.status == Status::Idle {
+            self.memory.settings.on_commit();
+            if let Some(lease) = self.lease.as_mut() {
+                lease.settings.on_commit();
+            }
+        }
+    }
+
+    /// Others wait for the server of a session that may have changed it: what has changed is asked for, and
+    /// what is only settings is taken over. The server goes to the others, cleaned, unless more is left.
+    pub(super) async fn leave_what_may_have_changed(&mut self) -> Result<(), Failure> {
+        let relies_on_sequences =
+            self.memory.sequences && self.lease.as_ref().is_some_and(|lease| lease.asks_sequences());
+        if !self.memory.is_pinned_softly() || relies_on_sequences {
+            return Ok(());
+        }
+        self.ask_server(&format!("{LEFT_SQL};{SETTINGS_SQL}"), Ours::Changed).await?;
+        if self.answers.told.is_none() || !self.is_clean() {
+            return Ok(());
+        }
+        self.judge_pins();
+        self.memory.pins.retain(|pin| *pin != PinReason::MayHaveChanged);
+        // What is in force and was not reported has been taken back.
+        let now: Vec<_> = self.answers.settings.iter().map(|(name, _)| name.clone()).collect();
+        for name in self.memory.settings.now().listed_names() {
+            if !now.contains(&name) {
+                self.on_effect(&SessionEffect::Reset { name, local: false });
+            }
+        }
+        self.take_over_settings();
+        if self.memory.is_pinned() && !self.memory.is_pinned_softly() {
+            self.card.set_pin(self.memory.pins.first().copied());
+            return Ok(());
+        }
+        self.memory.unpin();
+        self.memory.sequences = false;
+        self.give_back_cleaned();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+
+    fn row(values: &[Option<&str>]) -> BytesMut {
+        let mut body = BytesMut::new();
+        body.extend_from_slice(&(values.len() as i16).to_be_bytes());
+        for value in values {
+            body.extend_from_slice(&value.map_or(-1, |v| v.len() as i32).to_be_bytes());
+            body.extend_from_slice(value.unwrap_or("").as_bytes());
+        }
+        body
+    }
+
+    #[test]
+    fn rows_of_two_are_settings_and_a_value_that_cannot_be_carried_is_none() {
+        let mut answers = Answers::default();
+        answers.on_row(Ours::Changed, &row(&[Some("t"), Some("f"), Some("t")]), true);
+        answers.on_row(Ours::Changed, &row(&[Some("jit"), Some("off")]), true);
+        answers.on_row(Ours::Changed, &row(&[Some("a.b"), None]), true);
+        answers.on_row(Ours::Changed, &row(&[Some("a.c"), Some("ä")]), false);
+        assert_eq!(answers.told, Some(vec![true, false, true]));
+        let wanted = [("jit".to_owned(), Some("off".to_owned())), ("a.c".to_owned(), None)];
+        assert_eq!(answers.settings, wanted);
+    }
+}

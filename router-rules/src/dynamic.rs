@@ -1,0 +1,195 @@
+//! What a session may owe to SQL whose whole meaning shows only when it runs.
+//!
+//! * EXECUTE of a text that is put together: as far as its fixed parts tell, it may leave something that
+//!   the server can be asked for (temporary objects, LISTEN, locks, cursors, ordinary settings), or
+//!   something that nobody can be asked for.
+//! * `set_config` of a known name to a value that is computed: the server knows the value afterwards.
+
+use crate::reason::PinReason;
+use crate::settings;
+use crate::statement::SessionEffect;
+use crate::tokens::Tokens;
+
+/// More calls of `set_config` than this in one text are not followed.
+const SET_CONFIG_MAX: usize = 32;
+
+/// Functions that put a text together and do nothing else.
+const COMPOSERS: [&str; 6] =
+    ["format", "quote_ident", "quote_literal", "quote_nullable", "concat", "concat_ws"];
+
+/// Settings that say who a session is, or where its statements go: they are followed exactly, or not at all.
+const NEVER_ASKED: [&str; 4] = ["role", "session_authorization", "seed", "search_path"];
+
+/// PL/pgSQL's EXECUTE whose text begins at `at`.
+pub(crate) fn of_execute(tokens: Tokens<'_>, at: usize) -> SessionEffect {
+    let mut depth = 0usize;
+    let mut literals = 0;
+    for here in at..tokens.len() {
+        let text = tokens.text(here);
+        match text {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            ";" => break,
+            _ if depth == 0 && tokens.is_any(here, &["into", "using", "loop"]) => break,
+            _ => {}
+        }
+        if let Some(literal) = tokens.literal(here) {
+            literals += 1;
+            if literals == 1 && !begins_plainly(&literal) || leaves_what_nobody_tells(&literal) {
+                return SessionEffect::Pin(PinReason::Unfollowable);
+            }
+        } else if tokens.is_mark(here + 1, "(") && text != "(" && !tokens.is_any(here, &COMPOSERS)
+            // What stands first may say anything.
+            || literals == 0 && tokens.identifier(here).is_some() && !tokens.is_any(here, &COMPOSERS)
+        {
+            return SessionEffect::Pin(PinReason::Unfollowable);
+        }
+    }
+    let reason = if literals > 0 { PinReason::MayHaveChanged } else { PinReason::Unfollowable };
+    SessionEffect::Pin(reason)
+}
+
+fn words(text: &str) -> impl Iterator<Item = String> {
+    let parts = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '$')));
+    parts.filter(|word| !word.is_empty()).map(str::to_lowercase)
+}
+
+/// The text's first word is written out, so that it is known what kind of statement it begins.
+fn begins_plainly(text: &str) -> bool {
+    text.trim_start().starts_with(|c: char| c.is_ascii_alphabetic() || c == '(')
+}
+
+/// It may set what can be neither listed nor asked for: settings of any name, a role, a library's state.
+fn leaves_what_nobody_tells(text: &str) -> bool {
+    let begins = |statement: &str| {
+        let first = words(statement).next();
+        first.is_some_and(|word| matches!(&*word, "set" | "reset" | "load" | "execute" | "do" | "call"))
+    };
+    let names = |word: &str| matches!(word, "set_config" | "setseed") || word.starts_with("dblink");
+    text.split(';').any(begins) || words(text).any(|word| names(&word))
+}
+
+/// SET in a function's body, at `at`: what follows is its name.
+pub(crate) fn of_set(tokens: Tokens<'_>, at: usize) -> SessionEffect {
+    let session = usize::from(tokens.is(at + 1, "session") && !tokens.is(at + 2, "authorization"));
+    let at = at + 1 + session;
+    let mut name = tokens.identifier(at).map(String::from).unwrap_or_default();
+    let mut end = at + 1;
+    while tokens.is_mark(end, ".") {
+        name = format!("{name}.{}", tokens.identifier(end + 1).unwrap_or_default());
+        end += 2;
+    }
+    match tokens.is_mark(end, "=") || tokens.is(end, "to") {
+        true => ask_for(&name),
+        false => SessionEffect::Pin(PinReason::Unfollowable),
+    }
+}
+
+fn ask_for(name: &str) -> SessionEffect {
+    let name = name.to_ascii_lowercase();
+    let followed = settings::matters_to_routing(&name) || NEVER_ASKED.contains(&&*name) || name.is_empty();
+    if followed { SessionEffect::Pin(PinReason::Unfollowable) } else { SessionEffect::SetUnknown { name } }
+}
+
+/// What the calls of `set_config` in a text leave behind; nothing where each is local.
+pub(crate) fn of_set_config(tokens: Tokens<'_>, effects: &mut Vec<SessionEffect>) {
+    let calls = || (0..tokens.len()).filter(|&at| tokens.is(at, "set_config") && tokens.is_mark(at + 1, "("));
+    let mut push = |effect| {
+        if !effects.contains(&effect) {
+            effects.push(effect);
+        }
+    };
+    if calls().nth(SET_CONFIG_MAX).is_some() {
+        return push(SessionEffect::Pin(PinReason::Unfollowable));
+    }
+    for at in calls() {
+        match last_argument(tokens, at + 1).and_then(|last| settings::is_true(tokens, last)) {
+            Some(true) => {}
+            Some(false) if tokens.is_mark(at + 3, ",") => {
+                push(
+                    tokens
+                        .literal(at + 2)
+                        .map_or(SessionEffect::Pin(PinReason::Unfollowable), |n| ask_for(&n)),
+                );
+            }
+            _ => push(SessionEffect::Pin(PinReason::Unfollowable)),
+        }
+    }
+}
+
+/// Where the third argument of the call stands whose parenthesis is at `open`, if it is one token.
+fn last_argument(tokens: Tokens<'_>, open: usize) -> Option<usize> {
+    let (mut depth, mut commas, mut last) = (0usize, 0, open + 1);
+    for here in open..tokens.len() {
+        match tokens.text(here) {
+            "(" | "[" => depth += 1,
+            ")" | "]" => {
+                depth -= 1;
+                if depth == 0 {
+                    return (commas == 2 && here == last + 1).then_some(last);
+                }
+            }
+            "," if depth == 1 => {
+                commas += 1;
+                last = here + 1;
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lex;
+    use PinReason::{MayHaveChanged, Unfollowable};
+
+    fn with<T>(sql: &str, look: impl FnOnce(Tokens<'_>) -> T) -> T {
+        let list = lex::tokenize(sql.as_bytes(), true, 1_000).expect("tokens");
+        look(Tokens { sql, list: &list })
+    }
+
+    #[test]
+    fn a_text_whose_fixed_parts_leave_nothing_unheard_of_can_be_asked_about() {
+        for (sql, reason) in [
+            ("execute format('select count(*) from %I', t) into n;", MayHaveChanged),
+            ("execute 'select count(*) from ' || quote_ident(t) using 'set x' ;", MayHaveChanged),
+            ("execute 'create temp table ' || n;", MayHaveChanged),
+            ("execute format('update %I set a = 1', t);", MayHaveChanged),
+            ("execute t;", Unfollowable),
+            ("execute t || ' from x';", Unfollowable),
+            ("execute format('%s', t);", Unfollowable),
+            ("execute format('set %I = 1', t);", Unfollowable),
+            ("execute 'select 1; set x.y = 1';", Unfollowable),
+            ("execute 'select set_config(''a.b'', ''1'', false)';", Unfollowable),
+            ("execute 'select ' || my_function();", Unfollowable),
+        ] {
+            assert_eq!(with(sql, |tokens| of_execute(tokens, 1)), SessionEffect::Pin(reason), "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_setting_with_a_known_name_is_asked_for() {
+        let of = |sql: &str| with(sql, |tokens| of_set(tokens, 0));
+        let asked = |name: &str| SessionEffect::SetUnknown { name: name.into() };
+        assert_eq!(of("set work_mem = x"), asked("work_mem"));
+        assert_eq!(of("set session App.tenant to x"), asked("app.tenant"));
+        for sql in ["set role x", "set session authorization x", "set search_path to x", "set time zone x"] {
+            assert_eq!(of(sql), SessionEffect::Pin(Unfollowable), "{sql}");
+        }
+        let of = |sql: &str| {
+            with(sql, |tokens| {
+                let mut effects = vec![];
+                of_set_config(tokens, &mut effects);
+                effects
+            })
+        };
+        assert_eq!(of("perform set_config('app.tenant', t, false)"), [asked("app.tenant")]);
+        assert_eq!(of("perform set_config('app.tenant', f(1, 2), true)"), []);
+        for sql in ["set_config(n, 'x', false)", "set_config('a.b', 'x', l)", "set_config('role', x, false)"]
+        {
+            assert_eq!(of(sql), [SessionEffect::Pin(Unfollowable)], "{sql}");
+        }
+    }
+}
