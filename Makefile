@@ -56,6 +56,22 @@ regress: ## PostgreSQL's own regression and isolation suites, directly and throu
 	[ -n "$$sources" ] || { echo "PGWEIR_POSTGRES_TESTS must name PostgreSQL's src/test (regress, isolation) and contrib/spi: a directory or an archive" >&2; exit 1; }; \
 	exec $(CARGO_TARGET_DIR)/release/pgweir-regress --sources "$$sources" --results $(CARGO_TARGET_DIR)/regress $(ARGS)
 
+.PHONY: docs
+docs: ## The pages of docs/ as a book with search, in target/book (fetches mdBook once)
+	@deploy/docs.sh
+
+.PHONY: dist
+dist: ## What a release publishes, in target/dist: archive, Debian package, container image, checksums, SBOM
+	@deploy/dist.sh
+
+.PHONY: dist-test
+dist-test: ## What make dist has built: unpacked, installed, run, upgraded, purged
+	@deploy/dist/test.sh
+
+.PHONY: advisories
+advisories: ## Known vulnerabilities of the libraries (cargo install cargo-audit)
+	$(CARGO) audit
+
 .PHONY: app
 app: ## The sample application's tests: Django's through pgweir, and a browser's
 	$(CARGO) build --locked -p pgweir -p pgweir-tests --bins

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod check;
+pub mod config;
 pub mod health;
 pub mod import;
 pub mod init;
@@ -49,6 +50,11 @@ pub enum Command {
         after_help = "Example:\n  pgweir check --config pgweir.toml\n  pgweir check --connect --config pgweir.toml\n\nExit code 1 if there is a mistake; warnings alone leave it at 0."
     )]
     Check(check::CheckArgs),
+    /// Print the configuration in force: file, environment and defaults together, without secrets
+    #[command(
+        after_help = "Example:\n  pgweir config --effective --config pgweir.toml\n\nEvery key has an environment variable: pool.mode is PGWEIR_POOL_MODE."
+    )]
+    Config(config::ShowArgs),
     /// Say where statements would go, and why
     #[command(
         after_help = "Example:\n  pgweir route --config pgweir.toml --database app 'SELECT * FROM books'\n  pgweir route --offline --json < statements.jsonl"
@@ -94,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Config(args) => config::run(&args),
         Command::Route(args) => route::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Audit(args) => audit::run(&args),

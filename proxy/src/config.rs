@@ -4,6 +4,7 @@
 //! structs here, made by [`valid`]). A file with mistakes gives all of them and no configuration.
 
 pub mod entries;
+pub mod environment;
 pub mod files;
 pub mod keys;
 pub mod reader;

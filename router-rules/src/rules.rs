@@ -124,13 +124,27 @@ impl When {
                 (Some(mine), Some(theirs)) => theirs.iter().all(|t| mine.contains(t)),
             }
         }
-        each(&self.user, &later.user)
-            && each(&self.database, &later.database)
-            && each(&self.application_name, &later.application_name)
+        /// Names that every session has: a pattern that matches the text of another matches all that it would.
+        fn of_session(mine: &Option<Vec<Pattern>>, theirs: &Option<Vec<Pattern>>) -> bool {
+            let covered = |text: &str| mine.iter().flatten().any(|pattern| pattern.matches(text));
+            match (mine, theirs) {
+                (None, _) => true,
+                (Some(_), None) => covered("*"),
+                (Some(_), Some(theirs)) => theirs.iter().all(|pattern| covered(pattern.as_str())),
+            }
+        }
+        /// Names that a statement may lack: any name at all is what a lone `*` asks for.
+        fn of_statement(mine: &Option<Vec<Pattern>>, theirs: &Option<Vec<Pattern>>) -> bool {
+            let any = mine.iter().flatten().any(|pattern| pattern.as_str() == "*");
+            each(mine, theirs) || (any && theirs.is_some())
+        }
+        of_session(&self.user, &later.user)
+            && of_session(&self.database, &later.database)
+            && of_session(&self.application_name, &later.application_name)
             && each(&self.client_address, &later.client_address)
-            && each(&self.schema, &later.schema)
-            && each(&self.table, &later.table)
-            && each(&self.function, &later.function)
+            && of_statement(&self.schema, &later.schema)
+            && of_statement(&self.table, &later.table)
+            && of_statement(&self.function, &later.function)
             && each(&self.kind, &later.kind)
             && match (&self.sql, &later.sql) {
                 (None, _) => true,

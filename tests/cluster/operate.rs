@@ -141,6 +141,43 @@ fn pause_holds_clients_and_resume_lets_them_go_on() -> Outcome {
 }
 
 #[test]
+fn the_console_refuses_databases_that_are_not_there_and_settings_that_it_would_ignore() -> Outcome {
+    let stage = stage();
+    let console = console(&stage.weir);
+    for (command, words) in [
+        ("PAUSE nope", "there is no database \"nope\""),
+        ("RESUME nope", "there is no database \"nope\""),
+        ("ROUTE 'SELECT 1' ON nope", "there is no database \"nope\""),
+        ("SET pool_mode = 'session'", "\"pool_mode\" cannot be set here"),
+        ("SET nonsense = 1", "\"nonsense\" cannot be set here"),
+    ] {
+        let error = console.sql(command).expect_err(command).to_string();
+        assert!(error.contains(words), "{command}: {error}");
+    }
+    console.sql("SET application_name = 'an exporter'")?;
+    assert!(!console.sql("ROUTE 'SELECT 1' ON app")?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_misspelt_hint_or_setting_is_answered_with_the_nearest_word() -> Outcome {
+    let stage = stage();
+    let mut client = stage.client()?;
+    let mut notices = |sql: &str| {
+        let frames = client.query(sql)?;
+        let notices = frames.iter().filter(|f| f.tag == b'N').filter_map(|f| f.field(b'M'));
+        Ok::<_, HarnessError>(notices.collect::<Vec<_>>().join("\n"))
+    };
+    assert!(notices("/* pgweir: replcia */ SELECT 1")?.contains("did you mean \"replica\"?"));
+    assert!(notices("/* pgweir: consistency=sesion */ SELECT 1")?.contains("consistency=session"));
+    assert!(notices("SET pgweir.trac = on")?.contains("did you mean \"pgweir.trace\"?"));
+    assert!(notices("SET pgwier.trace = on")?.contains("did you mean \"pgweir.trace\"?"));
+    assert_eq!(notices("/* pgweir: replica */ SELECT 1")?, "");
+    assert_eq!(notices("SET myapp.tenant = '7'")?, "");
+    Ok(())
+}
+
+#[test]
 fn kill_client_ends_one_client_and_nobody_else() -> Outcome {
     let stage = stage();
     let weir = Weir::builder(&stage.cluster).start()?;

@@ -11,7 +11,7 @@ use crate::cluster::connect::explain;
 use crate::config::Config;
 use router_rules::rehearse::Rehearsal;
 use router_rules::{Catalog, Classifier, Policy, Reason, Target};
-use serde_json::json;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ struct Seen {
 pub fn run(args: &AuditArgs) -> ExitCode {
     match audit(args) {
         Ok(report) if args.json => {
-            println!("{}", report.json());
+            println!("{}", serde_json::json!(report.document()));
             ExitCode::SUCCESS
         }
         Ok(report) => {
@@ -214,27 +214,65 @@ impl Report {
         out
     }
 
-    fn json(&self) -> serde_json::Value {
-        let cost = |cost: Cost| {
+    fn document(&self) -> Document<'_> {
+        let share = |cost: Cost| {
             let (calls_percent, time_percent) = self.share(cost);
-            json!({ "calls": cost.calls, "ms": cost.time, "calls_percent": calls_percent, "time_percent": time_percent })
+            Share { calls: cost.calls, ms: cost.time, calls_percent, time_percent }
         };
-        let with = |cost: serde_json::Value, more: &[(&str, &str)]| {
-            let mut object = cost;
-            for (key, value) in more {
-                object[*key] = json!(value);
-            }
-            object
-        };
-        json!({
-            "database": self.database,
-            "total": cost(self.total),
-            "replica": cost(self.replica),
-            "session": cost(self.session),
-            "primary": self.by_cost().into_iter().map(|(word, c, why)| with(cost(c), &[("reason", word), ("explain", why)])).collect::<Vec<_>>(),
-            "dearest": self.dearest.iter().map(|(word, c, text)| with(cost(*c), &[("reason", word), ("text", text)])).collect::<Vec<_>>(),
-        })
+        let by_cost = self.by_cost().into_iter();
+        Document {
+            database: &self.database,
+            total: share(self.total),
+            replica: share(self.replica),
+            session: share(self.session),
+            primary: by_cost
+                .map(|(reason, cost, explain)| Held { share: share(cost), reason, explain })
+                .collect(),
+            dearest: self
+                .dearest
+                .iter()
+                .map(|(reason, cost, text)| Dear { share: share(*cost), reason, text })
+                .collect(),
+        }
     }
+}
+
+/// The report for programs.
+#[derive(Debug, Serialize)]
+struct Document<'r> {
+    database: &'r str,
+    total: Share,
+    replica: Share,
+    session: Share,
+    primary: Vec<Held>,
+    dearest: Vec<Dear<'r>>,
+}
+
+/// A part of the load.
+#[derive(Debug, Serialize)]
+struct Share {
+    calls: i64,
+    ms: f64,
+    calls_percent: f64,
+    time_percent: f64,
+}
+
+/// What a reason holds on the primary.
+#[derive(Debug, Serialize)]
+struct Held {
+    #[serde(flatten)]
+    share: Share,
+    reason: &'static str,
+    explain: &'static str,
+}
+
+/// One dear statement.
+#[derive(Debug, Serialize)]
+struct Dear<'r> {
+    #[serde(flatten)]
+    share: Share,
+    reason: &'static str,
+    text: &'r str,
 }
 
 /// Milliseconds as a person reads them.
@@ -294,7 +332,7 @@ mod tests {
         let report = report();
         assert!(report.text().contains("to replicas"));
         assert!(report.text().contains("600.0 ms") && report.text().contains("1.0 s"), "{}", report.text());
-        let json = report.json();
+        let json = serde_json::to_value(report.document()).unwrap();
         assert_eq!(json["replica"]["time_percent"], 60.0);
         assert_eq!(json["primary"][0]["reason"], "write");
         assert_eq!(json["dearest"][0]["text"], "UPDATE books SET n = $1");

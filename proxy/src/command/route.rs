@@ -7,7 +7,9 @@ use crate::config::Config;
 use router_rules::catalog::{Catalog, Unknown};
 use router_rules::rehearse::{Rehearsal, Step, worst};
 use router_rules::{Classifier, Policy};
-use serde_json::{Value, json};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -148,8 +150,8 @@ impl Judge {
             if line.trim().is_empty() {
                 continue;
             }
-            let line: Value = serde_json::from_str(&line).map_err(|e| format!("line {}: {e}", n + 1))?;
-            let answer = self.answer(&line, n as u64);
+            let line: Line = serde_json::from_str(&line).map_err(|e| format!("line {}: {e}", n + 1))?;
+            let answer = serde_json::to_string(&self.answer(&line, n as u64)).map_err(|e| e.to_string())?;
             match writeln!(out, "{answer}") {
                 Ok(()) => {}
                 // Whoever reads has seen enough.
@@ -162,42 +164,108 @@ impl Judge {
         })
     }
 
-    fn answer(&self, line: &Value, n: u64) -> Value {
+    fn answer<'l>(&self, line: &'l Line, n: u64) -> Answer<'l> {
         let catalog = self.catalog.clone().unwrap_or_else(|| Arc::new(sketch(line, n)));
-        let user = line["user"].as_str().unwrap_or(&self.user);
+        let user = line.user.as_deref().unwrap_or(&self.user);
         let mut session = Rehearsal::new(&self.classifier, &self.policy, Some(catalog), user, &self.database);
-        for setting in texts(&line["session"]) {
+        for setting in line.session.list() {
             session.step(setting);
         }
-        let steps: Vec<Step> = texts(&line["sql"]).into_iter().map(|sql| session.step(sql)).collect();
-        let Some(step) = worst(&steps) else {
-            return json!({ "id": line["id"], "error": "no sql" });
-        };
-        let mut answer = json!({
-            "id": line["id"],
-            "target": step.target.as_str(),
-            "reason": step.reason.as_str(),
-        });
-        if line["sql"].is_array() {
-            let step = |s: &Step| json!({ "target": s.target.as_str(), "reason": s.reason.as_str() });
-            answer["steps"] = steps.iter().map(step).collect();
+        let steps: Vec<Step> = line.sql.list().iter().map(|sql| session.step(sql)).collect();
+        let place = |s: &Step| Place { target: s.target.as_str(), reason: s.reason.as_str() };
+        match worst(&steps) {
+            None => Answer::None { id: &line.id, error: "no sql" },
+            Some(step) => Answer::Placed {
+                id: &line.id,
+                place: place(step),
+                steps: matches!(line.sql, Texts::Many(_)).then(|| steps.iter().map(place).collect()),
+            },
         }
-        answer
     }
 }
 
+/// A line that is asked: what does not matter to the answer is passed over.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Line {
+    id: Value,
+    sql: Texts,
+    session: Texts,
+    user: Option<String>,
+    ctx: Option<Context>,
+    setup: Option<String>,
+}
+
+/// What there is, in the short form of [`Catalog::from_short_form`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Context {
+    funcs: Texts,
+    rels: Texts,
+}
+
+/// One text, a list of them, or none.
+#[derive(Debug, Default, Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    One(String),
+    Many(Vec<String>),
+    #[default]
+    None,
+    /// Something else: no text.
+    Other(IgnoredAny),
+}
+
+impl Texts {
+    fn list(&self) -> &[String] {
+        match self {
+            Texts::One(text) => std::slice::from_ref(text),
+            Texts::Many(list) => list,
+            Texts::None | Texts::Other(_) => &[],
+        }
+    }
+}
+
+/// A line that is answered.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Answer<'l> {
+    Placed {
+        id: &'l Value,
+        #[serde(flatten)]
+        place: Place,
+        /// Of a list, each.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        steps: Option<Vec<Place>>,
+    },
+    None {
+        id: &'l Value,
+        error: &'static str,
+    },
+}
+
+/// Where, and why.
+#[derive(Debug, Serialize)]
+struct Place {
+    target: &'static str,
+    reason: &'static str,
+}
+
 /// The catalog that a line tells of: its "ctx", or an application's tables ("setup": "orm:…").
-fn sketch(line: &Value, n: u64) -> Catalog {
-    let application = line["setup"].as_str().is_some_and(|setup| setup.starts_with("orm:"));
+fn sketch(line: &Line, n: u64) -> Catalog {
+    let application = line.setup.as_deref().is_some_and(|setup| setup.starts_with("orm:"));
     let unknown = if application { Unknown::OrdinaryTables } else { Unknown::Sketch };
-    let ctx = &line["ctx"];
-    let mut catalog = Catalog::from_short_form(texts(&ctx["funcs"]), texts(&ctx["rels"]), unknown);
+    let nothing = Context::default();
+    let context = line.ctx.as_ref().unwrap_or(&nothing);
+    let (funcs, rels) = (context.funcs.list(), context.rels.list());
+    let mut catalog =
+        Catalog::from_short_form(funcs.iter().map(String::as_str), rels.iter().map(String::as_str), unknown);
     // A single statement's line names everything that it mentions; a sequence may make its own.
-    if !application && line["sql"].is_string() {
+    if !application && matches!(line.sql, Texts::One(_)) {
         catalog = catalog.complete();
     }
     // Lines that tell nothing of a catalog share one, and what is remembered of it.
-    catalog.generation = match (application, ctx.is_null()) {
+    catalog.generation = match (application, line.ctx.is_none()) {
         (false, true) => 1,
         (true, true) => 2,
         _ => n + 3,
@@ -205,18 +273,16 @@ fn sketch(line: &Value, n: u64) -> Catalog {
     catalog
 }
 
-/// One string, or a list of them.
-fn texts(value: &Value) -> Vec<&str> {
-    match value {
-        Value::String(text) => vec![text],
-        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
-        _ => vec![],
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    /// As a program sees it.
+    fn answered(line: Value, n: u64) -> Value {
+        let line: Line = serde_json::from_value(line).unwrap();
+        serde_json::to_value(offline().answer(&line, n)).unwrap()
+    }
 
     fn offline() -> Judge {
         Judge {
@@ -231,29 +297,26 @@ mod tests {
     #[test]
     fn a_line_is_answered_with_its_id_target_and_reason() {
         let line = json!({ "id": 7, "sql": "SELECT * FROM books", "ctx": { "rels": ["public.books:r:p"] } });
-        assert_eq!(
-            offline().answer(&line, 0),
-            json!({ "id": 7, "target": "replica", "reason": "read_only" })
-        );
+        assert_eq!(answered(line, 0), json!({ "id": 7, "target": "replica", "reason": "read_only" }));
         let line = json!({ "id": 8, "sql": "SELECT * FROM books" });
-        assert_eq!(offline().answer(&line, 1)["reason"], "unknown_relation");
+        assert_eq!(answered(line, 1)["reason"], "unknown_relation");
     }
 
     #[test]
     fn a_list_is_one_session_and_goes_where_its_worst_step_goes() {
         let line = json!({ "id": "a", "setup": "orm:x", "sql": ["BEGIN", "SELECT * FROM t", "COMMIT"] });
-        let answer = offline().answer(&line, 0);
+        let answer = answered(line, 0);
         assert_eq!(answer["target"], "primary");
         assert_eq!(answer["steps"].as_array().map(Vec::len), Some(3));
         let line =
             json!({ "id": "b", "setup": "orm:x", "sql": ["BEGIN READ ONLY", "SELECT * FROM t", "COMMIT"] });
-        assert_eq!(offline().answer(&line, 0)["target"], "replica");
+        assert_eq!(answered(line, 0)["target"], "replica");
     }
 
     #[test]
     fn settings_in_force_are_heeded() {
         let line = json!({ "id": 1, "sql": "SELECT f(1)", "session": ["SET search_path = app"],
             "ctx": { "funcs": ["app.f(integer):v:plpgsql:f"] } });
-        assert_eq!(offline().answer(&line, 0)["reason"], "writing_function");
+        assert_eq!(answered(line, 0)["reason"], "writing_function");
     }
 }

@@ -1,6 +1,7 @@
 //! The configuration file as a file: bounded, UTF-8, with its secrets beside it.
 
 use super::Config;
+use super::environment::{self, Filled};
 use super::keys::CONFIG_BYTES_MAX;
 use super::reader::{Mistake, Place, Reader, Section, Warning};
 use super::valid::{self, Surroundings};
@@ -29,6 +30,15 @@ impl Config {
         let around = Surroundings { directory, environment: &environment };
         let (config, mut warnings) = parse(&text, &file, &around)?;
         warnings.extend(readable_by_others(path, &text, &file));
+        if config.cluster.password.is_none() && config.cluster.tls.certificate.is_none() {
+            warnings.push(Warning {
+                place: Place { file: file.clone(), line: 1, column: 1 },
+                message:
+                    "cluster.password is not set: pgweir gets in only where the nodes ask for no password"
+                        .into(),
+            });
+        }
+        warnings.extend(environment::unknown(std::env::vars_os()));
         Ok((config, warnings))
     }
 
@@ -41,14 +51,31 @@ impl Config {
     }
 }
 
-fn parse(text: &str, file: &str, around: &Surroundings<'_>) -> Result<(Config, Vec<Warning>), Vec<Mistake>> {
-    let reader = Reader::new(text, file);
-    let (table, errors) = DeTable::parse_recoverable(text);
+pub(super) fn parse(
+    text: &str,
+    file: &str,
+    around: &Surroundings<'_>,
+) -> Result<(Config, Vec<Warning>), Vec<Mistake>> {
+    let mut reader = Reader::new(text, file);
+    let overlay = environment::overlay(around.environment);
+    let filled = environment::filled(DeTable::parse_recoverable(text).0.get_ref(), around.environment);
+    let (mut table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         reader.mistake(error.span().unwrap_or_default(), error.message().to_owned());
     }
     if !errors.is_empty() {
         // What comes after a syntax error is guesswork: further complaints would mislead.
+        return Err(reader.finish().0);
+    }
+    environment::put_filled(table.get_mut(), &filled);
+    for variable in &overlay {
+        reader.know(&variable.name);
+        if let Err(message) = variable.put(table.get_mut(), reader.place_of_variable()) {
+            reader.mistake(reader.place_of_variable(), message);
+        }
+    }
+    filled.iter().filter_map(Filled::mistake).for_each(|(span, message)| reader.mistake(span, message));
+    if !reader.is_clean() {
         return Err(reader.finish().0);
     }
     let mut config = valid::config(&Section::top(&reader, table.get_ref()), &reader, around);

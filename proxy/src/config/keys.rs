@@ -249,7 +249,7 @@ use Live::{Reload, Restart};
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
     key("listen.address", Addresses, Some("\"127.0.0.1:6432\""), Reload,
-        "TCP addresses for clients. On loopback until somebody decides otherwise; `\"0.0.0.0:6432\"` is all of IPv4, `\"[::]:6432\"` all of IPv6."),
+        "TCP addresses for clients. Listens on loopback by default; `\"0.0.0.0:6432\"` is all of IPv4, `\"[::]:6432\"` all of IPv6."),
     key("listen.unix_directories", Paths, Some("[]"), Reload,
         "Directories in which to make a `.s.PGSQL.<port>` socket, for the port of the first address."),
     key("listen.proxy_protocol", Bool, Some("false"), Reload,

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 pub struct Place {
     /// As given on the command line.
     pub file: String,
-    /// From 1.
+    /// From 1; 0: not in a file, the name is that of an environment variable.
     pub line: usize,
     /// From 1, in characters.
     pub column: usize,
@@ -19,7 +19,11 @@ pub struct Place {
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+        match self.line {
+            // An environment variable.
+            0 => f.write_str(&self.file),
+            line => write!(f, "{}:{line}:{}", self.file, self.column),
+        }
     }
 }
 
@@ -52,13 +56,26 @@ impl std::fmt::Display for Warning {
 pub(super) struct Reader<'t> {
     file: &'t str,
     text: &'t str,
+    /// Environment variables that say something: the places behind the end of the text.
+    variables: Vec<String>,
     mistakes: RefCell<Vec<Mistake>>,
     warnings: RefCell<Vec<Warning>>,
 }
 
 impl<'t> Reader<'t> {
     pub fn new(text: &'t str, file: &'t str) -> Self {
-        Self { file, text, mistakes: RefCell::default(), warnings: RefCell::default() }
+        Self { file, text, variables: vec![], mistakes: RefCell::default(), warnings: RefCell::default() }
+    }
+
+    /// One more environment variable says something.
+    pub fn know(&mut self, variable: &str) {
+        self.variables.push(variable.to_owned());
+    }
+
+    /// The place of what the variable says that was made known last.
+    pub fn place_of_variable(&self) -> Range<usize> {
+        let place = self.text.len() + self.variables.len();
+        place..place
     }
 
     pub fn mistake(&self, at: Range<usize>, message: impl Into<String>) {
@@ -83,6 +100,10 @@ impl<'t> Reader<'t> {
     }
 
     fn place(&self, offset: usize) -> Place {
+        let variable = offset.checked_sub(self.text.len() + 1).and_then(|i| self.variables.get(i));
+        if let Some(variable) = variable {
+            return Place { file: variable.clone(), line: 0, column: 0 };
+        }
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         Place {

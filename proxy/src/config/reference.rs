@@ -28,6 +28,10 @@ pub fn markdown() -> String {
          One TOML file. Only `cluster.nodes` must be there. Unknown keys are refused; `pgweir check` names every \
          mistake at once. Durations carry their unit (`\"5s\"`, `\"200ms\"`, `\"1h 30min\"`), sizes too \
          (`\"64kB\"`, `\"16MiB\"`, both binary). Relative paths start at the file's directory.\n\n\
+         Every key outside of lists has an environment variable, which comes before the file: `PGWEIR_` and the \
+         key's path in capitals, listed [below](#environment-variables). In the file `${VARIABLE}` in a value stands for \
+         the variable's text, `${VARIABLE:-otherwise}` has a default, `$${` is itself. `pgweir config --effective` \
+         prints what comes of it.\n\n\
          *live*: a reload (SIGHUP, the console's `RELOAD`, or a change of the file) puts it in force, without losing \
          a connection. *restart*: a reload says that it has no effect until pgweir is started again.\n\n\
          This page, `deploy/config/pgweir.toml` and `deploy/config/pgweir.schema.json` are printed by \
@@ -51,6 +55,16 @@ pub fn markdown() -> String {
                 key.live.as_str(),
                 key.why
             );
+        }
+    }
+    out.push_str(
+        "\n## Environment variables\n\nA variable that is set comes before the file; those of the two secrets count only \
+         where the file has neither the key nor its `…_file`. Lists are written with commas or as in TOML. `PGWEIR_LOG` \
+         comes before `log.filter` and its variable; `PGWEIR_CONFIG` names the file.\n\n| variable | key |\n|---|---|\n",
+    );
+    for key in KEYS {
+        if let Some(variable) = super::environment::variable_of(key) {
+            let _ = writeln!(out, "| `{variable}` | `{}` |", key.path);
         }
     }
     out

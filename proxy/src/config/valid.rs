@@ -25,6 +25,7 @@ pub(super) struct Surroundings<'s> {
 pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings<'_>) -> Config {
     let cluster = cluster(&top.section("cluster"), reader, around);
     let policy = policy(top, &cluster, reader);
+    warn_of_sections_together(top, &cluster);
     let routing = top.section("routing");
     let runtime = top.section("runtime");
     Config {
@@ -56,6 +57,43 @@ pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surrou
         entries: vec![],
         cluster,
     }
+}
+
+/// What each section allows, and all of them together do not.
+fn warn_of_sections_together(top: &Section<'_, '_>, cluster: &Cluster) {
+    let (listen, http, auth) = (top.section("listen"), top.section("http"), top.section("auth"));
+    let ports: Vec<SocketAddr> = listen.read_optional("address").unwrap_or_default();
+    if let Some(Off(Some(address))) = http.read_optional::<Off<SocketAddr>>("address")
+        && ports.iter().any(|listen| meet(listen, &address))
+    {
+        http.mistake_in(
+            "address",
+            format!("`address`: {address} is in [listen] as well; HTTP needs a port of its own"),
+        );
+    }
+    let has_tls = listen.section("tls").written("certificate").is_some();
+    for rule in auth.sections("rule") {
+        if !has_tls && rule.read_optional::<String>("method").as_deref() == Some("password") {
+            rule.warning_in(
+                "method",
+                "`password` is asked for over TLS or a Unix socket only: without [listen.tls] nobody gets in by TCP",
+            );
+        }
+    }
+    let alone = cluster.nodes.iter().filter(|node| node.groups.is_empty()).count();
+    if alone == 1 && cluster.nodes.len() > 1 {
+        top.section("cluster").warning_in(
+            "nodes",
+            "only one node is in no group: while it is the primary, reads of no group stay there",
+        );
+    }
+}
+
+/// Two addresses that cannot both be opened.
+fn meet(a: &SocketAddr, b: &SocketAddr) -> bool {
+    a.port() == b.port()
+        && a.port() != 0
+        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
 fn cores() -> usize {
@@ -328,7 +366,16 @@ fn auth(section: &Section<'_, '_>) -> Auth {
             method,
         })
     };
-    Auth { rules: section.sections("rule").iter().filter_map(rule).collect() }
+    let sections = section.sections("rule");
+    let rules: Vec<AuthRule> = sections.iter().filter_map(rule).collect();
+    let for_all = |r: &AuthRule| r.databases.is_empty() && r.users.is_empty() && r.address.is_none();
+    if sections.len() == rules.len()
+        && let Some(last) = rules.iter().position(for_all)
+        && let Some(next) = sections.get(last + 1)
+    {
+        next.warning_in("method", "never reached: the rule before it is for everybody, everywhere");
+    }
+    Auth { rules }
 }
 
 fn console(section: &Section<'_, '_>) -> Console {
