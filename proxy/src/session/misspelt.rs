@@ -73,7 +73,11 @@ mod tests {
         assert!(setting("pgweir.trac").unwrap().contains("\"pgweir.trace\"?"));
         assert!(setting("pgweir.consistancy").unwrap().contains("\"pgweir.consistency\"?"));
         assert!(setting("pgwier.trace").unwrap().contains("\"pgweir.trace\"?"));
-        assert_eq!(setting("pgweir.trace"), None);
+        for known in SETTINGS {
+            let refused = crate::session::memory::Wishes::check(known, "?").unwrap_err();
+            assert!(!refused.contains("unrecognized"), "{known}: {refused}");
+            assert_eq!(setting(known), None);
+        }
         assert_eq!(setting("myapp.trace"), None);
         assert_eq!(setting("app.user_id"), None);
     }
