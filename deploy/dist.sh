@@ -24,8 +24,6 @@ else
     echo "no standard library for $musl is installed: linking glibc statically" >&2
     export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static"
 fi
-PGWEIR_COMMIT=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
-export PGWEIR_COMMIT
 cargo build --locked --profile dist --target "$triple" -p pgweir
 binary=$target/$triple/dist/pgweir
 
