@@ -252,11 +252,6 @@ impl Cluster {
         self.marks_of(database, session).told_of_anything(self.now());
     }
 
-    /// A read on `node` of nobody knows what ended just now: as [`Cluster::read_of`] everything.
-    pub fn read(&self, node: &Arc<Node>, session: &mut SessionFreshness) {
-        self.read_of(node, &Footprint::Everything, session);
-    }
-
     /// A read of `reads` on `node` ended just now (on the primary also a transaction, with all that
     /// it read and wrote).
     pub fn read_of(&self, node: &Arc<Node>, reads: &Footprint, session: &mut SessionFreshness) {

@@ -14,7 +14,7 @@ pub mod times;
 mod valid;
 pub mod value;
 
-pub use reader::{Mistake, Place, Warning};
+pub use reader::{Mistake, Place};
 
 use router_rules::Policy;
 use std::net::SocketAddr;
@@ -222,6 +222,16 @@ pub enum PoolMode {
     Session,
 }
 
+impl PoolMode {
+    /// The word in configuration and console.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PoolMode::Transaction => "transaction",
+            PoolMode::Session => "session",
+        }
+    }
+}
+
 /// Threads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Runtime {
@@ -379,6 +389,15 @@ impl Config {
         .into()
     }
 
+    /// How this user's servers are shared: the user's own mode, or that of all.
+    pub fn pool_mode(&self, user: &str) -> PoolMode {
+        let own = self.users.iter().find(|u| u.name == user).and_then(|u| u.mode);
+        own.unwrap_or(self.pool.mode)
+    }
+}
+
+#[cfg(test)]
+impl Config {
     /// A configuration of these nodes and defaults, for tests: no HTTP, one thread, a free port.
     pub fn for_tests(nodes: &[&str]) -> Self {
         let nodes: Vec<_> = nodes.iter().map(|n| format!("\"{n}\"")).collect();

@@ -3,6 +3,7 @@
 use crate::auth::{self, LoginError};
 use crate::cancel::cancel;
 use crate::net::Connection;
+use crate::net::tls::Acceptor;
 use crate::session::lease::refusal_of_login;
 use crate::session::startup::{Guest, tell};
 use crate::weir::Weir;
@@ -10,7 +11,7 @@ use crate::wire::startup::{self, Packet, Startup, StartupError};
 use crate::wire::{Refusal, backend, sqlstate};
 use crate::{console, limits, session};
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,7 +19,7 @@ use std::sync::atomic::Ordering;
 const MINOR_MAX: u16 = 2;
 
 /// Serves one client from its first byte to its last.
-pub async fn serve(weir: Arc<Weir>, client: Connection, peer: Option<IpAddr>) {
+pub async fn serve(weir: Arc<Weir>, client: Connection, peer: Option<SocketAddr>) {
     let logging_in_max = weir.config.load().limits.clients_max;
     if weir.registry.logging_in.load(Ordering::Relaxed) >= logging_in_max {
         tracing::warn!(
@@ -36,7 +37,7 @@ pub async fn serve(weir: Arc<Weir>, client: Connection, peer: Option<IpAddr>) {
     weir.registry.logging_in.fetch_sub(1, Ordering::Relaxed);
     match greeted {
         Ok(Ok(Some(guest))) if is_console(&guest) => Box::pin(serve_console(weir, *guest)).await,
-        Ok(Ok(Some(guest))) => session::startup::serve(&weir, *guest, peer).await,
+        Ok(Ok(Some(guest))) => session::startup::serve(&weir, guest, peer).await,
         Ok(Ok(None)) => {}
         Ok(Err(error)) => {
             tracing::debug!(peer = peer.map(tracing::field::display), %error, "a client left before it had logged in")
@@ -53,11 +54,11 @@ pub async fn serve(weir: Arc<Weir>, client: Connection, peer: Option<IpAddr>) {
 async fn greet(
     weir: &Arc<Weir>,
     mut client: Connection,
-    peer: Option<IpAddr>,
+    peer: Option<SocketAddr>,
 ) -> io::Result<Option<Box<Guest>>> {
     let acceptor = weir.acceptor.load_full();
     client.fill_to(1).await?;
-    if client.input.first() == Some(&0x16)
+    if client.input.first() == Some(&Acceptor::DIRECT)
         && let Some(acceptor) = &acceptor
     {
         client = acceptor.accept_direct(client).await?;
@@ -111,7 +112,7 @@ async fn greet(
 
 async fn refuse_packet(
     client: &mut Connection,
-    peer: Option<IpAddr>,
+    peer: Option<SocketAddr>,
     error: &StartupError,
 ) -> io::Result<Option<Box<Guest>>> {
     let peer = peer.map(tracing::field::display);
@@ -138,7 +139,7 @@ async fn log_in(
     weir: &Arc<Weir>,
     mut client: Connection,
     startup: Startup,
-    peer: Option<IpAddr>,
+    peer: Option<SocketAddr>,
 ) -> io::Result<Option<Box<Guest>>> {
     // 3.1 was never released: who asks for it is offered what it surely knows.
     if startup.minor > MINOR_MAX || startup.minor == 1 || !startup.unknown_options.is_empty() {
@@ -146,7 +147,8 @@ async fn log_in(
         backend::put_negotiate(&mut client.output, minor, &startup.unknown_options);
     }
     let config = weir.config.load_full();
-    match auth::authenticate(&mut client, &startup, peer, &weir.directory, &*weir.cluster, &config).await {
+    let address = peer.map(|peer| peer.ip());
+    match auth::authenticate(&mut client, &startup, address, &weir.directory, &*weir.cluster, &config).await {
         Ok(credentials) => Ok(Some(Box::new(Guest { client, startup, credentials }))),
         Err(LoginError::Io(error)) => Err(error),
         Err(error) => {

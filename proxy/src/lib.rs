@@ -21,29 +21,36 @@
 //! * [`wire`]: frames and messages
 //! * [`limits`]: every bound
 
-pub mod auth;
-pub mod bell;
+mod auth;
+mod bell;
 mod cancel;
-pub mod clients;
-pub mod cluster;
+mod clients;
+mod cluster;
 pub mod command;
-pub mod config;
-pub mod console;
+mod config;
+mod console;
 #[cfg(test)]
 mod floors;
-pub mod front;
-pub mod gate;
-pub mod limits;
-pub mod listen;
-pub mod loops;
-pub mod net;
-pub mod node;
-pub mod observe;
-pub mod order;
-pub mod peers;
-pub mod pool;
-pub mod rows;
-pub mod server;
-pub mod session;
-pub mod weir;
-pub mod wire;
+mod front;
+mod gate;
+mod limits;
+mod listen;
+mod loops;
+mod net;
+mod node;
+mod observe;
+mod order;
+mod peers;
+mod pool;
+mod rows;
+mod server;
+mod session;
+mod weir;
+mod wire;
+
+pub use limits::STACK_BYTES;
+
+/// What hostile input outside of this crate is tried on.
+pub mod for_tests {
+    pub use crate::session::ledger::{Fate, Ledger, News, Ours, Owed, Undo};
+}

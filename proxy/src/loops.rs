@@ -79,11 +79,6 @@ impl EventLoops {
         Ok(all)
     }
 
-    /// How many are in use, and how many there are.
-    pub fn counts(&self) -> (usize, usize) {
-        (self.open.load(Ordering::Relaxed), self.loops.len())
-    }
-
     /// The runtime of the loop that is in use at any load.
     pub fn always_in_use(&self) -> Handle {
         self.loops[0].runtime.clone()

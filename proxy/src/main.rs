@@ -1,7 +1,7 @@
 //! The program.
 
 use mimalloc::MiMalloc;
-use pgweir::limits::STACK_BYTES;
+use pgweir::STACK_BYTES;
 use std::process::ExitCode;
 use std::thread::JoinHandle;
 

@@ -99,11 +99,6 @@ impl Pool {
         }
     }
 
-    /// The node it leads to.
-    pub fn node(&self) -> &Arc<Node> {
-        &self.node
-    }
-
     /// A server that is idle right now, without waiting.
     pub fn try_lease(self: &Arc<Self>) -> Option<Lease> {
         loop {
@@ -193,6 +188,7 @@ impl Pool {
     fn take_back(self: &Arc<Self>, mut server: Box<Server>) {
         server.idle_since = Instant::now();
         server.card.leased.store(false, Ordering::Relaxed);
+        server.card.set_used(server.idle_since);
         server.card.statements.store(server.statements.len(), Ordering::Relaxed);
         if self.budget.is_owed_to_another(self) {
             drop(server);

@@ -4,8 +4,29 @@ pub mod nodes;
 
 pub use nodes::{Event, Events, NodeStatus};
 
-use router_rules::PinReason;
+use crate::config::PoolMode;
+use router_rules::{PinReason, words};
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
+
+words! {
+    /// What a client is doing.
+    Doing {
+        LoggingIn = "logging_in": "Authenticating.",
+        Idle = "idle": "Between statements, outside a transaction.",
+        Active = "active": "A statement is under way, or a transaction open.",
+        Waiting = "waiting": "Waiting for a server.",
+        WaitingFreshness = "waiting_freshness": "Waiting for a replica to be fresh enough.",
+    }
+}
+
+words! {
+    /// Whether a client has a server connection.
+    Held {
+        Active = "active": "A client has it.",
+        Idle = "idle": "It rests in its pool.",
+    }
+}
 
 /// One client.
 #[derive(Debug, Clone)]
@@ -18,16 +39,18 @@ pub struct ClientRow {
     pub database: String,
     /// `application_name`.
     pub application_name: String,
-    /// Where it comes from: `127.0.0.1:50000`, or `unix`.
-    pub address: String,
-    /// `logging_in`, `idle`, `active`, `waiting`, `waiting_freshness`.
-    pub state: &'static str,
+    /// Where it comes from; `None`: a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// What it is doing.
+    pub state: Doing,
     /// When it connected.
     pub connected: SystemTime,
-    /// When its last request came.
-    pub requested: SystemTime,
+    /// When its last request came, if one has.
+    pub requested: Option<SystemTime>,
     /// How long it has been waiting for a server.
     pub waiting: Duration,
+    /// It has been told to end.
+    pub ends: bool,
     /// Statements so far.
     pub statements: u64,
     /// Why it keeps its server, if it does.
@@ -47,16 +70,14 @@ pub struct ServerRow {
     pub database: String,
     /// The user.
     pub user: String,
-    /// `idle`, `active`, `opening`.
-    pub state: &'static str,
+    /// Who has it.
+    pub state: Held,
     /// The server's process id.
     pub process: i32,
     /// When it was opened.
     pub opened: SystemTime,
-    /// When it was used last.
-    pub used: SystemTime,
-    /// The process id of the client that has it.
-    pub client: Option<i32>,
+    /// When a client had it last, if one has given it back.
+    pub used: Option<SystemTime>,
     /// It speaks TLS.
     pub tls: bool,
     /// It will be closed when it comes back.
@@ -86,8 +107,8 @@ pub struct PoolRow {
     pub longest_wait: Duration,
     /// How many servers there may be.
     pub limit: usize,
-    /// `transaction` or `session`.
-    pub mode: &'static str,
+    /// When its servers change hands.
+    pub mode: PoolMode,
 }
 
 /// Another pgweir, as the primary shows it.

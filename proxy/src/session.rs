@@ -284,6 +284,7 @@ impl Session {
     /// One request, from classification to memory.
     async fn answer(&mut self, request: &Request) -> Result<Result<(), Refusal>, Failure> {
         (self.started, self.waited) = (Instant::now(), Duration::ZERO);
+        self.card.set_requested(self.started);
         self.refresh_config();
         self.forget_process_in_time(self.started);
         // Between statements there is nothing to cancel.

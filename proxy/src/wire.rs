@@ -10,4 +10,3 @@ pub mod sqlstate;
 pub mod startup;
 
 pub use error::{ErrorFields, Refusal};
-pub use frame::{Frame, FrameError};

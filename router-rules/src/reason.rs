@@ -4,6 +4,7 @@
 ///
 /// The word is the metric label, the console column, the log field, the NOTICE and the docs row;
 /// the sentence is what the docs table says.
+#[macro_export]
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($variant:ident = $word:literal : $sentence:literal,)* }) => {
         $(#[$meta])*

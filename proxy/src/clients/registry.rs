@@ -3,11 +3,13 @@
 use crate::bell::Bell;
 use crate::config::Config;
 use crate::rows::ClientRow;
+pub use crate::rows::Doing;
 use crate::server::CancelTarget;
 use crate::wire::{Refusal, sqlstate};
 use parking_lot::Mutex;
 use router_rules::PinReason;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -32,35 +34,6 @@ pub enum Key {
     OfServer(i32, Vec<u8>),
 }
 
-/// What a client is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Doing {
-    /// Authenticating.
-    LoggingIn,
-    /// Between statements, outside a transaction.
-    Idle,
-    /// A statement is under way, or a transaction open.
-    Active,
-    /// Waiting for a server.
-    Waiting,
-    /// Waiting for a replica to be fresh enough.
-    WaitingFreshness,
-}
-
-impl Doing {
-    /// The word in metrics and console.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Doing::LoggingIn => "logging_in",
-            Doing::Idle => "idle",
-            Doing::Active => "active",
-            Doing::Waiting => "waiting",
-            Doing::WaitingFreshness => "waiting_freshness",
-        }
-    }
-}
-
 /// What others may know of one client, and how they reach it.
 #[derive(Debug)]
 pub struct Card {
@@ -72,12 +45,15 @@ pub struct Card {
     pub user: String,
     /// The database.
     pub database: String,
-    /// Where it comes from, as text.
-    pub address: String,
+    /// Where it comes from; `None`: a Unix socket.
+    pub address: Option<SocketAddr>,
     /// It speaks TLS.
     pub tls: bool,
     /// When it connected.
     pub connected: SystemTime,
+    since: Instant,
+    /// Microseconds from `since`, when its last request came; 0: none has.
+    requested: AtomicU64,
     /// `application_name`.
     pub application_name: Mutex<String>,
     /// The server that runs its statement now.
@@ -99,18 +75,33 @@ pub struct Card {
 impl Card {
     /// What it is doing.
     pub fn doing(&self) -> Doing {
-        match self.doing.load(Ordering::Relaxed) {
-            0 => Doing::LoggingIn,
-            1 => Doing::Idle,
-            2 => Doing::Active,
-            3 => Doing::Waiting,
-            _ => Doing::WaitingFreshness,
-        }
+        let word = usize::from(self.doing.load(Ordering::Relaxed));
+        Doing::ALL.get(word).copied().unwrap_or(Doing::Active)
     }
 
     /// It does something else now.
     pub fn set_doing(&self, doing: Doing) {
         self.doing.store(doing as u8, Ordering::Relaxed);
+    }
+
+    /// A request of it came at `now`.
+    pub fn set_requested(&self, now: Instant) {
+        self.requested.store(self.micros_until(now).max(1), Ordering::Relaxed);
+    }
+
+    fn micros_until(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.since).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// How long its request has been waiting, at `now`; zero while it does not.
+    fn waiting(&self, now: Instant) -> Duration {
+        match self.doing() {
+            Doing::Waiting | Doing::WaitingFreshness => {
+                let since = self.requested.load(Ordering::Relaxed);
+                Duration::from_micros(self.micros_until(now).saturating_sub(since))
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// Why it keeps its server, if it does.
@@ -144,11 +135,15 @@ impl Card {
             user: self.user.clone(),
             database: self.database.clone(),
             application_name: self.application_name.lock().clone(),
-            address: self.address.clone(),
-            state: self.doing().as_str(),
+            address: self.address,
+            state: self.doing(),
             connected: self.connected,
-            requested: self.connected,
-            waiting: std::time::Duration::ZERO,
+            requested: match self.requested.load(Ordering::Relaxed) {
+                0 => None,
+                micros => self.connected.checked_add(Duration::from_micros(micros)),
+            },
+            waiting: self.waiting(Instant::now()),
+            ends: self.killed.load(Ordering::Relaxed) || self.killed_now.load(Ordering::Relaxed),
             statements: self.statements.load(Ordering::Relaxed),
             pin: self.pin(),
             server,
@@ -200,7 +195,7 @@ impl Registry {
         &self,
         user: &str,
         database: &str,
-        (address, tls): (String, bool),
+        (address, tls): (Option<SocketAddr>, bool),
         key: Key,
         config: &Config,
     ) -> Result<Registered<'_>, (&'static str, Refusal)> {
@@ -248,7 +243,7 @@ impl Registry {
         secret: Vec<u8>,
         user: &str,
         database: &str,
-        address: String,
+        address: Option<SocketAddr>,
         tls: bool,
     ) -> Arc<Card> {
         Arc::new(Card {
@@ -259,6 +254,8 @@ impl Registry {
             address,
             tls,
             connected: SystemTime::now(),
+            since: Instant::now(),
+            requested: AtomicU64::new(0),
             application_name: Mutex::default(),
             running_on: Mutex::default(),
             doing: AtomicU8::new(Doing::Idle as u8),
@@ -316,9 +313,31 @@ impl Registry {
     pub fn len(&self) -> usize {
         self.by_process.lock().len()
     }
+}
 
-    /// None.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_client_has_happened() {
+        let (registry, config) = (Registry::default(), Config::for_tests(&["127.0.0.1:1"]));
+        let address: SocketAddr = "[::1]:50000".parse().unwrap();
+        let from = (Some(address), false);
+        let client = registry.register("app", "shop", from, Key::Secret(vec![1]), &config).unwrap();
+        let row = client.card.row();
+        assert_eq!((row.address, row.requested, row.waiting), (Some(address), None, Duration::ZERO));
+        assert!(!row.ends);
+        let asked = Instant::now() + Duration::from_secs(60);
+        client.card.set_requested(asked);
+        client.card.set_doing(Doing::Waiting);
+        client.card.killed.store(true, Ordering::Relaxed);
+        let later = asked + Duration::from_secs(5);
+        assert_eq!(client.card.waiting(later), Duration::from_secs(5));
+        let row = client.card.row();
+        assert!(row.requested.unwrap() >= row.connected + Duration::from_secs(60));
+        assert!(row.ends);
+        client.card.set_doing(Doing::Active);
+        assert_eq!(client.card.waiting(later), Duration::ZERO);
     }
 }

@@ -96,9 +96,4 @@ impl View {
         };
         self.verdict.replicas & of_group
     }
-
-    /// The index of a node.
-    pub fn index(&self, node: &Arc<Node>) -> Option<usize> {
-        self.members.iter().position(|m| Arc::ptr_eq(&m.node, node))
-    }
 }

@@ -168,11 +168,6 @@ impl SessionFreshness {
         Ok(())
     }
 
-    /// The position demanded, as set.
-    pub fn min_lsn(&self) -> Option<Token> {
-        self.min_lsn
-    }
-
     /// The session wrote `footprint`, acknowledged at `now`.
     pub(super) fn wrote(&mut self, footprint: &Footprint, now: Moment) {
         let Footprint::Relations(oids) = footprint else {
@@ -284,9 +279,9 @@ mod tests {
     fn a_position_is_demanded_and_given_up() {
         let mut session = SessionFreshness::default();
         session.set_min_lsn("1/0-16B3748").unwrap();
-        assert_eq!(session.min_lsn().unwrap().to_string(), "1/0-16B3748");
+        assert_eq!(session.min_lsn.unwrap().to_string(), "1/0-16B3748");
         session.set_min_lsn("").unwrap();
-        assert_eq!(session.min_lsn(), None);
+        assert_eq!(session.min_lsn, None);
         assert!(session.set_min_lsn("soon").is_err());
     }
 

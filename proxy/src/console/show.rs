@@ -14,11 +14,11 @@ mod pools;
 
 use super::command::{COMMANDS, Show};
 use super::table::{Cell, Kind, Table};
-use crate::config::Config;
 use crate::config::keys::Live;
+use crate::config::{Config, PoolMode};
 use crate::observe::Picture;
 use crate::observe::metrics::Averages;
-use crate::rows::ClientRow;
+use crate::rows::{ClientRow, Doing};
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -132,15 +132,8 @@ fn nodes(seen: &Seen<'_>) -> Table {
     table
 }
 
-fn mode(config: &Config) -> &'static str {
-    match config.pool.mode {
-        crate::config::PoolMode::Transaction => "transaction",
-        crate::config::PoolMode::Session => "session",
-    }
-}
-
 fn logged_in<'s>(seen: &Seen<'s>) -> impl Iterator<Item = &'s ClientRow> {
-    seen.picture.clients.iter().filter(|c| c.state != "logging_in")
+    seen.picture.clients.iter().filter(|c| c.state != Doing::LoggingIn)
 }
 
 fn user_names<'s>(seen: &Seen<'s>) -> BTreeSet<&'s str> {
@@ -157,10 +150,7 @@ fn users(seen: &Seen<'_>) -> Table {
     ]);
     for name in user_names(seen) {
         let configured = seen.config.users.iter().find(|u| u.name == name);
-        let own = configured.and_then(|u| u.mode).map(|m| match m {
-            crate::config::PoolMode::Transaction => "transaction",
-            crate::config::PoolMode::Session => "session",
-        });
+        let own = configured.and_then(|u| u.mode).map(PoolMode::as_str);
         let max = configured.and_then(|u| u.server_connections_max);
         let count = logged_in(seen).filter(|c| c.user == name).count();
         table.rows.push(row![name, own, count, max.unwrap_or(seen.config.pool.server_connections_max)]);

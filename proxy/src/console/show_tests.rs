@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::observe::metrics::Totals;
-use crate::rows::{Event, NodeStatus};
-use crate::rows::{PoolRow, ServerRow, Sibling};
+use crate::rows::{Event, Held, NodeStatus, PoolRow, ServerRow, Sibling};
 use router_rules::{PinReason, Reason, Target};
 
 fn picture() -> Picture {
@@ -31,11 +30,12 @@ fn picture() -> Picture {
         user: "app".into(),
         database: "shop".into(),
         application_name: "web".into(),
-        address: "10.0.0.9:50000".into(),
+        address: Some("[2001:db8::9]:50000".parse().unwrap()),
         state,
         connected: at,
-        requested: at,
+        requested: None,
         waiting: Duration::from_micros(1_500_000),
+        ends: false,
         statements: 7,
         pin: server.map(|_| PinReason::Listen),
         server: server.map(|(process, node)| (process, node.to_owned())),
@@ -51,17 +51,16 @@ fn picture() -> Picture {
         opening: 0,
         longest_wait: Duration::from_micros(2_000_001),
         limit: 20,
-        mode: "transaction",
+        mode: PoolMode::Transaction,
     };
     let server = |node: &str, process| ServerRow {
         node: node.into(),
         database: "shop".into(),
         user: "app".into(),
-        state: "active",
+        state: Held::Active,
         process,
         opened: at,
-        used: at,
-        client: None,
+        used: Some(at),
         tls: true,
         stale: false,
         statements: 3,
@@ -69,10 +68,10 @@ fn picture() -> Picture {
     Picture {
         nodes: vec![node("10.0.0.1:5432", "primary"), node("10.0.0.2:5432", "replica")],
         clients: vec![
-            client(0, "logging_in", None),
-            client(1, "active", Some((900, "10.0.0.1:5432"))),
-            client(2, "waiting", None),
-            client(3, "idle", None),
+            client(0, Doing::LoggingIn, None),
+            client(1, Doing::Active, Some((900, "10.0.0.1:5432"))),
+            client(2, Doing::Waiting, None),
+            client(3, Doing::Idle, None),
         ],
         servers: vec![server("10.0.0.1:5432", 900), server("10.0.0.2:5432", 900)],
         pools: vec![pool("10.0.0.1:5432", 1, 1), pool("10.0.0.2:5432", 2, 0)],
@@ -174,6 +173,9 @@ fn a_server_is_linked_to_its_client_on_the_right_node() {
     let clients = table(Show::Clients);
     assert_eq!(clients.rows.len(), 3, "who has not logged in is no client yet");
     assert_eq!(cell(&clients, 0, "link"), Cell::from("s900"));
+    assert_eq!(cell(&clients, 0, "addr"), Cell::from("2001:db8::9"));
+    assert_eq!(cell(&clients, 0, "port"), Cell::Number(50_000));
+    assert_eq!(cell(&clients, 0, "request_time"), Cell::Null, "nothing was asked yet");
     assert_eq!(cell(&clients, 0, "connect_time"), Cell::from("2027-01-15 08:00:00 UTC"));
 }
 

@@ -6,7 +6,7 @@ use crate::loops::EventLoops;
 use crate::net::{Connection, Stream};
 use crate::weir::Weir;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +38,11 @@ async fn serve(weir: Arc<Weir>, arrival: Arrival) {
     }
 }
 
-fn into_stream(arrival: Arrival) -> io::Result<(Stream, Option<IpAddr>)> {
+fn into_stream(arrival: Arrival) -> io::Result<(Stream, Option<SocketAddr>)> {
     match arrival {
         Arrival::Tcp(stream, peer) => {
             stream.set_nodelay(true)?;
-            Ok((Stream::Tcp(tokio::net::TcpStream::from_std(stream)?), Some(peer.ip())))
+            Ok((Stream::Tcp(tokio::net::TcpStream::from_std(stream)?), Some(peer)))
         }
         Arrival::Unix(stream) => Ok((Stream::Unix(tokio::net::UnixStream::from_std(stream)?), None)),
     }

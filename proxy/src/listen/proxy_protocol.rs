@@ -3,7 +3,7 @@
 use crate::net::Connection;
 use bytes::Buf;
 use std::io;
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Skips a PROXY protocol v2 header at the start of the connection; returns the client's address.
 ///
@@ -11,7 +11,7 @@ use std::net::IpAddr;
 ///
 /// # Errors
 /// When there is no such header.
-pub(super) async fn read_proxy_header(client: &mut Connection) -> io::Result<Option<IpAddr>> {
+pub(super) async fn read_proxy_header(client: &mut Connection) -> io::Result<Option<SocketAddr>> {
     const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
     const HEADER: usize = 16;
     client.fill_to(HEADER).await?;
@@ -24,16 +24,12 @@ pub(super) async fn read_proxy_header(client: &mut Connection) -> io::Result<Opt
     client.fill_to(HEADER + length).await?;
     client.input.advance(HEADER);
     let body = client.input.split_to(length);
-    Ok(match (command, family) {
-        (1, 1) => {
-            let octets: [u8; 4] = body.get(..4).and_then(|b| b.try_into().ok()).ok_or_else(|| bad("torn"))?;
-            Some(octets.into())
-        }
-        (1, 2) => {
-            let octets: [u8; 16] =
-                body.get(..16).and_then(|b| b.try_into().ok()).ok_or_else(|| bad("torn"))?;
-            Some(octets.into())
-        }
-        _ => None,
-    })
+    // Where from, where to, and the ports of both.
+    let port = |at: usize| body.get(at..at + 2).map(|port| u16::from_be_bytes([port[0], port[1]]));
+    let address = match (command, family) {
+        (1, 1) => body.first_chunk::<4>().zip(port(8)).map(|(ip, port)| (Ipv4Addr::from(*ip), port).into()),
+        (1, 2) => body.first_chunk::<16>().zip(port(32)).map(|(ip, port)| (Ipv6Addr::from(*ip), port).into()),
+        _ => return Ok(None),
+    };
+    address.map(Some).ok_or_else(|| bad("torn"))
 }

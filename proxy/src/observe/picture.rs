@@ -1,7 +1,7 @@
 //! All that there is at one moment, as plain rows: for the console, the status page and the gauges.
 
 use super::metrics::{Gauges, Totals};
-use crate::rows::{ClientRow, Event, NodeStatus, PoolRow, ServerRow, Sibling};
+use crate::rows::{ClientRow, Doing, Event, NodeStatus, PoolRow, ServerRow, Sibling};
 use router_rules::PinReason;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -72,14 +72,11 @@ impl Picture {
     /// What the gauges say.
     pub fn gauges(&self) -> Gauges {
         let mut clients: BTreeMap<&'static str, i64> =
-            ["logging_in", "idle", "active", "waiting", "waiting_freshness"]
-                .into_iter()
-                .map(|s| (s, 0))
-                .collect();
+            Doing::ALL.iter().map(|doing| (doing.as_str(), 0)).collect();
         let mut pinned: BTreeMap<&'static str, i64> =
             PinReason::ALL.iter().map(|reason| (reason.as_str(), 0)).collect();
         for client in &self.clients {
-            *clients.entry(client.state).or_default() += 1;
+            *clients.entry(client.state.as_str()).or_default() += 1;
             if let Some(pin) = client.pin {
                 *pinned.entry(pin.as_str()).or_default() += 1;
             }

@@ -2,13 +2,14 @@
 
 use super::Pool;
 use crate::config::Config;
-use crate::rows::{PoolRow, ServerRow};
+use crate::rows::{Held, PoolRow, ServerRow};
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Pool {
     pub(super) fn server_rows(&self) -> Vec<ServerRow> {
+        let stale_before = self.state.lock().stale_before;
         let mut servers = self.servers.lock();
         servers.retain(|card| card.strong_count() > 0);
         servers
@@ -18,13 +19,12 @@ impl Pool {
                 node: self.key.node.clone(),
                 database: self.key.database.clone(),
                 user: self.key.user.clone(),
-                state: if card.leased.load(Ordering::Relaxed) { "active" } else { "idle" },
+                state: if card.leased.load(Ordering::Relaxed) { Held::Active } else { Held::Idle },
                 process: card.process,
                 opened: card.opened,
-                used: card.opened,
-                client: None,
+                used: card.used(),
                 tls: card.tls,
-                stale: false,
+                stale: stale_before.is_some_and(|t| card.since < t),
                 statements: card.statements.load(Ordering::Relaxed),
             })
             .collect()
@@ -44,10 +44,7 @@ impl Pool {
             opening,
             longest_wait: state.waiters.front().map_or(Duration::ZERO, |w| w.since.elapsed()),
             limit: self.limit(),
-            mode: match config.pool.mode {
-                crate::config::PoolMode::Transaction => "transaction",
-                crate::config::PoolMode::Session => "session",
-            },
+            mode: config.pool_mode(&self.key.user),
         }
     }
 }

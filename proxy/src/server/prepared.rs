@@ -382,11 +382,6 @@ impl ServerStatements {
     pub fn len(&self) -> usize {
         self.used.len()
     }
-
-    /// None at all.
-    pub fn is_empty(&self) -> bool {
-        self.used.is_empty()
-    }
 }
 
 #[cfg(test)]

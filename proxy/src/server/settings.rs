@@ -259,11 +259,6 @@ impl Track {
         self.local.as_ref().map_or(&self.now, |local| &local.in_force)
     }
 
-    /// What the end of the transaction, or of a part of it, might take back.
-    pub fn is_settled(&self) -> bool {
-        self.local.is_none() && self.committed == self.now
-    }
-
     /// As it was when it started: DISCARD ALL ran.
     pub fn restart(&mut self) {
         *self = Self::starting_with(self.base.clone());

@@ -107,8 +107,6 @@ pub enum Ours {
     Right,
     /// What has changed on the server, its settings among it?
     Changed,
-    /// Leaves a transaction that read on a replica, to go on elsewhere.
-    Leave,
     /// Takes away what sequences gave to others.
     Sequences,
     /// Makes a placeholder readable by SHOW.
@@ -218,11 +216,6 @@ impl Ledger {
     /// Nothing is owed.
     pub fn is_settled(&self) -> bool {
         self.owed.is_empty() && !self.skipping
-    }
-
-    /// How many messages are owed an answer.
-    pub fn len(&self) -> usize {
-        self.owed.len()
     }
 
     /// True when nothing is queued (the server may still be skipping to a Sync).

@@ -21,7 +21,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use router_rules::statement::Footprint;
 use router_rules::{Scope, Target};
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Bytes of a cancel key before protocol 3.2, and with it.
@@ -35,13 +35,12 @@ pub(crate) struct Guest {
 }
 
 /// Serves a client to its last byte.
-pub(crate) async fn serve(weir: &Arc<Weir>, guest: Guest, peer: Option<IpAddr>) {
-    let Guest { mut client, startup, credentials } = guest;
+pub(crate) async fn serve(weir: &Arc<Weir>, guest: Box<Guest>, peer: Option<SocketAddr>) {
+    let Guest { mut client, startup, credentials } = *guest;
     let config = weir.config.load_full();
-    let address = peer.map_or_else(|| "unix".to_owned(), |p| p.to_string());
-    let from = (address, client.stream().is_tls());
-    let who =
-        Who { user: startup.user.clone(), database: startup.database.clone(), credentials, address: peer };
+    let from = (peer, client.stream().is_tls());
+    let address = peer.map(|peer| peer.ip());
+    let who = Who { user: startup.user.clone(), database: startup.database.clone(), credentials, address };
     let own_server = if startup.replication.is_none() && has_own_server(&who, &config) {
         // It keeps this server: a replica only when there is no primary to be had.
         if weir.cluster.primary().is_none() {
@@ -93,8 +92,7 @@ pub(crate) async fn tell(client: &mut Connection, refusal: &Refusal) {
 
 /// Pool mode `session`, for this user or for all.
 fn has_own_server(who: &Who, config: &Config) -> bool {
-    let of_user = config.users.iter().find(|u| u.name == who.user).and_then(|u| u.mode);
-    of_user.unwrap_or(config.pool.mode) == PoolMode::Session
+    config.pool_mode(&who.user) == PoolMode::Session
 }
 
 /// What the client may cancel with; `None` when the system has no randomness to give.

@@ -4,14 +4,11 @@ use super::frame::cstr;
 use bytes::{Bytes, BytesMut};
 use pgwire::messages::Message;
 use pgwire::messages::response::CommandComplete;
-use pgwire::messages::startup::{
-    Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey,
-};
+use pgwire::messages::startup::{BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey};
 
 /// Message tags of servers.
 pub mod tag {
     #![allow(missing_docs)]
-    pub const AUTHENTICATION: u8 = b'R';
     pub const BACKEND_KEY_DATA: u8 = b'K';
     pub const BIND_COMPLETE: u8 = b'2';
     pub const CLOSE_COMPLETE: u8 = b'3';
@@ -25,7 +22,6 @@ pub mod tag {
     pub const EMPTY_QUERY: u8 = b'I';
     pub const ERROR: u8 = b'E';
     pub const FUNCTION_CALL: u8 = b'V';
-    pub const NEGOTIATE_PROTOCOL: u8 = b'v';
     pub const NO_DATA: u8 = b'n';
     pub const NOTICE: u8 = b'N';
     pub const NOTIFICATION: u8 = b'A';
@@ -138,11 +134,6 @@ pub fn put_command_complete(out: &mut BytesMut, command: &str) {
 /// Appends a ParameterStatus.
 pub fn put_parameter_status(out: &mut BytesMut, name: &str, value: &str) {
     put(out, &ParameterStatus::new(name.to_owned(), value.to_owned()));
-}
-
-/// Appends an AuthenticationOk.
-pub fn put_authentication_ok(out: &mut BytesMut) {
-    put(out, &Authentication::Ok);
 }
 
 /// Appends a BackendKeyData.

@@ -132,8 +132,8 @@ mod tests {
     fn a_refusal_reads_back_as_the_fields_it_was_made_of() {
         let mut out = BytesMut::new();
         Refusal::new("53300", "too many clients").with_hint("wait").put(&mut out, "FATAL");
-        let frame = frame::first(&out, 1000).unwrap().unwrap();
-        let fields = ErrorFields::parse(frame.body);
+        let (_, body) = frame::take(&mut out, 1000).unwrap().unwrap();
+        let fields = ErrorFields::parse(&body);
         assert_eq!((fields.sqlstate.as_str(), fields.message.as_str()), ("53300", "too many clients"));
         assert!(fields.is_fatal());
     }

@@ -5,27 +5,6 @@ use bytes::{Buf, BytesMut};
 /// Tag and length.
 pub const HEADER_BYTES: usize = 5;
 
-/// A complete frame, borrowed from a buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame<'a> {
-    /// The message type.
-    pub tag: u8,
-    /// What follows the length.
-    pub body: &'a [u8],
-}
-
-impl Frame<'_> {
-    /// Bytes of the whole frame.
-    pub fn len(&self) -> usize {
-        HEADER_BYTES + self.body.len()
-    }
-
-    /// Never: a frame has a header.
-    pub fn is_empty(&self) -> bool {
-        false
-    }
-}
-
 /// A frame that cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
@@ -58,17 +37,6 @@ pub fn header(bytes: &[u8], max: usize) -> Result<Option<(u8, usize)>, FrameErro
         return Err(FrameError::TooLong { length, max });
     }
     Ok(Some((tag, total)))
-}
-
-/// The first frame of `bytes`, if it is complete.
-///
-/// # Errors
-/// As [`header`].
-pub fn first(bytes: &[u8], max: usize) -> Result<Option<Frame<'_>>, FrameError> {
-    Ok(match header(bytes, max)? {
-        Some((tag, total)) if bytes.len() >= total => Some(Frame { tag, body: &bytes[HEADER_BYTES..total] }),
-        _ => None,
-    })
 }
 
 /// Takes the first frame out of `bytes`, if it is complete: its tag and its body.
@@ -109,9 +77,10 @@ mod tests {
     #[test]
     fn a_frame_is_whole_or_not_there() {
         let sync = [b'S', 0, 0, 0, 4, b'Q'];
-        assert_eq!(first(&sync, 100), Ok(Some(Frame { tag: b'S', body: &[] })));
-        assert_eq!(first(&sync[..4], 100), Ok(None));
-        assert_eq!(first(&[b'Q', 0, 0, 0, 6, b'x'], 100), Ok(None));
+        let first = |bytes: &[u8]| take(&mut BytesMut::from(bytes), 100).unwrap();
+        assert_eq!(first(&sync), Some((b'S', BytesMut::new())));
+        assert_eq!(first(&sync[..4]), None);
+        assert_eq!(first(&[b'Q', 0, 0, 0, 6, b'x']), None);
     }
 
     #[test]

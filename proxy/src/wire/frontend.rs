@@ -19,7 +19,6 @@ pub mod tag {
     pub const FLUSH: u8 = b'H';
     pub const FUNCTION_CALL: u8 = b'F';
     pub const PARSE: u8 = b'P';
-    pub const PASSWORD: u8 = b'p';
     pub const QUERY: u8 = b'Q';
     pub const SYNC: u8 = b'S';
     pub const TERMINATE: u8 = b'X';
@@ -66,11 +65,6 @@ pub fn bind(mut body: &[u8]) -> Option<Bind<'_>> {
     let portal = cstr(&mut body)?;
     let statement = cstr(&mut body)?;
     Some(Bind { portal, statement, rest: body })
-}
-
-/// The text-format parameters of a complete Bind, `None` for NULL or binary ones.
-pub fn bind_parameters(rest: &[u8]) -> Option<Vec<Option<&[u8]>>> {
-    Some(bind_values(rest)?.into_iter().map(|(is_text, value)| value.filter(|_| is_text)).collect())
 }
 
 /// A parameter of a Bind: whether it is text, and its bytes (`None` for NULL).
@@ -273,10 +267,10 @@ mod tests {
     fn text_parameters_are_read_and_binary_ones_left_alone() {
         // Two formats (text, binary), three would be wrong; values "a", NULL.
         let rest = [0, 0, 0, 2, 0, 0, 0, 1, b'a', 0xff, 0xff, 0xff, 0xff, 0, 0];
-        assert_eq!(bind_parameters(&rest), Some(vec![Some(&b"a"[..]), None]));
+        assert_eq!(bind_values(&rest), Some(vec![(true, Some(&b"a"[..])), (true, None)]));
         let binary = [0, 1, 0, 1, 0, 1, 0, 0, 0, 1, b'a', 0, 0];
-        assert_eq!(bind_parameters(&binary), Some(vec![None]));
-        assert_eq!(bind_parameters(&[0, 0, 0, 1, 0, 0, 0, 9, b'a']), None);
+        assert_eq!(bind_values(&binary), Some(vec![(false, Some(&b"a"[..]))]));
+        assert_eq!(bind_values(&[0, 0, 0, 1, 0, 0, 0, 9, b'a']), None);
         assert_eq!(bind_integers(&[0, 1, 0, 1, 0, 1, 0, 0, 0, 4, 0, 64, 0, 1, 0, 0]), Some(vec![4_194_305]));
         assert_eq!(bind_integers(&[0, 0, 0, 1, 0, 0, 0, 2, b'4', b'2', 0, 0]), Some(vec![42]));
     }
@@ -305,7 +299,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_makes_a_reader_panic(body in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = (query(&body), parse(&body), bind(&body), named(&body), execute(&body), bind_parameters(&body));
+            let _ = (query(&body), parse(&body), bind(&body), named(&body), execute(&body), bind_values(&body));
         }
     }
 }

@@ -12,8 +12,6 @@ pub const CONNECTION_FAILURE: &str = "08006";
 pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
 /// invalid_parameter_value
 pub const INVALID_PARAMETER_VALUE: &str = "22023";
-/// in_failed_sql_transaction
-pub const IN_FAILED_TRANSACTION: &str = "25P02";
 /// idle_in_transaction_session_timeout
 pub const IDLE_IN_TRANSACTION_TIMEOUT: &str = "25P03";
 /// invalid_authorization_specification
@@ -21,6 +19,7 @@ pub const INVALID_AUTHORIZATION: &str = "28000";
 /// invalid_password
 pub const INVALID_PASSWORD: &str = "28P01";
 /// invalid_catalog_name
+#[allow(dead_code, reason = "log-ins are about to say it")]
 pub const UNKNOWN_DATABASE: &str = "3D000";
 /// insufficient_privilege
 pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
@@ -44,5 +43,3 @@ pub const IDLE_SESSION_TIMEOUT: &str = "57P05";
 pub const TRANSACTION_TIMEOUT: &str = "25P04";
 /// config_file_error
 pub const CONFIG_FILE_ERROR: &str = "F0000";
-/// system_error
-pub const SYSTEM_ERROR: &str = "58000";

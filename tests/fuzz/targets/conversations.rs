@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pgweir::session::ledger::{Fate, Ledger, News, Ours, Owed, Undo};
+use pgweir::for_tests::{Fate, Ledger, News, Ours, Owed, Undo};
 
 #[path = "../../../proxy/src/session/ledger/model.rs"]
 mod model;

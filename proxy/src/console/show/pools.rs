@@ -1,9 +1,10 @@
 //! Tables about pools, by database and user or by node: POOLS, NODE_POOLS, DATABASES.
 
-use super::{Seen, host_and_port, logged_in, micros, mode, seconds_and_micros};
+use super::{Seen, host_and_port, logged_in, micros, seconds_and_micros};
 use crate::console::table::Kind::{Number, Text};
 use crate::console::table::{Cell, Table};
 use crate::observe::picture::{Picture, State};
+use crate::rows::Doing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -35,7 +36,6 @@ pub(super) fn pools(seen: &Seen<'_>) -> Table {
         idle: usize,
         opening: usize,
         longest: Duration,
-        mode: &'static str,
     }
     let mut sums: BTreeMap<(&str, &str), Sum> = BTreeMap::new();
     for pool in &seen.picture.pools {
@@ -45,15 +45,11 @@ pub(super) fn pools(seen: &Seen<'_>) -> Table {
         sum.idle += pool.idle;
         sum.opening += pool.opening;
         sum.longest = sum.longest.max(pool.longest_wait);
-        sum.mode = pool.mode;
     }
     // PgBouncer counts a client that is connected and not waiting as active.
     for client in logged_in(seen) {
         let sum = sums.entry((&client.database, &client.user)).or_default();
-        sum.clients += usize::from(client.state != "waiting");
-        if sum.mode.is_empty() {
-            sum.mode = mode(seen.config);
-        }
+        sum.clients += usize::from(client.state != Doing::Waiting);
     }
     for ((database, user), sum) in sums {
         let (seconds, micros) = seconds_and_micros(sum.longest);
@@ -73,7 +69,7 @@ pub(super) fn pools(seen: &Seen<'_>) -> Table {
             sum.opening,
             seconds,
             micros,
-            sum.mode,
+            seen.config.pool_mode(user).as_str(),
         ]);
     }
     table
@@ -103,7 +99,7 @@ pub(super) fn node_pools(seen: &Seen<'_>) -> Table {
             p.waiting,
             micros(p.longest_wait),
             p.limit,
-            p.mode,
+            p.mode.as_str(),
         ]);
     }
     table
@@ -111,7 +107,7 @@ pub(super) fn node_pools(seen: &Seen<'_>) -> Table {
 
 /// Every database that a client or pool is of.
 pub(super) fn database_names(picture: &Picture) -> BTreeSet<&str> {
-    let clients = picture.clients.iter().filter(|c| c.state != "logging_in").map(|c| c.database.as_str());
+    let clients = picture.clients.iter().filter(|c| c.state != Doing::LoggingIn).map(|c| c.database.as_str());
     clients.chain(picture.pools.iter().map(|p| p.database.as_str())).collect()
 }
 
@@ -146,7 +142,7 @@ pub(super) fn databases(seen: &Seen<'_>) -> Table {
             pool.server_connections_max,
             pool.server_connections_min,
             pool.server_connections_reserve,
-            mode(seen.config),
+            seen.config.pool.mode.as_str(),
             pool.node_connections_max,
             pools.map(|p| p.active + p.idle + p.opening).sum::<usize>(),
             paused,
