@@ -35,6 +35,11 @@ lint: ## Format and clippy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
+.PHONY: dependencies
+dependencies: ## Advisories, licences and sources of the crates that are used (fetches cargo-deny)
+	$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check
+
 .PHONY: unit
 unit: ## What needs no cluster
 	$(CARGO) test --locked --quiet
