@@ -119,49 +119,11 @@ pub fn bind_texts<'a>(rest: &'a [u8], types: &[u8]) -> Option<Vec<Option<Option<
     Some(bind_values(rest)?.into_iter().enumerate().map(text).collect())
 }
 
-/// The parameters of a complete Bind that are whole numbers of 32 bits, in either format (binary ones of
-/// four or eight bytes).
-pub fn bind_integers(rest: &[u8]) -> Option<Vec<i32>> {
-    let values = bind_values(rest)?.into_iter().filter_map(|(is_text, value)| Some((is_text, value?)));
-    Some(
-        values.flat_map(|(is_text, value)| if is_text { decimals(value) } else { integers(value) }).collect(),
-    )
-}
-
 /// Decimal numbers in a text.
 pub fn decimals(text: &[u8]) -> Vec<i32> {
     text.split(|byte| !byte.is_ascii_digit())
         .filter_map(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
         .collect()
-}
-
-/// The numbers of a binary int4 or int8, or of an array of them.
-///
-/// The form of an array is that of PostgreSQL's `array_recv`: dimensions, a flag, the elements' type, a length
-/// and a bound for each dimension, and the elements with their lengths.
-fn integers(value: &[u8]) -> Vec<i32> {
-    const INT8: u32 = 20;
-    const INT4: u32 = 23;
-    let number = |bytes: &[u8]| match *bytes {
-        [a, b, c, d] | [0, 0, 0, 0, a, b, c, d] => Some(i32::from_be_bytes([a, b, c, d])),
-        _ => None,
-    };
-    if let Some(number) = number(value) {
-        return vec![number];
-    }
-    let word = |at: usize| Some(u32::from_be_bytes(*value.get(at..)?.first_chunk()?));
-    let mut found = vec![];
-    if let (Some(dimensions @ 1..=6), Some(INT4 | INT8)) = (word(0), word(8)) {
-        let mut at = 12 + 8 * dimensions as usize;
-        while let Some(length) = word(at) {
-            // NULL has the length -1 and no bytes.
-            let length = if length == u32::MAX { 0 } else { length as usize };
-            let Some(element) = value.get(at + 4..).and_then(|rest| rest.get(..length)) else { break };
-            found.extend(number(element));
-            at += 4 + length;
-        }
-    }
-    found
 }
 
 /// What a Describe or Close names: `S`tatement or `P`ortal.
@@ -271,16 +233,10 @@ mod tests {
         let binary = [0, 1, 0, 1, 0, 1, 0, 0, 0, 1, b'a', 0, 0];
         assert_eq!(bind_values(&binary), Some(vec![(false, Some(&b"a"[..]))]));
         assert_eq!(bind_values(&[0, 0, 0, 1, 0, 0, 0, 9, b'a']), None);
-        assert_eq!(bind_integers(&[0, 1, 0, 1, 0, 1, 0, 0, 0, 4, 0, 64, 0, 1, 0, 0]), Some(vec![4_194_305]));
-        assert_eq!(bind_integers(&[0, 0, 0, 1, 0, 0, 0, 2, b'4', b'2', 0, 0]), Some(vec![42]));
     }
 
     #[test]
-    fn process_ids_are_found_in_arrays_of_either_format() {
-        let array: Vec<u8> =
-            [1, 1, 23, 3, 1, 4, 4_194_305, u32::MAX, 4, 7].into_iter().flat_map(u32::to_be_bytes).collect();
-        assert_eq!(integers(&array), [4_194_305, 7]);
-        assert_eq!(integers(&array[..36]), [4_194_305]);
+    fn process_ids_are_found_in_texts() {
         assert_eq!(decimals(b"{4194305, 99999999999,7}"), [4_194_305, 7]);
     }
 
