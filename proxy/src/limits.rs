@@ -10,6 +10,16 @@ pub const STACK_BYTES: usize = 8 << 20;
 pub const STARTUP_BYTES_MAX: usize = 10_000;
 /// A password or SASL message: what Postgres allows (`PG_MAX_AUTH_TOKEN_LENGTH`).
 pub const AUTH_MESSAGE_BYTES_MAX: usize = 65_535;
+/// Objects of one kind (functions, relations, types, …) of one database that a catalog snapshot holds. A
+/// database with more is read on the primary.
+pub const CATALOG_ROWS_MAX: usize = 200_000;
+/// A function's body, a view's query, all that a table evaluates: longer ones are not read, and whatever
+/// leads to them is for the primary. What is looked into is a tenth of that.
+pub const CATALOG_TEXT_BYTES_MAX: usize = 256 * 1024;
+/// All such texts of the functions of one database, and of its relations; those behind are not read.
+pub const CATALOG_TEXTS_BYTES_MAX: usize = 64 << 20;
+/// The snapshots of all databases together; one that would not fit is not kept.
+pub const CATALOGS_BYTES_MAX: usize = 512 << 20;
 /// Any message: what Postgres allows (1 GiB less one, `MaxAllocSize`).
 pub const MESSAGE_BYTES_MAX: usize = 0x3fff_ffff;
 /// A message that holds a name or nothing (Describe, Execute, Close, Sync, Flush, CopyDone, CopyFail,

@@ -11,6 +11,7 @@
 pub mod begin;
 pub mod classify;
 pub mod decide;
+mod doubts;
 pub(crate) mod exchange;
 pub mod failure;
 pub mod lease;
@@ -178,10 +179,12 @@ impl Session {
         loop {
             let Some(request) = self.receive().await? else { return Ok(()) };
             if self.skip(&request) {
+                Box::pin(self.discard(request.left)).await?;
                 continue;
             }
             self.card.set_doing(Doing::Active);
             if let Err(refusal) = self.answer(&request).await? {
+                Box::pin(self.discard(request.left)).await?;
                 self.refuse(&request, &refusal);
             }
             self.begin_to_flush().await;
@@ -190,6 +193,24 @@ impl Session {
                 if let Some(number) = self.heard.call() {
                     self.go_on_in(number).await;
                 }
+            }
+        }
+    }
+
+    /// The rest of a message that was refused goes nowhere.
+    async fn discard(&mut self, mut left: usize) -> Result<(), Failure> {
+        loop {
+            let here = left.min(self.client.input.len());
+            drop(self.client.input.split_to(here));
+            left -= here;
+            if left == 0 {
+                return Ok(());
+            }
+            match self.woke_in_time().await? {
+                Woke::Client | Woke::Wanted | Woke::Paused => {}
+                Woke::ClientGone => return Err(Failure::Client(std::io::ErrorKind::UnexpectedEof.into())),
+                Woke::Server => drop(self.take_replies()?),
+                Woke::ServerGone(error) => return Err(self.server_failure(error)),
             }
         }
     }
@@ -289,11 +310,13 @@ impl Session {
         self.forget_process_in_time(self.started);
         // Between statements there is nothing to cancel.
         self.card.cancelled.store(false, Ordering::Relaxed);
+        let ahead = self.ahead.clone();
         let mut work = match self.classify(request) {
             Ok(work) => work,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if work.verdict == Err(Reason::NoCatalog) && self.catalog_comes().await {
+        if (work.verdict == Err(Reason::NoCatalog) || work.is_doubtful()) && self.catalog_comes().await {
+            self.ahead.clone_from(&ahead);
             work = match self.classify(request) {
                 Ok(work) => work,
                 Err(refusal) => return Ok(Err(refusal)),
@@ -310,6 +333,15 @@ impl Session {
             return Ok(Err(refusal));
         }
         let mut decision = self.decide(request, &work);
+        if decision.refuse.is_some() && Box::pin(self.catalog_comes_for_rule()).await {
+            // What it works on may be known now.
+            self.ahead = ahead;
+            work = match self.classify(request) {
+                Ok(work) => work,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            decision = self.decide(request, &work);
+        }
         if let Some(message) = decision.refuse.take() {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
         }

@@ -8,13 +8,14 @@ use crate::catalog::Catalog;
 use crate::effort::Effort;
 use crate::facts::{Call, Facts, Name};
 use crate::lex::TokenKind;
+use crate::reach::{self, Left, Reach};
 use crate::reason::{PinReason, Reason};
 use crate::resolve::{Found, Resolver};
 use crate::settings;
 use crate::statement::{Footprint, Kind, SessionEffect, Statement, TransactionStep};
 use crate::tokens::Tokens;
 use crate::walk::{self, Text};
-use crate::{builtins, effects, query};
+use crate::{builtins, doubts, effects, query};
 use foldhash::HashSet;
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ pub(crate) struct Analysed {
 }
 
 /// What it takes to look at the shortest statement.
-const STATEMENT_STEPS: usize = 50;
+const STATEMENT_STEPS: usize = 100;
 
 /// Statements with more tokens than this are not looked into.
 pub(crate) const STATEMENT_TOKENS_MAX: usize = 250_000;
@@ -44,6 +45,14 @@ pub(crate) const STATEMENT_TOKENS_MAX: usize = 250_000;
 impl<'a> Analysis<'a> {
     /// What the statement `tokens` would do.
     pub fn statement(&self, tokens: Tokens<'a>) -> Analysed {
+        let mut analysed = self.of_any_kind(tokens);
+        if tokens.hides_names() {
+            analysed.statement.is_unclear(Reason::NotParsed);
+        }
+        analysed
+    }
+
+    fn of_any_kind(&self, tokens: Tokens<'a>) -> Analysed {
         if tokens.len() > STATEMENT_TOKENS_MAX {
             return self.too_large(tokens);
         }
@@ -69,7 +78,8 @@ impl<'a> Analysis<'a> {
             "declare" => self.declare(tokens),
             "call" | "do" => self.call(tokens),
             "prepare" if !tokens.is(1, "transaction") => self.prepare(tokens),
-            _ => literal(session_statement(first, tokens).unwrap_or_else(|| other(first, tokens))),
+            "lock" => literal(self.lock(tokens)),
+            _ => literal(session_statement(first, tokens).unwrap_or_else(|| self.utility(first, tokens))),
         }
     }
 
@@ -78,15 +88,27 @@ impl<'a> Analysis<'a> {
         Resolver::new(catalog, self.search_path, self.role, self.effort)
     }
 
-    /// A statement of which only the beginning is looked at.
+    /// A statement of which only the beginning is looked at. A long list of literals that is inserted leaves
+    /// behind what its table does.
     fn too_large(&self, tokens: Tokens<'a>) -> Analysed {
-        let mut analysed = self.statement(tokens.slice(0, 64));
+        let mut analysed = self.of_any_kind(tokens.slice(0, 64));
         let statement = &mut analysed.statement;
         statement.verdict = Err(Reason::TooLarge);
         statement.reads = Footprint::Everything;
-        if statement.kind != Kind::Insert {
-            statement.writes = Footprint::Everything;
-            statement.effects.extend(effects::suspicious(tokens));
+        let calls = |at| tokens.is_mark(at + 1, "(") && tokens.identifier(at).is_some();
+        let lists_literals = || {
+            let values = (0..tokens.len().min(64)).find(|&at| tokens.is(at, "values"));
+            self.effort.take(tokens.len() / 2).is_ok()
+                && values.is_some_and(|values| {
+                    !(values + 1..tokens.len()).any(|at| {
+                        calls(at)
+                            || tokens.is_any(at, &["select", "with", "table"])
+                            || tokens.is_mark(at, "::")
+                    })
+                })
+        };
+        if statement.kind != Kind::Insert || !lists_literals() {
+            statement.is_unclear(Reason::TooLarge);
         }
         analysed.literals_matter = true;
         analysed
@@ -100,7 +122,7 @@ impl<'a> Analysis<'a> {
         let kind = if modifies { main_verb(tokens) } else { Kind::Select };
         let mut statement = self.checked(kind, &facts);
         if modifies {
-            statement.writes = self.targets(tokens, &facts);
+            self.targets(tokens, &facts, &mut statement);
         } else if into {
             statement.verdict = Err(Reason::Write);
             statement.writes = Footprint::Everything;
@@ -111,8 +133,75 @@ impl<'a> Analysis<'a> {
                 statement.effects.push(SessionEffect::Pin(PinReason::TemporaryTable));
             }
         }
-        effects::of_calls(&facts, tokens, self, &mut statement.effects);
+        self.follow(&facts, tokens, &mut statement);
         Analysed { statement, literals_matter: facts.literals_matter }
+    }
+
+    /// What the statement reaches beyond what it says: relations and functions for rules, and what all of
+    /// that leaves behind in the session.
+    fn follow(&self, facts: &Facts<'_>, tokens: Tokens<'_>, statement: &mut Statement) {
+        effects::of_builtins(facts, tokens, &mut statement.effects);
+        statement.unknown |= facts.calls.iter().any(|call| reach::runs_text(&call.name.name));
+        let Some(catalog) = self.catalog else {
+            if !doubts::is_harmless(facts, tokens) {
+                self.doubt(statement);
+            }
+            return;
+        };
+        let roots = reach::of_statement(catalog, facts, tokens, self.effort);
+        self.add(reach::reach(catalog, &roots, self.effort), statement);
+    }
+
+    /// Without a catalog nobody knows what it reaches.
+    fn doubt(&self, statement: &mut Statement) {
+        statement.unknown = true;
+        effects::push(&mut statement.effects, SessionEffect::Pin(PinReason::NoCatalog));
+        effects::push(&mut statement.effects, SessionEffect::Pin(PinReason::SequenceState));
+    }
+
+    fn add(&self, reach: Reach, statement: &mut Statement) {
+        statement.unknown |= reach.unknown;
+        statement.draws |= reach.left.has(Left::DRAWS);
+        reach.effects().for_each(|effect| effects::push(&mut statement.effects, effect));
+        for (names, more) in
+            [(&mut statement.relations, reach.relations), (&mut statement.functions, reach.functions)]
+        {
+            if names.is_empty() {
+                *names = more;
+            } else {
+                let known: HashSet<Arc<str>> = names.iter().cloned().collect();
+                names.extend(more.into_iter().filter(|name| !known.contains(name)));
+            }
+        }
+    }
+
+    /// LOCK, which runs nothing, but not for everybody.
+    fn lock(&self, tokens: Tokens<'a>) -> Statement {
+        let mut statement = Statement::new(Kind::Maintenance, Err(Reason::Locks));
+        match self.catalog {
+            Some(catalog) => statement.relations = reach::names_mentioned(catalog, tokens, self.effort),
+            None => statement.unknown = true,
+        }
+        statement
+    }
+
+    /// What changes the schema, or works on whole relations.
+    fn utility(&self, first: &str, tokens: Tokens<'a>) -> Statement {
+        let mut statement = other(first, tokens);
+        let Some(catalog) = self.catalog else {
+            self.doubt(&mut statement);
+            return statement;
+        };
+        statement.relations = reach::names_mentioned(catalog, tokens, self.effort);
+        if !runs_expressions(first, tokens) {
+            self.add(reach::reach(catalog, &[reach::Node::Ddl], self.effort), &mut statement);
+            return statement;
+        }
+        let facts = walk::walk(tokens, Text::Sql, self.effort);
+        effects::of_builtins(&facts, tokens, &mut statement.effects);
+        let roots = reach::of_utility(catalog, &facts, tokens, self.effort);
+        self.add(reach::reach(catalog, &roots, self.effort), &mut statement);
+        statement
     }
 
     /// The statement that a query's facts make.
@@ -124,12 +213,14 @@ impl<'a> Analysis<'a> {
             statement.writes = self.call_writes(facts);
             statement.functions =
                 facts.calls.iter().filter(|c| c.certain()).map(|c| Arc::from(&*c.name.name)).collect();
+            statement.relations = facts.relations.iter().map(Name::written).collect();
             return statement;
         };
         let mut resolver = self.resolver(catalog);
         let verdict = resolver.check(facts);
         statement.verdict = verdict.map(|()| Reason::ReadOnly);
         statement.reads = resolver.footprint();
+        statement.unknown = resolver.meets_unknown;
         statement.relations = resolver.relations;
         statement.tells_begin = resolver.tells_begin;
         statement.functions = resolver.functions;
@@ -170,14 +261,28 @@ impl<'a> Analysis<'a> {
         let facts = query::facts(tokens, self.thorough, self.effort);
         let mut statement = self.checked(main_verb(tokens), &facts);
         statement.verdict = Err(Reason::Write);
-        statement.writes = self.targets(tokens, &facts);
-        effects::of_calls(&facts, tokens, self, &mut statement.effects);
+        self.targets(tokens, &facts, &mut statement);
+        self.follow(&facts, tokens, &mut statement);
         Analysed { statement, literals_matter: facts.literals_matter }
     }
 
     /// What the data-modifying parts of a statement write, triggers and cascades included.
-    fn targets(&self, tokens: Tokens<'a>, facts: &Facts<'_>) -> Footprint {
-        let Some(catalog) = self.catalog else { return Footprint::Everything };
+    fn targets(&self, tokens: Tokens<'a>, facts: &Facts<'_>, statement: &mut Statement) {
+        let mut unknown = vec![];
+        statement.writes = self.written(tokens, facts, &mut unknown);
+        statement.unknown |= !unknown.is_empty();
+        statement.relations.extend(unknown);
+    }
+
+    fn written(&self, tokens: Tokens<'a>, facts: &Facts<'_>, unknown: &mut Vec<Arc<str>>) -> Footprint {
+        let Some(catalog) = self.catalog else {
+            unknown.extend(
+                tokens_of_modification(tokens)
+                    .into_iter()
+                    .filter_map(|at| Some(tokens.name(at)?.0.written())),
+            );
+            return Footprint::Everything;
+        };
         let resolver = self.resolver(catalog);
         let written = self.call_writes(facts);
         let targets = tokens_of_modification(tokens);
@@ -190,9 +295,12 @@ impl<'a> Analysis<'a> {
             if !names.insert(name.clone()) {
                 return None;
             }
-            Some(match name.map(|name| resolver.find_relation(&name)) {
+            Some(match name.as_ref().map(|name| resolver.find_relation(name)) {
                 Some(Found::User(relation)) => catalog.written_with(relation, self),
-                _ => Footprint::Everything,
+                _ => {
+                    unknown.extend(name.as_ref().map(Name::written));
+                    Footprint::Everything
+                }
             })
         });
         written.union_all(footprints)
@@ -234,7 +342,18 @@ impl<'a> Analysis<'a> {
             // To a file or program of the server.
             statement.verdict = Err(Reason::NodeFunction);
         }
+        let writes = tokens.is(end, "from");
+        self.follow_copy(&facts, writes, tokens, &mut statement);
         Analysed { statement, literals_matter: false }
+    }
+
+    fn follow_copy(&self, facts: &Facts<'_>, writes: bool, tokens: Tokens<'_>, statement: &mut Statement) {
+        let Some(catalog) = self.catalog else { return self.doubt(statement) };
+        let roots = match writes {
+            true => reach::of_writing(catalog, &facts.relations, self.effort),
+            false => reach::of_statement(catalog, facts, tokens.slice(0, 0), self.effort),
+        };
+        self.add(reach::reach(catalog, &roots, self.effort), statement);
     }
 
     /// EXPLAIN, which runs its statement only with ANALYZE.
@@ -313,7 +432,12 @@ impl<'a> Analysis<'a> {
         statement.effects.push(SessionEffect::Pin(PinReason::SqlPrepare));
         // Nobody looks at what EXECUTE runs: what that leaves behind counts from here on.
         let body = (2..tokens.len()).find(|&at| tokens.is(at, "as")).map(|at| at + 1);
-        let left = body.map(|at| self.statement(tokens.slice(at, tokens.len())).statement.effects);
+        let inner = body.map(|at| self.statement(tokens.slice(at, tokens.len())).statement);
+        let left = inner.map(|inner| {
+            (statement.relations, statement.functions) = (inner.relations, inner.functions);
+            statement.unknown = inner.unknown;
+            inner.effects
+        });
         for effect in left.unwrap_or_default() {
             statement.effects.push(match effect {
                 SessionEffect::Pin(_) | SessionEffect::MayUnpin => effect,
@@ -331,7 +455,12 @@ impl<'a> Analysis<'a> {
         if tokens.is(0, "do") {
             for at in 1..tokens.len() {
                 if let Some(body) = tokens.literal(at) {
-                    effects::of_body(&body, self, &mut statement.effects);
+                    match self.catalog {
+                        Some(catalog) if self.effort.take(STATEMENT_STEPS).is_ok() => {
+                            self.add(reach::of_block(catalog, &body, self.effort), &mut statement);
+                        }
+                        _ => self.doubt(&mut statement),
+                    }
                 } else if !tokens.is(at, "language") && tokens.identifier(at).is_none() {
                     statement.effects.push(SessionEffect::Pin(PinReason::Unfollowable));
                 }
@@ -341,7 +470,7 @@ impl<'a> Analysis<'a> {
         let facts = walk::walk(tokens.slice(1, tokens.len()), Text::Sql, self.effort);
         statement.functions =
             facts.calls.iter().filter(|c| c.certain()).map(|c| Arc::from(&*c.name.name)).collect();
-        effects::of_calls(&facts, tokens, self, &mut statement.effects);
+        self.follow(&facts, tokens, &mut statement);
         Analysed { statement, literals_matter: true }
     }
 
@@ -364,6 +493,9 @@ impl Statement {
             relations: vec![],
             functions: vec![],
             tells_begin: false,
+            unknown: false,
+            draws: false,
+            replaces: false,
         }
     }
 }
@@ -373,8 +505,7 @@ impl Statement {
     pub(crate) fn unknown(kind: Kind, reason: Reason) -> Self {
         let mut statement = Self::new(kind, Err(reason));
         statement.reads = Footprint::Everything;
-        statement.writes = Footprint::Everything;
-        statement.effects.push(SessionEffect::Pin(PinReason::Unfollowable));
+        statement.is_unclear(reason);
         statement
     }
 }
@@ -428,7 +559,6 @@ fn session_statement(first: &str, tokens: Tokens<'_>) -> Option<Statement> {
         "load" => effect(Kind::Other, Reason::Session, vec![Pin(PinReason::Load)]),
         "fetch" | "move" => effect(Kind::Cursor, Reason::Cursor, vec![]),
         "close" => effect(Kind::Cursor, Reason::Cursor, vec![MayUnpin]),
-        "lock" => effect(Kind::Maintenance, Reason::Locks, vec![]),
         _ => transaction_statement(first, tokens),
     }
 }
@@ -478,6 +608,7 @@ fn other(first: &str, tokens: Tokens<'_>) -> Statement {
     let mut statement = Statement::new(kind, Err(reason));
     statement.reads = Footprint::Everything;
     statement.writes = Footprint::Everything;
+    statement.replaces = kind == Kind::Ddl && (first != "create" || tokens.is(1, "or"));
     match first {
         "create" => {
             let temporary = (1..tokens.len().min(8))
@@ -504,6 +635,42 @@ fn other(first: &str, tokens: Tokens<'_>) -> Statement {
         _ => {}
     }
     statement
+}
+
+/// True for DDL and maintenance that may evaluate what stands in it, or what belongs to the relations that
+/// it names. The rest runs event triggers only.
+fn runs_expressions(first: &str, tokens: Tokens<'_>) -> bool {
+    const MAKES_ONLY: [&str; 18] = [
+        "function",
+        "procedure",
+        "trigger",
+        "event",
+        "aggregate",
+        "operator",
+        "cast",
+        "view",
+        "rule",
+        "policy",
+        "sequence",
+        "type",
+        "role",
+        "user",
+        "database",
+        "server",
+        "publication",
+        "subscription",
+    ];
+    match first {
+        "create" => {
+            let at = if tokens.is(1, "or") { 3 } else { 1 };
+            let at = at + usize::from(tokens.is_any(at, &["constraint", "recursive", "temp", "temporary"]));
+            let fills = (at..tokens.len()).any(|at| tokens.is(at, "as") || tokens.is_mark(at, "("));
+            !tokens.is_any(at, &MAKES_ONLY) && fills
+        }
+        "alter" => tokens.is_any(1, &["table", "domain", "materialized", "foreign"]),
+        "drop" | "comment" | "grant" | "revoke" | "security" | "reassign" | "checkpoint" => false,
+        _ => true,
+    }
 }
 
 /// Where EXPLAIN's options end, and whether ANALYZE is in effect (the last mention counts).
@@ -559,7 +726,7 @@ fn matching_parenthesis(tokens: Tokens<'_>, open: usize) -> usize {
 }
 
 /// Where the names stand that INSERT INTO, UPDATE, DELETE FROM and MERGE INTO write to.
-fn tokens_of_modification(tokens: Tokens<'_>) -> Vec<usize> {
+pub(crate) fn tokens_of_modification(tokens: Tokens<'_>) -> Vec<usize> {
     let mut targets = vec![];
     for at in 0..tokens.len() {
         let mut target = match () {

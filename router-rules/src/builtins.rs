@@ -44,6 +44,12 @@ const OPERATOR_NAMES: &str = "\
 <<| <= <> <@ <^ = > >= >> >>= >^ ?# ?& ? ?- ?-| ?| ?|| @ @-@ @> @? @@ @@@ ^ ^@ |&> | |/ |>> || ||/ ~
 ~* ~<=~ ~<~ ~= ~>=~ ~>~ ~~ ~~*";
 
+/// The built-in functions that work on large objects, which drivers call by their OIDs: `lo_open`, `lo_close`,
+/// `loread`, `lowrite`, `lo_lseek`, `lo_creat`, `lo_tell`, `lo_unlink`, `lo_create`, `lo_truncate`, and those
+/// for 64-bit positions.
+pub(crate) const LARGE_OBJECT_OIDS: [u32; 13] =
+    [952, 953, 954, 955, 956, 957, 958, 964, 715, 1004, 3170, 3171, 3172];
+
 /// True for the name of a built-in operator.
 pub(crate) fn is_operator(name: &str) -> bool {
     OPERATORS.contains(name)

@@ -11,6 +11,10 @@ use foldhash::{HashMap, HashSet};
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex};
 
+/// Stands for a text that was not read, because it is too long: it has no tokens, so that nothing is proved
+/// by it, and whatever leads to it may do anything.
+pub const UNREAD: &str = "'";
+
 /// One user-defined function, procedure or aggregate.
 #[derive(Clone, Debug, Default)]
 pub struct Function {
@@ -82,6 +86,8 @@ pub struct Relation {
     pub cascades: Vec<u32>,
     /// It has rewrite rules beside a view's own.
     pub rules: bool,
+    /// Those rules as SQL; empty where they are not known.
+    pub actions: Vec<String>,
 }
 
 /// One user-defined operator.
@@ -145,6 +151,8 @@ pub struct Rows {
     pub casts: Vec<Cast>,
     /// User-defined types.
     pub types: Vec<Type>,
+    /// Functions that changes of the schema run, by OID.
+    pub event_triggers: Vec<u32>,
     /// Functions by which user-defined operator classes compare and hash, by OID.
     pub supports: Vec<u32>,
     /// Names of the built-in functions that the rows above refer to by OID.
@@ -171,6 +179,8 @@ pub struct Catalog {
     operators: HashMap<Box<str>, Vec<u32>>,
     types: HashMap<Box<str>, Vec<u32>>,
     builtins: HashMap<u32, Box<str>>,
+    /// What running its objects leads to, as far as that was asked for.
+    pub(crate) known: crate::reach::Known,
     pub(crate) memo: Mutex<HashMap<(u32, u64), Arc<crate::resolve::Outcome>>>,
 }
 
@@ -288,6 +298,55 @@ impl Catalog {
 
     pub(crate) fn types(&self, name: &str) -> impl Iterator<Item = &Type> {
         self.types.get(name).into_iter().flatten().map(|&at| &self.rows.types[at as usize])
+    }
+
+    pub(crate) fn places_of_functions(&self, name: &str) -> &[u32] {
+        self.functions.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn places_of_relations(&self, name: &str) -> &[u32] {
+        self.relations.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn places_of_types(&self, name: &str) -> &[u32] {
+        self.types.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn place_of_function(&self, oid: u32) -> Option<u32> {
+        self.functions_by_oid.get(&oid).copied()
+    }
+
+    pub(crate) fn place_of_relation(&self, oid: u32) -> Option<u32> {
+        self.relations_by_oid.get(&oid).copied()
+    }
+
+    /// Roughly the bytes that it takes, without what is found out about it later.
+    pub fn bytes(&self) -> usize {
+        const OBJECT: usize = 400;
+        let rows = &self.rows;
+        let list = |texts: &[String]| texts.iter().map(|text| text.len() + 24).sum::<usize>();
+        let functions = rows.functions.iter().map(|f| {
+            list(&f.args)
+                + f.body.as_ref().map_or(0, String::len)
+                + f.default_exprs.as_ref().map_or(0, String::len)
+        });
+        let relations = rows.relations.iter().map(|r| {
+            r.definition.as_ref().map_or(0, String::len)
+                + list(&r.policies)
+                + list(&r.expressions)
+                + list(&r.actions)
+                + r.columns.iter().map(|(name, kind)| name.len() + kind.len() + 48).sum::<usize>()
+                + 4 * (r.children.len() + r.triggers.len() + r.cascades.len())
+        });
+        let types = rows.types.iter().map(|t| list(&t.checks) + list(&t.parts));
+        let objects = rows.functions.len()
+            + rows.relations.len()
+            + rows.operators.len()
+            + rows.casts.len()
+            + rows.types.len()
+            + rows.supports.len()
+            + rows.builtins.len();
+        functions.chain(relations).chain(types).sum::<usize>() + objects * OBJECT
     }
 
     pub(crate) fn function_by_oid(&self, oid: u32) -> Option<&Function> {

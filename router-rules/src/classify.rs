@@ -1,13 +1,15 @@
 //! SQL text → [`Classified`], behind a cache of texts and a cache of shapes.
 
-use crate::analyse::Analysis;
+use crate::analyse::{Analysed, Analysis};
 use crate::catalog::Catalog;
 use crate::effort::Effort;
+use crate::encoding::Encoding;
 use crate::hint::Hint;
 use crate::lex::{self, LexError};
+use crate::reach::{self, Node};
 use crate::reason::{PinReason, Reason};
 use crate::statement::{Footprint, Kind, SessionEffect, Statement};
-use crate::{shape, split};
+use crate::{builtins, shape, split};
 use foldhash::HashSet;
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
@@ -33,6 +35,8 @@ pub struct Scope {
     pub role: String,
     /// `standard_conforming_strings` (off is rare and sends everything with a backslash to the primary).
     pub standard_conforming_strings: bool,
+    /// The encoding of the text.
+    pub encoding: Encoding,
 }
 
 /// What a SQL text (one or more statements) would do.
@@ -151,16 +155,20 @@ impl Classifier {
 
     fn classify_new_text(&self, sql: &[u8], scope: &Scope, stripped: &mut Vec<u8>) -> Arc<Classified> {
         shape::strip(sql, scope.standard_conforming_strings, stripped);
-        // In other encodings than UTF-8 what looks like a quote or a backslash may be half a character:
-        // where such a text's literals end is not known, so it has no shape in common with others.
-        let readable = std::str::from_utf8(sql).is_ok();
+        // Where what looks like a quote or a backslash may be half a character, a text has no shape in common
+        // with others.
+        let readable = match scope.encoding {
+            Encoding::Utf8 => std::str::from_utf8(sql).is_ok(),
+            Encoding::Apart => true,
+            _ => sql.is_ascii(),
+        };
         if readable && let Some(classified) = self.shapes.get(&KeyRef { scope: scope.id, text: stripped }) {
             if self.seen_before(sql, scope.id) {
                 self.texts.insert(Key { scope: scope.id, text: sql.into() }, classified.clone());
             }
             return classified;
         }
-        let (mut classified, shareable) = classify_text(sql, scope);
+        let (mut classified, shareable) = classify_text(sql, scope, false);
         classified.shape = shape::hash(stripped);
         if self.is_learnt(classified.shape) && classified.verdict.is_ok() {
             classified.verdict = Err(Reason::Learnt);
@@ -192,6 +200,21 @@ impl Classifier {
 
     fn is_learnt(&self, shape: u64) -> bool {
         self.learnt.read().is_ok_and(|learnt| !learnt.is_empty() && learnt.contains(&shape))
+    }
+
+    /// Why a session keeps its server that ran `sql` when no catalog was known, now that one is.
+    pub fn left_behind(&self, sql: &[u8], scope: &Scope) -> Vec<PinReason> {
+        let (classified, _) = classify_text(sql, scope, true);
+        // It was taken to use sequences, and the session may have come to rely on that.
+        let draws = classified.statements.iter().any(|statement| statement.draws);
+        let pins = classified.statements.iter().flat_map(|statement| &statement.effects);
+        let reasons = pins.filter_map(|effect| match effect {
+            SessionEffect::Pin(reason) => Some(*reason),
+            // What it was is not asked any more.
+            SessionEffect::SetUnknown { .. } => Some(PinReason::Unfollowable),
+            _ => None,
+        });
+        reasons.chain(draws.then_some(PinReason::SequenceState)).collect()
     }
 
     /// A replica refused this shape: from now on it is for the primary ([`Reason::Learnt`]).
@@ -240,11 +263,47 @@ impl Scope {
         search_path.hash(&mut hasher);
         role.hash(&mut hasher);
         standard_conforming_strings.hash(&mut hasher);
-        Scope { id: hasher.finish(), catalog, search_path, role, standard_conforming_strings }
+        let encoding = Encoding::Utf8;
+        Scope { id: hasher.finish(), catalog, search_path, role, standard_conforming_strings, encoding }
+    }
+
+    /// The same for a client that writes in another encoding.
+    pub fn in_encoding(mut self, encoding: Encoding) -> Self {
+        self.id = foldhash::fast::FixedState::with_seed(2).hash_one((self.id, encoding));
+        self.encoding = encoding;
+        self
     }
 }
 
 impl Classified {
+    /// Work of which nothing is known but why.
+    pub fn unknown(reason: Reason) -> Self {
+        whole(vec![Statement::unknown(Kind::Other, reason)], None)
+    }
+
+    /// A call of the function with this OID by a message of its own.
+    pub fn function_call(oid: u32, catalog: Option<&Catalog>) -> Self {
+        let mut statement = Statement::unknown(Kind::Call, Reason::FunctionCall);
+        if builtins::LARGE_OBJECT_OIDS.contains(&oid) {
+            // Descriptors end with the transaction.
+            statement.unknown = false;
+            statement.effects.clear();
+        } else if let Some((catalog, node)) =
+            catalog.and_then(|c| Some((c, Node::Function(c.place_of_function(oid)?))))
+        {
+            let reach = reach::reach(catalog, &[node], &Effort::on(0));
+            statement.unknown = reach.unknown;
+            statement.effects = reach.left.effects().collect();
+            if !reach.sets.is_empty() {
+                // Nobody asks for them behind such a message.
+                statement.effects.push(SessionEffect::Pin(PinReason::Unfollowable));
+            }
+            statement.relations = reach.relations;
+            statement.functions = reach.functions;
+        }
+        whole(vec![statement], None)
+    }
+
     /// May it run inside a READ ONLY transaction on a replica? What is proved read-only may, and
     /// so may what only works on the session or the transaction itself, unless it asks for what a
     /// standby refuses: READ WRITE or SERIALIZABLE.
@@ -288,9 +347,16 @@ impl Classified {
 }
 
 /// Classifies without a cache; true when all texts of the same shape mean the same.
-fn classify_text(sql: &[u8], scope: &Scope) -> (Classified, bool) {
-    let text = String::from_utf8_lossy(sql);
+///
+/// What follows a change of the schema in the same text is looked at without a catalog, except in
+/// `hindsight`, with a catalog that was read when all of it had run.
+fn classify_text(sql: &[u8], scope: &Scope, hindsight: bool) -> (Classified, bool) {
     let conforming = scope.standard_conforming_strings;
+    let Some(read) = scope.encoding.readable(sql) else {
+        let unknown = Statement::unknown(Kind::Other, Reason::NotParsed);
+        return (whole(vec![unknown], None), false);
+    };
+    let text = String::from_utf8_lossy(&read);
     let effort = Effort::on(sql.len());
     let mut analysis = Analysis {
         catalog: scope.catalog.as_deref(),
@@ -307,40 +373,55 @@ fn classify_text(sql: &[u8], scope: &Scope) -> (Classified, bool) {
             let mut shareable = true;
             let parts = split::split(&text, &tokens);
             analysis.thorough &= parts.len() <= PARSED_STATEMENTS_MAX;
-            let statements: Vec<Statement> = parts
-                .into_iter()
-                .map(|tokens| {
-                    let analysed = analysis.statement(tokens);
-                    shareable &= !analysed.literals_matter;
-                    analysed.statement
-                })
-                .collect();
+            let mut statements: Vec<Statement> = Vec::with_capacity(parts.len());
+            for tokens in parts {
+                if effort.gave_up() {
+                    break;
+                }
+                let Analysed { mut statement, literals_matter } = analysis.statement(tokens);
+                shareable &= !literals_matter;
+                if scope.encoding != Encoding::Utf8 && tokens.names_are_beyond_ascii() {
+                    statement.is_unclear(Reason::NotParsed);
+                }
+                if statement.kind == Kind::Ddl && !hindsight {
+                    analysis.catalog = None;
+                }
+                if statement.replaces && statements.iter().any(Statement::is_doubtful) {
+                    statement.effects.push(SessionEffect::Pin(PinReason::Unfollowable));
+                }
+                statements.push(statement);
+            }
             (statements, shareable)
         }
         Err(error) => (vec![unreadable(&text, conforming, error)], false),
     };
     if effort.gave_up() {
-        let kind = statements.first().map_or(Kind::Other, |statement| statement.kind);
-        statements = vec![Statement::unknown(kind, Reason::TooComplex)];
+        statements = vec![Statement::unknown(Kind::Other, Reason::TooComplex)];
         shareable = false;
     }
     if statements.is_empty() {
         statements.push(Statement::new(Kind::Empty, Ok(Reason::ReadOnly)));
     }
-    // Bytes that are no UTF-8 (another client_encoding), or backslashes that may escape, here or in
-    // a function's body: the tokens are right, but nothing is proved by them.
+    // Backslashes that may escape, here or in a function's body, or bytes that are not what the client says
+    // they are: the tokens are right, but nothing is proved by them.
     let bodies_escape = || analysis.catalog.is_some_and(|catalog| catalog.bodies_escape);
     let escapes = !conforming && (memchr::memchr(b'\\', sql).is_some() || bodies_escape());
-    if matches!(text, Cow::Owned(_)) || escapes {
+    let no_utf8 = scope.encoding == Encoding::Utf8 && matches!(text, Cow::Owned(_));
+    if no_utf8 || escapes {
         shareable = false;
         for statement in &mut statements {
             statement.verdict = statement.verdict.and(Err(Reason::NotParsed));
+        }
+    }
+    if (no_utf8 || escapes || scope.encoding != Encoding::Utf8) && !sql.is_ascii() || escapes {
+        // What is set to such a value cannot be brought to another server.
+        for statement in &mut statements {
             if statement.effects.iter().any(|e| matches!(e, SessionEffect::Set { .. })) {
                 statement.effects = vec![SessionEffect::Pin(PinReason::Unfollowable)];
             }
         }
     }
-    (Classified { steps: effort.steps(), ..whole(statements, Hint::find(sql)) }, shareable)
+    (Classified { steps: effort.steps(), ..whole(statements, Hint::find(&read)) }, shareable)
 }
 
 /// The verdict over all statements of a text.
@@ -372,6 +453,7 @@ fn unreadable(text: &str, conforming: bool, error: LexError) -> Statement {
         Statement::new(Kind::Other, Err(if too_large { Reason::TooLarge } else { Reason::NotParsed }));
     statement.reads = Footprint::Everything;
     statement.writes = Footprint::Everything;
+    statement.unknown = true;
     if too_large {
         // Its beginning tells what it is, and a plain INSERT leaves nothing in the session.
         let mut lexer = lex::Lexer::new(text.as_bytes(), conforming);

@@ -15,7 +15,7 @@ const STEPS_MIN: usize = 400_000;
 /// Steps for each byte of the text beside those.
 const STEPS_PER_BYTE: usize = 4;
 /// Steps that no text exceeds: some 15 milliseconds of a slow core.
-pub(crate) const STEPS_MAX: usize = 2_500_000;
+pub(crate) const STEPS_MAX: usize = 1_400_000;
 
 /// How deep statements, views, functions and types may lead into one another, all taken together. Each level
 /// takes a few kilobytes of stack in a debug build.

@@ -2,6 +2,7 @@
 
 use foldhash::HashSet;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A name as written, folded and unquoted: `name` or `schema.name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -10,6 +11,16 @@ pub(crate) struct Name<'a> {
     pub schema: Option<Cow<'a, str>>,
     /// The last part.
     pub name: Cow<'a, str>,
+}
+
+impl Name<'_> {
+    /// As written, folded.
+    pub fn written(&self) -> Arc<str> {
+        match &self.schema {
+            Some(schema) => format!("{schema}.{}", self.name).into(),
+            None => Arc::from(&*self.name),
+        }
+    }
 }
 
 /// The type of an argument or operand as far as the text alone shows it: the canonical name of a

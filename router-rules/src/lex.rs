@@ -386,7 +386,7 @@ const IDENTIFIER_BYTES_MAX: usize = 63;
 /// The name that an identifier means: unquoted ones in lower case (ASCII, as Postgres folds in
 /// multi-byte encodings), quoted ones as written, both cut to 63 bytes.
 pub fn identifier<'a>(text: &'a str, kind: TokenKind) -> Cow<'a, str> {
-    let mut name: Cow<'a, str> = match kind {
+    let name: Cow<'a, str> = match kind {
         TokenKind::Quoted => {
             let inner = text.get(1..text.len().saturating_sub(1)).unwrap_or("");
             if inner.contains("\"\"") {
@@ -398,14 +398,20 @@ pub fn identifier<'a>(text: &'a str, kind: TokenKind) -> Cow<'a, str> {
         _ if text.bytes().any(|b| b.is_ascii_uppercase()) => Cow::Owned(text.to_ascii_lowercase()),
         _ => Cow::Borrowed(text),
     };
-    if name.len() > IDENTIFIER_BYTES_MAX {
-        let mut end = IDENTIFIER_BYTES_MAX;
-        while !name.is_char_boundary(end) {
-            end -= 1;
-        }
-        name = Cow::Owned(name[..end].to_string());
+    match name {
+        Cow::Borrowed(name) => Cow::Borrowed(cut_name(name)),
+        Cow::Owned(name) if name.len() > IDENTIFIER_BYTES_MAX => Cow::Owned(cut_name(&name).to_owned()),
+        name => name,
     }
-    name
+}
+
+/// A name as long as Postgres lets one be: 63 bytes, and no half of a character.
+pub fn cut_name(name: &str) -> &str {
+    let mut end = name.len().min(IDENTIFIER_BYTES_MAX);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    &name[..end]
 }
 
 /// The value of a plain literal (`'…'`, `N'…'`, `$$…$$`, or `E'…'` without escapes); `None` where

@@ -86,7 +86,7 @@ words! {
         Late = "late": "No replica has caught up yet, and by routing.when_late the primary reads at once.",
         Reroute = "reroute": "A replica refused it; it ran on the primary instead.",
         Learnt = "learnt": "A replica refused this shape before; it goes straight to the primary.",
-        NoCatalog = "no_catalog": "The catalog of this database has not been read yet.",
+        NoCatalog = "no_catalog": "The catalog of this database has not been read, or not since it has changed, or cannot be proved to be current.",
         BatchBegun = "batch_begun": "The beginning of a batch that is long, or in which the client paused: its rest may write.",
         NoPrimary = "no_primary": "Nothing takes writes just now.",
     }
@@ -99,6 +99,7 @@ words! {
         Listen = "listen": "It listens on a channel.",
         AdvisoryLock = "advisory_lock": "It may hold session-level advisory locks.",
         HoldCursor = "hold_cursor": "It has a cursor WITH HOLD.",
+        NoCatalog = "no_catalog": "It ran something while the catalog of its database was not known, and that may have left anything behind: until the catalog has been read and tells.",
         SqlPrepare = "sql_prepare": "It has statements prepared by SQL's PREPARE.",
         Load = "load": "It has loaded a library.",
         SequenceState = "sequence_state": "It has used a sequence, and currval or lastval may follow: reads go elsewhere meanwhile, and the server to whoever waits for one where nobody asks for either.",

@@ -68,6 +68,8 @@ pub(crate) struct Resolver<'a> {
     pub reads: Option<Vec<u32>>,
     /// Something on the way tells when the transaction began, or which snapshot it sees.
     pub tells_begin: bool,
+    /// Something that it was asked about is not known, and may lead anywhere.
+    pub meets_unknown: bool,
     /// Names for rules.
     pub relations: Vec<Arc<str>>,
     /// Names for rules.
@@ -92,6 +94,7 @@ impl<'a> Resolver<'a> {
             types_seen: HashSet::default(),
             reads: Some(vec![]),
             tells_begin: false,
+            meets_unknown: false,
             relations: vec![],
             functions: vec![],
         }
@@ -118,29 +121,46 @@ impl<'a> Resolver<'a> {
     /// Everything that the facts name must be harmless.
     pub fn check(&mut self, facts: &Facts<'_>) -> Result<(), Reason> {
         let mut verdict = facts.refusal.map_or(Ok(()), Err);
+        self.note(verdict);
         // Go on after a refusal: the reads and the names are wanted all the same.
         let alone = |at: &usize| facts.only.binary_search(at).is_ok();
         let relations = facts.relations.iter().enumerate().map(|(at, name)| (name, alone(&at)));
         for (name, only) in each_once(relations, facts.relations.len()) {
             let outcome = self.relation(name, facts, only);
+            self.note(outcome);
             verdict = verdict.and(outcome);
         }
         for call in each_once(facts.calls.iter(), facts.calls.len()) {
             let outcome = self.call(call, facts);
+            self.note(outcome);
             verdict = verdict.and(outcome);
         }
         for operation in each_once(facts.operators.iter(), facts.operators.len()) {
             let outcome = self.operation(operation);
+            self.note(outcome);
             verdict = verdict.and(outcome);
         }
         for name in each_once(facts.types.iter(), facts.types.len()) {
             let outcome = self.named_type(name);
+            self.note(outcome);
             verdict = verdict.and(outcome);
         }
         verdict
             .and_then(|()| self.mentioned_types(facts))
             .and_then(|()| self.comparisons(facts))
             .and_then(|()| self.casts(facts))
+    }
+
+    /// What is not known may lead anywhere.
+    fn note(&mut self, outcome: Result<(), Reason>) {
+        self.meets_unknown |= matches!(
+            outcome,
+            Err(Reason::UnknownRelation
+                | Reason::UnknownFunction
+                | Reason::NotParsed
+                | Reason::TooLarge
+                | Reason::TooComplex)
+        );
     }
 
     /// What the facts read, as a footprint.

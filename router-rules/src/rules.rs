@@ -9,6 +9,7 @@ use crate::classify::Classified;
 use crate::decide::SessionView;
 use crate::hint::Consistency;
 use crate::reason::Target;
+use crate::statement::Kind;
 use crate::transactions::Transactions;
 use regex::bytes::Regex;
 use std::net::IpAddr;
@@ -26,7 +27,7 @@ impl Rules {
 
     /// The first rule that matches, if any.
     pub fn first_match(&self, classified: &Classified, session: &SessionView<'_>) -> Option<&Rule> {
-        self.0.iter().find(|rule| rule.when.matches(classified, session))
+        self.0.iter().find(|rule| rule.when.matches(classified, session, rule.act.holds_for_unknown()))
     }
 
     /// All of them, in order.
@@ -82,7 +83,8 @@ pub struct When {
 }
 
 impl When {
-    fn matches(&self, classified: &Classified, session: &SessionView<'_>) -> bool {
+    /// With `unknown`, a statement that may work on anything works on what the rule names.
+    fn matches(&self, classified: &Classified, session: &SessionView<'_>, unknown: bool) -> bool {
         let any = |patterns: &Option<Vec<Pattern>>, text: &str| {
             patterns.as_ref().is_none_or(|p| p.iter().any(|p| p.matches(text)))
         };
@@ -92,27 +94,28 @@ impl When {
             && self.client_address.as_ref().is_none_or(|networks| {
                 session.client_address.is_some_and(|a| networks.iter().any(|n| n.contains(a)))
             })
-            && self.matches_statement(classified)
+            && self.matches_statement(classified, unknown)
             && self.sql.as_ref().is_none_or(|regex| regex.is_match(session.sql))
     }
 
-    fn matches_statement(&self, classified: &Classified) -> bool {
+    fn matches_statement(&self, classified: &Classified, unknown: bool) -> bool {
         let statements = &classified.statements;
-        self.kind
-            .as_ref()
-            .is_none_or(|kinds| statements.iter().any(|s| kinds.iter().any(|k| k == s.kind.as_str())))
-            && self.schema.as_ref().is_none_or(|patterns| {
+        let unknown = unknown && statements.iter().any(|s| s.unknown);
+        let of_unknown_kind = unknown && statements.iter().any(|s| s.unknown && s.kind == Kind::Other);
+        self.kind.as_ref().is_none_or(|kinds| {
+            of_unknown_kind || statements.iter().any(|s| kinds.iter().any(|k| k == s.kind.as_str()))
+        }) && self.schema.as_ref().is_none_or(|patterns| {
+            unknown || {
                 let relations = || statements.iter().flat_map(|s| s.relations.iter());
                 patterns.iter().any(|p| relations().any(|r| split(r).0.is_some_and(|s| p.matches(s))))
-            })
-            && self.table.as_ref().is_none_or(|patterns| {
-                let relations = || statements.iter().flat_map(|s| s.relations.iter());
-                patterns.iter().any(|p| relations().any(|r| p.matches_name(r)))
-            })
-            && self.function.as_ref().is_none_or(|patterns| {
-                let functions = || statements.iter().flat_map(|s| s.functions.iter());
-                patterns.iter().any(|p| functions().any(|f| p.matches_name(f)))
-            })
+            }
+        }) && self.table.as_ref().is_none_or(|patterns| {
+            let relations = || statements.iter().flat_map(|s| s.relations.iter());
+            unknown || patterns.iter().any(|p| relations().any(|r| p.matches_name(r)))
+        }) && self.function.as_ref().is_none_or(|patterns| {
+            let functions = || statements.iter().flat_map(|s| s.functions.iter());
+            unknown || patterns.iter().any(|p| functions().any(|f| p.matches_name(f)))
+        })
     }
 
     /// True when whatever matches `later` certainly matches this one.
@@ -171,8 +174,26 @@ pub struct Act {
     pub transactions: Option<Transactions>,
     /// Not at all: the message for the client.
     pub refuse: Option<String>,
+    /// Whether what is not known to work on what the rule names is refused, too.
+    pub when_unknown: WhenUnknown,
     /// A line in the log, without the statement's text.
     pub log: bool,
+}
+
+impl Act {
+    fn holds_for_unknown(&self) -> bool {
+        self.refuse.is_some() && self.when_unknown == WhenUnknown::Refuse
+    }
+}
+
+/// What a rule that refuses does with a statement of which nobody knows what it works on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenUnknown {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It runs, and the server's own rights decide.
+    Allow,
 }
 
 /// A name with `*` for any run of characters.
@@ -297,6 +318,9 @@ mod tests {
                 relations: relations.iter().map(|r| (*r).into()).collect(),
                 functions: functions.iter().map(|f| (*f).into()).collect(),
                 tells_begin: false,
+                unknown: false,
+                draws: false,
+                replaces: false,
             }],
             verdict: Ok(Reason::ReadOnly),
             reads: Footprint::none(),
@@ -350,16 +374,16 @@ mod tests {
             ..When::default()
         };
         let statement = select(&["public.orders"], &[]);
-        assert!(when("shop", "orders").matches(&statement, &session()));
-        assert!(when("shop", "public.ord*").matches(&statement, &session()));
-        assert!(!when("shop", "audit.orders").matches(&statement, &session()));
-        assert!(!when("other", "orders").matches(&statement, &session()));
+        assert!(when("shop", "orders").matches(&statement, &session(), false));
+        assert!(when("shop", "public.ord*").matches(&statement, &session(), false));
+        assert!(!when("shop", "audit.orders").matches(&statement, &session(), false));
+        assert!(!when("other", "orders").matches(&statement, &session(), false));
     }
 
     #[test]
     fn schema_function_kind_address_and_text_are_looked_at() {
         let statement = select(&["audit.log"], &["pg_catalog.lower"]);
-        let matches = |when: When| when.matches(&statement, &session());
+        let matches = |when: When| when.matches(&statement, &session(), false);
         assert!(matches(When { schema: patterns(&["audit"]), ..When::default() }));
         assert!(!matches(When { schema: patterns(&["public"]), ..When::default() }));
         assert!(matches(When { function: patterns(&["lower"]), ..When::default() }));

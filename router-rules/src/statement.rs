@@ -25,9 +25,31 @@ pub struct Statement {
     /// It tells when its transaction began, or which snapshot it sees: `now()` and what leads there.
     /// Literals such as `'now'` are looked for in the text instead, which texts of one shape do not share.
     pub tells_begin: bool,
+    /// It may work on relations and functions that are not listed.
+    pub unknown: bool,
+    /// It draws from a sequence without saying so.
+    pub draws: bool,
+    /// It changes or takes away what earlier statements may have run.
+    pub replaces: bool,
 }
 
 impl Statement {
+    /// What it left behind will be known when the catalog is.
+    pub fn is_doubtful(&self) -> bool {
+        self.effects.contains(&SessionEffect::Pin(PinReason::NoCatalog))
+    }
+
+    /// Some of its names may mean anything.
+    pub(crate) fn is_unclear(&mut self, reason: Reason) {
+        self.verdict = self.verdict.and(Err(reason));
+        (self.reads, self.writes) = (Footprint::Everything, Footprint::Everything);
+        self.unknown = true;
+        let pin = SessionEffect::Pin(PinReason::Unfollowable);
+        if !self.effects.contains(&pin) {
+            self.effects.push(pin);
+        }
+    }
+
     /// It asks for a transaction that no hot standby gives: READ WRITE or SERIALIZABLE.
     pub fn asks_for_writes(&self) -> bool {
         let wants = |modes: &TransactionModes| {

@@ -55,6 +55,18 @@ impl<'a> Tokens<'a> {
         self.list.len()
     }
 
+    /// It names something by `U&"…"`, which may be any name at all.
+    pub fn hides_names(&self) -> bool {
+        (0..self.len()).any(|at| self.kind(at) == Some(TokenKind::Unicode) && self.text(at).ends_with('"'))
+    }
+
+    /// It has names beyond ASCII.
+    pub fn names_are_beyond_ascii(&self) -> bool {
+        let is_name =
+            |at| matches!(self.kind(at), Some(TokenKind::Word | TokenKind::Quoted | TokenKind::Unicode));
+        !self.sql.is_ascii() && (0..self.len()).any(|at| is_name(at) && !self.text(at).is_ascii())
+    }
+
     /// A part of the tokens.
     pub fn slice(&self, from: usize, to: usize) -> Tokens<'a> {
         let to = to.min(self.list.len());

@@ -51,7 +51,11 @@ pub(crate) fn walk<'a>(tokens: Tokens<'a>, text: Text, effort: &Effort) -> Facts
         modifies: (0..tokens.len()).any(|at| tokens.is_any(at, &["insert", "update", "delete", "merge"])),
     };
     walker.run();
-    walker.facts
+    let facts = walker.facts;
+    let names = facts.words.len() + facts.calls.len() + facts.operators.len() + facts.types.len();
+    // Each is looked up later; whoever does so sees that it was too much.
+    let _ = effort.take(NAME_STEPS * names);
+    facts
 }
 
 /// What an open parenthesis is for.
@@ -106,8 +110,10 @@ impl Frame {
     }
 }
 
-/// What it takes to walk over a token, and to look up what it names.
+/// What it takes to walk over a token.
 const TOKEN_STEPS: usize = 3;
+/// What it takes to keep and to look up a name.
+const NAME_STEPS: usize = 2;
 
 /// Parentheses deeper than this are not read any more.
 const DEPTH_MAX: usize = 200;

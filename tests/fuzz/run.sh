@@ -13,7 +13,7 @@ RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$target RUSTFLAGS="--cfg fuzzing -Cpasses=san
  -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
  -Cllvm-args=-sanitizer-coverage-pc-table -Ccodegen-units=1" \
     cargo build --release --locked --target "$(rustc -vV | sed -n 's/host: //p')"
-for name in ${*:-classify startup_packet frames conversations}; do
+for name in ${*:-classify nesting startup_packet frames conversations}; do
     mkdir -p "corpus/$name" "artifacts/$name"
     [ "$name" = classify ] && seed_classify=1 || seed_classify=0
     if [ $seed_classify = 1 ] && [ ! -e corpus/classify/seed-1 ]; then

@@ -2,15 +2,16 @@
 //!
 //! A database that somebody asks for gets a task with a connection of its own to the primary. It
 //! loads the catalog, publishes it, and asks for a fingerprint every few seconds, for changes that
-//! did not pass through us. A change that did pass withdraws the snapshot at once: statements are
+//! did not pass through us. A snapshot counts as long as it is proved: a change, whoever made it, withdraws
+//! it at once, and so does a primary that refuses to tell or does not for long. Statements are then
 //! classified without one, and go to the primary, until it has been read again. A database that
-//! nobody asks for any more loses its connection but keeps its snapshot, which has to pass a
-//! fingerprint before it counts again. Where many databases are in use they take turns at a few
+//! nobody asks for any more loses its connection and its snapshot. Where many databases are in use they take turns at a few
 //! connections, and a change that did not pass through us is noticed the later, the more there are.
 
 use super::Cluster;
 use super::catalog::{fingerprint, load};
 use super::connect::{Link, explain};
+use crate::limits::CATALOGS_BYTES_MAX;
 use crate::node::mark::Mark;
 use crate::node::moment::Moment;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -29,6 +30,9 @@ const LINKS_MAX: usize = 8;
 const FINGERPRINT_PAUSE: Duration = Duration::from_secs(3);
 /// A database that was not asked for during this time is not in use.
 const UNUSED_AFTER: Duration = Duration::from_secs(60);
+/// A primary that cannot be reached, or does not answer, proves nothing: after so long without a proof a
+/// snapshot does not count, unless nothing takes writes.
+const UNPROVED_MAX: Duration = Duration::from_secs(6);
 /// Loading a catalog takes at most this long: 10,000 relations take well under a second.
 const LOAD_LIMIT: Duration = Duration::from_secs(30);
 /// Between two attempts when there is no primary or it refuses.
@@ -55,6 +59,13 @@ pub struct Catalogs {
     by_name: ArcSwap<HashMap<Box<str>, Arc<Watched>, foldhash::fast::RandomState>>,
     adding: Mutex<()>,
     links: Arc<Links>,
+    held: Arc<Held>,
+}
+
+/// What all snapshots take.
+#[derive(Debug, Default)]
+struct Held {
+    bytes: AtomicUsize,
 }
 
 /// Whose turn it is to have a connection.
@@ -108,6 +119,8 @@ struct Watched {
     shown: Notify,
     /// The last attempt to read it has failed: nobody waits for the next.
     has_failed: AtomicBool,
+    /// Its catalog cannot be read, or cannot be proved to be current.
+    failing: AtomicBool,
     /// Somebody is about to drop the database: be out of it.
     let_go: AtomicBool,
 }
@@ -166,8 +179,15 @@ impl Catalogs {
         let mut grown = HashMap::clone(&known);
         grown.insert(database.into(), watched.clone());
         self.by_name.store(Arc::new(grown));
-        let links = self.links.clone();
-        cluster.runtime.spawn(keep_current(cluster.itself.clone(), links, watched, database.to_owned()));
+        let watch = Watch {
+            cluster: cluster.itself.clone(),
+            links: self.links.clone(),
+            held: self.held.clone(),
+            watched,
+            database: database.to_owned(),
+            read: None,
+        };
+        cluster.runtime.spawn(watch.keep_current());
     }
 }
 
@@ -196,6 +216,10 @@ impl Watched {
                 now => return now.is_some(),
             }
         }
+    }
+
+    fn is_unused_by(&self, cluster: &Weak<Cluster>) -> bool {
+        cluster.upgrade().is_none_or(|cluster| self.is_unused(cluster.now()))
     }
 
     fn is_unused(&self, now: Moment) -> bool {
@@ -243,93 +267,204 @@ struct Read {
     catalog: Arc<Catalog>,
     fingerprint: u64,
     changes: u64,
+    proved: Moment,
+    /// Given back when it is dropped.
+    _bytes: Weight,
 }
 
-/// Keeps one database's snapshot current until the cluster ends.
-async fn keep_current(cluster: Weak<Cluster>, links: Arc<Links>, watched: Arc<Watched>, database: String) {
-    let mut read: Option<Read> = None;
-    loop {
-        if !watched.is_asked_for(|| Some(cluster.upgrade()?.now())).await {
-            return;
-        }
-        let Some(turn) = links.turn().await else { return };
-        let Some(strong) = cluster.upgrade() else { return };
-        let opened = open(&strong, &database).await;
-        drop(strong);
-        let followed = match opened {
-            Ok(link) => follow(&cluster, &links, &watched, &link, &mut read).await,
-            Err(error) => Err(error),
-        };
-        drop(turn);
-        let error = match followed {
-            Ok(()) => {
-                if links.is_wanted() {
-                    let _ = tokio::time::timeout(links.pause(), watched.wake.notified()).await;
-                }
-                continue;
-            }
-            Err(error) => error,
-        };
-        if cluster.upgrade().is_some_and(|cluster| cluster.primary().is_some()) {
-            watched.fail();
-        }
-        // Without a primary the catalog cannot change: the snapshot stays.
-        tracing::debug!(database, error, "the catalog could not be read");
-        tokio::time::sleep(RETRY_PAUSE).await;
+/// A snapshot's share of what all take.
+struct Weight {
+    held: Arc<Held>,
+    bytes: usize,
+}
+
+impl Weight {
+    /// None when all together would be too much.
+    fn of(catalog: &Catalog, held: &Arc<Held>) -> Option<Self> {
+        let bytes = catalog.bytes();
+        let weight = Self { held: held.clone(), bytes };
+        let before = held.bytes.fetch_add(bytes, Ordering::Relaxed);
+        (before + bytes <= CATALOGS_BYTES_MAX).then_some(weight)
     }
 }
 
-async fn open(cluster: &Cluster, database: &str) -> Result<Link, String> {
-    let primary = cluster.wait_for_primary(RETRY_PAUSE).await.ok_or("there is no primary")?;
-    let settings = cluster.settings();
-    let limit = settings.cluster.probe_timeout.max(LINK_LIMIT);
-    Link::open(&settings.cluster, &primary.name, database, limit).await
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.held.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Why following a catalog came to an end.
+enum Lost {
+    /// The server refused, or there is too much of it: for certain nothing is known.
+    Refused(String),
+    /// It was not to be reached, or did not answer.
+    Silent(String),
+}
+
+/// The watch on one database.
+struct Watch {
+    cluster: Weak<Cluster>,
+    links: Arc<Links>,
+    held: Arc<Held>,
+    watched: Arc<Watched>,
+    database: String,
+    read: Option<Read>,
+}
+
+impl Watch {
+    /// Keeps the snapshot current until the cluster ends.
+    async fn keep_current(mut self) {
+        let links = self.links.clone();
+        loop {
+            let (cluster, watched) = (self.cluster.clone(), self.watched.clone());
+            if watched.is_unused_by(&cluster) {
+                self.read = None;
+                watched.show(None);
+                self.succeeds();
+            }
+            if !watched.is_asked_for(|| Some(cluster.upgrade()?.now())).await {
+                return;
+            }
+            let Some(turn) = links.turn().await else { return };
+            let followed = match self.open().await {
+                Ok(link) => self.follow(&link).await,
+                Err(error) => Err(Lost::Silent(error)),
+            };
+            drop(turn);
+            match followed {
+                Ok(()) if links.is_wanted() => {
+                    let _ = tokio::time::timeout(links.pause(), watched.wake.notified()).await;
+                }
+                Ok(()) => {}
+                Err(lost) => {
+                    self.is_lost(&lost);
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Link, String> {
+        let cluster = self.cluster.upgrade().ok_or("the cluster has ended")?;
+        let primary = cluster.wait_for_primary(RETRY_PAUSE).await.ok_or("there is no primary")?;
+        let settings = cluster.settings();
+        drop(cluster);
+        let limit = settings.cluster.probe_timeout.max(LINK_LIMIT);
+        Link::open(&settings.cluster, &primary.name, &self.database, limit).await
+    }
+
+    /// Reads, and reads again on each change, as long as the database is in use and no other waits for its turn.
+    async fn follow(&mut self, link: &Link) -> Result<(), Lost> {
+        let watched = self.watched.clone();
+        loop {
+            let changes = watched.changes.load(Ordering::SeqCst);
+            let asked = self.now();
+            // Before loading: a change in between is seen by the next comparison.
+            let print = within(PROOF_LIMIT, fingerprint(&link.client), Lost::of).await?;
+            match &mut self.read {
+                Some(last) if last.fingerprint == print && last.changes == changes => {
+                    last.proved = asked;
+                    watched.publish(&last.catalog, changes);
+                }
+                _ => {
+                    watched.show(None);
+                    // Its memory goes before that of the next one comes.
+                    self.read = None;
+                    let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
+                    let catalog = within(LOAD_LIMIT, load(&link.client, generation), Lost::Refused).await?;
+                    let Some(weight) = Weight::of(&catalog, &self.held) else {
+                        return Err(Lost::Refused(format!(
+                            "the catalogs of all databases would take more than {CATALOGS_BYTES_MAX} bytes"
+                        )));
+                    };
+                    let catalog = Arc::new(catalog);
+                    watched.publish(&catalog, changes);
+                    self.read =
+                        Some(Read { catalog, fingerprint: print, changes, proved: asked, _bytes: weight });
+                }
+            }
+            self.succeeds();
+            if watched.changes.load(Ordering::SeqCst) == changes {
+                tokio::select! {
+                    _ = tokio::time::timeout(FINGERPRINT_PAUSE, watched.wake.notified()) => {}
+                    () = self.links.wanted.notified() => {}
+                }
+            }
+            let unread = watched.changes.load(Ordering::SeqCst) != changes;
+            match self.cluster.upgrade() {
+                Some(cluster) if !watched.is_unused(cluster.now()) && (unread || !self.links.is_wanted()) => {
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn now(&self) -> Moment {
+        self.cluster.upgrade().map_or(Moment::default(), |cluster| cluster.now())
+    }
+
+    /// Without a primary the catalog cannot change: the snapshot stays. With one it has to be proved.
+    fn is_lost(&mut self, lost: &Lost) {
+        let Some(cluster) = self.cluster.upgrade() else { return };
+        if cluster.primary().is_some() {
+            self.watched.fail();
+        }
+        let unproved = self.read.as_ref().is_none_or(|read| cluster.now().since(read.proved) > UNPROVED_MAX);
+        let (error, withdraw) = match lost {
+            Lost::Refused(error) => (error, true),
+            Lost::Silent(error) => (error, unproved && cluster.primary().is_some()),
+        };
+        if !withdraw {
+            return tracing::debug!(self.database, error, "the catalog could not be read");
+        }
+        self.read = None;
+        self.watched.show(None);
+        if self.watched.failing.swap(true, Ordering::Relaxed) {
+            return tracing::debug!(self.database, error, "the catalog cannot be read");
+        }
+        cluster.metrics.cluster.catalogs_unread.inc();
+        tracing::warn!(
+            self.database,
+            error,
+            "the catalog cannot be read: until it can, all statements of this database go to the primary"
+        );
+    }
+
+    /// It has been read, or nobody wants it any more.
+    fn succeeds(&self) {
+        if !self.watched.failing.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(cluster) = self.cluster.upgrade() {
+            cluster.metrics.cluster.catalogs_unread.dec();
+        }
+        tracing::info!(self.database, "the catalog can be read again");
+    }
+}
+
+impl Lost {
+    fn of(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(_) => Lost::Refused(explain(&error)),
+            None => Lost::Silent(explain(&error)),
+        }
+    }
 }
 
 /// Connecting for a catalog may take longer than a probe.
 const LINK_LIMIT: Duration = Duration::from_secs(5);
+/// A fingerprint takes milliseconds; one that takes longer than this proves nothing in time.
+const PROOF_LIMIT: Duration = Duration::from_secs(3);
 
-/// Reads, and reads again on each change, as long as the database is in use and no other waits for its turn.
-async fn follow(
-    cluster: &Weak<Cluster>,
-    links: &Links,
-    watched: &Watched,
-    link: &Link,
-    read: &mut Option<Read>,
-) -> Result<(), String> {
-    loop {
-        let changes = watched.changes.load(Ordering::SeqCst);
-        // Before loading: a change in between is seen by the next comparison.
-        let print = within(fingerprint(&link.client)).await?;
-        match read {
-            Some(last) if last.fingerprint == print && last.changes == changes => {
-                watched.publish(&last.catalog, changes);
-            }
-            _ => {
-                let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
-                let catalog = Arc::new(within(load(&link.client, generation)).await?);
-                watched.publish(&catalog, changes);
-                *read = Some(Read { catalog, fingerprint: print, changes });
-            }
-        }
-        if watched.changes.load(Ordering::SeqCst) == changes {
-            tokio::select! {
-                _ = tokio::time::timeout(FINGERPRINT_PAUSE, watched.wake.notified()) => {}
-                () = links.wanted.notified() => {}
-            }
-        }
-        let unread = watched.changes.load(Ordering::SeqCst) != changes;
-        match cluster.upgrade() {
-            Some(cluster) if !watched.is_unused(cluster.now()) && (unread || !links.is_wanted()) => {}
-            _ => return Ok(()),
-        }
-    }
-}
-
-async fn within<T>(reading: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, String> {
-    match tokio::time::timeout(LOAD_LIMIT, reading).await {
-        Ok(answer) => answer.map_err(|e| explain(&e)),
-        Err(_) => Err(format!("no answer within {LOAD_LIMIT:?}")),
+async fn within<T, E>(
+    limit: Duration,
+    reading: impl Future<Output = Result<T, E>>,
+    lost: impl FnOnce(E) -> Lost,
+) -> Result<T, Lost> {
+    match tokio::time::timeout(limit, reading).await {
+        Ok(answer) => answer.map_err(lost),
+        Err(_) => Err(Lost::Silent(format!("no answer within {limit:?}"))),
     }
 }
 

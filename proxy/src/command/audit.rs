@@ -90,7 +90,7 @@ fn audit(args: &AuditArgs) -> Result<Report, String> {
 async fn read(config: &Config, database: &str) -> Result<(Catalog, Vec<Seen>), String> {
     let link = connect_to_primary(config, database).await?;
     let failed = |e: tokio_postgres::Error| explain(&e);
-    let catalog = catalog::load(&link.client, 1).await.map_err(failed)?;
+    let catalog = catalog::load(&link.client, 1).await?;
     let schema = link.client.query_opt(SCHEMA, &[]).await.map_err(failed)?.ok_or_else(|| {
         format!("the extension pg_stat_statements is not installed in {database:?}: CREATE EXTENSION pg_stat_statements")
     })?;

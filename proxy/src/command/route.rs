@@ -97,7 +97,7 @@ fn read_catalog(config: &Config, database: &str) -> Result<Catalog, String> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(async {
         let link = connect_to_primary(config, database).await?;
-        catalog::load(&link.client, 1).await.map_err(|e| crate::cluster::connect::explain(&e))
+        catalog::load(&link.client, 1).await
     })
 }
 

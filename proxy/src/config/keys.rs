@@ -444,6 +444,8 @@ pub const KEYS: &[Key] = &[
     key("rule[].max_lag", Duration(0, DAY), None, Reload, "Act: instead of `routing.max_lag`."),
     key("rule[].max_lag_bytes", Size(0, 1 << 50), None, Reload, "Act: instead of `routing.max_lag_bytes`."),
     key("rule[].refuse", Text, None, Reload, "Act: refuse it with SQLSTATE 42501 and this message."),
+    key("rule[].when_unknown", Word(&["refuse", "allow"]), None, Reload,
+        "With `refuse`: what becomes of statements of which nobody knows which relations or functions they work on (dynamic SQL, functions in other languages, names that the catalog does not hold, texts too long or too complex to be looked into). `refuse`, which is what holds when this is not given, takes them to work on what the rule names; `allow` leaves them to the rights that Postgres grants."),
     key("rule[].log", Bool, Some("false"), Reload, "Act: log a line for each, without its text."),
 ];
 

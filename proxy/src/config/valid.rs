@@ -7,7 +7,7 @@ use super::{
     Node, Pool, PoolMode, Promises, Routing, Runtime, Secret, ServerTls, SslMode, Traces, User, WhenLate,
 };
 use router_rules::hint::Consistency;
-use router_rules::rules::{Act, Network, Rule, Rules, When};
+use router_rules::rules::{Act, Network, Rule, Rules, When, WhenUnknown};
 use router_rules::{Policy, Target};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -495,6 +495,13 @@ fn rule(section: &Section<'_, '_>, index: usize, cluster: &Cluster) -> Rule {
                 .read_optional::<String>("transactions")
                 .map(|word| word.parse().unwrap_or_default()),
             refuse: section.read_optional("refuse"),
+            when_unknown: section
+                .read_optional::<String>("when_unknown")
+                .map(|word| match word.as_str() {
+                    "allow" => WhenUnknown::Allow,
+                    _ => WhenUnknown::Refuse,
+                })
+                .unwrap_or_default(),
             log: section.read("log"),
         },
     };
@@ -527,6 +534,9 @@ fn check_act(section: &Section<'_, '_>, rule: &Rule, cluster: &Cluster) {
         section.mistake(
             "the rule does nothing: give it `target`, `group`, `consistency`, `max_lag`, `transactions`, `refuse` or `log`",
         );
+    }
+    if act.refuse.is_none() && section.written("when_unknown").is_some() {
+        section.mistake_in("when_unknown", "only a rule that refuses has to say so: give it `refuse`");
     }
     if act.refuse.is_some() && (act.target.is_some() || act.group.is_some()) {
         section.mistake_in("refuse", "a rule that refuses cannot send anywhere as well");

@@ -23,6 +23,8 @@ pub struct ClusterMetrics {
     pub flush_delay_seconds: Gauge,
     /// Other pgweirs of this cluster that the primary shows.
     pub siblings: IntGauge,
+    /// Databases in use whose catalog cannot be read, or not proved to be current.
+    pub catalogs_unread: IntGauge,
     /// Reads that found no fresh replica at once.
     pub waits: Waits,
 }
@@ -98,6 +100,10 @@ impl ClusterMetrics {
             "How long commits lie unflushed on the primary (synchronous_commit = off), 0: they are flushed at once",
         )?;
         let siblings = IntGauge::new("siblings", "Other pgweirs of this cluster that the primary shows")?;
+        let catalogs_unread = IntGauge::new(
+            "catalogs_unread",
+            "Databases in use whose catalog cannot be read: all their statements go to the primary",
+        )?;
         let waits = IntCounterVec::new(
             opts!("freshness_waits_total", "Reads that found no fresh replica at once"),
             &["outcome"],
@@ -115,6 +121,7 @@ impl ClusterMetrics {
         registry.register(Box::new(rival_primaries_total.clone()))?;
         registry.register(Box::new(flush_delay_seconds.clone()))?;
         registry.register(Box::new(siblings.clone()))?;
+        registry.register(Box::new(catalogs_unread.clone()))?;
         registry.register(Box::new(waits.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         let waits = Waits {
@@ -135,6 +142,7 @@ impl ClusterMetrics {
             rival_primaries_total,
             flush_delay_seconds,
             siblings,
+            catalogs_unread,
             waits,
         })
     }

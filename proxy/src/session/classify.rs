@@ -13,8 +13,9 @@ use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};
 use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
+use router_rules::encoding::Encoding;
 use router_rules::statement::Footprint;
-use router_rules::{Catalog, Classified, Reason, Scope, SessionEffect, clock};
+use router_rules::{Catalog, Classified, Reason, Scope, SessionEffect, clock, cut_name};
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -89,17 +90,16 @@ impl Work {
         }
     }
 
-    fn unknown(reason: Reason) -> Self {
-        Self {
-            parts: SmallVec::new(),
-            texts: SmallVec::new(),
-            parsed: vec![],
-            reads: Footprint::Everything,
-            verdict: Err(reason),
-            shows: None,
-            relied: vec![],
-            position: None,
-        }
+    /// What has no text that could be looked at.
+    fn of(part: Classified) -> Self {
+        let mut work = Self::nothing();
+        work.add(&Arc::new(part), Bytes::new());
+        work
+    }
+
+    /// What it leaves behind hangs on a catalog that is not known.
+    pub fn is_doubtful(&self) -> bool {
+        self.parts.iter().any(|part| part.statements.iter().any(router_rules::Statement::is_doubtful))
     }
 
     /// Names it in logs: a hash of its first text, literals stripped.
@@ -143,8 +143,9 @@ impl Session {
     /// A value of a `pgweir.…` setting that it cannot have; a message that cannot be read.
     pub(super) fn classify(&mut self, request: &Request) -> Result<Work, Refusal> {
         self.refresh_scope();
+        self.settle_doubts();
         let work = match request.kind {
-            Kind::Query if request.left > 0 => Work::unknown(Reason::TooLarge),
+            Kind::Query if request.left > 0 => Work::of(Classified::unknown(Reason::TooLarge)),
             Kind::Query => {
                 let body = &request.frames[HEADER_BYTES..];
                 let sql = frontend::query(body).ok_or_else(|| malformed("Query"))?;
@@ -155,7 +156,11 @@ impl Session {
                 work
             }
             Kind::Batch(end) => self.classify_batch(request, end)?,
-            Kind::FunctionCall => Work::unknown(Reason::FunctionCall),
+            Kind::FunctionCall => {
+                let body = &request.frames[HEADER_BYTES..];
+                let oid = body.first_chunk().map_or(0, |oid| u32::from_be_bytes(*oid));
+                Work::of(Classified::function_call(oid, self.memory.scope.catalog.as_deref()))
+            }
             Kind::Terminate => Work::nothing(),
         };
         for effect in
@@ -319,32 +324,46 @@ impl Session {
     /// The scope follows the session's settings and the catalog.
     pub(super) fn refresh_scope(&mut self) {
         let changes = catalogs::changes();
-        let settings = self.memory.settings.in_force().id();
-        if self.memory.scope_settings == settings
+        let settings = self.memory.settings.in_force();
+        let scope = &self.memory.scope;
+        let as_told = scope.encoding == self.encoding_told()
+            && scope.standard_conforming_strings == self.is_conforming(settings);
+        let settings = settings.id();
+        // What it has changed itself and not committed is in nobody's snapshot.
+        let hidden = self.memory.schema_changed;
+        if as_told
+            && !(hidden && scope.catalog.is_some())
+            && self.memory.scope_settings == settings
             && self.memory.scope_changes == changes
             && self.started.duration_since(self.memory.scope_asked) < catalogs::ASK_EVERY / 2
         {
             return;
         }
-        let catalog = self.weir.cluster.catalog(&self.who.database);
+        let catalog = self.weir.cluster.catalog(&self.who.database).filter(|_| !hidden);
         (self.memory.scope_changes, self.memory.scope_asked) = (changes, self.started);
         let generation = catalog.as_ref().map_or(0, |c| c.generation);
         let known = self.memory.scope.catalog.as_ref().map_or(0, |c| c.generation);
-        if self.memory.scope_settings == settings && known == generation {
+        if as_told && self.memory.scope_settings == settings && known == generation {
             return;
         }
         self.weir.classifier.on_catalog(generation);
         self.memory.scope_settings = settings;
-        let scope = self.scope_with(catalog, self.memory.settings.in_force());
+        let scope = self.scope_with(catalog, self.memory.settings.in_force(), self.encoding_told());
         self.memory.scope = Arc::new(scope);
     }
 
     /// What a text means under these settings and the catalog as it is known.
     fn scope_under(&self, settings: &Settings) -> Scope {
-        self.scope_with(self.memory.scope.catalog.clone(), settings)
+        let encoding = settings.value("client_encoding").map_or_else(|| self.encoding_told(), Encoding::of);
+        self.scope_with(self.memory.scope.catalog.clone(), settings, encoding)
     }
 
-    fn scope_with(&self, catalog: Option<Arc<Catalog>>, settings: &Settings) -> Scope {
+    /// As the server said last.
+    fn encoding_told(&self) -> Encoding {
+        self.memory.told.get("client_encoding").map_or(Encoding::Utf8, Encoding::of)
+    }
+
+    fn scope_with(&self, catalog: Option<Arc<Catalog>>, settings: &Settings, encoding: Encoding) -> Scope {
         let generation = catalog.as_ref().map_or(0, |c| c.generation);
         let search_path = settings.value("search_path").unwrap_or(&self.memory.defaults.search_path);
         let role = match settings.value("role") {
@@ -352,14 +371,15 @@ impl Session {
             _ => settings.value("session_authorization").unwrap_or(&self.who.user),
         };
         let standard = self.is_conforming(settings);
-        let id =
-            self.weir.statement_seed.hash_one((&self.who.database, generation, search_path, role, standard));
+        let key = (&self.who.database, generation, search_path, role, standard, encoding);
+        let id = self.weir.statement_seed.hash_one(key);
         Scope {
             id,
             catalog,
             search_path: split_path(search_path),
-            role: role.to_owned(),
+            role: cut_name(role).to_owned(),
             standard_conforming_strings: standard,
+            encoding,
         }
     }
 
@@ -453,7 +473,7 @@ fn split_path(path: &str) -> Vec<String> {
         names.push(name);
     }
     names.retain(|n| !n.is_empty());
-    names
+    names.into_iter().map(|name| cut_name(&name).to_owned()).collect()
 }
 
 #[cfg(test)]

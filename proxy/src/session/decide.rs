@@ -8,7 +8,7 @@ use crate::wire::frontend::{self, tag};
 use router_rules::transactions::names_the_clock;
 use router_rules::{
     Classified, Decision, Reason, SessionEffect, SessionView, Target, TransactionModes, TransactionStep,
-    Transactions, decide,
+    Transactions, cut_name, decide,
 };
 
 impl Session {
@@ -22,7 +22,7 @@ impl Session {
             sql: &[],
             user: &self.who.user,
             database: &self.who.database,
-            application_name: settings.value("application_name").unwrap_or(""),
+            application_name: cut_name(settings.value("application_name").unwrap_or("")),
             client_address: self.who.address,
             route: self.memory.wishes.route,
             consistency: self.memory.wishes.consistency,
@@ -144,6 +144,12 @@ impl Session {
 
     /// A transaction or a pin has settled the matter before.
     fn within_transaction(&self, decision: &mut Decision, read_only: bool, begins: bool) {
+        if self.memory.is_pinned_by_doubt_only() {
+            if decision.target == Target::Replica {
+                (decision.target, decision.reason) = (Target::Primary, Reason::NoCatalog);
+            }
+            return;
+        }
         if self.memory.is_pinned() {
             (decision.target, decision.reason) = (Target::Primary, Reason::Pinned);
             return;

@@ -6,6 +6,7 @@ use crate::node::Node;
 use crate::server::Reported;
 use crate::server::settings::Track;
 use crate::session::begin::begin_with;
+use crate::session::doubts::Doubts;
 use crate::session::moving::Moving;
 use crate::session::names::{ClientStatements, SqlNames};
 use crate::wire::backend::Status;
@@ -53,6 +54,8 @@ pub struct Memory {
     pub sequences: bool,
     /// The process id of its server that it asked for last, and when.
     pub process_asked: Option<(i32, Instant)>,
+    /// What it ran while no catalog said what that leaves behind.
+    pub doubts: Doubts,
     /// Something happened that may have ended what a pin is for.
     pub maybe_unpinned: bool,
     /// What it wrote and read.
@@ -234,6 +237,11 @@ impl Memory {
     pub fn is_pinned_softly(&self) -> bool {
         let soft = |pin: &PinReason| matches!(pin, PinReason::ServerProcess | PinReason::MayHaveChanged);
         self.is_pinned() && self.pins.iter().all(soft)
+    }
+
+    /// Pinned only until the catalog has been read.
+    pub fn is_pinned_by_doubt_only(&self) -> bool {
+        self.pins == [PinReason::NoCatalog]
     }
 
     /// Pins it.
@@ -448,6 +456,9 @@ impl Memory {
             for effect in &statement.effects {
                 match effect {
                     // The server is kept, but reads may go elsewhere.
+                    SessionEffect::Pin(PinReason::SequenceState) if statement.is_doubtful() => {
+                        // It keeps its server anyway, until it is known whether it does.
+                    }
                     SessionEffect::Pin(PinReason::SequenceState) => self.sequences = true,
                     SessionEffect::Pin(reason) => self.pin(*reason),
                     _ => {}

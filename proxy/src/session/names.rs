@@ -122,6 +122,7 @@ mod tests {
             search_path: vec![],
             role: String::new(),
             standard_conforming_strings: true,
+            encoding: Default::default(),
         };
         Arc::new(Prepared {
             key: 1,

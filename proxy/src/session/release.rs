@@ -32,6 +32,7 @@ impl Session {
         if self.memory.status != Status::Idle {
             return Ok(());
         }
+        self.settle_doubts();
         if self.memory.is_pinned() && self.memory.maybe_unpinned {
             Box::pin(self.ask_whether_clean()).await?;
         }
@@ -94,7 +95,7 @@ impl Session {
         match (&self.lease, &self.kept) {
             (None, Some(kept)) => !kept.asks_sequences(),
             (Some(lease), _) => {
-                self.memory.is_pinned_softly()
+                (self.memory.is_pinned_softly() || !self.memory.is_pinned())
                     && self.memory.status == Status::Idle
                     && lease.status == Status::Idle
                     && self.is_clean()
@@ -105,6 +106,7 @@ impl Session {
 
     /// Others wait: what is kept without need goes to them.
     pub(super) fn yield_server(&mut self) {
+        self.settle_doubts();
         if !self.can_yield() {
             return;
         }

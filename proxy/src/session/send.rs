@@ -39,6 +39,7 @@ impl Session {
         for (part, sql) in work.parts.iter().zip(&work.texts) {
             self.memory.on_sent(part, sql);
         }
+        self.note_doubts(work);
         if self.memory.pins.contains(&PinReason::ServerProcess)
             && pins_process(work)
             && let Some(lease) = &self.lease

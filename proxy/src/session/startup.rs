@@ -18,6 +18,7 @@ use crate::wire::backend::{self, Status};
 use crate::wire::startup::Startup;
 use crate::wire::{Refusal, sqlstate};
 use ring::rand::{SecureRandom, SystemRandom};
+use router_rules::encoding::Encoding;
 use router_rules::statement::Footprint;
 use router_rules::{Scope, Target};
 use std::collections::HashMap;
@@ -173,6 +174,7 @@ async fn open_session(
         search_path: vec![],
         role: String::new(),
         standard_conforming_strings: true,
+        encoding: Encoding::Utf8,
     };
     let memory = Memory {
         // Those of all that start alike: they are kept once.
@@ -180,6 +182,7 @@ async fn open_session(
         told: Told::at_start(welcome.reported.clone()),
         defaults: welcome.defaults.clone(),
         scope: Arc::new(scope),
+        doubts: Default::default(),
         scope_settings: u64::MAX,
         scope_changes: 0,
         scope_asked: std::time::Instant::now(),

@@ -3,6 +3,7 @@
 use crate::limits::{BACKLOG_BYTES_MAX, BATCH_PAUSE};
 use crate::server::context;
 use crate::session::Session;
+use crate::session::doubts::DOUBTED_FOR;
 use crate::session::failure::Failure;
 use crate::session::receive;
 use crate::wire::backend::Status;
@@ -84,9 +85,13 @@ impl Session {
         let wanted = self.can_yield().then(|| self.kept.as_ref().or(self.lease.as_ref())).flatten();
         let mut wanted = wanted.map(|lease| Box::pin(lease.wanted()));
         let mut pause = self.pause_of_batch().map(|pause| Box::pin(tokio::time::sleep(pause)));
+        let mut doubt = self.is_held_by_doubts().then(|| Box::pin(tokio::time::sleep(DOUBTED_FOR)));
         poll_fn(|cx| {
             if let Poll::Ready(woke) = self.poll_woke(cx, usize::MAX) {
                 return Poll::Ready(woke);
+            }
+            if doubt.as_mut().is_some_and(|doubt| doubt.as_mut().poll(cx).is_ready()) {
+                return Poll::Ready(Ok(Woke::Wanted));
             }
             if let Some(bound) = &mut bound
                 && bound.over.as_mut().poll(cx).is_ready()

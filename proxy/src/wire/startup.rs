@@ -6,6 +6,7 @@ mod options;
 
 use crate::limits::STARTUP_BYTES_MAX;
 use crate::wire::frame;
+use router_rules::cut_name;
 
 /// The first packet of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,8 +116,8 @@ pub fn parse(packet: &[u8]) -> Result<Packet, StartupError> {
         let name = String::from_utf8_lossy(name).into_owned();
         let value = String::from_utf8_lossy(value).into_owned();
         match name.as_str() {
-            "user" => startup.user = value,
-            "database" => startup.database = value,
+            "user" => startup.user = cut_name(&value).to_owned(),
+            "database" => startup.database = cut_name(&value).to_owned(),
             "replication" => startup.replication = Some(value),
             "options" => from_options.extend(options::settings(&value)?),
             _ if name.starts_with("_pq_.") => startup.unknown_options.push(name),

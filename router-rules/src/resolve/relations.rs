@@ -9,7 +9,6 @@ use crate::reason::Reason;
 use crate::statistics::lists_relations;
 use crate::tokens::Tokens;
 use crate::walk::{self, Text};
-use std::sync::Arc;
 
 /// What a relation's name means.
 #[derive(Clone, Copy, Debug)]
@@ -51,10 +50,7 @@ impl<'a> Resolver<'a> {
             }
             Found::No(reason) => {
                 self.reads = None;
-                self.relations.push(match &name.schema {
-                    Some(schema) => format!("{schema}.{}", name.name).into(),
-                    None => Arc::from(&*name.name),
-                });
+                self.relations.push(name.written());
                 if self.catalog.unknown() == Unknown::OrdinaryTables && reason == Reason::UnknownRelation {
                     Ok(())
                 } else {

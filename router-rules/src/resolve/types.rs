@@ -41,6 +41,7 @@ impl<'a> Resolver<'a> {
     }
 
     pub(super) fn named_type(&mut self, name: &Name<'_>) -> Result<(), Reason> {
+        self.effort.take(4)?;
         let schema = name.schema.as_deref();
         if matches!(schema, None | Some("pg_catalog")) {
             let element = name.name.strip_prefix('_').unwrap_or(&name.name);

@@ -1,0 +1,106 @@
+//! What ran while the catalog was not known: judged once it is.
+//!
+//! Right after the schema has changed, or while the catalog cannot be read, nobody can say what a statement
+//! leaves behind in its session. The session keeps its server, and the text, until a catalog has been read
+//! that tells. What was added to the schema in between is in it; what takes something away before it was
+//! read leaves the matter open for good.
+
+use crate::session::Session;
+use crate::session::classify::Work;
+use crate::wire::backend::Status;
+use bytes::Bytes;
+use router_rules::PinReason;
+use std::time::Duration;
+
+/// Between two looks of an idle client for the catalog.
+pub const DOUBTED_FOR: Duration = Duration::from_millis(200);
+
+/// So often a statement waits for the catalog that a rule would refuse without one: a quarter of a second each.
+const CATALOG_WAITS: u32 = 8;
+
+/// Texts that are kept; a session that ran more keeps its server.
+const TEXTS_MAX: usize = 256;
+/// And their bytes.
+const TEXTS_BYTES_MAX: usize = 256 * 1024;
+
+/// The texts in doubt.
+#[derive(Debug, Default)]
+pub struct Doubts {
+    texts: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Doubts {
+    /// One more; false when that is too much.
+    fn add(&mut self, text: &[u8]) -> bool {
+        if self.texts.iter().any(|known| known == text) {
+            return true;
+        }
+        self.bytes += text.len();
+        if self.texts.len() >= TEXTS_MAX || self.bytes > TEXTS_BYTES_MAX {
+            return false;
+        }
+        // It may be kept for long: what was read with it must not.
+        self.texts.push(Bytes::copy_from_slice(text));
+        true
+    }
+}
+
+impl Session {
+    /// The work is on its way to the server.
+    pub(super) fn note_doubts(&mut self, work: &Work) {
+        for (part, text) in work.parts.iter().zip(&work.texts) {
+            let replaces = part.statements.iter().any(|statement| statement.replaces);
+            let doubted = part.statements.iter().any(|statement| statement.is_doubtful());
+            let hidden = replaces && !self.memory.doubts.texts.is_empty();
+            if hidden || (doubted && !self.memory.doubts.add(text)) {
+                self.memory.pin(PinReason::Unfollowable);
+            }
+        }
+    }
+
+    /// While its catalog is being read, a statement that a rule would refuse for what it might work on waits
+    /// for a moment. True when there is a catalog that there was not before.
+    pub(super) async fn catalog_comes_for_rule(&mut self) -> bool {
+        if self.memory.scope.catalog.is_some() || self.memory.schema_changed {
+            return false;
+        }
+        for _ in 0..CATALOG_WAITS {
+            if self.weir.cluster.catalog_comes(&self.who.database).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// It keeps its server for nothing else, and could let it go.
+    pub(super) fn is_held_by_doubts(&self) -> bool {
+        self.memory.pins.contains(&PinReason::NoCatalog)
+            && self.memory.status == Status::Idle
+            && self.ledger.is_settled()
+            && !self.unsynced
+    }
+
+    /// With a catalog, what ran without one is looked at again.
+    pub(super) fn settle_doubts(&mut self) {
+        if !self.is_held_by_doubts() {
+            return;
+        }
+        self.refresh_scope();
+        if self.memory.scope.catalog.is_none() {
+            return;
+        }
+        let doubts = std::mem::take(&mut self.memory.doubts);
+        self.memory.pins.retain(|pin| *pin != PinReason::NoCatalog);
+        for text in &doubts.texts {
+            for pin in self.weir.classifier.left_behind(text, &self.memory.scope) {
+                match pin {
+                    PinReason::SequenceState => self.memory.sequences = true,
+                    // That was clear from the text alone.
+                    PinReason::ServerProcess => {}
+                    pin => self.memory.pin(pin),
+                }
+            }
+        }
+    }
+}
