@@ -61,7 +61,7 @@ fn a_catalog_that_cannot_be_read_any_more_does_not_count() -> Outcome {
     migration.run("BEGIN; ALTER TABLE busy ADD b int")?;
     // What does not concern the catalog as it was read changes nothing.
     let mut client = RawClient::login(&login)?;
-    assert!(route(&mut client, READ)?.contains("role=replica"));
+    wait_for_replica(&login, READ)?;
     root.sql("CREATE TABLE another (a int)")?;
     wait_until_within(Duration::from_secs(20), "reads go to the primary", || {
         route(&mut client, READ).is_ok_and(|route| route.contains("role=primary"))
