@@ -315,7 +315,8 @@ impl Session {
             Ok(work) => work,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if (work.verdict == Err(Reason::NoCatalog) || work.is_doubtful()) && self.catalog_comes().await {
+        let doubted = work.is_doubtful();
+        if (work.verdict == Err(Reason::NoCatalog) || doubted) && self.catalog_comes(doubted).await {
             self.ahead.clone_from(&ahead);
             work = match self.classify(request) {
                 Ok(work) => work,
@@ -378,10 +379,13 @@ impl Session {
         Ok(Ok(()))
     }
 
-    /// Where the statement may go elsewhere than to the primary, waits for the catalog that it lacks.
-    async fn catalog_comes(&mut self) -> bool {
-        if !matches!(self.memory.block, Block::None) || self.memory.is_pinned() || !self.config.routing.split
-        {
+    /// Waits for the catalog that the statement lacks, where that may come and matters: the statement might go
+    /// elsewhere than to the primary, or without a catalog (`doubted`) nobody could say what it leaves behind.
+    async fn catalog_comes(&mut self, doubted: bool) -> bool {
+        let settled = !matches!(self.memory.block, Block::None)
+            || self.memory.is_pinned()
+            || !self.config.routing.split;
+        if self.memory.schema_changed || (settled && !doubted) {
             return false;
         }
         let comes = Box::pin(self.weir.cluster.catalog_comes(&self.who.database)).await;
