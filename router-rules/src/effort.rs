@@ -57,8 +57,7 @@ impl Effort {
     pub fn deeper(&self) -> Result<Level<'_>, Reason> {
         self.take(1)?;
         if self.levels.get() >= LEVELS_MAX {
-            self.gave_up.set(true);
-            return Err(Reason::TooComplex);
+            return Err(Reason::TooLarge);
         }
         self.levels.set(self.levels.get() + 1);
         Ok(Level(self))
@@ -100,7 +99,7 @@ mod tests {
         let levels: Vec<_> = (0..LEVELS_MAX).map(|_| effort.deeper()).collect();
         assert!(levels.iter().all(Result::is_ok) && effort.deeper().is_err());
         drop(levels);
-        assert!(effort.gave_up() && effort.take(1).is_err());
+        assert!(!effort.gave_up() && effort.deeper().is_ok());
     }
 
     #[test]

@@ -245,7 +245,7 @@ impl<'a> Resolver<'a> {
         let verdict = look(&mut inner);
         let outcome = Arc::new(Outcome { verdict, reads: inner.reads, tells_begin: inner.tells_begin });
         // What was cut off is not worth remembering: from elsewhere it may be within reach.
-        if oid != 0 && !effort.gave_up() {
+        if oid != 0 && !effort.gave_up() && verdict != Err(Reason::TooLarge) {
             self.catalog.remember(key, outcome.clone());
         }
         outcome
