@@ -57,6 +57,21 @@ impl Effort {
     pub fn deeper(&self) -> Result<Level<'_>, Reason> {
         self.take(1)?;
         if self.levels.get() >= LEVELS_MAX {
+            self.gave_up.set(true);
+            return Err(Reason::TooComplex);
+        }
+        self.levels.set(self.levels.get() + 1);
+        Ok(Level(self))
+    }
+
+    /// One level deeper into the catalog. What leads too deep there (a function that leads to itself, say) is
+    /// not proved, and the text that only passes by is not given up for it.
+    ///
+    /// # Errors
+    /// When that is too deep, or the text was given up.
+    pub fn look_deeper(&self) -> Result<Level<'_>, Reason> {
+        self.take(1)?;
+        if self.levels.get() >= LEVELS_MAX {
             return Err(Reason::TooLarge);
         }
         self.levels.set(self.levels.get() + 1);
@@ -99,7 +114,13 @@ mod tests {
         let levels: Vec<_> = (0..LEVELS_MAX).map(|_| effort.deeper()).collect();
         assert!(levels.iter().all(Result::is_ok) && effort.deeper().is_err());
         drop(levels);
-        assert!(!effort.gave_up() && effort.deeper().is_ok());
+        assert!(effort.gave_up() && effort.take(1).is_err());
+
+        let effort = Effort::on(0);
+        let levels: Vec<_> = (0..LEVELS_MAX).map(|_| effort.look_deeper()).collect();
+        assert!(effort.look_deeper().is_err());
+        drop(levels);
+        assert!(!effort.gave_up() && effort.look_deeper().is_ok());
     }
 
     #[test]

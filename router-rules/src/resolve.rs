@@ -209,7 +209,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn look_with(&mut self, mut inner: Resolver<'a>, sql: &str, text: Text) -> Result<(), Reason> {
-        let _level = self.effort.deeper()?;
+        let _level = self.effort.look_deeper()?;
         let tokens = lex::tokenize(sql.as_bytes(), true, BODY_TOKENS_MAX).map_err(|_| Reason::NotParsed)?;
         let facts = walk::walk(Tokens { sql, list: trimmed(&tokens, sql) }, text, self.effort);
         let verdict = inner.check(&facts);
@@ -237,7 +237,7 @@ impl<'a> Resolver<'a> {
             return outcome;
         }
         let effort = self.effort;
-        let level = effort.deeper();
+        let level = effort.look_deeper();
         if let Err(reason) = level {
             return Arc::new(Outcome { verdict: Err(reason), reads: None, tells_begin: true });
         }

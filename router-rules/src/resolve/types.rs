@@ -78,7 +78,7 @@ impl<'a> Resolver<'a> {
         if !self.types_seen.insert((&found.schema, &found.name)) {
             return Ok(());
         }
-        let _level = self.effort.deeper()?;
+        let _level = self.effort.look_deeper()?;
         self.reads_relation(CATALOG_OID);
         for check in &found.checks {
             self.expression(check, Text::Sql).map_err(through(Reason::WritingOperator))?;
@@ -110,7 +110,7 @@ impl<'a> Resolver<'a> {
         if !self.types_seen.insert((&relation.schema, &relation.name)) {
             return Ok(());
         }
-        let _level = self.effort.deeper()?;
+        let _level = self.effort.look_deeper()?;
         relation.columns.iter().try_for_each(|(_, kind)| self.spelt_type(kind))
     }
 
