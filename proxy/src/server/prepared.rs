@@ -212,6 +212,8 @@ struct Held {
     shape: Option<u64>,
     /// The state of the schema when it was parsed.
     schema: u64,
+    /// The number of the statement that it was parsed for.
+    number: u64,
 }
 
 /// The statements that one server has, least recently used first to go.
@@ -246,7 +248,7 @@ impl ServerStatements {
     }
 
     /// The server is being given one. Returns the one that must go to make room for it, if any.
-    pub fn insert(&mut self, key: u64, schema: u64, max: usize) -> Option<u64> {
+    pub fn insert(&mut self, key: u64, number: u64, schema: u64, max: usize) -> Option<u64> {
         self.clock += 1;
         let evicted = if self.used.len() >= max.max(1) {
             // Rare: only when a server holds its full number of statements and gets a new one.
@@ -257,7 +259,7 @@ impl ServerStatements {
         if let Some(key) = evicted {
             self.used.remove(&key);
         }
-        self.used.insert(key, Held { used: self.clock, shape: None, schema });
+        self.used.insert(key, Held { used: self.clock, shape: None, schema, number });
         evicted
     }
 
@@ -269,6 +271,12 @@ impl ServerStatements {
     /// True when the server has it under its shared name.
     pub fn holds(&self, key: u64) -> bool {
         self.used.contains_key(&key)
+    }
+
+    /// The server has not parsed it since this client's Parse. Postgres may read it anew when it runs, under the
+    /// settings of then, if the schema has changed in between.
+    pub fn is_older(&self, prepared: &Prepared) -> bool {
+        self.used.get(&prepared.key).is_some_and(|held| held.number < prepared.number)
     }
 
     /// What the statement looks like on this server, where it has it and that is known.
@@ -391,7 +399,7 @@ mod tests {
     #[test]
     fn a_statement_of_an_older_schema_is_not_what_a_parse_would_make() {
         let mut server = ServerStatements::default();
-        server.insert(1, 7, 2);
+        server.insert(1, 0, 7, 2);
         assert!(server.touch_fresh(1, 7));
         assert!(!server.touch_fresh(1, 8));
         assert!(server.touch(1), "who prepared it then may go on with it");
@@ -400,10 +408,10 @@ mod tests {
     #[test]
     fn the_least_recently_used_statement_makes_room() {
         let mut server = ServerStatements::default();
-        assert_eq!(server.insert(1, 0, 2), None);
-        assert_eq!(server.insert(2, 0, 2), None);
+        assert_eq!(server.insert(1, 0, 0, 2), None);
+        assert_eq!(server.insert(2, 0, 0, 2), None);
         assert!(server.touch(1));
-        assert_eq!(server.insert(3, 0, 2), Some(2));
+        assert_eq!(server.insert(3, 0, 0, 2), Some(2));
         assert!(!server.touch(2));
     }
 
@@ -431,7 +439,7 @@ mod tests {
     #[test]
     fn an_unnamed_statement_that_was_not_parsed_takes_no_shared_one_with_it() {
         let mut server = ServerStatements::default();
-        server.insert(1, 0, 2);
+        server.insert(1, 0, 0, 2);
         server.set_unnamed(1);
         server.remove_unnamed(1);
         assert!(server.holds(1) && server.unnamed.is_none());
@@ -440,11 +448,11 @@ mod tests {
     #[test]
     fn what_a_statement_looks_like_is_forgotten_with_it() {
         let mut server = ServerStatements::default();
-        server.insert(1, 0, 2);
+        server.insert(1, 0, 0, 2);
         server.set_shape(1, true, 9);
         assert_eq!(server.shape(1, true), Some(9));
         server.doom(1);
-        server.insert(1, 0, 2);
+        server.insert(1, 0, 0, 2);
         assert_eq!(server.shape(1, true), None);
         server.set_unnamed(1);
         server.set_shape(1, false, 9);

@@ -24,7 +24,7 @@ impl Session {
     /// A statement prepared earlier is not on this server as it was where it was prepared, or not for certain.
     pub(super) fn disagrees(&self, work: &Work) -> bool {
         work.relied.iter().any(|(prepared, named)| match prepared.shape() {
-            Some(_) => !self.has_shape(prepared, *named),
+            Some(_) => !self.has_shape(prepared, *named) || self.is_foreign(prepared, *named),
             None => self.is_foreign(prepared, *named),
         })
     }
@@ -90,7 +90,10 @@ impl Session {
             lease.statements.doom(prepared.key);
             let mut closes = lease.statements.take_doomed(true);
             closes.extend(
-                lease.statements.insert(prepared.key, schema, max).map(|key| ServerName::of(key).into()),
+                lease
+                    .statements
+                    .insert(prepared.key, prepared.number, schema, max)
+                    .map(|key| ServerName::of(key).into()),
             );
             match lease.parse_under(&settings, &closes, &prepared).await {
                 Ok(Some(shape)) => lease.statements.set_shape(prepared.key, true, shape),
@@ -108,12 +111,13 @@ impl Session {
             return false;
         }
         let Some(lease) = &self.lease else { return false };
+        let is_unnamed = !named && lease.statements.unnamed == Some(prepared.key);
+        if !is_unnamed && lease.statements.is_older(prepared) {
+            return true;
+        }
         match prepared.shape() {
             Some(_) => !self.has_shape(prepared, named),
-            None => {
-                let is_unnamed = !named && lease.statements.unnamed == Some(prepared.key);
-                !is_unnamed && !lease.statements.holds(prepared.key)
-            }
+            None => !is_unnamed && !lease.statements.holds(prepared.key),
         }
     }
 

@@ -189,7 +189,7 @@ impl Session {
         if stale {
             self.close_shared(prepared.key);
         }
-        self.make_room_for(prepared.key);
+        self.make_room_for(prepared);
         let Some(out) = self.out() else { return };
         frontend::put_parse(out, ServerName::of(prepared.key).as_bytes(), &prepared.sql, &prepared.types);
         let undo = Undo { client, server: Some(prepared.key), ..Undo::default() };
@@ -250,7 +250,7 @@ impl Session {
         let name = if named { ServerName::of(prepared.key) } else { ServerName::UNNAMED };
         let foreign = prepared.under.context() != self.memory.settings.in_force().context();
         if named {
-            self.make_room_for(prepared.key);
+            self.make_room_for(prepared);
         }
         let Some(lease) = self.lease.as_mut() else { return };
         if foreign && named {
@@ -270,11 +270,11 @@ impl Session {
         self.ledger.push(Owed::Parse { ours: true, undo });
     }
 
-    fn make_room_for(&mut self, key: u64) {
+    fn make_room_for(&mut self, prepared: &Prepared) {
         let max = self.config.pool.server_statements_max;
         let schema = self.schema();
         let Some(lease) = self.lease.as_mut() else { return };
-        if let Some(evicted) = lease.statements.insert(key, schema, max) {
+        if let Some(evicted) = lease.statements.insert(prepared.key, prepared.number, schema, max) {
             self.close_named(vec![ServerName::of(evicted).into()]);
         }
     }
