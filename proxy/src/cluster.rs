@@ -5,10 +5,12 @@
 //! lies in atomics on each node. Sessions only read those, so that placing a read takes no lock and
 //! no wait unless a promise demands one ([`place`]).
 
+mod acknowledged;
 pub mod board;
 pub mod catalog;
 pub mod catalogs;
 pub mod choose;
+mod claim;
 pub mod connect;
 pub mod fleet;
 pub mod flushing;
@@ -20,6 +22,7 @@ mod patience;
 pub mod place;
 pub mod probe;
 pub mod samples;
+mod servers;
 pub mod underway;
 pub mod verdict;
 pub mod view;
@@ -77,6 +80,8 @@ pub struct Wish<'a> {
 pub struct Placement {
     /// The node.
     pub node: Arc<Node>,
+    /// The reign of it that this holds for.
+    pub reign: u64,
     /// The decision's own reason, or why it had to be the primary.
     pub reason: Reason,
     /// How long the read waited for a replica to catch up.
@@ -112,6 +117,8 @@ pub struct Cluster {
     fleet: Fleet,
     databases: RwLock<HashMap<String, Arc<DatabaseMarks>>>,
     catalogs: Catalogs,
+    /// How often acknowledged writes were lost with a former primary.
+    losses: AtomicU64,
     /// What happened lately; others may add to it.
     pub events: Events,
     runtime: Handle,
@@ -156,6 +163,7 @@ impl Cluster {
             fleet: Fleet::default(),
             databases: RwLock::default(),
             catalogs: Catalogs::default(),
+            losses: AtomicU64::new(0),
             events: Events::default(),
             runtime: Handle::current(),
             probers,
@@ -188,6 +196,18 @@ impl Cluster {
         self.view.load().primary().cloned()
     }
 
+    /// The primary with its reign, if there is exactly one that is up.
+    pub fn reigning(&self) -> Option<(Arc<Node>, u64)> {
+        self.view.load().reigning().map(|(node, reign)| (node.clone(), reign))
+    }
+
+    /// Why there is no primary although a node says that it is one, and what a person can do.
+    pub fn why_headless(&self) -> Option<String> {
+        let board = self.board.lock();
+        let claims = board.entries.iter().filter_map(|e| e.claim.clone());
+        claims.last().filter(|_| board.verdict().primary.is_none())
+    }
+
     /// Any node that answers, the primary first.
     pub fn any_node(&self) -> Option<Arc<Node>> {
         let view = self.view.load();
@@ -195,14 +215,14 @@ impl Cluster {
         view.primary().or_else(replica).cloned()
     }
 
-    /// Waits for a primary, at most `limit`.
-    pub async fn wait_for_primary(&self, limit: Duration) -> Option<Arc<Node>> {
+    /// Waits for a primary, at most `limit`; gives its reign as well.
+    pub async fn wait_for_primary(&self, limit: Duration) -> Option<(Arc<Node>, u64)> {
         let mut published = self.published.subscribe();
         let wait = async {
             loop {
                 published.borrow_and_update();
-                if let Some(primary) = self.primary() {
-                    return Some(primary);
+                if let Some(reigning) = self.reigning() {
+                    return Some(reigning);
                 }
                 if published.changed().await.is_err() {
                     return None;
@@ -252,6 +272,13 @@ impl Cluster {
         self.marks_of(database, session).told_of_anything(self.now());
     }
 
+    /// A write of `footprint` may have been done, though nobody has acknowledged it: reads here count on it.
+    pub fn may_have_written(&self, database: &str, footprint: &Footprint) {
+        if !footprint.is_none() {
+            self.marks_of(database, &SessionFreshness::default()).may_have_written(footprint, self.now());
+        }
+    }
+
     /// A read of `reads` on `node` ended just now (on the primary also a transaction, with all that
     /// it read and wrote).
     pub fn read_of(&self, node: &Arc<Node>, reads: &Footprint, session: &mut SessionFreshness) {
@@ -263,6 +290,18 @@ impl Cluster {
         } else {
             session.saw_replica(placed, self.now());
         }
+    }
+
+    /// How often acknowledged writes were lost with a former primary.
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
+    }
+
+    /// True when what such a session wrote or read may have been lost, the last time that something was.
+    pub fn may_have_lost(&self, session: &SessionFreshness) -> bool {
+        let board = self.board.lock();
+        let lasted = |(since, until): (Moment, Moment)| (since..=until).contains(&session.last_seen());
+        board.loss.is_some_and(lasted)
     }
 
     /// A connection to this node failed or ended: probe it now rather than later.
@@ -363,7 +402,9 @@ impl Cluster {
                 groups: e.config.groups.clone(),
                 zone: e.config.zone.clone(),
                 weight: e.config.weight,
-                error: e.error.as_ref().map(ToString::to_string),
+                stranded: verdict.stranded >> i & 1 == 1,
+                several: e.facts.several,
+                error: e.trouble(),
             }
         };
         board.entries.iter().enumerate().map(status).collect()
@@ -409,6 +450,12 @@ impl Cluster {
             self.published.send_modify(|n| *n += 1);
             self.waiters.wake_all();
         }
+        if before.primary.is_none() && after.primary.is_some() {
+            self.catalogs.primary_came();
+        }
+        // Only now: who is woken finds the new picture.
+        board.ended.drain(..).for_each(|node| node.ring());
+        self.losses.store(board.losses, Ordering::Release);
         let news = std::mem::take(&mut board.news);
         if before != after || configured || !news.is_empty() {
             self.show(&board);
@@ -430,8 +477,18 @@ impl Cluster {
         self.change(|board, now| board.connected(node, identity, now))
     }
 
-    fn node_lost(&self, node: &Arc<Node>, error: Loss) {
-        self.change(|board, now| board.lost(node, error, now));
+    /// A connection to its address has reached this server.
+    fn node_reached(&self, node: &Arc<Node>, started: i64) {
+        self.change(|board, now| board.reached(node, started, now));
+    }
+
+    /// Its address leads to several servers.
+    fn is_several(&self, node: &Arc<Node>) -> bool {
+        self.board.lock().entries.iter().any(|e| Arc::ptr_eq(&e.node, node) && e.is_several())
+    }
+
+    fn node_lost(&self, node: &Arc<Node>, loss: Loss) {
+        self.change(|board, now| board.lost(node, loss, now));
     }
 
     fn node_sighted(&self, node: &Arc<Node>, seen: Sighting) {
@@ -545,6 +602,8 @@ impl Cluster {
             entry.gauges(&self.metrics.cluster, |gauges| {
                 gauges.up.set(i64::from(entry.facts.up));
                 gauges.is_primary.set(i64::from(board.verdict().primary == Some(i)));
+                gauges.is_several.set(i64::from(entry.facts.several));
+                gauges.is_stranded.set(i64::from(board.verdict().stranded >> i & 1 == 1));
             });
         }
     }
@@ -585,7 +644,9 @@ impl Cluster {
             _ => {}
         }
         match kind {
-            "lost_writes" | "rival" => tracing::error!(node, kind, lost_writes, "{text}"),
+            "lost_writes" | "rival" | "stranded" | "several_servers" => {
+                tracing::error!(node, kind, lost_writes, "{text}")
+            }
             "node_down" | "no_primary" | "failover" | "lagging" | "late_flush" => {
                 tracing::warn!(node, kind, "{text}")
             }

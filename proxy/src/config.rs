@@ -128,6 +128,8 @@ pub struct Cluster {
     pub primary_wait: Duration,
     /// What `proxy` promises where there are several pgweirs.
     pub fleet: Promises,
+    /// What becomes of sessions that have seen writes which a failover has lost.
+    pub lost_writes: LostWrites,
 }
 
 /// What the level `proxy` promises where several pgweirs front one cluster.
@@ -137,6 +139,16 @@ pub enum Promises {
     Exact,
     /// Every commit that this one has.
     Alone,
+}
+
+/// What becomes of sessions that have seen writes which a failover has lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LostWrites {
+    /// They get a warning.
+    #[default]
+    Warn,
+    /// They end.
+    End,
 }
 
 /// One node.

@@ -49,6 +49,11 @@ pub const BACKLOG_BYTES_MAX: usize = 256 * 1024;
 pub const HELD_BYTES_MAX: usize = 256 * 1024;
 /// A client may send this much ahead of its turn before we stop reading it.
 pub const AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// What was sent to a node and is not acknowledged by its kernel for so long has not arrived: as long as
+/// keep-alives take to find that out on a connection where nothing is under way.
+pub const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
+/// Nodes of a cluster: sets of them are kept as the bits of a `u64`.
+pub const NODES_MAX: usize = 64;
 /// Cancel requests under way at once: each is a connection to a node.
 pub const CANCELS_MAX: usize = 64;
 /// Remembered welcomes (what a server reports to a user with certain start-up settings).

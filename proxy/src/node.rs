@@ -13,7 +13,7 @@ use mark::Mark;
 use moment::Moment;
 use parking_lot::Mutex;
 use prometheus::Histogram;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -27,7 +27,14 @@ pub struct Node {
     pub(crate) progress: Progress,
     pub(crate) prober: Prober,
     is_given_up: AtomicBool,
-    /// Whom it concerns when it is given up.
+    /// Grows whenever it ceases to be what sessions took it for: another node is the primary now, or it
+    /// writes a history of its own.
+    reign: AtomicU64,
+    /// The server that its prober has reached, by the start of its postmaster; 0: none yet.
+    server: AtomicI64,
+    /// Another one that somebody has reached at its address; 0: none.
+    other: AtomicI64,
+    /// Whom it concerns when it is given up, or its reign ends.
     bells: Mutex<Vec<Weak<Bell>>>,
     /// What its statements take, looked up once.
     statement_seconds: OnceLock<Histogram>,
@@ -41,18 +48,59 @@ impl Node {
             progress: Progress::default(),
             prober: Prober::default(),
             is_given_up: AtomicBool::new(false),
+            reign: AtomicU64::new(0),
+            server: AtomicI64::new(0),
+            other: AtomicI64::new(0),
             bells: Mutex::default(),
             statement_seconds: OnceLock::new(),
         })
     }
 
-    /// Its prober lost it, and could not connect again either: who waits for its answer need not hope.
-    ///
-    /// One lost connection is not enough: work that is under way on a node that is merely slow must
-    /// not all begin again elsewhere.
+    /// It does not answer its prober: who waits for its answer need not hope.
     pub(crate) fn give_up(&self) {
         self.is_given_up.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
+    /// Which reign it is in. What was leased in an earlier one is over.
+    pub fn reign(&self) -> u64 {
+        self.reign.load(Ordering::SeqCst)
+    }
+
+    /// It is no longer what sessions took it for. To be called before the picture that says so is
+    /// published, and followed by [`Node::ring`] after that.
+    pub(crate) fn end_reign(&self) {
+        self.reign.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Wakes every session that has a pool of it.
+    pub(crate) fn ring(&self) {
         self.bells.lock().iter().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
+    }
+
+    /// True for the server that is being watched, known by the start of its postmaster in microseconds. An
+    /// address may lead to several servers, or to another one than before.
+    pub fn is_server(&self, started: i64) -> bool {
+        let watched = self.server.load(Ordering::SeqCst);
+        watched == started || watched == 0
+    }
+
+    /// Its prober has reached this server. True when that was another one until now.
+    pub(crate) fn set_server(&self, started: i64) -> bool {
+        let before = self.server.swap(started, Ordering::SeqCst);
+        before != 0 && before != started
+    }
+
+    /// A connection has reached another server than the one that is being watched: its prober is to look
+    /// where its address leads now.
+    pub fn doubt(&self, started: i64) {
+        self.other.store(started, Ordering::SeqCst);
+        self.prober.hurry();
+    }
+
+    /// Which one that was, if it has happened since this was last asked.
+    pub(crate) fn take_doubt(&self) -> Option<i64> {
+        Some(self.other.swap(0, Ordering::SeqCst)).filter(|started| *started != 0)
     }
 
     /// Its prober has reached it.
@@ -65,7 +113,7 @@ impl Node {
         self.is_given_up.load(Ordering::SeqCst)
     }
 
-    /// From now on this bell is rung whenever it is given up.
+    /// From now on this bell is rung whenever it is given up or its reign ends.
     pub fn tell(&self, bell: &Arc<Bell>) {
         let mut bells = self.bells.lock();
         if bells.len() == bells.capacity() {

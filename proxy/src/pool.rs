@@ -113,7 +113,7 @@ impl Pool {
                     state.idle.iter().rposition(|s| s.thread == here).or(state.idle.len().checked_sub(1))?;
                 state.idle.remove(at)
             };
-            if server.is_quiet() {
+            if server.is_watched() && server.is_quiet() {
                 return Some(self.lease_of(server));
             }
             self.closed();
@@ -136,7 +136,7 @@ impl Pool {
             let at = state.idle.iter().position(|server| is_wanted(server))?;
             state.idle.remove(at)
         };
-        if server.is_quiet() {
+        if server.is_watched() && server.is_quiet() {
             return Some(self.lease_of(server));
         }
         self.closed();
@@ -196,7 +196,7 @@ impl Pool {
         }
         let mut state = self.state.lock();
         state.used = Some(server.idle_since);
-        let stale = state.stale_before.is_some_and(|t| server.opened < t);
+        let stale = state.stale_before.is_some_and(|t| server.opened < t) || !server.is_watched();
         let beyond = state.open.saturating_sub(self.limit());
         let too_many = beyond > self.reserve.load(Ordering::Relaxed) || (beyond > 0 && !state.has_waiters());
         if stale || too_many {
@@ -230,7 +230,7 @@ impl Pool {
                 let too_idle = !keep_few && now.duration_since(server.idle_since) > config.pool.server_idle;
                 let too_old =
                     now.duration_since(server.opened) > lifetime(server, config.pool.server_lifetime);
-                let stale = stale_before.is_some_and(|t| server.opened < t);
+                let stale = stale_before.is_some_and(|t| server.opened < t) || !server.is_watched();
                 if too_idle || too_old || stale || !server.is_quiet() {
                     gone.push(state.idle.remove(at));
                 } else {

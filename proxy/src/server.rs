@@ -10,7 +10,7 @@ pub use card::Card;
 pub use last_use::LastUse;
 
 use crate::auth::{self, Credentials, LoginError};
-use crate::limits::MESSAGE_BYTES_MAX;
+use crate::limits::{MESSAGE_BYTES_MAX, UNACKNOWLEDGED_MAX};
 use crate::net::{Connection, Stream, tls::Connector};
 use crate::node::Node;
 use crate::wire::backend::{self, Status, tag};
@@ -66,6 +66,8 @@ pub struct Server {
     pub statements: ServerStatements,
     /// The transaction status that it last told.
     pub status: Status,
+    /// When the postmaster was started that it is of; `None` until that was asked.
+    pub started: Option<i64>,
     /// When it was opened.
     pub opened: Instant,
     /// How often it has been leased.
@@ -106,6 +108,10 @@ pub struct Target {
     pub settings: Vec<(String, String)>,
 }
 
+/// The start of its postmaster in microseconds, whatever the user's `search_path`.
+const STARTED: &str = "SELECT (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) \
+     OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8";
+
 /// The event loop that this runs on.
 pub fn event_loop() -> ThreadId {
     thread_local!(static HERE: ThreadId = std::thread::current().id());
@@ -127,7 +133,11 @@ pub async fn dial(address: &str) -> io::Result<Stream> {
         .with_time(Duration::from_secs(30))
         .with_interval(Duration::from_secs(10))
         .with_retries(3);
-    socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    let socket = socket2::SockRef::from(&stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // Keep-alives rest while something is on its way that nobody acknowledges.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
     Ok(Stream::Tcp(stream))
 }
 
@@ -194,6 +204,7 @@ impl Server {
             reported,
             statements: ServerStatements::default(),
             status: Status::Idle,
+            started: None,
             opened: now,
             leases: 0,
             idle_since: now,
@@ -233,6 +244,27 @@ impl Server {
                 _ => return false,
             }
         }
+    }
+
+    /// Proves that it is a connection to the server that its node's prober watches: an address may lead to
+    /// several.
+    ///
+    /// # Errors
+    /// When it is not, or cannot be asked.
+    pub async fn prove(&mut self) -> Result<(), LoginError> {
+        let told = self.ask(STARTED).await?;
+        let started = told.first().and_then(|row| row.first()?.as_deref()?.parse().ok());
+        self.started = started;
+        if self.is_watched() {
+            return Ok(());
+        }
+        self.node.doubt(started.unwrap_or(0));
+        Err(io::Error::other("its address led to another server than the one that is being watched").into())
+    }
+
+    /// It leads to the server that its node's prober watches.
+    pub fn is_watched(&self) -> bool {
+        self.started.is_some_and(|started| self.node.is_server(started))
     }
 
     /// Runs SQL of ours on a server that is idle and owes nothing.

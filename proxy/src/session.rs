@@ -23,6 +23,7 @@ mod moving;
 pub mod names;
 pub mod place;
 pub mod receive;
+pub mod reign;
 pub mod relay;
 pub mod release;
 pub mod remember;
@@ -32,6 +33,7 @@ pub mod restore;
 pub mod send;
 pub mod shapes;
 pub mod signal;
+pub mod stake;
 pub mod startup;
 pub mod statements;
 pub mod wake;
@@ -59,6 +61,7 @@ use crate::session::place::Place;
 use crate::session::receive::{End, Kind, Request, Violation};
 use crate::session::relay::Relayed;
 use crate::session::signal::Signals;
+use crate::session::stake::Stake;
 use crate::session::wake::Woke;
 use crate::weir::Weir;
 use crate::wire::backend::{self, Status};
@@ -107,6 +110,10 @@ pub struct Session {
     /// What kind of node that server is on.
     on: Target,
     ledger: Ledger,
+    /// What it would lose with that server.
+    stake: Stake,
+    /// The request is here whole, and the first that its server hears of what belongs to it.
+    resendable: bool,
     /// Extended-protocol messages were sent that no Sync has followed yet.
     unsynced: bool,
     /// What the part of a batch that has been sent makes of the session, while its Sync has not come.
@@ -151,6 +158,8 @@ pub struct Session {
     began: Option<Instant>,
     /// What is asked of the server beside the client's requests, and what it has answered.
     answers: Box<Answers>,
+    /// How often acknowledged writes had been lost when it last looked.
+    losses: u64,
     /// Calls to go on in another event loop.
     heard: Heard,
 }
@@ -162,6 +171,7 @@ impl Session {
         self.memory.pin(PinReason::SessionMode);
         self.card.set_pin(Some(PinReason::SessionMode));
         self.on = Target::Primary;
+        lease.node.tell(&self.card.bell);
         self.lease = Some(lease);
     }
 
@@ -208,6 +218,7 @@ impl Session {
             }
             match self.woke_in_time().await? {
                 Woke::Client | Woke::Wanted | Woke::Paused => {}
+                Woke::Over(_) => self.leave_deposed()?,
                 Woke::ClientGone => return Err(Failure::Client(std::io::ErrorKind::UnexpectedEof.into())),
                 Woke::Server => drop(self.take_replies()?),
                 Woke::ServerGone(error) => return Err(self.server_failure(error)),
@@ -254,20 +265,21 @@ impl Session {
                 Woke::Client => {}
                 Woke::Paused => paused = true,
                 Woke::Wanted => Box::pin(self.yield_on_demand()).await?,
+                Woke::Over(_) => self.leave_deposed()?,
                 Woke::ClientGone if self.client.input.is_empty() => return Ok(None),
                 Woke::ClientGone => return Err(Failure::Client(std::io::ErrorKind::UnexpectedEof.into())),
                 Woke::Server => {
                     let told = self.client.output.len();
                     match self.take_replies() {
                         // A replica's farewell concerns nobody who can go on elsewhere.
-                        Err(Failure::ServerSaidGoodbye) if self.leave_lost_replica() => {
+                        Err(Failure::ServerSaidGoodbye) if self.leave_lost_server() => {
                             self.client.output.truncate(told);
                             self.memory.failed = false;
                         }
                         taken => drop(taken?),
                     }
                 }
-                Woke::ServerGone(_) if self.leave_lost_replica() => {}
+                Woke::ServerGone(_) if self.leave_lost_server() => {}
                 Woke::ServerGone(error) => return Err(self.server_failure(error)),
             }
         }
@@ -307,6 +319,9 @@ impl Session {
         (self.started, self.waited) = (Instant::now(), Duration::ZERO);
         self.card.set_requested(self.started);
         self.refresh_config();
+        if self.losses != self.weir.cluster.losses() {
+            self.hear_of_losses()?;
+        }
         self.forget_process_in_time(self.started);
         // Between statements there is nothing to cancel.
         self.card.cancelled.store(false, Ordering::Relaxed);
@@ -326,6 +341,12 @@ impl Session {
         if work.shows.as_deref() == Some("pgweir.lsn") {
             let token = Box::pin(self.weir.cluster.token(POSITION_WAIT)).await;
             work.position = token.map(|token| token.to_string().into());
+        }
+        if matches!(self.memory.block, Block::Lost { .. }) {
+            let step = work.single().and_then(|s| s.transaction.as_ref());
+            if let Some(refusal) = self.tell_of_lost_block(step) {
+                return Ok(Err(refusal));
+            }
         }
         if self.answer_locally(request, &work) {
             return Ok(Ok(()));
@@ -359,15 +380,21 @@ impl Session {
             if self.disagrees(&work)
                 && let Some(cause) = Box::pin(self.agree_on_statements(request, &work)).await?
             {
-                Box::pin(self.reroute(cause, &mut decision, &work)).await?;
+                Box::pin(self.reroute(cause, &mut decision, (request, &work))).await?;
                 continue;
             }
+            let in_block = !matches!(self.memory.block, Block::None);
+            let stake = Stake::of(&work, in_block);
+            self.stake = if self.unsynced { self.stake.max(stake) } else { stake };
             self.send(request, &work, &decision);
             let ours = self.started.elapsed().saturating_sub(self.waited);
             self.weir.metrics.proxy_seconds.observe(ours.as_secs_f64());
             match self.relay(request).await? {
                 Relayed::Done => break,
-                Relayed::Refused(cause) => Box::pin(self.reroute(cause, &mut decision, &work)).await?,
+                Relayed::Lost(refusal) => return Ok(Err(refusal)),
+                Relayed::Refused(cause) => {
+                    Box::pin(self.reroute(cause, &mut decision, (request, &work))).await?
+                }
             }
         }
         self.rely_on_bound();

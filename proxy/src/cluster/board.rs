@@ -1,9 +1,12 @@
 //! What the probers have found out: changed under one lock, published as a [`View`].
 
+use super::acknowledged::Acknowledged;
+use super::claim::{self, STRANDED_AFTER};
 use super::flushing::Flushing;
 use super::loss::Loss;
 use super::membership::Membership;
 use super::samples::{Sample, Samples, lag};
+use super::servers::Servers;
 use super::verdict::{Facts, Role, Verdict, is_lagging, judge};
 use super::view::{Member, Settings, View};
 use crate::config;
@@ -24,12 +27,18 @@ pub struct Sighting {
     pub role: Role,
     /// The timeline that it writes or follows; `None`: it could not be learnt this time.
     pub timeline: Option<u32>,
+    /// The newest timeline that it knows the history of, where that was asked.
+    pub known: Option<u32>,
     /// A primary's insert position, a replica's replay position; `None` where there is none.
     pub lsn: Option<Lsn>,
     /// Until where a primary has its log on disk.
     pub flushed: Option<Lsn>,
+    /// Until where a primary had replayed when it was promoted: there its timeline forks off.
+    pub fork: Option<Lsn>,
     /// Writes acknowledged through us when the probe was sent.
     pub writes: u64,
+    /// The same when it was answered.
+    pub writes_by_answer: u64,
 }
 
 /// What a node told of itself when a prober connected.
@@ -71,6 +80,16 @@ pub struct Entry {
     pub error: Option<Loss>,
     /// What of that has been told since it was last up.
     told: Option<Loss>,
+    /// The newest timeline that it has ever been seen on.
+    pub newest_timeline: u32,
+    /// Where the timeline that it writes forked off, as far as it tells.
+    fork: Option<Lsn>,
+    /// Why it is not taken for the primary that it says it is.
+    pub claim: Option<String>,
+    /// Since when it is on an older timeline than the cluster's.
+    stranded_since: Moment,
+    /// What is wrong with it then, once that is certain.
+    pub stranded: Option<String>,
     /// Its last position, and when the probe that told it was sent.
     pub lsn: Lsn,
     sampled: Moment,
@@ -79,6 +98,8 @@ pub struct Entry {
     /// The last primary sample that it has replayed, also from before it lost its connection:
     /// a replica has what it once replayed on its disk.
     proven: Option<Sample>,
+    /// It has answered, or has failed to, since pgweir knows of it.
+    was_tried: bool,
     /// It has been up before.
     was_up: bool,
     /// Good probes in a row while it is down.
@@ -88,6 +109,8 @@ pub struct Entry {
     started: Option<i64>,
     /// The cluster that it last said it is of.
     system: Option<u64>,
+    /// Which servers its address has led to.
+    servers: Servers,
     gauges: OnceLock<NodeMetrics>,
     /// Its prober.
     pub task: Option<JoinHandle<()>>,
@@ -122,8 +145,18 @@ pub struct Board {
     drained: HashSet<String>,
     /// The last primary, also while there is none.
     last_primary: Option<Arc<Node>>,
+    /// The last one that was in a verdict.
+    published: Option<Arc<Node>>,
+    /// Nodes whose reign has ended, and whose sessions have not been told yet.
+    pub ended: Vec<Arc<Node>>,
     /// The timeline that `samples` are of.
     sampled_timeline: u32,
+    /// How much of its log goes with which acknowledged writes.
+    acknowledged: Acknowledged,
+    /// How often acknowledged writes were lost.
+    pub losses: u64,
+    /// The last time that they were: what was seen between these moments may be lost.
+    pub loss: Option<(Moment, Moment)>,
     /// Not told yet.
     pub news: Vec<News>,
     /// That there is no primary has been told.
@@ -143,7 +176,12 @@ impl Board {
             incarnations: 0,
             drained: HashSet::new(),
             last_primary: None,
+            published: None,
+            ended: Vec::new(),
             sampled_timeline: 0,
+            acknowledged: Acknowledged::default(),
+            losses: 0,
+            loss: None,
             news: Vec::new(),
             headless_told: false,
         }
@@ -154,6 +192,7 @@ impl Board {
         let zone = self.settings.cluster.zone.as_deref();
         let member = |e: &Entry| Member {
             node: e.node.clone(),
+            reign: e.node.reign(),
             near: zone.is_none() || e.config.zone.as_deref() == zone,
             config: e.config.clone(),
         };
@@ -163,7 +202,8 @@ impl Board {
     /// A reload: keeps what is known of nodes that stay. Gives the nodes that need a prober.
     pub fn configure(&mut self, settings: Arc<Settings>, now: Moment) -> Vec<Arc<Node>> {
         self.settings = settings;
-        let primary = self.primary().map(|e| e.node.name.clone());
+        let named = |i: Option<usize>| i.map(|i| self.entries[i].node.name.clone());
+        let (primary, holder) = (named(self.verdict.primary), named(self.verdict.holder));
         let mut old = std::mem::take(&mut self.entries);
         let mut fresh = Vec::new();
         for config in &self.settings.cluster.nodes {
@@ -180,6 +220,12 @@ impl Board {
         }
         // Indexes have moved: the verdict in force is about names.
         self.verdict.primary = primary.and_then(|name| self.position(&name));
+        self.verdict.holder = holder.and_then(|name| self.position(&name));
+        if !old.is_empty() {
+            // A person has decided which histories are not the cluster's.
+            self.verdict.timeline = self.entries.iter().map(|e| e.newest_timeline).max().unwrap_or(0);
+            self.verdict.contested = false;
+        }
         self.judge(now);
         fresh
     }
@@ -217,20 +263,43 @@ impl Board {
             return Err(format!("it is the same server as {}, by another name", twin.node.name));
         }
         self.incarnations += 1;
-        let entry = &mut self.entries[i];
         node.take_back();
+        let started = identity.started.unwrap_or(0);
+        if node.set_server(started) {
+            // What sessions have there is on another server.
+            end_reign(&mut self.ended, node);
+        }
+        self.reached(node, started, now);
+        let entry = &mut self.entries[i];
         entry.layout = identity.layout;
         entry.started = identity.started;
-        entry.facts.timeline = 0;
+        (entry.facts.timeline, entry.facts.known, entry.fork) = (0, 0, None);
         entry.forget_position();
         entry.node.progress.reset(self.incarnations);
         Ok(())
+    }
+
+    /// A connection to its address, its prober's or a pool's, has reached this server.
+    pub fn reached(&mut self, node: &Arc<Node>, started: i64, now: Moment) {
+        let Some(i) = self.find(node) else { return };
+        let entry = &mut self.entries[i];
+        let had_several = std::mem::replace(&mut entry.facts.several, false);
+        entry.servers.reached(started, now);
+        entry.facts.several = entry.servers.is_several();
+        if entry.facts.several && !had_several {
+            let text = claim::several(&entry.node.name);
+            self.news.push(News::of("several_servers", node, text));
+        }
+        if entry.facts.several != had_several {
+            self.judge(now);
+        }
     }
 
     /// What was taken for the cluster is another one: nothing that was learnt of it counts.
     fn begin_anew(&mut self, now: Moment) {
         (self.samples, self.verdict) = (Samples::default(), Verdict::default());
         (self.last_primary, self.sampled_timeline) = (None, 0);
+        self.entries.iter_mut().for_each(|entry| entry.newest_timeline = 0);
         for entry in &mut self.entries {
             if let Some(text) = entry.system.and_then(|system| self.membership.stranger(system)) {
                 entry.node.progress.reset(0);
@@ -247,12 +316,15 @@ impl Board {
 
     /// A prober has lost its node, or cannot reach it.
     pub fn lost(&mut self, node: &Arc<Node>, error: Loss, now: Moment) {
+        let is_late = matches!(error, Loss::Late(_));
+        let is_silent = is_late || matches!(error, Loss::Silent(_));
         let Some(i) = self.find(node) else { return };
         let entry = &mut self.entries[i];
         entry.node.progress.reset(0);
         entry.forget_position();
         entry.started = None;
         entry.good_probes = 0;
+        entry.was_tried = true;
         if entry.facts.up || entry.told.as_ref().is_none_or(|told| !told.is_like(&error)) {
             self.news.push(News::of("node_down", node, format!("{} {error}", node.name)));
             entry.told = Some(error.clone());
@@ -260,7 +332,12 @@ impl Board {
         if entry.facts.up {
             entry.facts.up = false;
             entry.since = now;
-        } else {
+            if is_late && entry.facts.role == Role::Replica {
+                // What is read there can be read elsewhere. A primary that is merely slow is given longer:
+                // what is written there would be in doubt.
+                node.give_up();
+            }
+        } else if is_silent {
             node.give_up();
         }
         entry.error = Some(error);
@@ -275,8 +352,12 @@ impl Board {
             return;
         }
         let before = entry.facts;
+        let is_first = !std::mem::replace(&mut entry.was_tried, true);
         entry.facts.role = seen.role;
         entry.facts.timeline = entry.facts.timeline.max(seen.timeline.unwrap_or(0));
+        entry.facts.known = entry.facts.known.max(seen.known.unwrap_or(0));
+        entry.newest_timeline = entry.newest_timeline.max(entry.facts.timeline).max(entry.facts.known);
+        entry.fork = seen.fork.or(entry.fork);
         if !entry.facts.up {
             entry.good_probes += 1;
             if !entry.was_up || seen.role == Role::Primary || entry.good_probes >= RETURN_PROBES {
@@ -288,13 +369,44 @@ impl Board {
                 self.news.push(News::of("node_up", node, text));
             }
         }
-        if before != self.entries[i].facts {
+        self.entries[i].facts.behind = seen.role == Role::Primary && self.has_less(i, seen);
+        if is_first || before != self.entries[i].facts {
             self.judge(now);
+        }
+        if self.verdict.stranded >> i & 1 == 1 {
+            self.look_at_stranded(i, now);
         }
         match (seen.role, seen.lsn) {
             (Role::Primary, Some(lsn)) => self.primary_at(i, lsn, seen, now),
             (Role::Replica, Some(lsn)) => self.replica_at(i, lsn, seen, now),
             _ => {}
+        }
+    }
+
+    /// A claimant to the primacy lacks what a replica of its timeline had before it was asked.
+    fn has_less(&self, i: usize, seen: Sighting) -> bool {
+        let Some(insert) = seen.lsn.filter(|_| self.verdict.primary != Some(i)) else { return false };
+        let (timeline, end) = (self.entries[i].facts.timeline, self.entries[i].layout.end_of_records(insert));
+        self.entries.iter().any(|other| {
+            let follows = other.facts.up && other.facts.role == Role::Replica;
+            follows && other.facts.timeline == timeline && other.sampled <= seen.start && other.lsn > end
+        })
+    }
+
+    /// A replica that answers is on an older timeline than the cluster's: after a while that is told.
+    fn look_at_stranded(&mut self, i: usize, now: Moment) {
+        let (newest, fork) = (self.verdict.timeline, self.primary().and_then(|primary| primary.fork));
+        let latest = self.samples.latest().filter(|_| self.sampled_timeline == newest).map(|s| s.lsn);
+        let entry = &mut self.entries[i];
+        let shared = entry.lsn.min(fork.unwrap_or(entry.lsn));
+        let behind = latest.map_or(0, |latest| latest.ahead_of(shared));
+        let since = now.since(entry.stranded_since);
+        entry.node.progress.set_lag((behind, since), since);
+        let is_certain = since >= STRANDED_AFTER || fork.is_some_and(|fork| entry.lsn > fork);
+        if is_certain && entry.stranded.is_none() {
+            let text = claim::stranded(entry, newest, fork);
+            self.news.push(News::of("stranded", &entry.node, text.clone()));
+            entry.stranded = Some(text);
         }
     }
 
@@ -323,18 +435,21 @@ impl Board {
         let node = self.entries[i].node.clone();
         let moved = self.last_primary.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &node));
         if moved || self.sampled_timeline != self.verdict.timeline {
-            self.primary_changed(i, seen.writes);
+            self.primary_changed(i, seen.writes, now);
             self.samples.clear();
+            self.acknowledged = Acknowledged::default();
             self.sampled_timeline = self.verdict.timeline;
             self.last_primary = Some(node.clone());
         }
         let sample = Sample { start: seen.start, first: seen.start, lsn, writes: seen.writes };
+        self.acknowledged.note(lsn, seen.writes_by_answer, now);
         if !self.samples.push(sample) {
             let kept = self.samples.fresh_through(lsn).map_or(seen.writes, |s| s.writes);
             let text = format!("{}'s log went back to {lsn}: it lost what it had not flushed", node.name);
             self.news.push(News { lost_writes: seen.writes - kept, ..News::of("lost_writes", &node, text) });
             self.samples.clear();
             self.samples.push(sample);
+            self.acknowledged = Acknowledged::default();
         }
         if let Some(flushed) = seen.flushed {
             let missing = self.samples.first_missing(flushed).unwrap_or(sample);
@@ -353,7 +468,7 @@ impl Board {
     }
 
     /// The cluster has another primary, or its primary another timeline: tells what may be lost.
-    fn primary_changed(&mut self, i: usize, writes: u64) {
+    fn primary_changed(&mut self, i: usize, writes: u64, now: Moment) {
         let entry = &self.entries[i];
         let name = &entry.node.name;
         let Some(last) = &self.last_primary else {
@@ -364,20 +479,18 @@ impl Board {
         let from = format!("{} (timeline {})", last.name, self.sampled_timeline);
         let text = format!("{name} is the primary now, on timeline {}; it was {from}", self.verdict.timeline);
         self.news.push(News::of("failover", &entry.node, text));
-        let lost = match entry.proven {
-            // It goes on from its own log.
-            _ if Arc::ptr_eq(last, &entry.node) => 0,
-            Some(sample) => writes.saturating_sub(sample.writes),
-            None => writes,
-        };
-        if lost > 0 {
+        // It goes on from its own log, or does not tell where it came from.
+        let Some(fork) = entry.fork.filter(|_| !Arc::ptr_eq(last, &entry.node)) else { return };
+        if let Some(lost) = self.acknowledged.beyond(fork, writes) {
             let known = self.samples.latest().map_or(Lsn::default(), |s| s.lsn);
-            let proven = entry.proven.map_or(Lsn::default(), |s| s.lsn);
             let text = format!(
-                "{lost} acknowledged writes may be lost: {name} is known to have had the log until {proven}, \
-                 the former primary was at {known} or beyond"
+                "{} acknowledged writes are lost: {name} has the log of {} until {fork} only, which went on to \
+                 {known} at least",
+                lost.writes, last.name
             );
-            self.news.push(News { lost_writes: lost, ..News::of("lost_writes", &entry.node, text) });
+            self.news.push(News { lost_writes: lost.writes, ..News::of("lost_writes", &entry.node, text) });
+            self.losses += 1;
+            self.loss = Some((lost.since, now));
         }
     }
 
@@ -429,23 +542,38 @@ impl Board {
 
     fn judge(&mut self, now: Moment) {
         let facts: Vec<Facts> = self.entries.iter().map(|e| e.facts).collect();
-        let verdict = judge(&facts, &self.verdict);
-        for (i, entry) in self.entries.iter().enumerate() {
-            let bit = 1 << i;
-            if verdict.replicas & !self.verdict.replicas & bit != 0 {
-                entry.node.progress.serving_since.set(now);
-            }
-            if verdict.rivals & !self.verdict.rivals & bit != 0 {
-                let text = format!(
-                    "{} says that it is a primary, on timeline {}; the cluster's is {}: it is left out",
-                    entry.node.name, entry.facts.timeline, verdict.timeline
-                );
-                self.news.push(News::of("rival", &entry.node, text));
-            }
+        let before = self.verdict;
+        let mut verdict = judge(&facts, &before);
+        if self.published.is_none() && self.entries.iter().any(|e| !e.was_tried) {
+            // One that has not been heard yet may know of a newer history.
+            (verdict.primary, verdict.holder, verdict.rivals) = (None, None, 0);
         }
         let deposed = self.verdict.primary.is_some();
         self.verdict = verdict;
+        for (i, entry) in self.entries.iter_mut().enumerate() {
+            let is_new = |mask: fn(&Verdict) -> u64| mask(&verdict) & !mask(&before) & 1 << i != 0;
+            if is_new(|v| v.replicas) {
+                entry.node.progress.serving_since.set(now);
+            }
+            if is_new(|v| v.stranded) {
+                entry.stranded_since = now;
+            }
+            if verdict.stranded >> i & 1 == 0 {
+                entry.stranded = None;
+            }
+            if is_new(|v| v.rivals) {
+                // It may have been a replica a moment ago, and what is read there is another history now.
+                end_reign(&mut self.ended, &entry.node);
+            }
+        }
+        self.refuse_rivals();
         self.tell_headless(deposed);
+        if let Some(primary) = self.primary().map(|entry| entry.node.clone()) {
+            let former = self.published.replace(primary.clone());
+            former.filter(|former| !Arc::ptr_eq(former, &primary)).iter().for_each(|former| {
+                end_reign(&mut self.ended, former);
+            });
+        }
     }
 
     /// Tells once that there is no primary: when it is gone, or when every node has been heard of and none is one.
@@ -465,6 +593,21 @@ impl Board {
         self.news.push(News { kind: "no_primary", node: String::new(), text, lost_writes: 0 });
     }
 
+    /// Says of each node that claims to be primary and is not taken for it, why.
+    fn refuse_rivals(&mut self) {
+        for i in 0..self.entries.len() {
+            let is_rival = self.verdict.rivals >> i & 1 == 1;
+            let claim = is_rival.then(|| claim::refusal(&self.entries, &self.verdict, i));
+            let entry = &mut self.entries[i];
+            if entry.claim != claim
+                && let Some(text) = &claim
+            {
+                self.news.push(News::of("rival", &entry.node, text.clone()));
+            }
+            entry.claim = claim;
+        }
+    }
+
     fn primary(&self) -> Option<&Entry> {
         self.verdict.primary.map(|i| &self.entries[i])
     }
@@ -482,6 +625,12 @@ impl Board {
     }
 }
 
+/// Whoever holds a server of `node` for what it was must let go of it.
+fn end_reign(ended: &mut Vec<Arc<Node>>, node: &Arc<Node>) {
+    node.end_reign();
+    ended.push(node.clone());
+}
+
 impl Entry {
     fn new(node: Arc<Node>, config: config::Node, now: Moment) -> Self {
         let facts = Facts { weight: config.weight, ..Facts::default() };
@@ -492,15 +641,22 @@ impl Entry {
             since: now,
             error: None,
             told: None,
+            newest_timeline: 0,
+            fork: None,
+            claim: None,
+            stranded_since: now,
+            stranded: None,
             lsn: Lsn::default(),
             sampled: Moment::NEVER,
             moved: Moment::NEVER,
             proven: None,
+            was_tried: false,
             was_up: false,
             good_probes: 0,
             layout: WalLayout::default(),
             started: None,
             system: None,
+            servers: Servers::default(),
             gauges: OnceLock::new(),
             task: None,
         }
@@ -509,7 +665,19 @@ impl Entry {
     /// It may come back with less than it had.
     fn forget_position(&mut self) {
         (self.lsn, self.sampled, self.moved) = (Lsn::default(), Moment::NEVER, Moment::NEVER);
-        self.facts.lagging = false;
+        (self.facts.lagging, self.facts.behind) = (false, false);
+    }
+
+    /// What is wrong with it, for people.
+    pub fn trouble(&self) -> Option<String> {
+        let several = self.facts.several.then(|| claim::several(&self.node.name));
+        let told = self.claim.clone().or_else(|| self.stranded.clone());
+        several.or(told).or_else(|| self.error.as_ref().map(ToString::to_string))
+    }
+
+    /// Its address leads to several servers, and is to be looked at again and again.
+    pub fn is_several(&self) -> bool {
+        self.facts.several
     }
 
     /// Its gauges, looked up once.

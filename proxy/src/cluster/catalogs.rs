@@ -123,6 +123,8 @@ struct Watched {
     failing: AtomicBool,
     /// Somebody is about to drop the database: be out of it.
     let_go: AtomicBool,
+    /// The snapshot was read from a replica, while there was no primary.
+    of_replica: AtomicBool,
 }
 
 impl Catalogs {
@@ -155,6 +157,15 @@ impl Catalogs {
     pub fn let_go(&self, database: &str) {
         if let Some(watched) = self.by_name.load().get(database) {
             watched.let_go.store(true, Ordering::SeqCst);
+            watched.wake.notify_one();
+        }
+    }
+
+    /// There is a primary again: what was read from replicas meanwhile is withdrawn until it has been
+    /// compared with what is there. To be called once the primary is published.
+    pub fn primary_came(&self) {
+        for watched in self.by_name.load().values().filter(|w| w.of_replica.load(Ordering::SeqCst)) {
+            watched.show(None);
             watched.wake.notify_one();
         }
     }
@@ -256,6 +267,16 @@ impl Watched {
         }
     }
 
+    /// It is read from a replica although there is a primary: that is withdrawn.
+    fn is_outdone(&self, cluster: &Weak<Cluster>) -> bool {
+        let outdone = self.of_replica.load(Ordering::SeqCst)
+            && cluster.upgrade().is_some_and(|cluster| cluster.primary().is_some());
+        if outdone {
+            self.show(None);
+        }
+        outdone
+    }
+
     fn show(&self, snapshot: Option<Arc<Catalog>>) {
         self.snapshot.store(snapshot);
         CHANGES.fetch_add(1, Ordering::Release);
@@ -345,13 +366,17 @@ impl Watch {
         }
     }
 
+    /// Connects to the primary. While there is none, nothing can be changed through us, and whatever a
+    /// replica holds is good enough to read by.
     async fn open(&self) -> Result<Link, String> {
         let cluster = self.cluster.upgrade().ok_or("the cluster has ended")?;
-        let primary = cluster.wait_for_primary(RETRY_PAUSE).await.ok_or("there is no primary")?;
+        let primary = cluster.wait_for_primary(RETRY_PAUSE).await.map(|(node, _)| node);
+        self.watched.of_replica.store(primary.is_none(), Ordering::SeqCst);
+        let node = primary.or_else(|| cluster.any_node()).ok_or("there is no node to read it from")?;
         let settings = cluster.settings();
         drop(cluster);
         let limit = settings.cluster.probe_timeout.max(LINK_LIMIT);
-        Link::open(&settings.cluster, &primary.name, &self.database, limit).await
+        Link::open(&settings.cluster, &node.name, &self.database, limit).await
     }
 
     /// Reads, and reads again on each change, as long as the database is in use and no other waits for its turn.
@@ -385,11 +410,17 @@ impl Watch {
                 }
             }
             self.succeeds();
+            if watched.is_outdone(&self.cluster) {
+                return Ok(());
+            }
             if watched.changes.load(Ordering::SeqCst) == changes {
                 tokio::select! {
                     _ = tokio::time::timeout(FINGERPRINT_PAUSE, watched.wake.notified()) => {}
                     () = self.links.wanted.notified() => {}
                 }
+            }
+            if watched.is_outdone(&self.cluster) {
+                return Ok(());
             }
             let unread = watched.changes.load(Ordering::SeqCst) != changes;
             match self.cluster.upgrade() {

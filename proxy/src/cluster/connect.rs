@@ -5,13 +5,13 @@
 //! clients' statements do. A task, two channels and a lock for each question were 4 % of all CPU under
 //! reads that wait for writes.
 
-use super::loss::Loss;
-use crate::auth::Credentials;
 pub use crate::auth::entry::{NoEntry, explain};
+use crate::auth::{Credentials, LoginError};
 use crate::config;
 use crate::net::tls::Connector;
 use crate::node::Node;
 use crate::server::{Server, Target};
+use crate::wire::{Refusal, sqlstate};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,13 +81,14 @@ impl Link {
     }
 }
 
-/// Connects to `node` as the cluster's own role, within its `probe_timeout`.
+/// Connects to `node` as the cluster's own role. The caller bounds the time.
 ///
 /// # Errors
-/// What kept us out.
-pub async fn open_server(cluster: &config::Cluster, node: &Arc<Node>) -> Result<Server, Loss> {
+/// As [`Server::open`].
+pub async fn open_server(cluster: &config::Cluster, node: &Arc<Node>) -> Result<Server, LoginError> {
     let limit = cluster.probe_timeout;
-    let tls = Connector::new(&cluster.tls).map_err(|e| Loss::Unfit(e.to_string()))?;
+    let tls = Connector::new(&cluster.tls)
+        .map_err(|e| LoginError::Refused(Refusal::new(sqlstate::CONFIG_FILE_ERROR, e.to_string())))?;
     let credentials = cluster.password.clone().map_or_else(Credentials::none, Credentials::password);
     let settings = [("application_name", APPLICATION_NAME.into()), ("options", options(limit))];
     let target = Target {
@@ -97,10 +98,7 @@ pub async fn open_server(cluster: &config::Cluster, node: &Arc<Node>) -> Result<
         replication: None,
         settings: settings.map(|(name, value)| (name.to_owned(), value)).into(),
     };
-    match tokio::time::timeout(limit, Server::open(&target, &credentials, &tls)).await {
-        Ok(opened) => opened.map_err(|e| Loss::of(&e, cluster.password.is_some())),
-        Err(_) => Err(Loss::Silent(format!("no connection within {}", humantime::format_duration(limit)))),
-    }
+    Server::open(&target, &credentials, &tls).await
 }
 
 fn settings(

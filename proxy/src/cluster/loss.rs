@@ -9,6 +9,8 @@ use std::fmt;
 pub enum Loss {
     /// Nothing answers: no connection, or silence.
     Silent(String),
+    /// A question was not answered in time.
+    Late(String),
     /// The server says that it is going down, or not up yet.
     Down(String),
     /// The server answers, and turns us away.
@@ -43,7 +45,7 @@ impl Loss {
     /// True when the two are the same piece of news: a server that goes down first says so, then is
     /// silent, then says that it starts.
     pub fn is_like(&self, other: &Self) -> bool {
-        let is_away = |loss: &Self| matches!(loss, Self::Silent(_) | Self::Down(_));
+        let is_away = |loss: &Self| matches!(loss, Self::Late(_) | Self::Silent(_) | Self::Down(_));
         self == other || (is_away(self) && is_away(other))
     }
 }
@@ -51,7 +53,7 @@ impl Loss {
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Silent(why) => write!(f, "does not answer: {why}"),
+            Self::Late(why) | Self::Silent(why) => write!(f, "does not answer: {why}"),
             Self::Down(why) => write!(f, "is down: {why}"),
             Self::Refused(why) => write!(f, "does not let pgweir in: {why}"),
             Self::Unfit(why) => write!(f, "is not used: {why}"),

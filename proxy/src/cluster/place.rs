@@ -287,7 +287,8 @@ impl Cluster {
         let node = view.members[chosen].node.clone();
         wish.session.placed.store(node.progress.incarnation(), Ordering::Relaxed);
         let lag = node.progress.lag().1;
-        Attempt::Placed(Placement { node, reason: wish.decision.reason, waited: Duration::ZERO, lag })
+        let reign = view.members[chosen].reign;
+        Attempt::Placed(Placement { node, reign, reason: wish.decision.reason, waited: Duration::ZERO, lag })
     }
 
     /// The moment through which a replica must be fresh for `max_lag`.
@@ -370,8 +371,8 @@ fn not_older(view: &View, replica: &Progress, session: &SessionFreshness) -> boo
 }
 
 fn on_primary(view: &View, reason: Reason, waited: Duration) -> Option<Placement> {
-    let node = view.primary()?.clone();
-    Some(Placement { node, reason, waited, lag: Duration::ZERO })
+    let (node, reign) = view.reigning()?;
+    Some(Placement { node: node.clone(), reign, reason, waited, lag: Duration::ZERO })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::connect::open_server;
 use super::fleet::registration::Registration;
 use super::loss::Loss;
 use super::patience::Patience;
+use super::servers::LOOK_AGAIN;
 use super::verdict::Role;
 use crate::auth::LoginError;
 use crate::node::Node;
@@ -36,6 +37,11 @@ const IDENTITY: &str = "SELECT (SELECT s.system_identifier FROM pg_catalog.pg_co
 /// A timeline that a replica has reached for certain, though perhaps long ago.
 const CONTROL: &str = "SELECT greatest(c.timeline_id, r.min_recovery_end_timeline) \
      FROM pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_control_recovery() r";
+
+/// The newest timeline whose history lies in a node's log, as that of a replica does that has followed it
+/// or was told of it: for members of `pg_monitor`.
+const HISTORIES: &str = "SELECT pg_catalog.max(pg_catalog.left(f.name, 8)) FROM pg_catalog.pg_ls_waldir() f \
+     WHERE f.name LIKE '%.history'";
 
 /// Probes `node` until the cluster, or this task, ends.
 pub async fn watch(cluster: Weak<Cluster>, node: Arc<Node>) {
@@ -76,7 +82,19 @@ async fn probe_all(cluster: &Weak<Cluster>, node: &Arc<Node>, alarm: &Alarm) -> 
         let Some(cluster) = cluster.upgrade() else { return Ok(()) };
         Probe::open(&cluster, node).await?
     };
+    let mut looked = Instant::now();
     loop {
+        if let Some(cluster) = cluster.upgrade() {
+            // Somebody has reached another server at this address: where does it lead now?
+            let other = node.take_doubt();
+            if let Some(other) = other {
+                cluster.node_reached(node, other);
+            }
+            if other.is_some() || (looked.elapsed() > LOOK_AGAIN && cluster.is_several(node)) {
+                looked = Instant::now();
+                probe = Probe::open(&cluster, node).await?;
+            }
+        }
         match cluster.upgrade() {
             Some(cluster) => {
                 let sighting = probe.once(&cluster, node).await?;
@@ -109,7 +127,7 @@ impl Probe {
     async fn open(cluster: &Arc<Cluster>, node: &Arc<Node>) -> Result<Self, Loss> {
         let settings = cluster.settings();
         let limit = settings.cluster.probe_timeout;
-        let mut server = open_server(&settings.cluster, node).await?;
+        let mut server = within(limit, open_server(&settings.cluster, node)).await?;
         let told = within(limit, server.ask(IDENTITY)).await?;
         let identity = identity(&told).ok_or_else(|| unexpected(&told))?;
         cluster.node_connected(node, identity).map_err(Loss::Unfit)?;
@@ -141,37 +159,56 @@ impl Probe {
             let (start, writes) = (cluster.now(), cluster.writes());
             let Told { role, lsn, flushed, .. } = self.question(BRIEF.name, limit).await?;
             if self.whole.is_some_and(|whole| whole.role == role) {
-                return Ok(Sighting { start, role, timeline: None, lsn, flushed, writes });
+                let writes_by_answer = cluster.writes();
+                let (timeline, known, fork) = (None, None, None);
+                return Ok(Sighting {
+                    start,
+                    role,
+                    timeline,
+                    known,
+                    lsn,
+                    flushed,
+                    fork,
+                    writes,
+                    writes_by_answer,
+                });
             }
         }
         let (start, writes) = (cluster.now(), cluster.writes());
-        let Told { role, lsn, flushed, timeline } = self.question(WHOLE.name, limit).await?;
+        let Told { role, lsn, flushed, timeline, fork } = self.question(WHOLE.name, limit).await?;
+        let writes_by_answer = cluster.writes();
         self.whole = Some(Whole { role, at: start });
-        let timeline = match (role, timeline) {
-            (Role::Replica, None) => self.control_timeline(limit).await?,
-            _ => timeline,
-        };
-        Ok(Sighting { start, role, timeline, lsn, flushed, writes })
+        let mut seen =
+            Sighting { start, role, timeline, known: None, lsn, flushed, fork, writes, writes_by_answer };
+        let is_time = self.control_read.is_none_or(|at| at.elapsed() >= CONTROL_PAUSE);
+        if role == Role::Replica && timeline.is_none() && is_time {
+            self.control_read = Some(Instant::now());
+            seen.timeline = self.control_timeline(limit).await?;
+            seen.known = self.known_timeline(limit).await?;
+        }
+        Ok(seen)
     }
 
     async fn question(&mut self, name: &str, limit: Duration) -> Result<Told, Loss> {
         let mut told = None;
         let asking = self.server.look_at(name, |row| told = Told::read(row));
-        match self.patience.within(limit, asking).await {
-            Some(answered) => answered.map_err(|e| Loss::of(&e, true))?,
-            None => return Err(no_answer(limit)),
-        }
+        slowly(&mut self.patience, limit, asking).await?;
         told.ok_or_else(|| Loss::Unfit("it gives an answer that makes no sense to a probe".into()))
     }
 
-    /// The timeline in the control file, if it is time to read it again.
+    /// The timeline in the control file.
     async fn control_timeline(&mut self, limit: Duration) -> Result<Option<u32>, Loss> {
-        if self.control_read.is_some_and(|at| at.elapsed() < CONTROL_PAUSE) {
-            return Ok(None);
-        }
-        self.control_read = Some(Instant::now());
         let told = within(limit, self.server.ask(CONTROL)).await?;
         Ok(value(&told, 0).and_then(|timeline| timeline.parse().ok()))
+    }
+
+    /// The newest timeline that the node has the history of, where we may look.
+    async fn known_timeline(&mut self, limit: Duration) -> Result<Option<u32>, Loss> {
+        match within(limit, self.server.ask(HISTORIES)).await {
+            Ok(told) => Ok(value(&told, 0).and_then(|name| u32::from_str_radix(name, 16).ok())),
+            Err(Loss::Refused(_)) => Ok(None),
+            Err(loss) => Err(loss),
+        }
     }
 }
 
@@ -197,26 +234,44 @@ pub(super) fn unexpected(rows: &[Row]) -> Loss {
     Loss::Unfit(format!("it gives an answer that makes no sense to a probe: ({})", rows.join("), (")))
 }
 
+/// Into so many parts a probe's time is cut.
+const SLICES: u32 = 8;
+
 /// The answer, or what came instead of it, within `limit`.
+///
+/// The time is counted in slices: where our own machine is so busy that we look late, the answer may have
+/// been there for long, and what a slice took longer than it should have is not held against the node.
+async fn slowly<T>(
+    patience: &mut Patience,
+    limit: Duration,
+    asking: impl Future<Output = Result<T, LoginError>>,
+) -> Result<T, Loss> {
+    let mut asking = std::pin::pin!(asking);
+    for _ in 0..SLICES {
+        if let Some(answer) = patience.within(limit / SLICES, asking.as_mut()).await {
+            return answer.map_err(|e| Loss::of(&e, true));
+        }
+    }
+    Err(no_answer(limit))
+}
+
+/// The same with a timer of its own.
 pub(super) async fn within<T>(
     limit: Duration,
     asking: impl Future<Output = Result<T, LoginError>>,
 ) -> Result<T, Loss> {
-    match tokio::time::timeout(limit, asking).await {
-        Ok(answer) => answer.map_err(|e| Loss::of(&e, true)),
-        Err(_) => Err(no_answer(limit)),
-    }
+    slowly(&mut Patience::new(), limit, asking).await
 }
 
 fn no_answer(limit: Duration) -> Loss {
-    Loss::Silent(format!("no answer within {}", humantime::format_duration(limit)))
+    Loss::Late(format!("no answer within {}", humantime::format_duration(limit)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn row(values: [Option<&str>; 4]) -> Vec<Row> {
+    fn row<const N: usize>(values: [Option<&str>; N]) -> Vec<Row> {
         vec![values.map(|value| value.map(str::to_owned)).into()]
     }
 

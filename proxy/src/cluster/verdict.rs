@@ -34,12 +34,18 @@ pub struct Facts {
     pub role: Role,
     /// The timeline that it writes, or replays.
     pub timeline: u32,
+    /// The newest timeline that it has the history of, as far as that was asked.
+    pub known: u32,
     /// The operator wants no reads there.
     pub drained: bool,
     /// It is over `max_lag`.
     pub lagging: bool,
     /// Its configured share of reads.
     pub weight: u32,
+    /// It says that it is a primary, and a replica on its timeline had already more than it has.
+    pub behind: bool,
+    /// Its address leads to several servers.
+    pub several: bool,
 }
 
 /// Who does what.
@@ -47,38 +53,82 @@ pub struct Facts {
 pub struct Verdict {
     /// The one primary.
     pub primary: Option<usize>,
-    /// The highest timeline of any primary so far: the cluster's own.
+    /// The highest timeline that any node has been on so far: the cluster's own.
     pub timeline: u32,
+    /// The node that has been primary on `timeline`.
+    pub holder: Option<usize>,
+    /// Several nodes have said that they are primary on `timeline`, and none had been before.
+    pub contested: bool,
     /// Nodes (a bit each) that say they are primary and must not be.
     pub rivals: u64,
     /// Nodes (a bit each) that may answer reads.
     pub replicas: u64,
     /// Of these, the ones over `max_lag`.
     pub lagging: u64,
+    /// Replicas (a bit each) that are on an older timeline than the cluster's.
+    pub stranded: u64,
 }
 
 /// Judges all nodes; `before` is the verdict that was in force.
 ///
-/// The primary is the node that says so on the highest timeline ever seen: a former primary that
-/// comes back after a promotion is left out, even while the new one is away. Of two on the same
-/// timeline the one already in force stays; if neither is, there is none.
+/// The primary is the node that says so on the highest timeline ever seen, be it on another claimant or
+/// on a replica: a former primary that comes back after a promotion is left out, even while the new
+/// one is away. A timeline has one writer, the node that was promoted onto it: where another claims the
+/// same number, the two are different histories, and the first to have been in force stays the only one.
+/// Of two that come at once neither is taken, then or later, nor is one that lacks what a replica has.
 pub fn judge(nodes: &[Facts], before: &Verdict) -> Verdict {
-    let claims = |i: &usize| nodes[*i].up && nodes[*i].role == Role::Primary;
-    let claimants = || (0..nodes.len()).filter(claims);
-    let timeline = claimants().map(|i| nodes[i].timeline).max().unwrap_or(0).max(before.timeline);
-    let mut rightful = claimants().filter(|&i| nodes[i].timeline == timeline);
-    let primary = match (rightful.next(), rightful.next()) {
-        (Some(only), None) => Some(only),
-        (Some(_), Some(_)) => before.primary.filter(|i| *i < nodes.len() && claims(i)),
-        (None, _) => None,
-    };
+    let claims = |i: &usize| nodes[*i].up && nodes[*i].role == Role::Primary && !nodes[*i].several;
+    let in_sight = nodes.iter().filter(|n| n.up && n.role != Role::Unknown).map(|n| n.timeline.max(n.known));
+    let timeline = in_sight.max().unwrap_or(0).max(before.timeline);
+    let holder = before.holder.filter(|i| timeline == before.timeline && *i < nodes.len());
+    let mut rightful = (0..nodes.len()).filter(claims).filter(|&i| {
+        let is_newest = nodes[i].timeline == timeline && (holder == Some(i) || !nodes[i].behind);
+        is_newest && holder.is_none_or(|holder| holder == i)
+    });
+    let (first, second) = (rightful.next(), rightful.next());
+    let contested = second.is_some() || (before.contested && timeline == before.timeline);
+    let primary = first.filter(|_| !contested);
     let mask = |keep: &dyn Fn(&Facts) -> bool| {
         nodes.iter().enumerate().filter(|(_, n)| keep(n)).fold(0u64, |mask, (i, _)| mask | 1 << i)
     };
     let rivals = mask(&|n| n.up && n.role == Role::Primary) & !primary.map_or(0, |i| 1 << i);
-    let replicas =
-        mask(&|n| n.up && n.role == Role::Replica && n.timeline >= timeline && !n.drained && n.weight > 0);
-    Verdict { primary, timeline, rivals, replicas, lagging: replicas & mask(&|n| n.lagging) }
+    let answering = mask(&|n| n.up && n.role == Role::Replica);
+    let stranded = answering & mask(&|n| n.timeline < timeline);
+    let replicas = answering & !stranded & mask(&|n| !n.drained && n.weight > 0 && !n.several);
+    let lagging = replicas & mask(&|n| n.lagging);
+    let holder = primary.or(holder);
+    Verdict { primary, timeline, holder, contested, rivals, replicas, lagging, stranded }
+}
+
+/// Why a node that says it is a primary is not taken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is a newer history, whose primary is in force.
+    Deposed,
+    /// These nodes (a bit each) are, or were, on a newer timeline, and no primary of that is in sight.
+    Outlived(u64),
+    /// This node has been primary on the same timeline.
+    SameTimeline(usize),
+    /// Others have said so as well, on the same timeline.
+    Contested,
+    /// A replica has more of its timeline's log than it has itself.
+    Behind,
+}
+
+/// Why `node`, one of the rivals, is not the primary. `newest` tells the newest timeline that a node has
+/// ever been seen on.
+pub fn refused(nodes: &[Facts], verdict: &Verdict, node: usize, newest: impl Fn(usize) -> u32) -> Refused {
+    if nodes[node].timeline < verdict.timeline {
+        let seen_later = (0..nodes.len()).filter(|i| *i != node && newest(*i) >= verdict.timeline);
+        let witnesses = seen_later.fold(0, |mask, i| mask | 1 << i);
+        let outlived = verdict.primary.is_none() && witnesses != 0;
+        return if outlived { Refused::Outlived(witnesses) } else { Refused::Deposed };
+    }
+    match verdict.holder {
+        Some(holder) if holder != node => Refused::SameTimeline(holder),
+        _ if verdict.contested => Refused::Contested,
+        _ => Refused::Behind,
+    }
 }
 
 /// Whether a replica is over `max_lag`, with hysteresis: it comes back only when it is at half the
@@ -134,13 +184,46 @@ mod tests {
     fn of_two_primaries_on_one_timeline_the_first_stays() {
         let before = judge(&[replica(2), primary(2)], &Verdict::default());
         assert_eq!(judge(&[primary(2), primary(2)], &before).primary, Some(1));
-        assert_eq!(judge(&[primary(2), primary(2)], &Verdict::default()).primary, None);
+        let contested = judge(&[primary(2), primary(2)], &Verdict::default());
+        assert_eq!(contested.primary, None);
+        assert_eq!(judge(&[primary(2), down(primary(2))], &contested).primary, None);
+        assert_eq!(judge(&[replica(2), primary(3)], &contested).primary, Some(1));
+        // Nor does the other take over when the first dies: what that had written is not there.
+        let verdict = judge(&[primary(2), down(primary(2))], &before);
+        assert_eq!((verdict.primary, verdict.rivals), (None, 0b01));
+        assert_eq!(refused(&[primary(2), down(primary(2))], &verdict, 0, |_| 2), Refused::SameTimeline(1));
+        assert_eq!(judge(&[primary(2), primary(2)], &verdict).primary, Some(1));
+    }
+
+    #[test]
+    fn a_replica_on_a_newer_timeline_shows_that_a_primary_is_a_former_one() {
+        let nodes = [primary(3), replica(4), replica(3)];
+        let verdict = judge(&nodes, &Verdict::default());
+        assert_eq!((verdict.primary, verdict.rivals, verdict.timeline), (None, 0b001, 4));
+        assert_eq!((verdict.replicas, verdict.stranded), (0b010, 0b100));
+        assert_eq!(refused(&nodes, &verdict, 0, |i| nodes[i].timeline), Refused::Outlived(0b010));
+        // Also one that was in force until then.
+        let before = judge(&[primary(3), replica(3), replica(3)], &Verdict::default());
+        assert_eq!(judge(&nodes, &before).primary, None);
+        assert_eq!(judge(&[primary(3), replica(4), primary(4)], &before).primary, Some(2));
+        // One that has not come there yet, and only knows of it, serves nothing either.
+        let knows = Facts { known: 4, ..replica(3) };
+        let verdict = judge(&[primary(3), knows], &Verdict::default());
+        assert_eq!((verdict.primary, verdict.replicas, verdict.stranded), (None, 0, 0b10));
+    }
+
+    #[test]
+    fn a_claimant_that_lacks_what_a_replica_has_waits_unless_it_is_in_force() {
+        let lacking = Facts { behind: true, ..primary(1) };
+        assert_eq!(judge(&[lacking, replica(1)], &Verdict::default()).primary, None);
+        let before = judge(&[primary(1), replica(1)], &Verdict::default());
+        assert_eq!(judge(&[lacking, replica(1)], &before).primary, Some(0));
     }
 
     #[test]
     fn a_replica_that_has_not_followed_a_promotion_is_left_out() {
         let verdict = judge(&[primary(2), replica(1), replica(2)], &Verdict::default());
-        assert_eq!(verdict.replicas, 0b100);
+        assert_eq!((verdict.replicas, verdict.stranded), (0b100, 0b010));
     }
 
     #[test]

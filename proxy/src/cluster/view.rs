@@ -13,6 +13,8 @@ use std::time::Duration;
 pub struct Member {
     /// The node.
     pub node: Arc<Node>,
+    /// The reign of it that this picture is of.
+    pub reign: u64,
     /// Its configuration.
     pub config: config::Node,
     /// It is in our zone, or we have none.
@@ -86,6 +88,11 @@ impl View {
     /// The primary, if there is exactly one that is up.
     pub fn primary(&self) -> Option<&Arc<Node>> {
         self.verdict.primary.map(|i| &self.members[i].node)
+    }
+
+    /// The primary with the reign that it is in, if there is exactly one that is up.
+    pub fn reigning(&self) -> Option<(&Arc<Node>, u64)> {
+        self.verdict.primary.map(|i| (&self.members[i].node, self.members[i].reign))
     }
 
     /// The replicas that may serve reads of `group`.

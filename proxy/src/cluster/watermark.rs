@@ -79,6 +79,11 @@ impl DatabaseMarks {
     /// `footprint` was written, acknowledged at `now`.
     pub fn wrote(&self, footprint: &Footprint, now: Moment) {
         self.shared.writes.fetch_add(1, Ordering::SeqCst);
+        self.may_have_written(footprint, now);
+    }
+
+    /// The same of a write that nobody has acknowledged.
+    pub fn may_have_written(&self, footprint: &Footprint, now: Moment) {
         match footprint {
             Footprint::Relations(oids) => {
                 for &oid in oids.iter() {
@@ -197,6 +202,11 @@ impl SessionFreshness {
     pub(super) fn saw_replica(&mut self, incarnation: u64, now: Moment) {
         self.saw_replica = now;
         self.saw_incarnation = incarnation;
+    }
+
+    /// When it last wrote, or read, anything.
+    pub(super) fn last_seen(&self) -> Moment {
+        self.latest().max(self.saw_replica)
     }
 
     /// At least what [`SessionFreshness::needed_for`] says, whatever is read.

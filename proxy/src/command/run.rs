@@ -259,7 +259,7 @@ const ADVICE_WAIT: Duration = Duration::from_secs(600);
 
 /// Says once in the log what the primary does not let pgweir do, or is set to that undoes splitting.
 async fn advise(weir: Arc<Weir>) {
-    let Some(primary) = weir.cluster.wait_for_primary(ADVICE_WAIT).await else { return };
+    let Some((primary, _)) = weir.cluster.wait_for_primary(ADVICE_WAIT).await else { return };
     let config = weir.config.load_full();
     for finding in check::connect::advice(&config, &primary.name).await {
         let remedy = finding.remedy.unwrap_or_default();

@@ -4,8 +4,10 @@ use super::reader::{Reader, Section};
 use super::value::Off;
 use super::{
     Auth, AuthMethod, AuthRule, Cluster, Config, Console, Http, HttpTls, Limits, Listen, ListenTls, Log,
-    Node, Pool, PoolMode, Promises, Routing, Runtime, Secret, ServerTls, SslMode, Traces, User, WhenLate,
+    LostWrites, Node, Pool, PoolMode, Promises, Routing, Runtime, Secret, ServerTls, SslMode, Traces, User,
+    WhenLate,
 };
+use crate::limits::NODES_MAX;
 use router_rules::hint::Consistency;
 use router_rules::rules::{Act, Network, Rule, Rules, When, WhenUnknown};
 use router_rules::{Policy, Target};
@@ -164,6 +166,10 @@ fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings
             "alone" => Promises::Alone,
             _ => Promises::Exact,
         },
+        lost_writes: match section.read::<String>("lost_writes").as_str() {
+            "end" => LostWrites::End,
+            _ => LostWrites::Warn,
+        },
     };
     if cluster.auth_query.as_ref().is_some_and(|q| !q.contains("$1")) {
         section.mistake_in("auth_query", "`auth_query`: it needs the parameter $1, the user's name");
@@ -184,9 +190,6 @@ fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings
 
 /// Long enough to be never, short enough to be added to a clock.
 pub(super) const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
-
-/// At most so many nodes: each has probers, pools and metrics of its own.
-const NODES_MAX: usize = 256;
 
 fn nodes(section: &Section<'_, '_>, reader: &Reader<'_>) -> Vec<Node> {
     let Some(written) = section.written("nodes") else {

@@ -7,10 +7,11 @@ use crate::cancel::end_client;
 use crate::cluster::connect::Link;
 use crate::observe::Picture;
 use crate::order::{Leave, Order};
+use crate::rows::{ClientRow, Doing};
 use crate::weir::Weir;
 use crate::wire::{Refusal, sqlstate};
 use router_rules::statement::Footprint;
-use router_rules::{Decision, Scope, SessionView, Target, decide};
+use router_rules::{Decision, PinReason, Scope, SessionView, Target, decide};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -153,13 +154,21 @@ async fn pause(weir: &Weir, database: Option<&str>) -> Result<Answer, Refusal> {
     let limit = weir.config.load().limits.drain;
     let until = Instant::now() + limit;
     let in_use = |picture: &Picture| {
-        let pools = picture.pools.iter().filter(|p| database.is_none_or(|d| p.database == d));
-        pools.map(|p| p.active).sum::<usize>()
+        let of = |name: &str| database.is_none_or(|d| d == name);
+        // A session that only remembers what sequences gave it keeps a server at rest, and waits as all others
+        // before it uses it.
+        let rests = |c: &&ClientRow| c.pin == Some(PinReason::SequenceState) && c.state == Doing::Idle;
+        let resting = picture.clients.iter().filter(|c| of(&c.database)).filter(rests).count();
+        let leased = picture.pools.iter().filter(|p| of(&p.database)).map(|p| p.active).sum::<usize>();
+        leased.saturating_sub(resting)
     };
     loop {
         let left = in_use(&weir.picture());
         if left == 0 {
             return Ok(Answer::Done("PAUSE", vec![]));
+        }
+        if !weir.gate.is_closed() && database.is_none_or(|d| !weir.gate.is_closed_for(d)) {
+            return Err(Refusal::new(sqlstate::QUERY_CANCELED, "RESUME came before all servers were back"));
         }
         if Instant::now() >= until {
             let message = format!(

@@ -106,6 +106,8 @@ fn nodes(seen: &Seen<'_>) -> Table {
         let pools = || seen.picture.pools.iter().filter(|p| p.node == node.name);
         let state = match node {
             n if !n.up => "down",
+            n if n.several => "several",
+            n if n.stranded => "stranded",
             n if n.drained => "drained",
             n if n.lagging => "lagging",
             n if n.serving => "serving",

@@ -16,6 +16,8 @@ fn picture() -> Picture {
         lag_bytes: 100,
         lag: Duration::from_millis(3),
         lagging: false,
+        stranded: false,
+        several: false,
         lsn: "0/5000060".into(),
         timeline: 1,
         outstanding: 2,

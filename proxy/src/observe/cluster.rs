@@ -10,6 +10,8 @@ use prometheus::{
 pub struct ClusterMetrics {
     node_up: IntGaugeVec,
     node_is_primary: IntGaugeVec,
+    node_is_stranded: IntGaugeVec,
+    node_is_several: IntGaugeVec,
     replica_lag_bytes: IntGaugeVec,
     replica_lag_seconds: GaugeVec,
     node_statement_seconds: HistogramVec,
@@ -51,6 +53,10 @@ pub struct NodeMetrics {
     pub up: IntGauge,
     /// 1: it is the primary in force.
     pub is_primary: IntGauge,
+    /// 1: its address leads to several servers.
+    pub is_several: IntGauge,
+    /// 1: it is a replica on an older timeline than the cluster's.
+    pub is_stranded: IntGauge,
     /// How far it is behind.
     pub lag_bytes: IntGauge,
     /// How long something has been missing on it.
@@ -76,6 +82,14 @@ impl ClusterMetrics {
         let node_up = IntGaugeVec::new(opts!("node_up", "1 when the node answers probes"), &["node"])?;
         let node_is_primary =
             IntGaugeVec::new(opts!("node_is_primary", "1 for the primary in force"), &["node"])?;
+        let node_is_stranded = IntGaugeVec::new(
+            opts!("node_is_stranded", "1 for a replica on an older timeline than the cluster's"),
+            &["node"],
+        )?;
+        let node_is_several = IntGaugeVec::new(
+            opts!("node_is_several", "1 when the node's address leads to several servers: it is not used"),
+            &["node"],
+        )?;
         let replica_lag_bytes =
             IntGaugeVec::new(opts!("replica_lag_bytes", "Bytes of log not replayed yet"), &["node"])?;
         let replica_lag_seconds = GaugeVec::new(
@@ -114,6 +128,8 @@ impl ClusterMetrics {
         )?;
         registry.register(Box::new(node_up.clone()))?;
         registry.register(Box::new(node_is_primary.clone()))?;
+        registry.register(Box::new(node_is_several.clone()))?;
+        registry.register(Box::new(node_is_stranded.clone()))?;
         registry.register(Box::new(replica_lag_bytes.clone()))?;
         registry.register(Box::new(replica_lag_seconds.clone()))?;
         registry.register(Box::new(failovers_total.clone()))?;
@@ -134,6 +150,8 @@ impl ClusterMetrics {
         Ok(Self {
             node_up,
             node_is_primary,
+            node_is_stranded,
+            node_is_several,
             replica_lag_bytes,
             replica_lag_seconds,
             node_statement_seconds,
@@ -152,6 +170,8 @@ impl ClusterMetrics {
         NodeMetrics {
             up: self.node_up.with_label_values(&[name]),
             is_primary: self.node_is_primary.with_label_values(&[name]),
+            is_several: self.node_is_several.with_label_values(&[name]),
+            is_stranded: self.node_is_stranded.with_label_values(&[name]),
             lag_bytes: self.replica_lag_bytes.with_label_values(&[name]),
             lag_seconds: self.replica_lag_seconds.with_label_values(&[name]),
         }
@@ -167,6 +187,8 @@ impl ClusterMetrics {
         // An error says that it was not there.
         let _ = self.node_up.remove_label_values(&[name]);
         let _ = self.node_is_primary.remove_label_values(&[name]);
+        let _ = self.node_is_several.remove_label_values(&[name]);
+        let _ = self.node_is_stranded.remove_label_values(&[name]);
         let _ = self.replica_lag_bytes.remove_label_values(&[name]);
         let _ = self.replica_lag_seconds.remove_label_values(&[name]);
         let _ = self.node_statement_seconds.remove_label_values(&[name]);

@@ -15,6 +15,8 @@ fn node(name: &str) -> NodeStatus {
         lag_bytes: 0,
         lag: Duration::ZERO,
         lagging: false,
+        stranded: false,
+        several: false,
         lsn: "0/5000060".into(),
         timeline: 1,
         outstanding: 0,

@@ -52,6 +52,8 @@ fn nodes(picture: &Picture) -> Vec<Value> {
             "serving": n.serving,
             "drained": n.drained,
             "lagging": n.lagging,
+            "stranded": n.stranded,
+            "several": n.several,
             "since": n.since.as_secs(),
             "lag_bytes": n.lag_bytes,
             "lag_seconds": n.lag.as_secs_f64(),

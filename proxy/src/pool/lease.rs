@@ -13,6 +13,8 @@ use std::sync::atomic::Ordering;
 pub struct Lease {
     server: Option<Box<Server>>,
     pool: Arc<Pool>,
+    /// The reign of its node that it was leased in.
+    pub reign: u64,
     _outstanding: Outstanding,
 }
 
@@ -32,7 +34,8 @@ impl std::ops::DerefMut for Lease {
 impl Lease {
     pub(super) fn of(pool: &Arc<Pool>, server: Box<Server>) -> Self {
         pool.leased.fetch_add(1, Ordering::Relaxed);
-        Self { server: Some(server), pool: pool.clone(), _outstanding: pool.node.begin() }
+        let (reign, _outstanding) = (pool.node.reign(), pool.node.begin());
+        Self { server: Some(server), pool: pool.clone(), reign, _outstanding }
     }
 
     /// The session is done with the server, which owes nothing and is outside a transaction.

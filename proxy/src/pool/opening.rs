@@ -71,7 +71,7 @@ impl Pool {
             replication: None,
             settings: vec![],
         };
-        match open_within(&target, opening).await {
+        match open_proved(&target, opening).await {
             Ok(server) => {
                 place.taken_up();
                 let mut state = self.state.lock();
@@ -83,7 +83,7 @@ impl Pool {
             }
             Err(error) => {
                 let error = Arc::new(error);
-                if error.full().is_none() {
+                if error.full().is_none() && !is_elsewhere(&error) {
                     self.state.lock().last_failure = Some((Instant::now(), error.clone()));
                 }
                 Err(LeaseError::Login(error))
@@ -119,6 +119,23 @@ impl Pool {
             self.state.lock().used = used;
         }
     }
+}
+
+/// Opens a server of the node that is being watched, within the configured time.
+async fn open_proved(target: &Target, opening: Opening<'_>) -> Result<Server, LoginError> {
+    let open = async {
+        let mut server = Server::open(target, opening.credentials, opening.tls).await?;
+        server.prove().await.map(|()| server)
+    };
+    match tokio::time::timeout(opening.config.pool.server_connect, open).await {
+        Ok(result) => result,
+        Err(_) => Err(LoginError::Io(std::io::ErrorKind::TimedOut.into())),
+    }
+}
+
+/// The next attempt may lead to the right server.
+fn is_elsewhere(error: &LoginError) -> bool {
+    matches!(error, LoginError::Io(error) if error.kind() == std::io::ErrorKind::Other)
 }
 
 /// Opens a server within the configured time.

@@ -23,6 +23,10 @@ pub struct NodeStatus {
     pub lag: Duration,
     /// It is left out for its lag.
     pub lagging: bool,
+    /// It is a replica on an older timeline than the cluster's.
+    pub stranded: bool,
+    /// Its address leads to several servers.
+    pub several: bool,
     /// Until where it has replayed (a primary: written).
     pub lsn: String,
     /// Its timeline.
@@ -46,7 +50,8 @@ pub struct NodeStatus {
 pub struct Event {
     /// When.
     pub at: SystemTime,
-    /// One word: `node_up`, `node_down`, `primary`, `rival`, `lost_writes`, `lagging`, `caught_up`, ….
+    /// One word: `node_up`, `node_down`, `primary`, `rival`, `stranded`, `several_servers`,
+    /// `lost_writes`, `lagging`, `caught_up`, ….
     pub kind: &'static str,
     /// The node, or empty.
     pub node: String,

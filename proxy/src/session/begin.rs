@@ -50,7 +50,11 @@ impl Session {
                 self.memory.block = Block::None;
                 self.say("COMMIT", Status::Idle)
             }
-            (Block::Deferred { .. }, TransactionStep::Rollback { chain: false }) => {
+            (Block::Deferred { .. }, TransactionStep::Rollback { chain: false })
+            | (
+                Block::Aborted,
+                TransactionStep::Commit { chain: false } | TransactionStep::Rollback { chain: false },
+            ) => {
                 self.memory.block = Block::None;
                 self.say("ROLLBACK", Status::Idle)
             }

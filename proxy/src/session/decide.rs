@@ -5,6 +5,8 @@ use crate::session::classify::Work;
 use crate::session::memory::Block;
 use crate::session::receive::{Kind, Request, frames};
 use crate::wire::frontend::{self, tag};
+use router_rules::hint::Consistency;
+use router_rules::statement::{Kind as SqlKind, Statement};
 use router_rules::transactions::names_the_clock;
 use router_rules::{
     Classified, Decision, Reason, SessionEffect, SessionView, Target, TransactionModes, TransactionStep,
@@ -81,6 +83,10 @@ impl Session {
             (decision.target, decision.reason) = (Target::Replica, Reason::Session);
         }
         self.within_transaction(&mut decision, in_read_only_block || begins_read_only, begins_block);
+        if decision.target == Target::Primary && self.needs_no_primary(work) {
+            (decision.target, decision.reason) = (Target::Replica, Reason::Session);
+            decision.consistency = Consistency::Eventual;
+        }
         if !config.routing.split && decision.target == Target::Replica {
             (decision.target, decision.reason) = (Target::Primary, Reason::Rule);
         }
@@ -168,6 +174,29 @@ impl Session {
             }
         }
     }
+
+    /// Without a primary any server can say whether a setting is one, and what it is.
+    fn needs_no_primary(&self, work: &Work) -> bool {
+        let is_free = self.lease.is_none()
+            && self.kept.is_none()
+            && matches!(self.memory.block, Block::None)
+            && !self.memory.is_pinned();
+        let sets = |statement: &Statement| {
+            let is_setting = |e: &SessionEffect| {
+                use SessionEffect::{DeallocateAll, DiscardAll, DiscardSome, MayUnpin, Reset, ResetAll, Set};
+                let all = [DeallocateAll, DiscardAll, DiscardSome, MayUnpin, ResetAll];
+                matches!(e, Set { .. } | Reset { .. }) || all.contains(e)
+            };
+            matches!(statement.kind, SqlKind::Set | SqlKind::Show) && statement.effects.iter().all(is_setting)
+        };
+        is_free && is_all(work, sets) && self.weir.cluster.primary().is_none()
+    }
+}
+
+/// The request is known, and each of its statements is such a one.
+fn is_all(work: &Work, such: impl Fn(&Statement) -> bool) -> bool {
+    let mut statements = work.parts.iter().flat_map(|part| &part.statements);
+    !work.parts.is_empty() && statements.all(such)
 }
 
 /// A lone BEGIN, as a driver sends it ahead of the first statement.

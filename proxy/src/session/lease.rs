@@ -33,14 +33,28 @@ impl Session {
         work: &Work,
     ) -> Result<Result<(), Refusal>, Failure> {
         self.leave_database(work);
-        if std::mem::take(&mut self.lingers) && decision.target == Target::Replica {
+        let paused = self.weir.gate.is_closed_for(&self.who.database);
+        if std::mem::take(&mut self.lingers) && (decision.target == Target::Replica || paused) {
             self.give_back();
+        }
+        if self.lease.as_ref().is_some_and(Lease::is_deposed) {
+            self.leave_deposed()?;
+            if let Some(refusal) = self.tell_of_lost_block(work.single().and_then(|s| s.transaction.as_ref()))
+            {
+                return Ok(Err(refusal));
+            }
         }
         if self.reads_on_in_block(decision, work) && !Box::pin(self.keeps_up(decision, work)).await {
             (decision.target, decision.reason) = (Target::Primary, Reason::FreshnessTimeout);
         }
         if self.lease.is_some() && self.on == Target::Replica && decision.target == Target::Primary {
             Box::pin(self.leave_replica(work)).await?;
+        }
+        if self.lease.is_none()
+            && paused
+            && let Err(refusal) = Box::pin(self.wait_at_gate()).await
+        {
+            return Ok(Err(refusal));
         }
         let mut placed = (Duration::ZERO, Duration::ZERO);
         if self.lease.is_none()
@@ -73,7 +87,28 @@ impl Session {
             decision.target = Target::Replica;
         }
         self.explain(decision, placed.0, placed.1, work);
-        self.bring_settings().await
+        match self.bring_settings().await {
+            Some(brought) => Ok(brought),
+            // Nothing of the client's was run there.
+            None if self.started.elapsed() < self.config.cluster.primary_wait => {
+                Box::pin(self.lease(decision, work)).await
+            }
+            None => Ok(Err(no_primary(&self.config, self.weir.cluster.why_headless()))),
+        }
+    }
+
+    /// While PAUSE is in force nobody begins anything, on whatever server.
+    async fn wait_at_gate(&mut self) -> Result<(), Refusal> {
+        self.card.set_doing(Doing::Waiting);
+        let weir = self.weir.clone();
+        let waiting = Instant::now();
+        tokio::select! {
+            () = weir.gate.pass(&self.who.database) => {}
+            () = self.card.called_off() => return Err(called_off()),
+        }
+        self.waited += waiting.elapsed();
+        self.card.set_doing(Doing::Active);
+        Ok(())
     }
 
     /// A statement that holds the moment of its Parse runs on the server that has parsed it, for as long as
@@ -128,15 +163,6 @@ impl Session {
     ) -> Result<Result<(Duration, Duration), Refusal>, Failure> {
         let mut failed: Vec<Arc<Node>> = vec![];
         let mut last = None;
-        if self.weir.gate.is_closed_for(&self.who.database) {
-            let weir = self.weir.clone();
-            let waiting = Instant::now();
-            tokio::select! {
-                () = Box::pin(weir.gate.pass(&self.who.database)) => {}
-                () = self.card.called_off() => return Ok(Err(called_off())),
-            }
-            self.waited += waiting.elapsed();
-        }
         while failed.len() < PLACES_MAX
             || (self.on == Target::Primary
                 && self.started.elapsed() < self.weir.config.load().cluster.primary_wait)
@@ -150,6 +176,7 @@ impl Session {
                 continue;
             }
             let primary = self.weir.cluster.is_primary(&placement.node);
+            let reign = placement.reign;
             self.on =
                 if primary || decision.target == Target::Primary { Target::Primary } else { Target::Replica };
             (decision.target, decision.reason) = (self.on, placement.reason);
@@ -164,7 +191,8 @@ impl Session {
                     let config = weir.config.load_full();
                     let opening =
                         Opening { credentials: &credentials, tls: &weir.connector, config: &config };
-                    let leased = Box::pin(self.wait_for_lease(&pool, &placement.node, opening)).await?;
+                    let leased =
+                        Box::pin(self.wait_for_lease(&pool, (&placement.node, reign), opening)).await?;
                     waited = waiting.elapsed();
                     self.waited += waited;
                     if config.log.slow_lease.is_some_and(|bound| waited > bound) {
@@ -181,7 +209,13 @@ impl Session {
                 self.counters.waited(waited);
             }
             match leased {
-                Ok(lease) => {
+                // Another node became the primary meanwhile.
+                Ok(lease) if lease.node.reign() != placement.reign => {
+                    lease.give_back();
+                    tokio::task::yield_now().await;
+                }
+                Ok(mut lease) => {
+                    lease.reign = placement.reign;
                     self.card.set_running_on(Some(lease.cancel.clone()));
                     self.lease = Some(lease);
                     self.hide_sequences(work);
@@ -208,7 +242,7 @@ impl Session {
         }
         Ok(Err(match last {
             Some(error) if !error.is_nodes_fault() => self.refusal_of(error),
-            _ => no_primary(&self.weir.config.load()),
+            _ => no_primary(&self.weir.config.load(), self.weir.cluster.why_headless()),
         }))
     }
 
@@ -273,22 +307,22 @@ impl Session {
                 return Some(placement);
             }
         }
-        let (node, waited) = match weir.cluster.primary() {
-            Some(node) => (node, Duration::ZERO),
+        let ((node, reign), waited) = match weir.cluster.reigning() {
+            Some(reigning) => (reigning, Duration::ZERO),
             None => {
                 let waiting = Instant::now();
                 let limit = weir.config.load().cluster.primary_wait;
                 (Box::pin(weir.cluster.wait_for_primary(limit)).await?, waiting.elapsed())
             }
         };
-        Some(Placement { node, reason: decision.reason, waited, lag: Duration::ZERO })
+        Some(Placement { node, reign, reason: decision.reason, waited, lag: Duration::ZERO })
     }
 
     /// Waits for a server; a cancel request ends the wait, and so does the end of a replica.
     async fn wait_for_lease(
         &mut self,
         pool: &Arc<Pool>,
-        node: &Arc<Node>,
+        (node, reign): (&Arc<Node>, u64),
         opening: Opening<'_>,
     ) -> Result<Result<Result<Lease, LeaseError>, Refusal>, Failure> {
         let card = self.card.clone();
@@ -299,7 +333,7 @@ impl Session {
             tokio::select! {
                 biased;
                 leased = &mut lease => return Ok(Ok(leased)),
-                () = card.bell.until(|| node.is_given_up()), if self.on == Target::Replica => {
+                () = card.bell.until(|| node.is_given_up() || node.reign() != reign) => {
                     let error = io::Error::new(io::ErrorKind::TimedOut, "the node does not answer");
                     return Ok(Ok(Err(LeaseError::Login(Arc::new(LoginError::Io(error))))));
                 }
@@ -367,9 +401,9 @@ impl Session {
         }
     }
 
-    /// Settings first: the server must be as the client left its last one.
-    async fn bring_settings(&mut self) -> Result<Result<(), Refusal>, Failure> {
-        let Some(lease) = self.lease.as_mut() else { return Ok(Ok(())) };
+    /// Settings first: the server must be as the client left its last one. `None`: it was lost before it was.
+    async fn bring_settings(&mut self) -> Option<Result<(), Refusal>> {
+        let lease = self.lease.as_mut()?;
         // A default that has become another since the client logged in is none of its concern.
         for name in lease.settings.base().names() {
             if !self.memory.settings.base().contains(name) {
@@ -381,29 +415,31 @@ impl Session {
         }
         // What a block that has moved here set itself is set again inside of it.
         let settings = &self.memory.settings;
-        let wanted =
-            if self.memory.moving.replay().is_empty() { settings.now() } else { settings.committed() };
-        if lease.settings.now() == wanted || lease.status != Status::Idle || self.unsynced {
-            return Ok(Ok(()));
+        let replays = !self.memory.moving.replay().is_empty();
+        let wanted = if replays { settings.committed().clone() } else { settings.now().clone() };
+        if *lease.settings.now() == wanted || lease.status != Status::Idle || self.unsynced {
+            return Some(Ok(()));
         }
-        let queries = lease.settings.now().change_to(wanted);
+        let queries = lease.settings.now().change_to(&wanted);
         let identity = ["role", "session_authorization"];
         let becomes_another = identity.iter().any(|n| wanted.value(n) != lease.settings.now().value(n));
-        lease.settings.applied(wanted.clone());
+        lease.settings.applied(wanted);
+        lease.statements.unnamed = None;
         for sql in queries {
-            lease.statements.unnamed = None;
             if !becomes_another {
+                let lease = self.lease.as_mut()?;
                 frontend::put_query(&mut lease.connection.output, sql.as_bytes());
                 self.ledger.push(Owed::Ours(Ours::Settings));
                 continue;
             }
             // Nothing may run as the wrong one: wait for the answer.
-            if let Err(error) = Box::pin(lease.ask(&sql)).await {
+            if let Err(error) = Box::pin(self.ask(&sql)).await {
                 self.drop_lease();
-                return Ok(Err(refusal_of_login(&error)));
+                let error = LeaseError::Login(Arc::new(error));
+                return if error.is_nodes_fault() { None } else { Some(Err(self.refusal_of(error))) };
             }
         }
-        Ok(Ok(()))
+        Some(Ok(()))
     }
 
     /// What a batch has begun on a replica ends there, before the primary goes on with it. False when it has
@@ -441,14 +477,15 @@ impl Session {
             return Ok(());
         }
         let Block::Open { modes, begin, .. } = self.memory.block.clone() else { return Ok(()) };
-        let Some(lease) = self.lease.as_mut() else { return Ok(()) };
         if begin.is_empty() {
             return Ok(());
         }
         // What it has set there is set again on the next server.
-        match lease.ask("ROLLBACK").await {
+        match self.ask("ROLLBACK").await {
             Ok(_) => {
-                lease.settings.on_rollback();
+                if let Some(lease) = self.lease.as_mut() {
+                    lease.settings.on_rollback();
+                }
                 self.give_back();
             }
             Err(_) => self.drop_lease(),
@@ -503,7 +540,7 @@ fn called_off() -> Refusal {
 }
 
 /// What a client is told when nothing takes writes.
-fn no_primary(config: &crate::config::Config) -> Refusal {
+fn no_primary(config: &crate::config::Config, why: Option<String>) -> Refusal {
     Refusal::new(
         sqlstate::CANNOT_CONNECT_NOW,
         format!(
@@ -511,7 +548,9 @@ fn no_primary(config: &crate::config::Config) -> Refusal {
             humantime::format_duration(config.cluster.primary_wait)
         ),
     )
-    .with_hint("Reads go on where replicas are up. See SHOW NODES in the console.")
+    .with_hint(
+        why.unwrap_or_else(|| "Reads go on where replicas are up. See SHOW NODES in the console.".into()),
+    )
 }
 
 /// What a client is told of a server's refusal to let us in.

@@ -99,6 +99,8 @@ pub struct Described {
 pub enum Ours {
     /// The client's BEGIN, sent late.
     Begin,
+    /// Something that fails, so that a server is in a failed transaction as the client is.
+    Abort,
     /// Settings of the session for the server.
     Settings,
     /// Is the session still in need of its server?
@@ -240,6 +242,14 @@ impl Ledger {
     /// The next reply is to settings that are brought back behind a RESET.
     pub fn is_restoring(&self) -> bool {
         matches!(self.owed.front(), Some(Owed::Ours(Ours::Restore)))
+    }
+
+    /// What the next reply is to, if it is a Query of ours.
+    pub fn ours(&self) -> Option<Ours> {
+        match self.owed.front() {
+            Some(Owed::Ours(ours)) => Some(*ours),
+            _ => None,
+        }
     }
 
     /// A message was sent.

@@ -12,7 +12,7 @@ use crate::session::names::{ClientStatements, SqlNames};
 use crate::wire::backend::Status;
 use bytes::Bytes;
 use router_rules::hint::Consistency;
-use router_rules::statement::{Footprint, Isolation};
+use router_rules::statement::{Footprint, Isolation, Statement};
 use router_rules::{
     Classified, PinReason, Reason, Scope, SessionEffect, Target, TransactionModes, TransactionStep,
     Transactions,
@@ -62,6 +62,8 @@ pub struct Memory {
     pub freshness: SessionFreshness,
     /// What the transaction under way may have written.
     pub written: Footprint,
+    /// It has done nothing but proved reads, which leave nothing behind.
+    pub only_reads: bool,
     /// What it may have seen, for monotonic reads.
     pub seen: Footprint,
     /// The transaction under way changed the schema.
@@ -149,6 +151,13 @@ pub enum Block {
         /// The BEGIN, in case it may go on elsewhere.
         begin: Bytes,
     },
+    /// Lost with its server, which the client has not been told yet.
+    Lost {
+        /// How.
+        says: Box<str>,
+    },
+    /// Lost, and the client knows: it has to end it. No server has heard of it.
+    Aborted,
 }
 
 /// `SET pgweir.…`, understood.
@@ -268,7 +277,7 @@ impl Memory {
     /// In a block that may run on a replica: READ ONLY and not SERIALIZABLE.
     pub fn in_read_only_block(&self) -> bool {
         let modes = match &self.block {
-            Block::None => return false,
+            Block::None | Block::Lost { .. } | Block::Aborted => return false,
             Block::Deferred { modes, .. } | Block::Open { modes, .. } => modes,
         };
         let serializable = match modes.isolation {
@@ -284,6 +293,16 @@ impl Memory {
         !self.moving.is_tied() && (self.takes_snapshots(modes) || !self.moving.has_read())
     }
 
+    /// A block, on whatever node, that can go on elsewhere when that is lost.
+    pub fn may_begin_again(&self) -> bool {
+        match &self.block {
+            Block::Open { on: Target::Primary, modes, .. } => {
+                self.only_reads && !self.moving.is_tied() && self.takes_snapshots(modes)
+            }
+            _ => self.may_move(),
+        }
+    }
+
     /// In a block that was not declared READ ONLY and has not needed the primary so far.
     pub fn in_movable_block(&self) -> bool {
         match &self.block {
@@ -291,7 +310,7 @@ impl Memory {
             Block::Open { on: Target::Replica, modes, begin } => {
                 !begin.is_empty() && !self.moving.is_tied() && self.begins_movable(modes)
             }
-            Block::None | Block::Open { .. } => false,
+            Block::None | Block::Open { .. } | Block::Lost { .. } | Block::Aborted => false,
         }
     }
 
@@ -447,6 +466,7 @@ impl Memory {
         self.moving.on_sent(classified, sql);
         self.written = self.written.union(&classified.writes);
         self.seen = self.seen.union(&classified.reads);
+        self.only_reads &= classified.verdict.is_ok() && (classified.plain || only_begins(classified));
         if classified.verdict.is_err() {
             // What it reads is known for certain only as far as what it writes is.
             self.seen = self.seen.union(&classified.writes);
@@ -466,6 +486,11 @@ impl Memory {
             }
         }
     }
+}
+
+fn only_begins(classified: &Classified) -> bool {
+    let begins = |s: &Statement| matches!(s.transaction, Some(TransactionStep::Begin(_)));
+    matches!(classified.statements.as_slice(), [statement] if begins(statement) && statement.effects.is_empty())
 }
 
 /// At this isolation level all statements of a transaction see one snapshot. What is not known does.

@@ -11,12 +11,14 @@ use crate::session::failure::Failure;
 use crate::session::ledger::{Fate, News, Ours};
 use crate::session::memory::Block;
 use crate::session::receive::Request;
+use crate::session::reign::Over;
 use crate::session::reroute::{Cause, cause_of};
 use crate::session::signal::{self, Signal};
+use crate::session::stake::Stake;
 use crate::session::wake::{Woke, ended_by_administrator};
 use crate::wire::backend::{self, tag};
 use crate::wire::frame::{self, HEADER_BYTES};
-use crate::wire::{ErrorFields, frontend, sqlstate};
+use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
 use bytes::{Buf, BytesMut};
 use router_rules::Target;
 use std::future::poll_fn;
@@ -32,6 +34,8 @@ pub enum Relayed {
     Done,
     /// The server refused it before the client saw anything of an answer.
     Refused(Cause),
+    /// The server is lost, and nothing that was under way there is done.
+    Lost(Refusal),
 }
 
 impl Session {
@@ -46,15 +50,14 @@ impl Session {
                 return Ok(Relayed::Done);
             }
             let woke = poll_fn(|cx| {
+                if let Some(over) = self.over(cx) {
+                    return Poll::Ready(Some(Ok(Woke::Over(over))));
+                }
                 if let Poll::Ready(woke) = self.poll_woke(cx, AHEAD_BYTES_MAX) {
                     return Poll::Ready(Some(woke));
                 }
                 if (self.copy_in || !self.takes_from_server()) && self.is_ended(cx) {
                     return Poll::Ready(Some(Err(ended_by_administrator())));
-                }
-                if self.may_run_elsewhere(left) && self.waits_in_vain(cx) {
-                    let error = io::ErrorKind::TimedOut.into();
-                    return Poll::Ready(Some(Ok(Woke::ServerGone(error))));
                 }
                 deadline.as_mut().map_or(Poll::Pending, |over| over.as_mut().poll(cx).map(|()| None))
             });
@@ -65,6 +68,9 @@ impl Session {
             };
             let woke = woke?;
             match woke {
+                // What comes after another primary was published is not what it seems to be.
+                Woke::Server if let Some(over) = self.deposed() => return self.over_while_asked(over, left),
+                Woke::Over(over) => return self.over_while_asked(over, left),
                 Woke::Server => {
                     if let Some(cause) = self.take_replies()? {
                         return Ok(Relayed::Refused(cause));
@@ -85,18 +91,53 @@ impl Session {
         }
     }
 
-    /// A read on a replica of whose answer the client has seen nothing, and that is still here whole.
+    /// A read of whose answer the client has seen nothing, and that is still here whole.
     ///
-    /// On the primary a lost answer is no proof that nothing was done.
+    /// Of a write a lost answer is no proof that nothing was done.
     fn may_run_elsewhere(&self, left: usize) -> bool {
-        self.on == router_rules::Target::Replica && self.held.is_held() && left == 0
+        self.held.is_held() && left == 0 && self.only_reads() && !self.is_bound_to_server()
     }
 
-    /// The node that is to answer was given up: who asks is woken when it is.
-    fn waits_in_vain(&self, cx: &Context<'_>) -> bool {
-        let Some(lease) = &self.lease else { return false };
-        self.card.bell.listen(cx);
-        lease.node.is_given_up()
+    /// What is under way can be asked again of any other server.
+    fn only_reads(&self) -> bool {
+        self.on == Target::Replica || self.held.is_of_block() || self.stake == Stake::Read
+    }
+
+    /// A server's last words, which prove that nothing of the request was done.
+    fn ended_before(&self, fields: &ErrorFields) -> bool {
+        let is_shutdown = fields.is_fatal() && fields.sqlstate == sqlstate::ADMIN_SHUTDOWN;
+        let has_answered = matches!(self.held, Held::Seen { .. });
+        self.only_reads() || (is_shutdown && self.stake == Stake::Statement && !has_answered)
+    }
+
+    /// A server ends in the midst of our own preparations: nothing of the client's has been run.
+    fn ends_early(&mut self, body: &[u8]) -> bool {
+        use crate::session::ledger::Ours::{Begin, Placeholder, Sequences, Settings};
+        let is_preparing = matches!(self.ledger.ours(), Some(Begin | Placeholder | Sequences | Settings));
+        let ends = is_preparing && self.resendable && !self.is_bound_to_server() && {
+            let fields = ErrorFields::parse(body);
+            fields.is_fatal() && cause_of(&fields) == Some(Cause::Lost)
+        };
+        if ends {
+            let from = self.held.from().unwrap_or(self.client.output.len());
+            self.client.output.truncate(from);
+            let begins = matches!(&self.memory.block, Block::Open { begin, .. } if !begin.is_empty());
+            self.held = if begins { Held::Block { from } } else { Held::Request { from } };
+        }
+        ends
+    }
+
+    fn deposed(&self) -> Option<Over> {
+        self.lease.as_ref().filter(|lease| lease.is_deposed()).map(|_| Over::Deposed)
+    }
+
+    /// The server that is to answer is of no use any more.
+    fn over_while_asked(&mut self, over: Over, left: usize) -> Result<Relayed, Failure> {
+        tracing::info!(node = self.node_name(), ?over, "a server is left before it has answered");
+        if self.may_run_elsewhere(left) {
+            return Ok(Relayed::Refused(Cause::Lost));
+        }
+        self.lose_server(over).map(Relayed::Lost)
     }
 
     /// It is told to end at once, and is woken when it is. A server that works hears that by a cancel
@@ -166,6 +207,10 @@ impl Session {
             }
             if rest.len() < total {
                 break;
+            }
+            if kind == tag::ERROR && self.ends_early(&rest[HEADER_BYTES..total]) {
+                input.advance(run + total);
+                return Ok(Some(Cause::Lost));
             }
             let body = &rest[HEADER_BYTES..total];
             let (fate, news) = match self.ledger.on_reply(kind, body) {
@@ -297,7 +342,11 @@ impl Session {
         if fields.is_stale_plan() {
             self.doom_bound(cause == Some(Cause::StalePlan));
         }
-        let retry_here = self.on == Target::Replica || cause == Some(Cause::StalePlan);
+        let retry_here = match cause {
+            Some(Cause::StalePlan) => true,
+            Some(Cause::Lost) => !self.is_bound_to_server() && self.ended_before(&fields),
+            _ => self.on == Target::Replica,
+        };
         if let (Some(cause), true, true) = (cause, self.held.is_held(), retry_here) {
             self.memory.failed = false;
             return Ok(Some(cause));
@@ -512,7 +561,8 @@ impl Session {
                 }
                 Woke::Client | Woke::Wanted | Woke::Paused => {}
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
-                Woke::ServerGone(_) if self.held.is_held() => return Ok(Some(Cause::Lost)),
+                Woke::Over(_) | Woke::ServerGone(_) if self.held.is_held() => return Ok(Some(Cause::Lost)),
+                Woke::Over(over) => return Err(self.server_failure(over.error())),
                 Woke::ServerGone(error) => return Err(self.server_failure(error)),
             }
             if self.client.input.len() >= AHEAD_BYTES_MAX {

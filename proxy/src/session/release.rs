@@ -87,7 +87,7 @@ impl Session {
         }
         let mut kept = self.kept.take()?;
         let primary = self.weir.cluster.primary().is_some_and(|node| Arc::ptr_eq(&node, &kept.node));
-        (primary && kept.is_quiet()).then_some(kept)
+        (primary && !kept.is_deposed() && kept.is_quiet()).then_some(kept)
     }
 
     /// True when the session can do without the server that it keeps, should others need one.

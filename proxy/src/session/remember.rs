@@ -157,6 +157,8 @@ impl Session {
 
     /// The connection ends and nobody knows whether the last commit came to pass: as if it had.
     pub(super) fn memory_of_writes_in_doubt(&mut self) {
+        let written = std::mem::replace(&mut self.memory.written, Footprint::none());
+        self.weir.cluster.may_have_written(&self.who.database, &written);
         self.wrote();
     }
 }

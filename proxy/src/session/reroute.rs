@@ -1,4 +1,5 @@
-//! The safety net: what a replica refuses is run once on the primary, unseen.
+//! The safety net: what a replica refuses is run once on the primary, unseen; what a lost server has not
+//! done, on any other.
 //!
 //! Each catch is a report against the classifier, so it is counted, logged once per shape and
 //! remembered.
@@ -8,6 +9,7 @@ use crate::session::classify::Work;
 use crate::session::exchange::Held;
 use crate::session::failure::Failure;
 use crate::session::memory::Block;
+use crate::session::receive::Request;
 use crate::wire::ErrorFields;
 use crate::wire::backend::Status;
 pub(super) use router_rules::RerouteCause as Cause;
@@ -29,12 +31,12 @@ pub(super) fn cause_of(fields: &ErrorFields) -> Option<Cause> {
 }
 
 impl Session {
-    /// Prepares the second run: the replica is left, the primary is next.
+    /// Prepares the second run: the server is left, another is next.
     pub(super) async fn reroute(
         &mut self,
         cause: Cause,
         decision: &mut Decision,
-        work: &Work,
+        (request, work): (&Request, &Work),
     ) -> Result<(), Failure> {
         self.weir.metrics.reroutes_total.with_label_values(&[cause.as_str()]).inc();
         if let Some(from) = self.held.from() {
@@ -84,23 +86,29 @@ impl Session {
             self.memory.take_back_request();
         }
         self.held = Held::No;
-        (decision.target, decision.reason) = (Target::Primary, Reason::Reroute);
+        if cause == Cause::Lost && decision.reason != Reason::Reroute {
+            // Any other that keeps its promise will do, with or without a primary.
+            *decision = self.decide(request, work);
+            decision.reason = Reason::Reroute;
+        } else {
+            (decision.target, decision.reason) = (Target::Primary, Reason::Reroute);
+        }
         Ok(())
     }
 
     /// Between two statements of a block that only reads, and takes a snapshot per statement, its
-    /// replica was lost: the next statement finds another server. False where that cannot be.
-    pub(super) fn leave_lost_replica(&mut self) -> bool {
+    /// server was lost: the next statement finds another server. False where that cannot be.
+    pub(super) fn leave_lost_server(&mut self) -> bool {
         let Some(lease) = self.lease.as_ref() else { return false };
         let quiet = self.memory.status == Status::Transaction && self.ledger.is_settled() && !self.unsynced;
-        if !quiet || !self.memory.may_move() || self.memory.is_pinned() {
+        if !quiet || !self.memory.may_begin_again() || self.memory.is_pinned() {
             return false;
         }
         let Block::Open { modes, begin, .. } = self.memory.block.clone() else { return false };
         if begin.is_empty() {
             return false;
         }
-        tracing::info!(node = lease.node.name, "a replica was lost between two reads of a transaction");
+        tracing::info!(node = lease.node.name, "a server was lost between two reads of a transaction");
         // What the block has shown must not be unseen elsewhere.
         self.weir.cluster.suspect(&lease.node);
         self.weir.cluster.read_of(&lease.node, &self.memory.seen, &mut self.memory.freshness);

@@ -30,6 +30,10 @@ impl Session {
         self.names_signals = Signals::of(work);
         self.close_doomed();
         let had_read = self.memory.moving.has_read();
+        if matches!(self.memory.block, Block::None | Block::Deferred { .. }) {
+            self.memory.only_reads = true;
+        }
+        let had_only_read = self.memory.only_reads;
         let begun = self.send_begin();
         if begun && had_read && sets_modes(work) {
             // Behind a query Postgres takes no other modes: here, too, there was one.
@@ -71,7 +75,13 @@ impl Session {
                 Some(weir.cluster.writes_begin(&who.database, &memory.written, &memory.freshness).into());
         }
         self.show_own_statements(work);
-        self.hold_back(request, begun || ends_transaction(work) || self.memory.may_move());
+        let begins_with_read = begun && (self.on == Target::Replica || self.memory.only_reads);
+        let ends = ends_transaction(work) && (self.on == Target::Replica || had_only_read);
+        self.hold_back(request, begins_with_read || ends || self.memory.may_begin_again());
+        self.resendable = request.left == 0
+            && !self.unsynced
+            && (begun || matches!(self.memory.block, Block::None))
+            && !matches!(request.kind, Kind::Batch(end) if end.goes_on());
         match request.kind {
             Kind::Query => {
                 let mut sent = false;
@@ -126,20 +136,23 @@ impl Session {
         }
     }
 
-    /// Until the first row the answer may still come from elsewhere: outside a transaction, on a
-    /// replica, or where a stale plan can be replaced; and only what has come whole can be sent again.
+    /// Until the first row the answer may still come from elsewhere: outside a transaction, of a read or of
+    /// a single statement, or where a stale plan can be replaced; and only what has come whole can be sent
+    /// again.
     ///
     /// `movable`: the request begins or ends a block, or the block takes a snapshot per statement. If
-    /// the replica is lost, such a block, which only reads, can begin again elsewhere.
+    /// the server is lost, such a block, which only reads, can begin again elsewhere.
     fn hold_back(&mut self, request: &Request, movable: bool) {
         let in_block = movable
-            && self.on == Target::Replica
             && self.memory.status != Status::Failed
             && matches!(&self.memory.block, Block::Open { begin, .. } if !begin.is_empty());
         let may_run_again = request.left == 0
             && (in_block || matches!(self.memory.block, Block::None))
             && !self.unsynced
-            && (self.on == Target::Replica || matches!(request.kind, Kind::Batch(_)))
+            && (self.on == Target::Replica
+                || in_block
+                || self.stake.is_alone()
+                || matches!(request.kind, Kind::Batch(_)))
             && !matches!(request.kind, Kind::Batch(end) if end.goes_on());
         // Of the first part of a long batch no answer need come before its end.
         let resumes = request.left == 0
@@ -157,6 +170,9 @@ impl Session {
 
     /// The client's BEGIN that was answered by us goes first. True when there was one.
     pub(super) fn send_begin(&mut self) -> bool {
+        if matches!(self.memory.block, Block::Aborted) {
+            return self.send_aborted();
+        }
         let Block::Deferred { begin, modes } = &self.memory.block else { return false };
         let (begin, modes) = (begin.clone(), *modes);
         self.put(&begin);
@@ -192,6 +208,19 @@ impl Session {
                 Redo::Effect(effect) => drop(lease.settings.on_effect(effect)),
             }
         }
+    }
+
+    /// The client is in a transaction that failed with another server: what it may do there, and what it
+    /// is told, a server that is in one itself knows best.
+    fn send_aborted(&mut self) -> bool {
+        let Some(lease) = self.lease.as_mut() else { return false };
+        for (sql, ours) in [("BEGIN", Ours::Begin), ("ROLLBACK TO SAVEPOINT pgweir_lost", Ours::Abort)] {
+            frontend::put_query(&mut lease.connection.output, sql.as_bytes());
+            self.ledger.push(Owed::Ours(ours));
+        }
+        self.forget_server_unnamed();
+        self.memory.block = Block::Open { on: self.on, modes: Default::default(), begin: Default::default() };
+        false
     }
 
     /// `SHOW pgweir.…` is an ordinary SHOW of a placeholder that holds the answer.

@@ -111,10 +111,14 @@ async fn lease_primary(weir: &Weir, who: &Who) -> Result<Lease, Refusal> {
     let config = weir.config.load_full();
     let node = match weir.cluster.primary().or_else(|| weir.cluster.any_node()) {
         Some(node) => node,
-        None => weir.cluster.wait_for_primary(config.cluster.primary_wait).await.ok_or_else(|| {
-            Refusal::new(sqlstate::CANNOT_CONNECT_NOW, "no node of the cluster is up")
-                .with_hint("See SHOW NODES in the console of pgweir.")
-        })?,
+        None => {
+            let reigning = weir.cluster.wait_for_primary(config.cluster.primary_wait).await;
+            let (node, _) = reigning.ok_or_else(|| {
+                Refusal::new(sqlstate::CANNOT_CONNECT_NOW, "no node of the cluster is up")
+                    .with_hint("See SHOW NODES in the console of pgweir.")
+            })?;
+            node
+        }
     };
     let pool = weir.pools.get(&node, &who.database, &who.user, &config);
     let opening = Opening { credentials: &who.credentials, tls: &weir.connector, config: &config };
@@ -197,6 +201,7 @@ async fn open_session(
         maybe_unpinned: false,
         freshness,
         written: Footprint::none(),
+        only_reads: true,
         seen: Footprint::none(),
         schema_changed: false,
         failed: false,
@@ -217,6 +222,8 @@ async fn open_session(
         kept: None,
         on: Target::Primary,
         ledger: Ledger::default(),
+        stake: Default::default(),
+        resendable: false,
         unsynced: false,
         ahead: None,
         skipping: false,
@@ -239,6 +246,7 @@ async fn open_session(
         waited: std::time::Duration::ZERO,
         began: None,
         answers: Default::default(),
+        losses: weir.cluster.losses(),
         heard: Heard::all_before(),
     }))
 }

@@ -6,6 +6,7 @@ use crate::session::Session;
 use crate::session::doubts::DOUBTED_FOR;
 use crate::session::failure::Failure;
 use crate::session::receive;
+use crate::session::reign::Over;
 use crate::wire::backend::Status;
 use crate::wire::{Refusal, sqlstate};
 use router_rules::Target;
@@ -30,6 +31,8 @@ pub enum Woke {
     ServerGone(io::Error),
     /// The client has sent a part of a batch, and nothing more for a while.
     Paused,
+    /// The session's server is of no use any more.
+    Over(Over),
     /// Others wait for a server, and this session can do without the one it keeps.
     Wanted,
 }
@@ -101,10 +104,12 @@ impl Session {
             if pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_ready()) {
                 return Poll::Ready(Ok(Woke::Paused));
             }
+            if self.holds_deposed(cx) {
+                return Poll::Ready(Ok(Woke::Over(Over::Deposed)));
+            }
             if wanted.as_mut().is_some_and(|wanted| wanted.as_mut().poll(cx).is_ready()) {
                 return Poll::Ready(Ok(Woke::Wanted));
             }
-            self.card.bell.listen(cx);
             let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
             if is(&self.card.killed_now) || (may_be_ended && is(&self.card.killed)) {
                 return Poll::Ready(Err(ended_by_administrator()));
@@ -154,9 +159,13 @@ impl Session {
         context::milliseconds(set.or_else(|| self.memory.defaults.all.get(name).map(|value| &**value))?)
     }
 
-    /// [`Session::poll_woke`], waited for.
+    /// [`Session::poll_woke`], waited for, while a server is to answer.
     pub(super) async fn woke(&mut self, ahead_max: usize) -> Result<Woke, Failure> {
-        poll_fn(|cx| self.poll_woke(cx, ahead_max)).await
+        poll_fn(|cx| match self.over(cx) {
+            Some(over) => Poll::Ready(Ok(Woke::Over(over))),
+            None => self.poll_woke(cx, ahead_max),
+        })
+        .await
     }
 
     /// Waits until either side has something, writing meanwhile what waits to be written.

@@ -53,6 +53,11 @@ pub fn put_notice(out: &mut BytesMut, sqlstate: &str, message: &str) {
     put_fields(out, b'N', "NOTICE", sqlstate, message, &[]);
 }
 
+/// Appends a warning that comes of nothing the client did.
+pub fn put_warning(out: &mut BytesMut, message: &str) {
+    put_fields(out, b'N', "WARNING", "01000", message, &[]);
+}
+
 fn put_fields(
     out: &mut BytesMut,
     tag: u8,

@@ -8,6 +8,8 @@ pub const PROTOCOL_VIOLATION: &str = "08P01";
 pub const CONNECTION_REJECTED: &str = "08004";
 /// connection_failure
 pub const CONNECTION_FAILURE: &str = "08006";
+/// transaction_resolution_unknown
+pub const TRANSACTION_RESOLUTION_UNKNOWN: &str = "08007";
 /// feature_not_supported
 pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
 /// invalid_parameter_value
@@ -18,6 +20,8 @@ pub const IDLE_IN_TRANSACTION_TIMEOUT: &str = "25P03";
 pub const INVALID_AUTHORIZATION: &str = "28000";
 /// invalid_password
 pub const INVALID_PASSWORD: &str = "28P01";
+/// serialization_failure
+pub const SERIALIZATION_FAILURE: &str = "40001";
 /// invalid_catalog_name
 #[allow(dead_code, reason = "log-ins are about to say it")]
 pub const UNKNOWN_DATABASE: &str = "3D000";

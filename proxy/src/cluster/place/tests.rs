@@ -38,9 +38,10 @@ impl Stage {
         // No other pgweir was here, and none comes as long as a test takes.
         stage.cluster.fleet.rely(stage.cluster.now().plus(Duration::from_secs(3600)), Moment::NEVER);
         (0..3).for_each(|i| stage.connect(i));
-        stage.primary_at(0, 1000);
+        // Nobody is taken for the primary before all have been heard.
         stage.replica_at(1, 1000);
         stage.replica_at(2, 1000);
+        stage.primary_at(0, 1000);
         stage
     }
 
@@ -52,7 +53,34 @@ impl Stage {
     fn sight(&self, i: usize, role: Role, timeline: u32, lsn: u64) {
         let (start, writes) = (self.cluster.now(), self.cluster.writes());
         let lsn = Some(Lsn(lsn));
-        let seen = Sighting { start, role, timeline: Some(timeline), lsn, flushed: lsn, writes };
+        let seen = Sighting {
+            start,
+            role,
+            timeline: Some(timeline),
+            known: None,
+            lsn,
+            flushed: lsn,
+            fork: None,
+            writes,
+            writes_by_answer: writes,
+        };
+        self.cluster.node_sighted(&self.nodes[i], seen);
+    }
+
+    /// It was promoted onto this timeline, which forked off there.
+    fn promoted(&self, i: usize, timeline: u32, lsn: u64, fork: u64) {
+        let (start, writes) = (self.cluster.now(), self.cluster.writes());
+        let seen = Sighting {
+            start,
+            role: Role::Primary,
+            timeline: Some(timeline),
+            known: None,
+            lsn: Some(Lsn(lsn)),
+            flushed: Some(Lsn(lsn)),
+            fork: Some(Lsn(fork)),
+            writes,
+            writes_by_answer: writes,
+        };
         self.cluster.node_sighted(&self.nodes[i], seen);
     }
 
@@ -265,7 +293,7 @@ fn a_promotion_frees_what_waited_for_the_former_primary_and_counts_what_it_may_h
     stage.wrote(ORDERS, &mut session);
     stage.primary_at(0, 5000);
     stage.lose(0);
-    stage.sight(1, Role::Primary, 2, 1200);
+    stage.promoted(1, 2, 1200, 1100);
     assert_eq!(stage.cluster.metrics.cluster.failovers_total.get(), 1);
     assert_eq!(stage.cluster.metrics.cluster.lost_writes_total.get(), 1);
     let proxy = at(Consistency::Proxy);
@@ -281,7 +309,7 @@ fn a_write_that_the_promoted_replica_had_is_not_lost() {
     stage.primary_at(0, 2000);
     stage.replica_at(1, 2000);
     stage.lose(0);
-    stage.sight(1, Role::Primary, 2, 2048);
+    stage.promoted(1, 2, 2048, 2000);
     assert_eq!(stage.cluster.metrics.cluster.lost_writes_total.get(), 0);
 }
 

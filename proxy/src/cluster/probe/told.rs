@@ -14,6 +14,9 @@ use std::time::Duration;
 /// `xlogrecovery.c` refuses a timeline that forked off before the position reached). It is visible
 /// to members of `pg_read_all_stats`; for others, and while nothing is received, see
 /// [`super::CONTROL`].
+///
+/// Where a promoted primary had come to in its recovery it goes on to tell until it is restarted: that is
+/// where its timeline forks off, which its history file says as well, to superusers only.
 pub const WHOLE: Question = Question {
     name: "probe",
     sql: "SELECT r.standby, \
@@ -21,7 +24,8 @@ pub const WHOLE: Question = Question {
           ELSE pg_catalog.pg_current_wal_insert_lsn() END, \
      CASE WHEN NOT r.standby THEN pg_catalog.pg_current_wal_flush_lsn() END, \
      CASE WHEN NOT r.standby THEN pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) END, \
-     CASE WHEN r.standby THEN (SELECT w.received_tli FROM pg_catalog.pg_stat_get_wal_receiver() w) END \
+     CASE WHEN r.standby THEN (SELECT w.received_tli FROM pg_catalog.pg_stat_get_wal_receiver() w) END, \
+     CASE WHEN NOT r.standby THEN pg_catalog.pg_last_wal_replay_lsn() END \
      FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) r",
 };
 
@@ -80,6 +84,8 @@ pub struct Told {
     pub flushed: Option<Lsn>,
     /// `None`: left out, or not known to the node.
     pub timeline: Option<u32>,
+    /// Where the timeline of a promoted primary forked off; `None`: left out, or not known to it.
+    pub fork: Option<Lsn>,
 }
 
 impl Told {
@@ -95,12 +101,13 @@ impl Told {
         let (at, flushed) = (lsn(columns.next()??), lsn(columns.next()??));
         // Only a whole answer has these.
         let mut column = || columns.next().unwrap_or(Some(None)).map(|value| value.and_then(text));
-        let (file, received) = (column()?, column()?);
+        let (file, received, fork) = (column()?, column()?, column()?);
         let timeline: Option<u32> = match role {
             Role::Replica => received.and_then(|received| received.parse().ok()),
             _ => file.and_then(|file| u32::from_str_radix(file.get(..8)?, 16).ok()),
         };
-        Some(Self { role, lsn: at, flushed, timeline: timeline.filter(|timeline| *timeline > 0) })
+        let fork = fork.and_then(|lsn| lsn.parse().ok());
+        Some(Self { role, lsn: at, flushed, timeline: timeline.filter(|timeline| *timeline > 0), fork })
     }
 }
 
@@ -125,18 +132,20 @@ mod tests {
     #[test]
     fn a_primary_tells_its_timeline_by_the_file_it_writes() {
         let (at, flushed) = (Some("0/3000060"), Some("0/3000028"));
-        let told = row(&[Some("f"), at, flushed, Some("000000020000000000000003"), None]);
+        let told = row(&[Some("f"), at, flushed, Some("000000020000000000000003"), None, Some("0/3000010")]);
         let (lsn, flushed_to) = (Some(Lsn(0x3000060)), Some(Lsn(0x3000028)));
-        let read = Told { role: Role::Primary, lsn, flushed: flushed_to, timeline: Some(2) };
+        let fork = Some(Lsn(0x3000010));
+        let read = Told { role: Role::Primary, lsn, flushed: flushed_to, timeline: Some(2), fork };
         assert_eq!(Told::read(&told), Some(read));
         let brief = row(&[Some("f"), at, flushed]);
-        assert_eq!(Told::read(&brief), Some(Told { timeline: None, ..read }));
+        assert_eq!(Told::read(&brief), Some(Told { timeline: None, fork: None, ..read }));
     }
 
     #[test]
     fn a_replica_that_receives_nothing_tells_no_timeline() {
         let read = |received| Told::read(&row(&[Some("t"), None, None, None, received])).unwrap();
-        assert_eq!(read(None), Told { role: Role::Replica, lsn: None, flushed: None, timeline: None });
+        let nothing = Told { role: Role::Replica, lsn: None, flushed: None, timeline: None, fork: None };
+        assert_eq!(read(None), nothing);
         assert_eq!(read(Some("0")).timeline, None);
         assert_eq!(read(Some("3")).timeline, Some(3));
     }

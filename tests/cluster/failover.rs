@@ -1,0 +1,274 @@
+//! A failover is a pause and nothing more: what can be done again safely is done again, reads go on
+//! meanwhile, and what was lost is told.
+
+use crate::support::{Outcome, SCHEMA, Stage, mark};
+use pgweir_tests::cluster::{WEIR, WEIR_PASSWORD, wait_until};
+use pgweir_tests::raw::{self, RawClient};
+use pgweir_tests::sql::Login;
+use pgweir_tests::{HarnessError, Weir};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::Duration;
+
+const READ: &str = "SELECT count(*) FROM product";
+
+fn broken_stage() -> Result<Stage, HarnessError> {
+    let stage = Stage::own(|weir| {
+        weir.set("cluster.probe_timeout", "1s")
+            .set("cluster.primary_wait", "10s")
+            .set("runtime.watch_config", false)
+    })?;
+    stage.cluster.node(0).superuser().database("app").sql(SCHEMA)?;
+    stage.cluster.wait_caught_up()?;
+    stage.wait_for_replica(READ)?;
+    Ok(stage)
+}
+
+fn console(weir: &Weir) -> Login {
+    Login::local(weir.port(), WEIR, WEIR_PASSWORD, "pgweir")
+}
+
+fn wait_for_primary(stage: &Stage, node: usize) -> Outcome {
+    let name = stage.cluster.address(node);
+    wait_until(&format!("node{node} is the primary"), || {
+        let rows = console(&stage.weir).sql("SHOW NODES").unwrap_or_default();
+        rows.iter().any(|row| row[0].as_deref() == Some(&name) && row[1].as_deref() == Some("primary"))
+    })
+}
+
+/// Ends whatever runs a statement that contains this text on the primary.
+fn terminate(stage: &Stage, text: &str) -> Outcome {
+    let mut root = RawClient::login(&stage.cluster.node(0).superuser())?;
+    let sql = format!(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE query LIKE '%{text}%' AND pid <> pg_backend_pid() AND state = 'active'"
+    );
+    wait_until("it is ended", || root.value(&sql).is_ok_and(|n| n != "0"))
+}
+
+#[test]
+fn a_lone_statement_whose_server_is_shut_down_under_it_runs_once_more_and_only_such_a_one() -> Outcome {
+    let stage = broken_stage()?;
+    let slow = |body: &str| format!("INSERT INTO note (body) SELECT '{body}' FROM pg_sleep(3)");
+    let again = [
+        (slow("insert"), "insert"),
+        (
+            "UPDATE counter SET n = n + 1 WHERE id = 5 AND pg_sleep(3) IS NOT NULL /* update */".into(),
+            "update",
+        ),
+        ("/* pgweir: primary */ SELECT count(*) /* read */ FROM generate_series(1, 6000000)".into(), "read"),
+    ];
+    for (sql, text) in &again {
+        let mut client = stage.client()?;
+        client.prepare("s", sql)?;
+        for extended in [false, true] {
+            std::thread::scope(|scope| {
+                let running = scope.spawn(|| {
+                    let went = match extended {
+                        true => client.execute("s", &[]),
+                        false => client.run(sql),
+                    };
+                    went.map(drop).inspect_err(|error| eprintln!("{text}, extended: {extended}: {error}"))
+                });
+                terminate(&stage, text)?;
+                running.join().expect("no panic")
+            })?;
+        }
+    }
+    assert_eq!(stage.cluster.value(0, "app", "SELECT count(*) FROM note WHERE body = 'insert'")?, "2");
+    assert_eq!(stage.cluster.value(0, "app", "SELECT n FROM counter WHERE id = 5")?, "2");
+    let never = [
+        format!("{}; SELECT 'two texts'", slow("two texts")),
+        format!("DO $$ BEGIN {}; END $$ /* do */", slow("do")),
+    ];
+    for (sql, text) in never.iter().zip(["two texts", "do"]) {
+        let mut client = stage.client()?;
+        client.send(&raw::query(sql))?;
+        terminate(&stage, text)?;
+        let told = client.until(b"E")?;
+        assert_eq!(told.last().and_then(|f| f.field(b'C')).as_deref(), Some("57P01"), "{sql}");
+        let count = format!("SELECT count(*) FROM note WHERE body = '{text}'");
+        assert_eq!(stage.cluster.value(0, "app", &count)?, "0");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_transaction_that_has_only_read_on_the_primary_outlives_it() -> Outcome {
+    let stage = broken_stage()?;
+    let mut client = stage.client()?;
+    client.run("BEGIN")?;
+    client.run(READ)?;
+    terminate_idle(&stage, "BEGIN")?;
+    assert_eq!(client.value(READ)?, "100");
+    client.run("UPDATE counter SET n = n + 1 WHERE id = 6")?;
+    client.run("COMMIT")?;
+    assert_eq!(stage.cluster.value(0, "app", "SELECT n FROM counter WHERE id = 6")?, "1");
+    Ok(())
+}
+
+/// Ends the application's servers on the primary that are in a transaction and do nothing.
+fn terminate_idle(stage: &Stage, what: &str) -> Outcome {
+    let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+               WHERE usename = 'app' AND state = 'idle in transaction'";
+    wait_until(what, || stage.cluster.value(0, "app", sql).is_ok_and(|n| n != "0"))
+}
+
+#[test]
+fn without_a_primary_reads_and_settings_go_on_also_in_a_pgweir_that_has_just_started() -> Outcome {
+    let stage = broken_stage()?;
+    let mut old = stage.client()?;
+    stage.cluster.kill(0);
+    let fresh = Weir::builder(&stage.cluster)
+        .set("cluster.probe_timeout", "1s")
+        .set("cluster.primary_wait", "60s")
+        .without_waiting()
+        .start()?;
+    wait_until("it lets clients in", || RawClient::login(&fresh.app()).is_ok())?;
+    let mut new = RawClient::login(&fresh.app())?;
+    for (which, client) in [("old", &mut old), ("new", &mut new)] {
+        client.set_patience(Duration::from_secs(8))?;
+        for sql in [
+            READ,
+            "SET work_mem = '7MB'",
+            "SHOW work_mem",
+            "RESET ALL",
+            "DISCARD ALL",
+            "BEGIN READ ONLY",
+            READ,
+            "SAVEPOINT s",
+            "DECLARE c CURSOR FOR SELECT id FROM product ORDER BY id",
+            "FETCH 2 FROM c",
+            "SHOW transaction_read_only",
+            "CLOSE c",
+            "ROLLBACK TO s",
+            READ,
+            "COMMIT",
+        ] {
+            let went = client.run(sql);
+            assert!(went.is_ok(), "{which}: {sql}: {went:?}\n{}", fresh.log());
+        }
+    }
+    stage.cluster.start(0)?;
+    new.set_patience(Duration::from_secs(30))?;
+    new.run("UPDATE counter SET n = n WHERE id = 1")?;
+    Ok(())
+}
+
+#[test]
+fn what_a_failover_has_lost_is_counted_and_told_and_a_planned_one_loses_nothing() -> Outcome {
+    let stage = broken_stage()?;
+    let lost = || stage.weir.metrics().map_or(f64::NAN, |m| m.sum("pgweir_lost_writes_total", &[]));
+    let mut client = stage.client()?;
+    for _ in 0..20 {
+        client.run("INSERT INTO note (body) VALUES ('kept')")?;
+    }
+    stage.cluster.stop(0);
+    stage.cluster.promote(1)?;
+    wait_for_primary(&stage, 1)?;
+    client.run("INSERT INTO note (body) VALUES ('kept')")?;
+    assert_eq!(lost(), 0.0, "{}", stage.weir.log());
+    stage.cluster.follow(2, 1)?;
+    stage.cluster.follow(0, 1)?;
+    stage.cluster.wait_caught_up()?;
+    // From now on node0 has nothing of what is written.
+    stage.cluster.set_on(0, "primary_conninfo", "")?;
+    std::thread::sleep(Duration::from_millis(500));
+    let mut witness = stage.client()?;
+    for _ in 0..10 {
+        witness.run("INSERT INTO note (body) VALUES ('lost')")?;
+    }
+    // Probes come by once a second while nothing else happens.
+    std::thread::sleep(Duration::from_millis(1500));
+    stage.cluster.kill(1);
+    stage.cluster.promote(0)?;
+    wait_for_primary(&stage, 0)?;
+    assert_eq!(lost(), 10.0, "{}", stage.weir.log());
+    let warned = |client: &mut RawClient| -> Result<usize, HarnessError> {
+        Ok(client.query("SELECT 1")?.iter().filter(|frame| frame.tag == b'N').count())
+    };
+    assert_eq!((warned(&mut witness)?, warned(&mut witness)?), (1, 0));
+    assert_eq!(warned(&mut stage.client()?)?, 0);
+    Ok(())
+}
+
+#[test]
+fn pause_stops_sessions_that_keep_a_server_and_resume_ends_it() -> Outcome {
+    let stage = broken_stage()?;
+    let mut client = stage.client()?;
+    client.run("SELECT nextval('ticket')")?;
+    console(&stage.weir).sql("PAUSE")?;
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| client.run("INSERT INTO note (body) VALUES ('paused')").map(drop));
+        std::thread::sleep(Duration::from_millis(700));
+        assert_eq!(stage.cluster.value(0, "app", "SELECT count(*) FROM note")?, "0");
+        console(&stage.weir).sql("RESUME")?;
+        writing.join().expect("no panic")
+    })?;
+    // A PAUSE that waits in vain for a transaction is ended by RESUME as well.
+    client.run("BEGIN")?;
+    client.run("INSERT INTO note (body) VALUES ('open')")?;
+    std::thread::scope(|scope| {
+        let pausing = scope.spawn(|| console(&stage.weir).sql("PAUSE"));
+        std::thread::sleep(Duration::from_millis(500));
+        console(&stage.weir).sql("RESUME")?;
+        let paused = pausing.join().expect("no panic");
+        assert!(paused.is_err_and(|error| error.to_string().contains("RESUME came before")));
+        Ok::<_, HarnessError>(())
+    })?;
+    client.run("COMMIT").map(drop)
+}
+
+/// A port behind which now one server stands and now another.
+fn round_robin(ports: Vec<u16>) -> Result<u16, HarnessError> {
+    let failed = |error: std::io::Error| HarnessError::failed(error.to_string());
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
+    std::thread::spawn(move || {
+        for (client, to) in listener.incoming().flatten().zip(ports.into_iter().cycle()) {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+            for (from, to) in [(&client, &server), (&server, &client)] {
+                let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { continue };
+                std::thread::spawn(move || {
+                    let mut buffer = [0; 8192];
+                    while let Ok(n @ 1..) = from.read(&mut buffer) {
+                        if to.write_all(&buffer[..n]).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    Ok(port)
+}
+
+#[test]
+fn an_address_that_leads_to_several_servers_is_not_read_from_and_is_told() -> Outcome {
+    let stage = broken_stage()?;
+    let port = round_robin(vec![stage.cluster.node(1).port(), stage.cluster.node(2).port()])?;
+    let name = format!("127.0.0.1:{port}");
+    let weir = Weir::builder_for(&[stage.cluster.address(0), name.clone()])
+        .set("routing.consistency", "session")
+        .start()?;
+    stage.cluster.set_apply_delay(2, Duration::from_secs(60))?;
+    let mut client = RawClient::login(&weir.app())?;
+    let mut stale = 0;
+    for i in 1..=200 {
+        client.run(&format!("UPDATE counter SET n = {i} WHERE id = 9"))?;
+        let seen = client.value("SELECT n FROM counter WHERE id = 9")?;
+        stale += usize::from(seen != i.to_string());
+    }
+    assert_eq!(stale, 0, "of 200 reads");
+    wait_until("it is told", || {
+        let mark = mark();
+        let _ = client.run(&format!("SELECT '{mark}', count(*) FROM product"));
+        let rows = console(&weir).sql("SHOW NODES").unwrap_or_default();
+        let row = rows.into_iter().find(|row| row[0].as_deref() == Some(&name)).unwrap_or_default();
+        row.get(2).cloned().flatten().as_deref() == Some("several")
+    })?;
+    assert!(weir.log().contains("leads to several servers"));
+    assert_eq!(weir.metrics()?.sum("pgweir_node_is_several", &[("node", name.as_str())]), 1.0);
+    Ok(())
+}
