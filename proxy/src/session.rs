@@ -112,6 +112,8 @@ pub struct Session {
     ledger: Ledger,
     /// What it would lose with that server.
     stake: Stake,
+    /// The client has sent nothing ahead of the request that belongs to it.
+    begins_batch: bool,
     /// The request is here whole, and the first that its server hears of what belongs to it.
     resendable: bool,
     /// Extended-protocol messages were sent that no Sync has followed yet.
@@ -373,6 +375,7 @@ impl Session {
             return Ok(self.skip_failed(request));
         }
         self.renamed.clear();
+        self.begins_batch = !self.unsynced;
         loop {
             if let Err(refusal) = self.lease(&mut decision, &work).await? {
                 return Ok(Err(refusal));
@@ -385,7 +388,7 @@ impl Session {
             }
             let in_block = !matches!(self.memory.block, Block::None);
             let stake = Stake::of(&work, in_block);
-            self.stake = if self.unsynced { self.stake.max(stake) } else { stake };
+            self.stake = if self.begins_batch { stake } else { self.stake.max(stake) };
             self.send(request, &work, &decision);
             let ours = self.started.elapsed().saturating_sub(self.waited);
             self.weir.metrics.proxy_seconds.observe(ours.as_secs_f64());

@@ -79,7 +79,7 @@ impl Session {
         let ends = ends_transaction(work) && (self.on == Target::Replica || had_only_read);
         self.hold_back(request, begins_with_read || ends || self.memory.may_begin_again());
         self.resendable = request.left == 0
-            && !self.unsynced
+            && self.begins_batch
             && (begun || matches!(self.memory.block, Block::None))
             && !matches!(request.kind, Kind::Batch(end) if end.goes_on());
         match request.kind {
@@ -157,7 +157,8 @@ impl Session {
         // Of the first part of a long batch no answer need come before its end.
         let resumes = request.left == 0
             && self.unsynced
-            && self.on == Target::Replica
+            // On the primary, where only we have asked for anything so far.
+            && (self.on == Target::Replica || (self.begins_batch && self.stake.is_alone()))
             && self.ledger.is_empty()
             && !matches!(request.kind, Kind::Batch(end) if end.goes_on());
         let from = self.client.output.len();

@@ -223,6 +223,7 @@ async fn open_session(
         on: Target::Primary,
         ledger: Ledger::default(),
         stake: Default::default(),
+        begins_batch: true,
         resendable: false,
         unsynced: false,
         ahead: None,
