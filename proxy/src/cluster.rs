@@ -31,7 +31,7 @@ pub mod watermark;
 
 use crate::auth::Nodes;
 use crate::config::Config;
-use crate::limits::CATALOG_WAIT;
+use crate::limits::{CATALOG_WAIT, CATALOG_WAIT_HEADLESS};
 use crate::node::Node;
 use crate::node::lsn::Token;
 use crate::node::mark::Mark;
@@ -321,9 +321,15 @@ impl Cluster {
 
     /// Waits at most [`CATALOG_WAIT`] for a snapshot that was asked for and is being read: on the first statement
     /// after start, after a while of disuse, after DDL. False when there is none then.
+    ///
+    /// Without a primary a replica tells, and [`CATALOG_WAIT_HEADLESS`] is the limit: without a snapshot the
+    /// statement would have to wait for a primary.
     pub async fn catalog_comes(&self, database: &str) -> bool {
-        self.wait_for_primary(CATALOG_WAIT).await.is_some()
-            && self.catalogs.wait_for(database, CATALOG_WAIT).await
+        let limit = match self.wait_for_primary(CATALOG_WAIT).await {
+            Some(_) => CATALOG_WAIT,
+            None => CATALOG_WAIT_HEADLESS,
+        };
+        self.any_node().is_some() && self.catalogs.wait_for(database, limit).await
     }
 
     /// DDL passed through in this database: read its catalog again at once.

@@ -97,3 +97,6 @@ pub const FLEET_REMEMBERS: Duration = Duration::from_secs(5);
 /// A statement that needs the catalog waits so long for it while it is being read, then goes to the primary:
 /// reading one of thousands of relations takes a part of this.
 pub const CATALOG_WAIT: Duration = Duration::from_millis(250);
+
+/// The same while there is no primary, and the snapshot is read from a replica.
+pub const CATALOG_WAIT_HEADLESS: Duration = Duration::from_secs(5);

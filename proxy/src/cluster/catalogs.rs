@@ -11,7 +11,7 @@
 use super::Cluster;
 use super::catalog::{fingerprint, load};
 use super::connect::{Link, explain};
-use crate::limits::CATALOGS_BYTES_MAX;
+use crate::limits::{CATALOG_WAIT, CATALOGS_BYTES_MAX};
 use crate::node::mark::Mark;
 use crate::node::moment::Moment;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -370,7 +370,7 @@ impl Watch {
     /// replica holds is good enough to read by.
     async fn open(&self) -> Result<Link, String> {
         let cluster = self.cluster.upgrade().ok_or("the cluster has ended")?;
-        let primary = cluster.wait_for_primary(RETRY_PAUSE).await.map(|(node, _)| node);
+        let primary = cluster.wait_for_primary(CATALOG_WAIT).await.map(|(node, _)| node);
         self.watched.of_replica.store(primary.is_none(), Ordering::SeqCst);
         let node = primary.or_else(|| cluster.any_node()).ok_or("there is no node to read it from")?;
         let settings = cluster.settings();
