@@ -71,7 +71,7 @@ impl Pool {
             replication: None,
             settings: vec![],
         };
-        match open_proved(&target, opening).await {
+        match open_within(&target, opening).await {
             Ok(server) => {
                 place.taken_up();
                 let mut state = self.state.lock();
@@ -121,24 +121,12 @@ impl Pool {
     }
 }
 
-/// Opens a server of the node that is being watched, within the configured time.
-async fn open_proved(target: &Target, opening: Opening<'_>) -> Result<Server, LoginError> {
-    let open = async {
-        let mut server = Server::open(target, opening.credentials, opening.tls).await?;
-        server.prove().await.map(|()| server)
-    };
-    match tokio::time::timeout(opening.config.pool.server_connect, open).await {
-        Ok(result) => result,
-        Err(_) => Err(LoginError::Io(std::io::ErrorKind::TimedOut.into())),
-    }
-}
-
 /// The next attempt may lead to the right server.
 fn is_elsewhere(error: &LoginError) -> bool {
     matches!(error, LoginError::Io(error) if error.kind() == std::io::ErrorKind::Other)
 }
 
-/// Opens a server within the configured time.
+/// Opens a server of the node that is being watched, within the configured time.
 ///
 /// # Errors
 /// As [`Server::open`]; a time-out is an I/O error.
@@ -146,6 +134,7 @@ pub async fn open_within(target: &Target, opening: Opening<'_>) -> Result<Server
     let open = async {
         let mut server = Server::open(target, opening.credentials, opening.tls).await?;
         if target.replication.is_none() {
+            server.prove().await?;
             server.learn_start().await?;
         }
         Ok(server)
