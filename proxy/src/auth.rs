@@ -3,11 +3,13 @@
 //! * [`client`]: the exchange with a client that wants in
 //! * [`server`]: the exchange with a server that we want into
 //! * [`directory`]: who there is, configured or looked up in the cluster ([`lookup`])
+//! * [`census`]: what they are and may do on Postgres now ([`standing`])
 //! * [`rules`]: which method a client has to use
 //! * [`scram`], [`md5`]: the methods' arithmetic
 //!
 //! <https://www.postgresql.org/docs/current/client-authentication.html>
 
+pub mod census;
 pub mod client;
 pub mod directory;
 pub mod entry;
@@ -16,10 +18,13 @@ pub mod md5;
 pub mod rules;
 pub mod scram;
 pub mod server;
+pub mod standing;
 
+pub use census::Census;
 pub use client::authenticate;
 pub use directory::Directory;
 pub use server::log_in;
+pub use standing::{Identity, Standing};
 
 use crate::config::Secret;
 use crate::wire::{ErrorFields, Refusal, sqlstate};
@@ -33,6 +38,9 @@ pub trait Nodes: Sync {
     /// The addresses of the nodes to be asked: the primary first, since replicas may lag behind a change,
     /// then whatever else is up.
     fn best_first(&self) -> Vec<String>;
+
+    /// The primary, which alone knows what is so now.
+    fn primary_address(&self) -> Option<String>;
 }
 
 /// What servers are shown on behalf of one user.
@@ -149,6 +157,9 @@ pub enum LoginError {
     /// We refuse.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The server let us in, as somebody else than who the session is: the name has been given anew.
+    #[error(transparent)]
+    Somebody(Refusal),
     /// The server refused with this ErrorResponse (the body, without tag and length).
     #[error("the server refused the log-in")]
     ByServer(bytes::Bytes),
@@ -181,7 +192,7 @@ impl LoginError {
                 // Without the operating system's number.
                 error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()
             }
-            LoginError::Refused(refusal) => refusal.message.to_string(),
+            LoginError::Refused(refusal) | LoginError::Somebody(refusal) => refusal.message.to_string(),
         }
     }
 

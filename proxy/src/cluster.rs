@@ -131,6 +131,10 @@ impl Nodes for Cluster {
     fn best_first(&self) -> Vec<String> {
         self.primary().into_iter().chain(self.any_node()).map(|node| node.name.clone()).collect()
     }
+
+    fn primary_address(&self) -> Option<String> {
+        self.primary().map(|node| node.name.clone())
+    }
 }
 
 impl std::fmt::Debug for Cluster {

@@ -6,6 +6,7 @@ pub mod config;
 pub mod health;
 pub mod import;
 pub mod init;
+mod loads;
 pub mod reference;
 pub mod route;
 pub mod run;

@@ -17,6 +17,7 @@ pub mod value;
 pub use reader::{Mistake, Place};
 
 use router_rules::Policy;
+use router_rules::rules::Network;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,8 +65,20 @@ pub struct Listen {
     pub unix_directories: Vec<PathBuf>,
     /// Certificate, key and client CA for TLS with clients.
     pub tls: Option<ListenTls>,
+    /// Open an address although another process listens there.
+    pub share_address: bool,
     /// Expect a PROXY protocol v2 header on TCP connections.
     pub proxy_protocol: bool,
+    /// Only from these; empty: from everybody.
+    pub proxy_protocol_from: Vec<Network>,
+}
+
+impl Listen {
+    /// A connection from this address begins with a PROXY header, which is believed.
+    pub fn hears_proxy(&self, address: std::net::IpAddr) -> bool {
+        let from = &self.proxy_protocol_from;
+        self.proxy_protocol && (from.is_empty() || from.iter().any(|network| network.contains(address)))
+    }
 }
 
 /// TLS with clients.
@@ -79,6 +92,17 @@ pub struct ListenTls {
     pub key: PathBuf,
     /// PEM of the CAs that sign client certificates.
     pub client_ca: Option<PathBuf>,
+    /// PEM of the lists of those that were revoked.
+    pub client_crl: Option<PathBuf>,
+    /// `true`: no TCP client gets in without a certificate, nor without TLS.
+    pub requires_certificate: bool,
+}
+
+impl ListenTls {
+    /// TCP clients have to ask for TLS.
+    pub fn is_required(&self) -> bool {
+        self.required || self.requires_certificate
+    }
 }
 
 /// The HTTP address.
@@ -88,6 +112,8 @@ pub struct Http {
     pub address: Option<SocketAddr>,
     /// Bearer token, if one is asked for.
     pub token: Option<Secret>,
+    /// Names by which it may be called while there is no token.
+    pub hosts: Vec<String>,
     /// TLS with browsers and scrapers.
     pub tls: Option<HttpTls>,
 }
@@ -175,6 +201,73 @@ pub struct ServerTls {
     pub certificate: Option<PathBuf>,
     /// Its key.
     pub key: Option<PathBuf>,
+    /// What they may ask for at a log-in (`cluster.require_auth`).
+    pub auth: ServerAuth,
+}
+
+/// What a server asks for as a proof of who we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing (it trusts us, or knows us by certificate or process).
+    None,
+    /// The password in clear.
+    Password,
+    /// A digest of it that can be played back by whoever stores it.
+    Md5,
+    /// An exchange that gives nothing away.
+    ScramSha256,
+}
+
+impl Proof {
+    /// As libpq's `require_auth` names it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Proof::None => "none",
+            Proof::Password => "password",
+            Proof::Md5 => "md5",
+            Proof::ScramSha256 => "scram-sha-256",
+        }
+    }
+
+    /// What an authentication request with this code asks for, if it begins something.
+    pub const fn of_request(code: u32) -> Option<Self> {
+        match code {
+            0 => Some(Proof::None),
+            3 => Some(Proof::Password),
+            5 => Some(Proof::Md5),
+            10 => Some(Proof::ScramSha256),
+            _ => None,
+        }
+    }
+}
+
+/// The proofs that servers are given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerAuth(pub Vec<Proof>);
+
+impl Default for ServerAuth {
+    /// All but the password itself.
+    fn default() -> Self {
+        Self(vec![Proof::ScramSha256, Proof::Md5, Proof::None])
+    }
+}
+
+impl ServerAuth {
+    /// A server may ask for this.
+    pub fn allows(&self, proof: Proof) -> bool {
+        self.0.contains(&proof)
+    }
+
+    /// What is said where it does and may not.
+    pub fn refusal(&self, proof: Proof) -> String {
+        let what = match proof {
+            Proof::None => "lets us in without a proof",
+            Proof::Password => "asks for the password in clear",
+            Proof::Md5 => "asks for an md5 digest of the password",
+            Proof::ScramSha256 => "asks for SCRAM",
+        };
+        format!("the server {what}, which cluster.require_auth does not allow (\"{}\")", proof.as_str())
+    }
 }
 
 /// <https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-SSLMODE-STATEMENTS>
@@ -284,6 +377,8 @@ pub enum WhenLate {
 pub struct Limits {
     /// Clients at once.
     pub clients_max: usize,
+    /// Connections at once that have not logged in.
+    pub logins_max: usize,
     /// Clients at once of one user.
     pub user_clients_max: Option<usize>,
     /// Clients at once of one database.
@@ -325,6 +420,8 @@ pub struct Auth {
 /// One line of HBA-like access control.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuthRule {
+    /// How the client is connected.
+    pub connection: ConnectionKind,
     /// Database names; empty: all.
     pub databases: Vec<String>,
     /// User names; empty: all.
@@ -333,6 +430,33 @@ pub struct AuthRule {
     pub address: Option<(std::net::IpAddr, u8)>,
     /// What is asked for.
     pub method: AuthMethod,
+    /// What certificate must be shown beside it.
+    pub client_certificate: Option<CertificateCheck>,
+}
+
+/// How a client is connected, as pg_hba.conf tells it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConnectionKind {
+    /// However.
+    #[default]
+    Any,
+    /// By a Unix socket.
+    Local,
+    /// By TCP.
+    Host,
+    /// By TCP with TLS.
+    HostSsl,
+    /// By TCP without TLS.
+    HostNoSsl,
+}
+
+/// What a client's certificate must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateCheck {
+    /// Signed by a CA of ours.
+    Ca,
+    /// And its CN is the user.
+    Full,
 }
 
 /// What a client must show.

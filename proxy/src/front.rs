@@ -1,5 +1,8 @@
 //! From accept to the log-in: who is it, and who serves it?
 
+mod proxy_protocol;
+
+use crate::auth::client::Admitted;
 use crate::auth::{self, LoginError};
 use crate::cancel::cancel;
 use crate::net::Connection;
@@ -9,44 +12,88 @@ use crate::session::startup::{Guest, tell};
 use crate::weir::Weir;
 use crate::wire::startup::{self, Packet, Startup, StartupError};
 use crate::wire::{Refusal, backend, sqlstate};
-use crate::{console, limits, session};
+use crate::{console, limits, session, tenure};
+use proxy_protocol::read_proxy_header;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// The newest minor version of protocol 3 that we speak.
 const MINOR_MAX: u16 = 2;
 
 /// Serves one client from its first byte to its last.
 pub async fn serve(weir: Arc<Weir>, client: Connection, peer: Option<SocketAddr>) {
-    let logging_in_max = weir.config.load().limits.clients_max;
-    if weir.registry.logging_in.load(Ordering::Relaxed) >= logging_in_max {
-        tracing::warn!(
-            limit = "limits.clients_max",
-            max = logging_in_max,
-            peer = peer.map(tracing::field::display),
-            "a client refused before its log-in"
-        );
-        return;
-    }
-    weir.registry.logging_in.fetch_add(1, Ordering::Relaxed);
-    let limit = weir.config.load().limits.login;
     // What a log-in needs is given back when it is over: a client's task is no larger than its session.
-    let greeted = tokio::time::timeout(limit, Box::pin(greet(&weir, client, peer))).await;
-    weir.registry.logging_in.fetch_sub(1, Ordering::Relaxed);
-    match greeted {
-        Ok(Ok(Some(guest))) if is_console(&guest) => Box::pin(serve_console(weir, *guest)).await,
-        Ok(Ok(Some(guest))) => session::startup::serve(&weir, guest, peer).await,
-        Ok(Ok(None)) => {}
-        Ok(Err(error)) => {
-            tracing::debug!(peer = peer.map(tracing::field::display), %error, "a client left before it had logged in")
+    match Box::pin(let_in(&weir, client, peer)).await {
+        Some(guest) if tenure::is_console(&guest.startup.database) => {
+            Box::pin(serve_console(weir, *guest)).await;
         }
-        Err(_) => tracing::warn!(
-            peer = peer.map(tracing::field::display),
-            limit = "limits.login",
-            "a client took too long to log in"
-        ),
+        Some(guest) => session::startup::serve(&weir, guest).await,
+        None => {}
+    }
+}
+
+/// The log-in, for as long as it may take and nobody newer needs its place.
+async fn let_in(weir: &Arc<Weir>, client: Connection, peer: Option<SocketAddr>) -> Option<Box<Guest>> {
+    let from = From(peer);
+    let (limit, max) = {
+        let limits = &weir.config.load().limits;
+        (limits.login, limits.logins_max)
+    };
+    let mut place = weir.anteroom.enter(max);
+    let greeted = tokio::select! {
+        biased;
+        greeted = tokio::time::timeout(limit, receive(weir, client, peer)) => greeted,
+        () = place.is_taken() => {
+            crate::limited!(
+                warn, limit = "limits.logins_max", max, %from, "a client made room before it had logged in"
+            );
+            return None;
+        }
+    };
+    match greeted {
+        Ok(Ok(guest)) => guest,
+        Ok(Err(error)) => {
+            tracing::debug!(%from, %error, "a client left before it had logged in");
+            None
+        }
+        Err(_) => {
+            crate::limited!(warn, %from, limit = "limits.login", "a client took too long to log in");
+            None
+        }
+    }
+}
+
+/// Where a client comes from, for the log.
+#[derive(Debug, Clone, Copy)]
+struct From(Option<SocketAddr>);
+
+impl std::fmt::Display for From {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("a Unix socket"),
+        }
+    }
+}
+
+/// The address that a load balancer tells, where one is to tell it; then the greeting.
+async fn receive(
+    weir: &Arc<Weir>,
+    mut client: Connection,
+    peer: Option<SocketAddr>,
+) -> io::Result<Option<Box<Guest>>> {
+    let hears_proxy = |peer: SocketAddr| weir.config.load().listen.hears_proxy(peer.ip());
+    if !peer.is_some_and(hears_proxy) {
+        return greet(weir, client, peer).await;
+    }
+    match read_proxy_header(&mut client).await {
+        Ok(told) => greet(weir, client, told.or(peer)).await,
+        Err(error) => {
+            let from = From(peer);
+            crate::limited!(warn, %from, %error, "no PROXY protocol header where listen.proxy_protocol asks for one");
+            Ok(None)
+        }
     }
 }
 
@@ -115,8 +162,8 @@ async fn refuse_packet(
     peer: Option<SocketAddr>,
     error: &StartupError,
 ) -> io::Result<Option<Box<Guest>>> {
-    let peer = peer.map(tracing::field::display);
-    tracing::info!(peer, %error, limit = "startup_bytes_max", max = limits::STARTUP_BYTES_MAX, "a start-up packet that cannot be understood");
+    let from = From(peer);
+    crate::limited!(info, %from, %error, limit = "startup_bytes_max", max = limits::STARTUP_BYTES_MAX, "a start-up packet that cannot be understood");
     if *error == StartupError::Length {
         // Something else than a client of Postgres, most likely: it would not understand a word.
         return Ok(None);
@@ -148,23 +195,29 @@ async fn log_in(
     }
     let config = weir.config.load_full();
     let address = peer.map(|peer| peer.ip());
-    match auth::authenticate(&mut client, &startup, address, &weir.directory, &*weir.cluster, &config).await {
-        Ok(credentials) => Ok(Some(Box::new(Guest { client, startup, credentials }))),
+    let proved =
+        auth::authenticate(&mut client, &startup, address, &weir.directory, &*weir.cluster, &config).await;
+    let admitted = match proved {
+        Ok(Admitted { credentials, by_password }) => {
+            let standing = tenure::admit(weir, &startup, by_password).await;
+            standing.map(|standing| (credentials, standing)).map_err(LoginError::from)
+        }
+        Err(error) => Err(error),
+    };
+    match admitted {
+        Ok((credentials, standing)) => {
+            Ok(Some(Box::new(Guest { client, peer, startup, credentials, standing })))
+        }
         Err(LoginError::Io(error)) => Err(error),
         Err(error) => {
             let refusal = refusal_of_login(&error);
-            let peer = peer.map(tracing::field::display);
+            let from = From(peer);
             let Refusal { sqlstate, message, .. } = &refusal;
-            crate::limited!(info, user = startup.user, database = startup.database, peer, %sqlstate, "log-in refused: {message}");
+            crate::limited!(info, user = startup.user, database = startup.database, %from, %sqlstate, "log-in refused: {message}");
             tell(&mut client, &refusal).await;
             Ok(None)
         }
     }
-}
-
-/// A database of these names is the console.
-fn is_console(guest: &Guest) -> bool {
-    matches!(guest.startup.database.as_str(), "pgweir" | "pgbouncer")
 }
 
 async fn serve_console(weir: Arc<Weir>, guest: Guest) {

@@ -7,6 +7,7 @@
 //! * [`front`]: who is it? From accept to the log-in
 //! * [`session`], [`console`]: the six steps (receive, classify, decide, lease, relay, remember); asked in psql
 //! * [`cancel`]: work that is called off from outside
+//! * [`tenure`]: who is let in by what Postgres says of the role now, and what ends when that changes
 //! * [`weir`]: what all sessions share
 //! * [`clients`]: the clients that are connected, and what they are told at first
 //! * [`cluster`], [`pool`]: roles, lag, freshness and the catalog, watched; which server connections there are and who has them
@@ -45,6 +46,7 @@ mod pool;
 mod rows;
 mod server;
 mod session;
+mod tenure;
 mod weir;
 mod wire;
 

@@ -62,6 +62,9 @@ pub const WELCOMES_MAX: usize = 1_000;
 pub const CLIENT_STATEMENTS_MAX: usize = 10_000;
 /// What they hold, all together: many times what a large application prepares.
 pub const CLIENT_STATEMENT_BYTES_MAX: usize = 64 << 20;
+/// More iterations than this we do not compute for a server: it takes about half a second,
+/// and a hostile server could ask for an hour.
+pub const SCRAM_ITERATIONS_MAX: u32 = 1_000_000;
 /// Users of the cluster whose stored passwords are remembered; more are looked up again.
 pub const ACCOUNTS_MAX: usize = 10_000;
 /// A looked-up password counts as long as this many look-ups take: a fiftieth of a core at most is spent on
@@ -71,8 +74,19 @@ pub const VERIFIER_FRESH_LOOKUPS: u32 = 50;
 pub const VERIFIER_FRESH_MAX: Duration = Duration::from_secs(1);
 /// How long it counts while the cluster does not answer.
 pub const VERIFIER_STALE_MAX: Duration = Duration::from_secs(60);
+/// How often Postgres is asked what the roles in use may do now: a change that did not pass through us ends
+/// what it ends within a second, for one query.
+pub const CENSUS_EVERY: Duration = Duration::from_millis(500);
+/// Users asked for in one query: its answer stays below 100 kB.
+pub const CENSUS_BATCH_MAX: usize = 1_000;
+/// Users with a database each of whom it is remembered; those that are not in use are forgotten first.
+pub const CENSUS_MAX: usize = 10_000;
+/// Who has not logged in for so long, and has no server, is not asked for any more.
+pub const CENSUS_UNUSED_AFTER: Duration = Duration::from_secs(60);
 /// A look-up that takes longer on one node has failed there.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Files of an imported ini that include each other: as deep as PgBouncer allows.
+pub const INCLUDES_MAX: usize = 10;
 /// Connections per node that look users up: enough for several at once, few for the server.
 pub const LOOKUP_CONNECTIONS_MAX: usize = 4;
 /// How often certificate files are looked at for changes: a stat or three.

@@ -2,4 +2,3 @@
 
 pub mod doors;
 pub mod listener;
-mod proxy_protocol;

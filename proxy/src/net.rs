@@ -1,5 +1,8 @@
 //! A socket with its two buffers.
 
+pub mod dial;
+pub mod patient;
+pub mod room;
 pub mod spare;
 pub mod tls;
 
@@ -51,6 +54,11 @@ impl Stream {
             Stream::TlsClient(tls) => tls::end_point::hash(tls.get_ref().1.peer_certificates()?.first()?),
             _ => None,
         }
+    }
+
+    /// The client has shown a certificate that was found good.
+    pub fn has_client_certificate(&self) -> bool {
+        matches!(self, Stream::TlsServer(tls) if tls.has_client_certificate())
     }
 
     /// Whom the client's certificate names, if it has shown one.

@@ -1,6 +1,7 @@
 //! What is seen from outside: metrics, the HTTP address, logs, traces.
 
 pub mod cluster;
+pub mod host;
 pub mod http;
 pub mod logging;
 pub mod metrics;

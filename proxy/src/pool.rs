@@ -10,13 +10,15 @@ mod lease;
 mod opening;
 mod pools;
 mod rows;
+mod tenure;
 mod waiting;
 
 pub use lease::{Lease, LeaseError};
 pub use opening::{Opening, open_within};
 pub use pools::Pools;
+pub use tenure::Tenant;
 
-use crate::auth::{Credentials, LoginError};
+use crate::auth::{Credentials, Identity, LoginError};
 use crate::config::Config;
 use crate::node::Node;
 use crate::server::{Card, LastUse, Server};
@@ -26,7 +28,7 @@ use pools::limit_of;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 use waiting::Waiter;
 
@@ -39,6 +41,8 @@ pub struct Key {
     pub database: String,
     /// The user.
     pub user: String,
+    /// Who and what these names meant.
+    pub identity: Identity,
 }
 
 /// Connections to one node for one database and user.
@@ -51,6 +55,10 @@ pub struct Pool {
     limit: AtomicUsize,
     /// Servers beyond the limit, for who has waited for long.
     reserve: AtomicUsize,
+    /// As many as Postgres gives to this role in this database.
+    granted: AtomicUsize,
+    /// Set while Postgres lets no new session of this identity in: since when.
+    closed_to_new: Mutex<Option<SystemTime>>,
     budget: Arc<Budget>,
     /// Sessions that wait for a server of it.
     waiting: AtomicUsize,
@@ -87,6 +95,8 @@ impl Pool {
             state: Mutex::default(),
             limit: AtomicUsize::new(limit_of(&key.user, config)),
             reserve: AtomicUsize::new(config.pool.server_connections_reserve),
+            granted: AtomicUsize::new(usize::MAX),
+            closed_to_new: Mutex::default(),
             budget,
             key,
             node,
@@ -198,6 +208,8 @@ impl Pool {
         state.used = Some(server.idle_since);
         let stale = state.stale_before.is_some_and(|t| server.opened < t) || !server.is_watched();
         let beyond = state.open.saturating_sub(self.limit());
+        // Those that are there are all that its sessions will ever have.
+        let beyond = if self.is_closed_to_new() { 0 } else { beyond };
         let too_many = beyond > self.reserve.load(Ordering::Relaxed) || (beyond > 0 && !state.has_waiters());
         if stale || too_many {
             drop(state);
@@ -221,15 +233,15 @@ impl Pool {
         let mut gone = vec![];
         {
             let mut state = self.state.lock();
-            let min = config.pool.server_connections_min;
+            let min = if self.is_closed_to_new() { usize::MAX } else { config.pool.server_connections_min };
             let mut at = 0;
             while at < state.idle.len() {
                 let keep_few = state.open - gone.len() <= min;
                 let stale_before = state.stale_before;
                 let server = &mut state.idle[at];
                 let too_idle = !keep_few && now.duration_since(server.idle_since) > config.pool.server_idle;
-                let too_old =
-                    now.duration_since(server.opened) > lifetime(server, config.pool.server_lifetime);
+                let too_old = min < usize::MAX
+                    && now.duration_since(server.opened) > lifetime(server, config.pool.server_lifetime);
                 let stale = stale_before.is_some_and(|t| server.opened < t) || !server.is_watched();
                 if too_idle || too_old || stale || !server.is_quiet() {
                     gone.push(state.idle.remove(at));
@@ -267,7 +279,12 @@ impl Pool {
 
     /// The limit in force.
     pub fn limit(&self) -> usize {
-        self.limit.load(Ordering::Relaxed)
+        if self.is_closed_to_new() {
+            // With one open nobody tries to open another; without any, the attempt says why there is none.
+            return 1;
+        }
+        let granted = self.granted.load(Ordering::Relaxed).max(1);
+        self.limit.load(Ordering::Relaxed).min(granted)
     }
 }
 

@@ -10,8 +10,10 @@ pub use card::Card;
 pub use last_use::LastUse;
 
 use crate::auth::{self, Credentials, LoginError};
-use crate::limits::{MESSAGE_BYTES_MAX, UNACKNOWLEDGED_MAX};
-use crate::net::{Connection, Stream, tls::Connector};
+use crate::limits::MESSAGE_BYTES_MAX;
+use crate::net::Connection;
+use crate::net::dial::{dial, host_of};
+use crate::net::tls::Connector;
 use crate::node::Node;
 use crate::wire::backend::{self, Status, tag};
 use crate::wire::{ErrorFields, frame, frontend};
@@ -24,8 +26,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 use std::thread::ThreadId;
-use std::time::{Duration, Instant};
-use tokio::net::{TcpStream, UnixStream};
+use std::time::Instant;
 
 /// What a server reports of its settings (ParameterStatus): name → value.
 pub type Reported = BTreeMap<String, String>;
@@ -118,34 +119,6 @@ pub fn event_loop() -> ThreadId {
     HERE.with(|here| *here)
 }
 
-/// Opens a socket to `address`: `host:port`, or a directory with `:port` for a Unix socket.
-///
-/// # Errors
-/// The socket's.
-pub async fn dial(address: &str) -> io::Result<Stream> {
-    if address.starts_with('/') {
-        let (directory, port) = address.rsplit_once(':').unwrap_or((address, "5432"));
-        return Ok(Stream::Unix(UnixStream::connect(format!("{directory}/.s.PGSQL.{port}")).await?));
-    }
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(30))
-        .with_interval(Duration::from_secs(10))
-        .with_retries(3);
-    let socket = socket2::SockRef::from(&stream);
-    socket.set_tcp_keepalive(&keepalive)?;
-    // Keep-alives rest while something is on its way that nobody acknowledges.
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
-    Ok(Stream::Tcp(stream))
-}
-
-/// The host of `host:port`.
-fn host_of(address: &str) -> &str {
-    address.rsplit_once(':').map_or(address, |(host, _)| host)
-}
-
 impl Server {
     /// Connects and logs in.
     ///
@@ -160,7 +133,7 @@ impl Server {
         let mut connection = tls.connect(stream, host_of(&target.node.name)).await?;
         put_startup(&mut connection.output, target);
         connection.flush().await?;
-        auth::log_in(&mut connection, &target.user, credentials).await?;
+        auth::log_in(&mut connection, &target.user, credentials, &tls.accepts()).await?;
         Self::welcome(connection, target).await
     }
 

@@ -38,7 +38,7 @@ pub mod startup;
 pub mod statements;
 pub mod wake;
 
-use crate::auth::Credentials;
+use crate::auth::{Credentials, Identity};
 use crate::clients::registry::{Card, Doing};
 use crate::cluster::underway::Write;
 use crate::config::Config;
@@ -48,7 +48,7 @@ use crate::net::Connection;
 use crate::node::Node;
 use crate::observe::metrics::DatabaseMetrics;
 use crate::observe::traces::Told;
-use crate::pool::{Lease, Pool};
+use crate::pool::{Lease, Pool, Tenant};
 use crate::server::LastUse;
 use crate::server::prepared::Prepared;
 use crate::session::classify::Work;
@@ -83,10 +83,22 @@ pub struct Who {
     pub user: String,
     /// The database.
     pub database: String,
+    /// Who and what these names meant at its log-in.
+    pub identity: Identity,
+    /// How many servers Postgres gave to them then; `None`: as many as it has.
+    pub servers_max: Option<usize>,
     /// How to log in to servers as that user.
     pub credentials: Arc<Credentials>,
     /// Where it comes from; `None` on a Unix socket.
     pub address: Option<IpAddr>,
+}
+
+impl Who {
+    /// Whose servers it needs.
+    pub fn tenant(&self) -> Tenant<'_> {
+        let Who { user, database, identity, servers_max, .. } = self;
+        Tenant { database, user, identity: *identity, servers_max: *servers_max }
+    }
 }
 
 /// A logged-in client and all that belongs to it.

@@ -1,11 +1,12 @@
 //! What all sessions share.
 
-use crate::auth::Directory;
+use crate::auth::{Census, Directory};
 use crate::clients::registry::Registry;
 use crate::clients::welcomes::Welcomes;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::gate::Gate;
+use crate::net::room::Room;
 use crate::net::tls::{Acceptor, Connector};
 use crate::observe::picture::State;
 use crate::observe::ruled::Ruled;
@@ -34,8 +35,12 @@ pub struct Weir {
     pub cluster: Arc<Cluster>,
     /// Who may log in, and with what secret.
     pub directory: Directory,
+    /// What they are and may do on Postgres now.
+    pub census: Census,
     /// Server connections.
     pub pools: Pools,
+    /// Those that have connected and not logged in yet.
+    pub anteroom: Room,
     /// The clients that are connected.
     pub registry: Registry,
     /// PAUSE and RESUME.

@@ -1,5 +1,6 @@
 //! Tests that need a real cluster; one file per promise.
 
+mod abuse;
 mod auth;
 mod bad_input;
 mod bounded;
@@ -34,6 +35,7 @@ mod prepared;
 mod processes;
 mod readme;
 mod reload;
+mod roles;
 mod settings;
 mod single_statements;
 mod soak;

@@ -80,7 +80,7 @@ fn who_cannot_take_over_says_so_and_the_old_one_stays() -> Outcome {
 #[test]
 fn a_cancel_reaches_its_session_whichever_process_takes_it() -> Outcome {
     let stage = stage();
-    let old = Weir::builder(&stage.cluster).start()?;
+    let old = Weir::builder(&stage.cluster).set("listen.share_address", true).start()?;
     let second = Second::start(&old, &[])?;
     wait_until("the second process serves", || {
         second.log().contains("listening") && second.log().contains("is the primary")

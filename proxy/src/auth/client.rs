@@ -1,11 +1,11 @@
 //! The exchange with a client that wants in.
 
 use super::directory::Account;
-use super::rules::{self, Peer};
+use super::rules::{self, Demand, Peer};
 use super::scram::server::{Exchange, Offer};
 use super::scram::{self, ScramError};
 use super::{Credentials, Directory, LoginError, Nodes, Shown, derive, md5, request};
-use crate::config::{AuthMethod, Config, Secret};
+use crate::config::{AuthMethod, CertificateCheck, Config, ListenTls, Secret};
 use crate::limits::AUTH_MESSAGE_BYTES_MAX;
 use crate::net::Connection;
 use crate::wire::startup::Startup;
@@ -13,6 +13,15 @@ use crate::wire::{Refusal, frame, sqlstate};
 use bytes::{Buf, BufMut, BytesMut};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// A client that has proved who it is.
+#[derive(Debug)]
+pub struct Admitted {
+    /// For log-ins to servers.
+    pub credentials: Arc<Credentials>,
+    /// It was a password that proved it.
+    pub by_password: bool,
+}
 
 /// Authenticates a client that has sent its StartupMessage, up to and including AuthenticationOk
 /// (in `client.output`, not flushed). `address` is where it comes from; `None`: a Unix socket.
@@ -28,10 +37,10 @@ pub async fn authenticate(
     directory: &Directory,
     nodes: &dyn Nodes,
     config: &Config,
-) -> Result<Arc<Credentials>, LoginError> {
+) -> Result<Admitted, LoginError> {
     let user = startup.user.as_str();
     let is_tls = client.stream().is_tls();
-    if !is_tls && address.is_some() && config.listen.tls.as_ref().is_some_and(|tls| tls.required) {
+    if !is_tls && address.is_some() && config.listen.tls.as_ref().is_some_and(ListenTls::is_required) {
         return Err(Refusal::new(
             sqlstate::INVALID_AUTHORIZATION,
             "pgweir accepts connections over TLS only",
@@ -39,9 +48,11 @@ pub async fn authenticate(
         .with_hint("Connect with sslmode=require.")
         .into());
     }
-    let method = rules::method(&config.auth, &Peer { address, is_tls, startup })?;
-    if method == Some(AuthMethod::Certificate) {
-        certificate(client, user)?;
+    let Demand { method, certificate } = rules::demand(&config.auth, &Peer { address, is_tls, startup })?;
+    if method == Some(AuthMethod::Certificate) || certificate == Some(CertificateCheck::Full) {
+        certificate_of(client, user)?;
+    } else if certificate == Some(CertificateCheck::Ca) && !client.stream().has_client_certificate() {
+        return Err(no_certificate().into());
     }
     let account = directory.account(user, nodes, config).await;
     let credentials = match method {
@@ -66,7 +77,8 @@ pub async fn authenticate(
         }
     };
     frame::put(&mut client.output, b'R', |out| out.put_u32(request::OK));
-    Ok(credentials)
+    let by_password = !matches!(method, Some(AuthMethod::Trust | AuthMethod::Certificate));
+    Ok(Admitted { credentials, by_password })
 }
 
 /// Does this client get an md5 challenge rather than SCRAM? As in Postgres, a stored SCRAM verifier
@@ -92,12 +104,12 @@ fn settle(
             Ok(account.credentials.clone())
         }
         (Ok(_), Some(reason)) => {
-            tracing::info!(user, reason, "the right password does not let in");
-            Err(wrong_password(user))
+            crate::limited!(info, user, reason, "the right password does not let in");
+            Err(wrong_password(user).into())
         }
         (Err(error), reason) => {
             if let Some(reason) = reason {
-                tracing::info!(user, reason, "no password would let in");
+                crate::limited!(info, user, reason, "no password would let in");
             }
             // The password may have been changed since it was read.
             directory.forget(user);
@@ -165,7 +177,7 @@ async fn md5_challenge(client: &mut Connection, user: &str, account: &Account) -
     let answer = password_message(client).await?;
     match &account.md5 {
         Some(stored) if md5::fits(&stored.0, salt, &answer) => Ok(Shown::Md5(stored.clone())),
-        _ => Err(wrong_password(user)),
+        _ => Err(wrong_password(user).into()),
     }
 }
 
@@ -189,25 +201,31 @@ async fn password(
         }
         (None, None) => false,
     };
-    if fits { Ok(Shown::password(password)) } else { Err(wrong_password(user)) }
+    if fits { Ok(Shown::password(password)) } else { Err(wrong_password(user).into()) }
 }
 
 /// A certificate that one of our CAs signed (TLS has seen to that) and that names the user.
-fn certificate(client: &Connection, user: &str) -> Result<(), Refusal> {
+fn certificate_of(client: &Connection, user: &str) -> Result<(), Refusal> {
     match client.stream().client_common_name() {
         Some(name) if name == user => Ok(()),
         Some(name) => {
-            tracing::info!(user, certificate = name, "log-in refused: the certificate names somebody else");
+            crate::limited!(
+                info,
+                user,
+                certificate = name,
+                "log-in refused: the certificate names somebody else"
+            );
             Err(Refusal::new(
                 sqlstate::INVALID_AUTHORIZATION,
                 format!("certificate authentication failed for user \"{user}\""),
             ))
         }
-        None => Err(Refusal::new(
-            sqlstate::INVALID_AUTHORIZATION,
-            "connection requires a valid client certificate",
-        )),
+        None => Err(no_certificate()),
     }
+}
+
+fn no_certificate() -> Refusal {
+    Refusal::new(sqlstate::INVALID_AUTHORIZATION, "connection requires a valid client certificate")
 }
 
 /// A password in the clear may pass where nobody can listen.
@@ -276,14 +294,13 @@ fn put_text(out: &mut BytesMut, text: &str) {
 }
 
 /// The one answer to a wrong password, an unknown user, a user without password, an expired one.
-fn wrong_password(user: &str) -> LoginError {
+pub fn wrong_password(user: &str) -> Refusal {
     Refusal::new(sqlstate::INVALID_PASSWORD, format!("password authentication failed for user \"{user}\""))
-        .into()
 }
 
 fn by_scram(error: ScramError, user: &str) -> LoginError {
     let sqlstate = match error {
-        ScramError::Proof => return wrong_password(user),
+        ScramError::Proof => return wrong_password(user).into(),
         ScramError::Binding(_) => sqlstate::INVALID_AUTHORIZATION,
         ScramError::Unsupported(_) => sqlstate::FEATURE_NOT_SUPPORTED,
         _ => sqlstate::PROTOCOL_VIOLATION,

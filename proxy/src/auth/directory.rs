@@ -140,7 +140,7 @@ impl Directory {
         let previous = self.configured.load_full();
         self.configured.store(Arc::new(Configured::new(config, &previous.accounts)));
         self.lookup.store(Arc::new(Lookup::new(config)));
-        self.found.iter().for_each(|(_, slot)| slot.expire());
+        self.forget_all();
     }
 
     /// What is known of this user may be out of date (a password was refused): read it again when it is
@@ -149,6 +149,21 @@ impl Directory {
         if let Some(slot) = self.found.get(truncated(user)) {
             slot.expire();
         }
+    }
+
+    /// Its password is in the configuration.
+    pub fn is_configured(&self, user: &str) -> bool {
+        self.configured.load().accounts.contains_key(user)
+    }
+
+    /// How the cluster is asked.
+    pub(super) fn lookup(&self) -> Arc<Lookup> {
+        self.lookup.load_full()
+    }
+
+    /// Everything that was looked up may have changed just now.
+    pub fn forget_all(&self) {
+        self.found.iter().for_each(|(_, slot)| slot.expire());
     }
 
     /// What is known of this user. One that does not exist has an account that no password fits.
@@ -208,8 +223,10 @@ impl Directory {
                 *read = Read { account: Some((account.clone(), started)), fresh, failure: None };
                 Ok(account)
             }
+            // As of one that does not exist.
+            Err(LookupError::Name(_)) => Ok(Arc::new(self.account_of(user, None))),
             Err(error) => {
-                tracing::warn!(user, %error, "cannot look a user's password up");
+                crate::limited!(warn, user, %error, "cannot look a user's password up");
                 let refusal = refusal(&error);
                 read.failure = Some((refusal.clone(), Instant::now()));
                 stale.ok_or(refusal)
@@ -304,7 +321,7 @@ fn configured(user: &str, password: &Secret) -> Account {
     })
 }
 
-fn refusal(error: &LookupError) -> Refusal {
+pub(super) fn refusal(error: &LookupError) -> Refusal {
     match error {
         LookupError::Unreachable(_) => {
             Refusal::new(sqlstate::CANNOT_CONNECT_NOW, "pgweir cannot reach any node of the cluster")
@@ -317,7 +334,7 @@ fn refusal(error: &LookupError) -> Refusal {
             "Create the function pgweir.user_lookup and grant it to pgweir's role, \
              or list users with their passwords in [[user]] sections of pgweir.toml.",
         ),
-        LookupError::Query(_) => Refusal::new(
+        LookupError::Query(_) | LookupError::Name(_) => Refusal::new(
             sqlstate::INVALID_AUTHORIZATION,
             "pgweir cannot read the users' passwords from the cluster",
         )

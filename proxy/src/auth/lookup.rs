@@ -1,23 +1,28 @@
-//! How a user's stored password is read from the cluster.
+//! How users are looked up in the cluster: their stored passwords, and what they may do.
 //!
 //! By a parameterised query over a connection of pgweir's own role, with an empty `search_path` (nothing
 //! that a user could create is ever found by it) and a time-out on every step. By default that is
 //! `pgweir.user_lookup($1)`, a `SECURITY DEFINER` function which the role may execute, or else the catalog
 //! `pg_authid` itself, which superusers may read. Which of the two is there is asked, not tried: a try
-//! would leave an error in the server's log each time.
+//! would leave an error in the server's log each time. What roles and databases are, anybody may read.
 
 use super::Nodes;
 use super::entry::NoEntry;
+use super::standing::{Database, Role, Standing};
 use crate::config::{self, Config, Secret};
 use crate::limits::{LOOKUP_CONNECTIONS_MAX, LOOKUP_TIMEOUT};
+use crate::net::dial::{dial, host_of};
 use crate::net::tls::Connector;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::error::Error;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio_postgres::types::{FromSql, Type};
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
+use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Row, error::SqlState};
 
 /// Postgres cuts names to this (`NAMEDATALEN` - 1).
@@ -36,6 +41,25 @@ const WHICH: &str = "SELECT \
                AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')), \
      pg_catalog.has_column_privilege('pg_catalog.pg_authid', 'rolpassword', 'SELECT')";
 
+/// The standing of each of several users in a database each, in their order. Names are cut as Postgres
+/// cuts them.
+const STANDINGS: &str = "SELECT r.oid, r.rolcanlogin, r.rolsuper, r.rolconnlimit, r.rolvaliduntil, \
+     d.oid, d.datallowconn, d.datconnlimit, pg_catalog.has_database_privilege(r.oid, d.oid, 'CONNECT') \
+     FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) \
+          WITH ORDINALITY AS asked (role, base, place) \
+     LEFT JOIN pg_catalog.pg_roles r ON r.rolname = asked.role::pg_catalog.name \
+     LEFT JOIN pg_catalog.pg_database d ON d.datname = asked.base::pg_catalog.name \
+     ORDER BY asked.place";
+
+/// What a node is asked.
+#[derive(Clone, Copy)]
+enum Question<'a> {
+    /// How a user's password is stored.
+    Password(&'a str),
+    /// What these users are and may do in these databases.
+    Standings(&'a [&'a str], &'a [&'a str]),
+}
+
 /// A role that exists.
 pub struct Found {
     /// In the form in which Postgres stores it.
@@ -53,6 +77,9 @@ pub enum LookupError {
     /// Our role may neither call the function nor read the catalog.
     #[error("neither pgweir.user_lookup nor pg_authid may be read")]
     NotAllowed,
+    /// A name cannot be written in the encoding of the cluster's database: nobody has it.
+    #[error("no such name: {0}")]
+    Name(String),
     /// The query failed, or its answer has no sense.
     #[error("{0}")]
     Query(String),
@@ -88,13 +115,42 @@ impl Lookup {
         nodes: &dyn Nodes,
         config: &Config,
     ) -> Result<Option<Found>, LookupError> {
+        let (rows, _) = self.rows(Question::Password(user), nodes, config).await?;
+        rows.first().map(found).transpose()
+    }
+
+    /// What these users are, and may do in the databases that stand at the same place; and whether it is
+    /// the primary that says so.
+    ///
+    /// # Errors
+    /// When no node gives an answer.
+    pub async fn standings(
+        &self,
+        users: &[&str],
+        databases: &[&str],
+        nodes: &dyn Nodes,
+        config: &Config,
+    ) -> Result<(Vec<Standing>, bool), LookupError> {
+        let primary = nodes.primary_address();
+        let (rows, by) = self.rows(Question::Standings(users, databases), nodes, config).await?;
+        let standings = rows.iter().map(standing).collect::<Result<_, _>>()?;
+        Ok((standings, primary == Some(by)))
+    }
+
+    /// The answer, and the node that gave it.
+    async fn rows(
+        &self,
+        question: Question<'_>,
+        nodes: &dyn Nodes,
+        config: &Config,
+    ) -> Result<(Vec<Row>, String), LookupError> {
         let mut last = LookupError::Unreachable("none is configured".into());
         for address in candidates(nodes, config) {
             let source = self.source(&address, config)?;
-            let outcome = tokio::time::timeout(LOOKUP_TIMEOUT, source.find(user, config)).await;
+            let outcome = tokio::time::timeout(LOOKUP_TIMEOUT, source.rows(question, config)).await;
             match outcome.unwrap_or_else(|_| Err(LookupError::Unreachable(format!("{address}: time-out")))) {
                 Err(error @ LookupError::Unreachable(_)) => last = error,
-                answer => return answer,
+                answer => return Ok((answer?, address)),
             }
         }
         Err(last)
@@ -127,7 +183,8 @@ impl Source {
         let config = own_connection(address, cluster)
             .ok_or_else(|| LookupError::Query(format!("{address}: not an address")))?;
         let how = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let pool = Pool::builder(Manager::from_config(config, connector.for_own_connections(), how))
+        let own = Own { address: address.to_owned(), connector: connector.clone() };
+        let pool = Pool::builder(Manager::from_connect(config, own, how))
             .max_size(LOOKUP_CONNECTIONS_MAX)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(LOOKUP_TIMEOUT))
@@ -137,13 +194,13 @@ impl Source {
         Ok(Self { pool, query: Mutex::new(None) })
     }
 
-    async fn find(&self, user: &str, config: &Config) -> Result<Option<Found>, LookupError> {
+    async fn rows(&self, question: Question<'_>, config: &Config) -> Result<Vec<Row>, LookupError> {
         let unreachable = |error| LookupError::Unreachable(self.kept_out(&error, config));
         let server = self.pool.get().await.map_err(unreachable)?;
         // A connection that is dropped in the middle of a query must not go back to the pool.
         let mut lent = Lent(Some(server));
         let Some(server) = &lent.0 else { return Err(LookupError::Query("no connection".into())) };
-        let answer = self.ask(server, user, config).await;
+        let answer = self.ask(server, question, config).await;
         if let Err(error) = &answer {
             tracing::debug!(error = describe(error), "look-up failed");
             *self.query.lock() = None;
@@ -151,7 +208,7 @@ impl Source {
         let answer = answer?;
         // Complete: it may be used again.
         drop(lent.0.take());
-        answer.map(|row| found(&row)).transpose()
+        Ok(answer)
     }
 
     /// Why there is no connection, in Postgres's words where it has said something.
@@ -166,11 +223,18 @@ impl Source {
         }
     }
 
-    async fn ask(&self, server: &Object, user: &str, config: &Config) -> Result<Option<Row>, LookupError> {
-        let query = self.query(server, config).await?;
+    async fn ask(
+        &self,
+        server: &Object,
+        question: Question<'_>,
+        config: &Config,
+    ) -> Result<Vec<Row>, LookupError> {
+        let (query, parameters): (Arc<str>, Vec<&(dyn ToSql + Sync)>) = match &question {
+            Question::Password(user) => (self.query(server, config).await?, vec![user]),
+            Question::Standings(users, databases) => (STANDINGS.into(), vec![users, databases]),
+        };
         let statement = server.prepare_cached(&query).await.map_err(failed)?;
-        let mut rows = server.query(&statement, &[&user]).await.map_err(failed)?;
-        Ok(if rows.is_empty() { None } else { Some(rows.swap_remove(0)) })
+        server.query(&statement, &parameters).await.map_err(failed)
     }
 
     async fn query(&self, server: &Object, config: &Config) -> Result<Arc<str>, LookupError> {
@@ -205,6 +269,33 @@ pub async fn way(
     })
 }
 
+/// Connects to one node, with our TLS.
+struct Own {
+    address: String,
+    connector: Connector,
+}
+
+impl Connect for Own {
+    fn connect(
+        &self,
+        settings: &tokio_postgres::Config,
+    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send + '_>>
+    {
+        let settings = settings.clone();
+        Box::pin(async move {
+            let stream = dial(&self.address).await;
+            let connecting = self.connector.connect_own(&settings, host_of(&self.address), stream);
+            let (client, connection) = connecting.await?;
+            let task = tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(error = describe(&error), "a connection for look-ups has ended");
+                }
+            });
+            Ok((client, task))
+        })
+    }
+}
+
 /// A connection on loan: closed, not returned, unless somebody takes it out.
 struct Lent(Option<Object>);
 
@@ -227,8 +318,7 @@ fn own_connection(address: &str, cluster: &config::Cluster) -> Option<tokio_post
         .dbname(&cluster.database)
         .application_name("pgweir auth_query")
         .options(format!("-c search_path= -c statement_timeout={}", LOOKUP_TIMEOUT.as_millis()))
-        .connect_timeout(LOOKUP_TIMEOUT)
-        .ssl_mode(cluster.tls.mode.for_own_connections());
+        .connect_timeout(LOOKUP_TIMEOUT);
     if let Some(password) = &cluster.password {
         config.password(&password.0);
     }
@@ -236,7 +326,7 @@ fn own_connection(address: &str, cluster: &config::Cluster) -> Option<tokio_post
 }
 
 /// A name as Postgres would know it.
-pub(super) fn truncated(user: &str) -> &str {
+pub fn truncated(user: &str) -> &str {
     let end = (0..=NAME_BYTES_MAX.min(user.len())).rev().find(|&end| user.is_char_boundary(end));
     &user[..end.unwrap_or(0)]
 }
@@ -252,6 +342,39 @@ fn found(row: &Row) -> Result<Found, LookupError> {
     };
     Ok(Found { secret: secret.map(Secret), valid_until })
 }
+
+/// A row of [`STANDINGS`].
+fn standing(row: &Row) -> Result<Standing, LookupError> {
+    read_standing(row).map_err(|error| LookupError::Query(describe(&error)))
+}
+
+fn read_standing(row: &Row) -> Result<Standing, tokio_postgres::Error> {
+    // Negative: none.
+    let limit = |limit: Option<i32>| limit.and_then(|limit| usize::try_from(limit).ok());
+    let role = match row.try_get::<_, Option<u32>>(0)? {
+        None => None,
+        Some(oid) => Some(Role {
+            oid,
+            can_log_in: row.try_get(1)?,
+            superuser: row.try_get(2)?,
+            connections_max: limit(row.try_get(3)?),
+            valid_until: row.try_get::<_, Option<Timestamp>>(4)?.and_then(|t| t.0),
+        }),
+    };
+    let database = match row.try_get::<_, Option<u32>>(5)? {
+        None => None,
+        Some(oid) => Some(Database {
+            oid,
+            allows_connections: row.try_get(6)?,
+            connections_max: limit(row.try_get(7)?),
+            is_broken: row.try_get::<_, Option<i32>>(7)? == Some(BROKEN_DATABASE),
+        }),
+    };
+    Ok(Standing { role, database, may_connect: row.try_get::<_, Option<bool>>(8)?.unwrap_or(false) })
+}
+
+/// `datconnlimit` of a database whose DROP was interrupted (`DATCONNLIMIT_INVALID_DB`).
+const BROKEN_DATABASE: i32 = -2;
 
 /// A point in time; `None`: infinity.
 struct Timestamp(Option<SystemTime>);
@@ -279,6 +402,13 @@ fn failed(error: tokio_postgres::Error) -> LookupError {
     match error.code() {
         Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => LookupError::NotAllowed,
         // The server is going down, starting up, or standing by without being hot.
+        // Characters that the database's encoding does not have, or that are none.
+        Some(code)
+            if *code == SqlState::UNTRANSLATABLE_CHARACTER
+                || *code == SqlState::CHARACTER_NOT_IN_REPERTOIRE =>
+        {
+            LookupError::Name(describe(&error))
+        }
         Some(code) if code.code().starts_with("57P") => LookupError::Unreachable(describe(&error)),
         Some(_) => LookupError::Query(describe(&error)),
         None => LookupError::Unreachable(describe(&error)),

@@ -2,7 +2,7 @@
 //!
 //! <https://www.postgresql.org/docs/current/auth-pg-hba-conf.html>
 
-use crate::config::{Auth, AuthMethod, AuthRule};
+use crate::config::{Auth, AuthMethod, AuthRule, CertificateCheck, ConnectionKind};
 use crate::wire::startup::Startup;
 use crate::wire::{Refusal, sqlstate};
 use std::net::IpAddr;
@@ -18,17 +18,28 @@ pub struct Peer<'a> {
     pub startup: &'a Startup,
 }
 
-/// The method of the first rule that matches; `None`: there are no rules, the stored secret decides.
+/// What a client has to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Demand {
+    /// `None`: the stored secret decides.
+    pub method: Option<AuthMethod>,
+    /// A certificate beside it.
+    pub certificate: Option<CertificateCheck>,
+}
+
+/// What the first rule that matches demands; nothing in particular where there are no rules.
 ///
 /// # Errors
 /// When a rule says no, or rules exist and none matches.
-pub fn method(auth: &Auth, peer: &Peer<'_>) -> Result<Option<AuthMethod>, Refusal> {
+pub fn demand(auth: &Auth, peer: &Peer<'_>) -> Result<Demand, Refusal> {
     if auth.rules.is_empty() {
-        return Ok(None);
+        return Ok(Demand::default());
     }
-    match auth.rules.iter().find(|rule| matches(rule, peer)).map(|rule| rule.method) {
-        Some(AuthMethod::Reject) => Err(refusal("a rule of pgweir rejects connection", peer)),
-        Some(method) => Ok(Some(method)),
+    match auth.rules.iter().find(|rule| matches(rule, peer)) {
+        Some(rule) if rule.method == AuthMethod::Reject => {
+            Err(refusal("a rule of pgweir rejects connection", peer))
+        }
+        Some(rule) => Ok(Demand { method: Some(rule.method), certificate: rule.client_certificate }),
         None => Err(refusal("no rule of pgweir accepts connection", peer)),
     }
 }
@@ -40,7 +51,17 @@ fn matches(rule: &AuthRule, peer: &Peer<'_>) -> bool {
         (Some(_), None) => false,
         (Some((network, bits)), Some(address)) => is_within(address.to_canonical(), network, bits),
     };
-    from && named(&rule.databases, &peer.startup.database) && named(&rule.users, &peer.startup.user)
+    let connected = match rule.connection {
+        ConnectionKind::Any => true,
+        ConnectionKind::Local => peer.address.is_none(),
+        ConnectionKind::Host => peer.address.is_some(),
+        ConnectionKind::HostSsl => peer.address.is_some() && peer.is_tls,
+        ConnectionKind::HostNoSsl => peer.address.is_some() && !peer.is_tls,
+    };
+    connected
+        && from
+        && named(&rule.databases, &peer.startup.database)
+        && named(&rule.users, &peer.startup.user)
 }
 
 /// Do the first `bits` bits agree?
@@ -87,17 +108,21 @@ mod tests {
     fn rule(network: Option<(&str, u8)>, database: &str, user: &str, method: AuthMethod) -> AuthRule {
         let list = |name: &str| if name.is_empty() { vec![] } else { vec![name.to_owned()] };
         AuthRule {
+            connection: ConnectionKind::Any,
             databases: list(database),
             users: list(user),
             address: network.map(|(a, bits)| (a.parse().unwrap(), bits)),
             method,
+            client_certificate: None,
         }
     }
 
     fn ask(rules: Vec<AuthRule>, address: Option<&str>) -> Result<Option<AuthMethod>, String> {
         let startup = startup();
         let peer = Peer { address: address.map(|a| a.parse().unwrap()), is_tls: false, startup: &startup };
-        method(&Auth { rules }, &peer).map_err(|refusal| refusal.message.into_owned())
+        demand(&Auth { rules }, &peer)
+            .map(|demand| demand.method)
+            .map_err(|refusal| refusal.message.into_owned())
     }
 
     #[test]
@@ -120,6 +145,27 @@ mod tests {
         assert_eq!(ask(rules(), Some("::ffff:10.1.255.1")), Ok(Some(AuthMethod::Md5)));
         assert_eq!(ask(rules(), Some("10.2.0.1")), Ok(Some(AuthMethod::ScramSha256)));
         assert_eq!(ask(rules(), Some("fd12::1")), Ok(Some(AuthMethod::Certificate)));
+    }
+
+    #[test]
+    fn rules_tell_connections_apart() {
+        let matching = |connection, address: Option<&str>, is_tls| {
+            let startup = startup();
+            let rules = vec![AuthRule { connection, ..rule(None, "", "", AuthMethod::Trust) }];
+            let peer = Peer { address: address.map(|a| a.parse().unwrap()), is_tls, startup: &startup };
+            demand(&Auth { rules }, &peer).is_ok()
+        };
+        use ConnectionKind::{Any, Host, HostNoSsl, HostSsl, Local};
+        let here = [(None, false), (Some("10.0.0.1"), false), (Some("10.0.0.1"), true)];
+        for (kind, expected) in [
+            (Any, [true, true, true]),
+            (Local, [true, false, false]),
+            (Host, [false, true, true]),
+            (HostSsl, [false, false, true]),
+            (HostNoSsl, [false, true, false]),
+        ] {
+            assert_eq!(here.map(|(address, is_tls)| matching(kind, address, is_tls)), expected, "{kind:?}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@
 pub mod client;
 pub mod server;
 
+use crate::limits::SCRAM_ITERATIONS_MAX;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::rand::SecureRandom;
@@ -41,9 +42,6 @@ pub const MECHANISM: &str = "SCRAM-SHA-256";
 pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
 /// What Postgres uses where nothing else is said (`scram_iterations`).
 pub const DEFAULT_ITERATIONS: u32 = 4096;
-/// More iterations than this we do not compute for a server: it takes about half a second,
-/// and a hostile server could ask for an hour.
-pub const ITERATIONS_MAX: u32 = 1_000_000;
 /// Random bytes in a nonce, as Postgres has it.
 const NONCE_BYTES: usize = 18;
 /// Random bytes in a salt, as Postgres has it.
@@ -79,7 +77,7 @@ impl Verifier {
             stored_key: decode_key(stored_key)?,
             server_key: decode_key(server_key)?,
         };
-        (verifier.iterations > 0).then_some(verifier)
+        (1..=SCRAM_ITERATIONS_MAX).contains(&verifier.iterations).then_some(verifier)
     }
 
     /// A verifier that no password fits, indistinguishable from a real one.
@@ -122,7 +120,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Derives them from a password. Costs milliseconds: see [`ITERATIONS_MAX`].
+    /// Derives them from a password. Costs milliseconds: see [`SCRAM_ITERATIONS_MAX`].
     pub fn derive(password: &str, salt: &[u8], iterations: u32) -> Self {
         let rounds = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
         let mut salted: Key = [0; 32];
@@ -176,7 +174,7 @@ pub enum ScramError {
     #[error("incorrect server signature")]
     ServerSignature,
     /// The server wants more rounds than we compute.
-    #[error("the server asks for {0} iterations, more than the allowed {ITERATIONS_MAX}")]
+    #[error("the server asks for {0} iterations, more than the allowed {SCRAM_ITERATIONS_MAX}")]
     Iterations(u32),
     /// The server reports an error in its last message.
     #[error("the server ended the SCRAM exchange with an error")]

@@ -3,6 +3,7 @@
 use super::scram::client::{Binding, Exchange};
 use super::scram::{self, ScramError};
 use super::{Credentials, LoginError, Shown, md5, request};
+use crate::config::{Proof, ServerAuth};
 use crate::limits::AUTH_MESSAGE_BYTES_MAX;
 use crate::net::Connection;
 use crate::wire::{Refusal, frame, sqlstate};
@@ -23,10 +24,17 @@ pub async fn log_in(
     server: &mut Connection,
     user: &str,
     credentials: &Credentials,
+    accepts: &ServerAuth,
 ) -> Result<(), LoginError> {
     server.flush().await?;
     let known = credentials.0.load_full();
-    match next_request(server).await? {
+    let asked = next_request(server).await?;
+    if let Some(proof) = Proof::of_request(asked.0)
+        && !accepts.allows(proof)
+    {
+        return Err(Refusal::new(sqlstate::CONNECTION_REJECTED, accepts.refusal(proof)).into());
+    }
+    match asked {
         (request::OK, _) => Ok(()),
         (request::CLEARTEXT, _) => {
             let Shown::Password(known) = &*known else {

@@ -1,7 +1,9 @@
 //! Whole log-ins over sockets, each side against the other and against tokio-postgres.
 
 use super::*;
-use crate::config::{AuthMethod, AuthRule, Config, ListenTls, ServerTls, SslMode, User};
+use crate::config::{
+    AuthMethod, AuthRule, CertificateCheck, Config, ListenTls, Proof, ServerAuth, ServerTls, SslMode, User,
+};
 use crate::net::tls::{Acceptor, Connector};
 use crate::net::{Connection, Stream};
 use crate::wire::frame;
@@ -25,6 +27,11 @@ fn startup(user: &str) -> Startup {
 }
 
 /// No user is configured, and no node can be asked.
+/// A server may ask for whatever it likes.
+fn any_proof() -> ServerAuth {
+    ServerAuth(vec![Proof::None, Proof::Password, Proof::Md5, Proof::ScramSha256])
+}
+
 fn nobody() -> Config {
     let mut config = Config::for_tests(&["127.0.0.1:1"]);
     config.cluster.nodes.clear();
@@ -46,7 +53,14 @@ fn config(users: &[(&str, &str)]) -> Config {
 }
 
 fn with_method(mut config: Config, method: AuthMethod) -> Config {
-    config.auth.rules = vec![AuthRule { databases: vec![], users: vec![], address: None, method }];
+    config.auth.rules = vec![AuthRule {
+        connection: Default::default(),
+        databases: vec![],
+        users: vec![],
+        address: None,
+        method,
+        client_certificate: None,
+    }];
     config
 }
 
@@ -62,6 +76,10 @@ struct Nowhere;
 impl Nodes for Nowhere {
     fn best_first(&self) -> Vec<String> {
         vec![]
+    }
+
+    fn primary_address(&self) -> Option<String> {
+        None
     }
 }
 
@@ -91,7 +109,7 @@ impl Door {
         }
         // The peer may have gone away.
         let _ = client.flush().await;
-        (outcome, client)
+        (outcome.map(|admitted| admitted.credentials), client)
     }
 
     /// Both sides of one log-in: what the door says, what the client says.
@@ -103,7 +121,7 @@ impl Door {
         (mut outside, inside): (Connection, Connection),
     ) -> (Result<Arc<Credentials>, LoginError>, Result<(), LoginError>) {
         let client = async {
-            let outcome = log_in(&mut outside, user, credentials).await;
+            let outcome = log_in(&mut outside, user, credentials, &any_proof()).await;
             drop(outside);
             outcome
         };
@@ -223,7 +241,7 @@ async fn a_servers_own_refusal_passes_byte_for_byte() {
     let (mut outside, mut inside) = pair();
     frame::put(&mut inside.output, b'E', |out| out.put_slice(b"SFATAL\0C3D000\0Mno\0\0"));
     inside.flush().await.unwrap();
-    match log_in(&mut outside, "app", &Credentials::none()).await {
+    match log_in(&mut outside, "app", &Credentials::none(), &any_proof()).await {
         Err(LoginError::ByServer(body)) => assert_eq!(&body[..], b"SFATAL\0C3D000\0Mno\0\0"),
         other => panic!("{other:?}"),
     }
@@ -235,7 +253,7 @@ async fn what_follows_authentication_ok_is_left_for_the_caller() {
     frame::put(&mut inside.output, b'R', |out| out.put_u32(0));
     inside.output.put_slice(b"S\0\0\0\x08a\0b\0");
     inside.flush().await.unwrap();
-    log_in(&mut outside, "app", &Credentials::none()).await.unwrap();
+    log_in(&mut outside, "app", &Credentials::none(), &any_proof()).await.unwrap();
     assert_eq!(&outside.input[..], b"S\0\0\0\x08a\0b\0");
 }
 
@@ -245,7 +263,8 @@ async fn a_server_that_asks_for_what_we_lack_is_told_so() {
         let (mut outside, mut inside) = pair();
         frame::put(&mut inside.output, b'R', |out| out.put_slice(request));
         inside.flush().await.unwrap();
-        let error = log_in(&mut outside, "app", &Credentials::none()).await.unwrap_err().to_string();
+        let error =
+            log_in(&mut outside, "app", &Credentials::none(), &any_proof()).await.unwrap_err().to_string();
         assert!(error.contains(&format!("asks for {wanted} of user \"app\"")), "{error}");
     }
 }
@@ -283,15 +302,34 @@ impl Files {
         let authority_certificate = authority.self_signed(&authority_key).unwrap();
         std::fs::write(self.path("ca"), authority_certificate.pem()).unwrap();
         let issuer = rcgen::Issuer::new(authority, authority_key);
-        for (file, parameters) in [
+        for (file, mut parameters) in [
             ("server", named("server", &["localhost"])),
             ("common", named("localhost", &[])),
             ("client", named("app", &[])),
         ] {
             let key = key();
+            parameters.serial_number = Some(rcgen::SerialNumber::from(file.len() as u64));
             let certificate = parameters.signed_by(&key, &issuer).unwrap();
             std::fs::write(self.path(file), certificate.pem()).unwrap();
             std::fs::write(self.path(&format!("{file}.key")), key.serialize_pem()).unwrap();
+        }
+        // Numbers are the lengths of the names: that of `client`, and one that nobody has.
+        for (file, number) in [("revoked", "client".len() as u64), ("unrevoked", 1_000)] {
+            let revoked = rcgen::RevokedCertParams {
+                serial_number: number.into(),
+                revocation_time: rcgen::date_time_ymd(2024, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            };
+            let list = rcgen::CertificateRevocationListParams {
+                this_update: rcgen::date_time_ymd(2024, 1, 1),
+                next_update: rcgen::date_time_ymd(4000, 1, 1),
+                crl_number: 1.into(),
+                issuing_distribution_point: None,
+                revoked_certs: vec![revoked],
+                key_identifier_method: rcgen::KeyIdMethod::Sha256,
+            };
+            std::fs::write(self.path(file), list.signed_by(&issuer).unwrap().pem().unwrap()).unwrap();
         }
     }
 
@@ -305,12 +343,20 @@ impl Files {
             certificate: self.path(certificate),
             key: self.path(&format!("{certificate}.key")),
             client_ca: Some(self.path("ca")),
+            client_crl: None,
+            requires_certificate: false,
         }
     }
 
     fn connect(&self, mode: SslMode, ca: Option<&Path>, with_certificate: bool) -> ServerTls {
         let file = |name| with_certificate.then(|| self.path(name));
-        ServerTls { mode, ca: ca.map(Path::to_owned), certificate: file("client"), key: file("client.key") }
+        ServerTls {
+            mode,
+            ca: ca.map(Path::to_owned),
+            certificate: file("client"),
+            key: file("client.key"),
+            auth: Default::default(),
+        }
     }
 }
 
@@ -389,7 +435,11 @@ async fn tokio_postgres_logs_in_with_channel_binding_required() {
     settings.host("localhost").hostaddr(Ipv4Addr::LOCALHOST.into()).port(port).user("app").password("secret");
     settings.ssl_mode(tokio_postgres::config::SslMode::Require);
     settings.channel_binding(tokio_postgres::config::ChannelBinding::Require);
-    let (outcome, client) = tokio::join!(server, settings.connect(connector.for_own_connections()));
+    let connecting = async {
+        let stream = crate::net::dial::dial(&format!("127.0.0.1:{port}")).await;
+        connector.connect_own(&settings, "localhost", stream).await
+    };
+    let (outcome, client) = tokio::join!(server, connecting);
     assert!(outcome.is_ok());
     assert!(client.is_ok());
 }
@@ -414,6 +464,72 @@ async fn a_client_certificate_lets_in_whom_it_names() {
         visit("app", false).await.unwrap_err(),
         "28000: connection requires a valid client certificate"
     );
+}
+
+#[tokio::test]
+async fn a_certificate_and_a_password_may_both_be_demanded() {
+    let files = Files::new();
+    let visit = async |listen: &ListenTls, door: &Door, with_certificate, password: &str| {
+        let connect = files.connect(SslMode::Require, None, with_certificate);
+        let (outside, inside) = under_tls(listen, &connect, "localhost").await;
+        let (Ok(outside), Ok(inside)) = (outside, inside) else { return false };
+        let credentials = Credentials::password(Secret(password.into()));
+        let (admitted, _) = door.visit("app", &credentials, REMOTE, (outside, inside)).await;
+        admitted.is_ok()
+    };
+    // From everybody, in the handshake; or by a rule, at the log-in.
+    let everybody = ListenTls { requires_certificate: true, ..files.listen("server") };
+    let door = Door::new(config(&[("app", "secret")]));
+    let mut by_rule = with_method(config(&[("app", "secret")]), AuthMethod::ScramSha256);
+    by_rule.auth.rules[0].client_certificate = Some(CertificateCheck::Full);
+    let by_rule = Door::new(by_rule);
+    for (listen, door) in [(&everybody, &door), (&files.listen("server"), &by_rule)] {
+        assert!(visit(listen, door, true, "secret").await);
+        assert!(!visit(listen, door, false, "secret").await);
+        assert!(!visit(listen, door, true, "wrong").await);
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_was_revoked_is_refused() {
+    let files = Files::new();
+    let is_taken = async |list: &str| {
+        let listen = ListenTls { client_crl: Some(files.path(list)), ..files.listen("server") };
+        let connect = files.connect(SslMode::Require, None, true);
+        under_tls(&listen, &connect, "localhost").await.1.is_ok()
+    };
+    assert!(is_taken("unrevoked").await);
+    assert!(!is_taken("revoked").await);
+    assert!(
+        Acceptor::new(&ListenTls { client_crl: Some(files.path("ca")), ..files.listen("server") }).is_err()
+    );
+}
+
+#[tokio::test]
+async fn a_server_is_given_no_other_proof_than_is_allowed() {
+    for (code, rest, allowed) in [(3_u32, &b""[..], false), (5, &b"salt"[..], true), (0, &b""[..], true)] {
+        let (mut outside, mut inside) = pair();
+        let server = async {
+            frame::put(&mut inside.output, b'R', |out| {
+                out.put_u32(code);
+                out.put_slice(rest);
+            });
+            inside.flush().await.unwrap();
+            frame::put(&mut inside.output, b'R', |out| out.put_u32(0));
+            inside.flush().await.unwrap();
+            let _ = inside.fill().await;
+            inside.input.clone()
+        };
+        let client = async {
+            let credentials = Credentials::password(Secret("swordfish".into()));
+            let outcome = log_in(&mut outside, "app", &credentials, &ServerAuth::default()).await;
+            drop(outside);
+            outcome
+        };
+        let (heard, outcome) = tokio::join!(server, client);
+        assert_eq!(outcome.is_ok(), allowed, "request {code}: {outcome:?}");
+        assert!(!heard.windows(9).any(|window| window == b"swordfish"), "request {code}");
+    }
 }
 
 #[tokio::test]
@@ -601,7 +717,7 @@ proptest::proptest! {
             inside.flush().await.unwrap();
             drop(inside);
             // It may well say "come in": then we are in.
-            let _ = log_in(&mut outside, "app", &Credentials::password(Secret("x".into()))).await;
+            let _ = log_in(&mut outside, "app", &Credentials::password(Secret("x".into())), &any_proof()).await;
         });
     }
 }

@@ -11,7 +11,7 @@ use router_rules::PinReason;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use subtle::ConstantTimeEq;
 
@@ -168,8 +168,6 @@ pub struct Registry {
     next_process: AtomicI32,
     /// Servers' process ids, and which client sent a NOTIFY there last.
     notifiers: Mutex<HashMap<i32, (i32, Instant), foldhash::fast::RandomState>>,
-    /// Connections that have not logged in yet.
-    pub logging_in: AtomicUsize,
 }
 
 /// A client's entry; ends with it.

@@ -1,5 +1,6 @@
 //! What new clients are told at log-in, kept so that most log-ins need no server.
 
+use crate::auth::Identity;
 use crate::limits::WELCOMES_MAX;
 use crate::server::Reported;
 use crate::server::settings::Settings;
@@ -31,8 +32,8 @@ pub struct Welcome {
     pub defaults: Arc<Defaults>,
 }
 
-/// Database, user and settings.
-type Key = (String, String, u64);
+/// Database, user, who and what these names mean, and settings.
+type Key = (String, String, Identity, u64);
 
 /// Welcomes by database, user and settings, so that most log-ins need no server of their own.
 #[derive(Debug, Default)]
@@ -69,6 +70,12 @@ impl Welcomes {
             all.clear();
         }
         all.insert((database.to_owned(), user.to_owned()), settings);
+    }
+
+    /// Forget those of a role that is not what it was, or not in this database.
+    pub fn forget(&self, is_of: impl Fn(&str, &str) -> bool) {
+        self.of.lock().retain(|(database, user, ..), _| !is_of(user, database));
+        self.role_settings.lock().retain(|(database, user), _| !is_of(user, database));
     }
 
     /// Forget all: settings may have changed on the cluster.

@@ -8,6 +8,7 @@
 pub use crate::auth::entry::{NoEntry, explain};
 use crate::auth::{Credentials, LoginError};
 use crate::config;
+use crate::net::dial::{dial, host_of};
 use crate::net::tls::Connector;
 use crate::node::Node;
 use crate::server::{Server, Target};
@@ -62,7 +63,10 @@ impl Link {
         let settings = settings(cluster, address, database, limit).map_err(NoEntry::Unreached)?;
         // Read anew for each connection, of which there are few: replaced certificates count at once.
         let tls = Connector::new(&cluster.tls).map_err(|e| NoEntry::Unreached(e.to_string()))?;
-        let connecting = settings.connect(tls.for_own_connections());
+        let connecting = async {
+            let stream = dial(address).await;
+            tls.connect_own(&settings, host_of(address), stream).await
+        };
         let (client, connection) = match tokio::time::timeout(limit, connecting).await {
             Ok(connected) => connected.map_err(|e| NoEntry::of(&e, cluster.password.is_some()))?,
             Err(_) => {
@@ -113,7 +117,6 @@ fn settings(
         .user(&cluster.user)
         .dbname(database)
         .port(port)
-        .ssl_mode(cluster.tls.mode.for_own_connections())
         .application_name(APPLICATION_NAME)
         .connect_timeout(limit)
         .tcp_user_timeout(limit)

@@ -37,7 +37,9 @@ impl Loss {
             {
                 Self::Refused("it asks for a password, and cluster.password is not set".into())
             }
-            LoginError::Refused(refusal) => Self::Refused(refusal.message.to_string()),
+            LoginError::Refused(refusal) | LoginError::Somebody(refusal) => {
+                Self::Refused(refusal.message.to_string())
+            }
             LoginError::Io(_) => Self::Silent(error.explain()),
         }
     }

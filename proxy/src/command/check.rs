@@ -48,6 +48,13 @@ pub fn run(args: &CheckArgs) -> ExitCode {
             for warning in &warnings {
                 eprintln!("{warning}");
             }
+            let unusable = super::loads::unusable(&config);
+            for mistake in &unusable {
+                eprintln!("{}: {mistake}", path.display());
+            }
+            if !unusable.is_empty() {
+                return ExitCode::FAILURE;
+            }
             let nodes: Vec<_> = config.cluster.nodes.iter().map(|n| n.address.clone()).collect();
             if !args.offline {
                 for warning in look_up(&nodes) {

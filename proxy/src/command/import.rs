@@ -1,9 +1,16 @@
 //! `pgweir import`: a pgbouncer.ini, said in pgweir's words.
+//!
+//! What is demanded of clients and servers is demanded here, too; what has no counterpart is named; what `check`
+//! would refuse is not written.
 
+mod access;
+mod hba;
 mod ini;
 
+use crate::config::Config;
 use ini::Ini;
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,10 +21,17 @@ pub struct ImportArgs {
     file: PathBuf,
 }
 
-/// Prints it as TOML.
+/// Reads a file that the ini names.
+type Files<'f> = dyn Fn(&Path) -> Result<String, String> + 'f;
+
+/// Prints it as TOML; fails where there is nothing to say.
 pub fn run(args: &ImportArgs) -> ExitCode {
     let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
-    match read(&args.file).and_then(|text| import(&text, &|path| read(path))) {
+    let directory = args.file.parent().unwrap_or(Path::new("")).to_owned();
+    // As PgBouncer from its working directory, else beside the ini.
+    let beside = |path: &Path| read(path).or_else(|error| read(&directory.join(path)).map_err(|_| error));
+    let named = |message| format!("{}: {message}", args.file.display());
+    match read(&args.file).and_then(|text| import(&text, &beside).map_err(named)) {
         Ok(toml) => {
             print!("{toml}");
             ExitCode::SUCCESS
@@ -26,6 +40,56 @@ pub fn run(args: &ImportArgs) -> ExitCode {
             eprintln!("{message}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What has been made of the ini so far.
+#[derive(Debug, Default)]
+struct Made {
+    toml: toml::Table,
+    notes: Vec<String>,
+}
+
+impl Made {
+    /// Something that the file does not say.
+    fn note(&mut self, note: impl Into<String>) {
+        let note = note.into();
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    /// Sets a key, unless `check` would refuse the value by itself.
+    fn set(&mut self, from: &str, key: &str, value: impl Into<toml::Value>) {
+        let mut alone = toml::Table::new();
+        put(&mut alone, "cluster.nodes", vec!["127.0.0.1:5432".to_owned()]);
+        put(&mut alone, key, value);
+        let text = toml::to_string(&alone).unwrap_or_default();
+        match Config::parse(&text, "") {
+            Err(mistakes) if !names_a_file(key) => {
+                let why: Vec<_> = mistakes.iter().map(|mistake| mistake.message.as_str()).collect();
+                self.note(format!("{from}: {}", why.join("; ")));
+            }
+            _ => merge(&mut self.toml, alone, key),
+        }
+    }
+}
+
+/// Whether it is there is another question, and so is what it goes with.
+fn names_a_file(key: &str) -> bool {
+    key.contains(".tls.")
+}
+
+/// Moves one key from a table of its own.
+fn merge(toml: &mut toml::Table, mut alone: toml::Table, key: &str) {
+    let mut parts: Vec<&str> = key.split('.').collect();
+    let Some(last) = parts.pop() else { return };
+    let mut table = Some(&mut alone);
+    for part in parts {
+        table = table.and_then(|table| table.get_mut(part)).and_then(|value| value.as_table_mut());
+    }
+    if let Some(value) = table.and_then(|table| table.remove(last)) {
+        put(toml, key, value);
     }
 }
 
@@ -82,6 +146,7 @@ const SETTINGS: &[(&str, How)] = &[
     ("auth_dbname", Text("cluster.database")),
     ("admin_users", List("console.admin_users")),
     ("stats_users", List("console.stats_users")),
+    ("auth_hba_file", Elsewhere),
     ("client_tls_sslmode", Elsewhere),
     ("client_tls_cert_file", Text("listen.tls.certificate")),
     ("client_tls_key_file", Text("listen.tls.key")),
@@ -90,7 +155,6 @@ const SETTINGS: &[(&str, How)] = &[
     ("server_tls_ca_file", Text("cluster.tls.ca")),
     ("server_tls_cert_file", Text("cluster.tls.certificate")),
     ("server_tls_key_file", Text("cluster.tls.key")),
-    ("auth_hba_file", Dropped("write its lines as [[auth.rule]]")),
     ("ignore_startup_parameters", Dropped("start-up parameters follow the client")),
     ("track_extra_parameters", Dropped("every setting follows the client")),
     ("server_reset_query", Dropped("the state of a session never stays on a server")),
@@ -98,7 +162,7 @@ const SETTINGS: &[(&str, How)] = &[
     ("server_check_query", Dropped("nodes are probed on connections of their own")),
     ("server_check_delay", Dropped("nodes are probed on connections of their own")),
     ("server_round_robin", Dropped("the connection used last is used first")),
-    ("so_reuseport", Dropped("always on")),
+    ("so_reuseport", Elsewhere),
     ("logfile", Dropped("logs go to standard error")),
     ("syslog", Dropped("logs go to standard error")),
     ("pidfile", Dropped("systemd or the container knows the process")),
@@ -106,59 +170,63 @@ const SETTINGS: &[(&str, How)] = &[
 ];
 
 /// The same as TOML. `read` reads the files that it names.
-fn import(text: &str, read: &dyn Fn(&Path) -> Result<String, String>) -> Result<String, String> {
-    let ini = Ini::parse(text)?;
-    let mut toml = toml::Table::new();
-    let mut notes: Vec<String> = vec![];
-    for (name, value) in ini.section("pgbouncer") {
-        match SETTINGS.iter().find(|(n, _)| n == &name.as_str()) {
-            Some((_, how)) => carry(&mut toml, &mut notes, name, value, *how),
-            None => notes.push(format!("{name} = {value}: no counterpart")),
+fn import(text: &str, read: &Files<'_>) -> Result<String, String> {
+    let ini = Ini::parse(text, read)?;
+    let mut made = Made { toml: toml::Table::new(), notes: ini.missing.clone() };
+    for name in ini.names() {
+        match name {
+            "pgbouncer" | "databases" | "users" => {}
+            "peers" => made
+                .note("[peers]: processes of one machine find each other; on several, see docs/deploying.md"),
+            other => made.note(format!("[{other}]: a section that PgBouncer does not have either")),
         }
     }
-    listen(&ini, &mut toml);
-    modes(&ini, &mut toml, &mut notes);
-    nodes(&ini, &mut toml, &mut notes);
-    users(&ini, &mut toml, &mut notes, read);
-    // A section with a mode and no certificate is none.
-    if let Some(listen) = toml.get_mut("listen").and_then(|l| l.as_table_mut())
-        && listen.get("tls").is_some_and(|tls| tls.get("certificate").is_none())
-    {
-        listen.remove("tls");
+    for (name, value) in ini.section("pgbouncer") {
+        match SETTINGS.iter().find(|(n, _)| n == &name.as_str()) {
+            Some((_, how)) => carry(&mut made, name, value, *how),
+            None => made.note(format!("{name} = {value}: no counterpart")),
+        }
     }
+    listen(&ini, &mut made);
+    modes(&ini, &mut made);
+    nodes(&ini, &mut made)?;
+    access::tls(&ini, &mut made);
+    access::rules(&ini, &mut made, read);
+    access::users(&ini, &mut made, read);
     let mut out =
         String::from("# Made from a pgbouncer.ini by `pgweir import`. Look it over, then: pgweir check\n");
-    for note in &notes {
+    for note in &made.notes {
         let _ = writeln!(out, "# Not carried over: {}", note.replace('\n', " "));
     }
     out.push('\n');
-    out.push_str(&toml::to_string_pretty(&toml).map_err(|e| e.to_string())?);
+    out.push_str(&toml::to_string_pretty(&made.toml).map_err(|e| e.to_string())?);
     Ok(out)
 }
 
-fn carry(toml: &mut toml::Table, notes: &mut Vec<String>, name: &str, value: &str, how: How) {
+fn carry(made: &mut Made, name: &str, value: &str, how: How) {
     let seconds = |value: &str| value.parse::<f64>().ok().filter(|s| (0.0..1e9).contains(s));
     let duration = |s: f64| {
         let rounded = std::time::Duration::from_millis((s * 1000.0).round() as u64);
         crate::config::value::put_duration(rounded)
     };
+    let from = format!("{name} = {value}");
     match how {
         Elsewhere => {}
-        Dropped(why) => notes.push(format!("{name} = {value}: {why}")),
-        Text(key) => put(toml, key, value),
+        Dropped(why) => made.note(format!("{from}: {why}")),
+        Text(key) => made.set(name, key, value),
         List(key) => {
             let words = value.split(',').map(str::trim).filter(|w| !w.is_empty());
-            put(toml, key, words.map(str::to_owned).collect::<Vec<_>>());
+            made.set(&from, key, words.map(str::to_owned).collect::<Vec<_>>());
         }
         Count(key) => match value.parse::<i64>() {
-            Ok(count) if count >= 0 => put(toml, key, count),
-            _ => notes.push(format!("{name} = {value}: not a number")),
+            Ok(count) if count >= 0 => made.set(&from, key, count),
+            _ => made.note(format!("{from}: not a number")),
         },
         Seconds(key) | SecondsOr(key, _) => match (seconds(value), how) {
-            (None, _) => notes.push(format!("{name} = {value}: not a number of seconds")),
-            (Some(0.0), SecondsOr(_, instead)) => put(toml, key, instead),
-            (Some(0.0), _) => put(toml, key, "off"),
-            (Some(s), _) => put(toml, key, duration(s)),
+            (None, _) => made.note(format!("{from}: not a number of seconds")),
+            (Some(0.0), SecondsOr(_, instead)) => made.set(&from, key, instead),
+            (Some(0.0), _) => made.set(&from, key, "off"),
+            (Some(s), _) => made.set(&from, key, duration(s)),
         },
     }
 }
@@ -178,48 +246,59 @@ fn put(toml: &mut toml::Table, path: &str, value: impl Into<toml::Value>) {
     table.insert(last.to_owned(), value.into());
 }
 
-fn listen(ini: &Ini, toml: &mut toml::Table) {
+fn listen(ini: &Ini, made: &mut Made) {
     let port = ini.get("pgbouncer", "listen_port").unwrap_or("6432");
-    let addresses: Vec<String> = match ini.get("pgbouncer", "listen_addr") {
-        None | Some("") => vec![format!("127.0.0.1:{port}")],
-        Some(list) => list
-            .split(',')
-            .map(str::trim)
-            .flat_map(|host| match host {
-                "*" => vec![format!("0.0.0.0:{port}"), format!("[::]:{port}")],
-                "localhost" => vec![format!("127.0.0.1:{port}")],
-                host if host.contains(':') => vec![format!("[{host}]:{port}")],
-                host => vec![format!("{host}:{port}")],
-            })
-            .collect(),
+    let port = match port.parse::<u16>() {
+        Ok(port) if port > 0 => port,
+        _ => {
+            made.note(format!("listen_port = {port}: not a port of TCP"));
+            6432
+        }
     };
-    put(toml, "listen.address", addresses);
-}
-
-fn modes(ini: &Ini, toml: &mut toml::Table, notes: &mut Vec<String>) {
-    match ini.get("pgbouncer", "pool_mode") {
-        Some("session") | None => put(toml, "pool.mode", "session"),
-        Some("transaction") => put(toml, "pool.mode", "transaction"),
-        Some(other) => {
-            notes.push(format!("pool_mode = {other}: transaction is the nearest"));
-            put(toml, "pool.mode", "transaction");
+    let mut addresses: Vec<String> = vec![];
+    for host in ini.get("pgbouncer", "listen_addr").unwrap_or_default().split(',').map(str::trim) {
+        match host {
+            "" => {}
+            "*" => addresses.extend([format!("0.0.0.0:{port}"), format!("[::]:{port}")]),
+            "localhost" => addresses.push(format!("127.0.0.1:{port}")),
+            host => match host.parse::<IpAddr>() {
+                Ok(address) => addresses.push(std::net::SocketAddr::new(address, port).to_string()),
+                Err(_) => made.note(format!("listen_addr = {host}: write its IP address")),
+            },
         }
     }
-    if let Some(mode) = ini.get("pgbouncer", "client_tls_sslmode") {
-        put(toml, "listen.tls.required", !matches!(mode, "disable" | "allow" | "prefer"));
+    if addresses.is_empty() {
+        addresses.push(format!("127.0.0.1:{port}"));
+    }
+    addresses.dedup();
+    put(&mut made.toml, "listen.address", addresses);
+    if ini.get("pgbouncer", "so_reuseport").is_some_and(|on| on != "0") {
+        put(&mut made.toml, "listen.share_address", true);
+    }
+}
+
+fn modes(ini: &Ini, made: &mut Made) {
+    match ini.get("pgbouncer", "pool_mode") {
+        Some("session") | None => put(&mut made.toml, "pool.mode", "session"),
+        Some("transaction") => put(&mut made.toml, "pool.mode", "transaction"),
+        Some(other) => {
+            made.note(format!("pool_mode = {other}: transaction is the nearest"));
+            put(&mut made.toml, "pool.mode", "transaction");
+        }
     }
     if let Some(mode) = ini.get("pgbouncer", "server_tls_sslmode") {
-        put(toml, "cluster.tls.mode", if mode == "allow" { "prefer" } else { mode });
+        let mode = if mode == "allow" { "prefer" } else { mode };
+        made.set(&format!("server_tls_sslmode = {mode}"), "cluster.tls.mode", mode);
     }
-    if let Some(kind @ ("hba" | "pam" | "ldap" | "any" | "trust" | "cert")) =
-        ini.get("pgbouncer", "auth_type")
-    {
-        notes.push(format!("auth_type = {kind}: write it as [[auth.rule]]"));
+    if ini.get("pgbouncer", "max_db_connections").is_some_and(|max| max != "0") {
+        made.note(
+            "max_db_connections is of one database there: pool.node_connections_max is of all of one node",
+        );
     }
 }
 
 /// The servers of all databases are the nodes.
-fn nodes(ini: &Ini, toml: &mut toml::Table, notes: &mut Vec<String>) {
+fn nodes(ini: &Ini, made: &mut Made) -> Result<(), String> {
     let mut nodes: Vec<String> = vec![];
     for (name, value) in ini.section("databases") {
         let mut port = "5432".to_owned();
@@ -229,167 +308,33 @@ fn nodes(ini: &Ini, toml: &mut toml::Table, notes: &mut Vec<String>) {
                 "host" => hosts = value,
                 "port" => port = value,
                 "dbname" if value == *name => {}
-                "dbname" => notes.push(format!(
+                "dbname" => made.note(format!(
                     "database {name} is {value} on the server: names are passed through; connect to {value}"
                 )),
-                _ => notes
-                    .push(format!("{key} of database {name}: settings per database are rules or roles here")),
+                _ => made
+                    .note(format!("{key} of database {name}: settings per database are rules or roles here")),
             }
         }
         let hosts = if hosts.is_empty() { "/var/run/postgresql" } else { &hosts };
         for host in hosts.split(',').map(str::trim) {
             let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
             let node = format!("{host}:{port}");
-            if !nodes.contains(&node) {
+            let alone = format!("cluster.nodes = [{}]", toml::Value::from(node.as_str()));
+            if Config::parse(&alone, "").is_err() {
+                made.note(format!("host {host}, port {port} of database {name}: no address of a node"));
+            } else if !nodes.contains(&node) {
                 nodes.push(node);
             }
         }
     }
     match nodes.len() {
-        0 => {
-            notes.push("no database names a server: write your nodes".into());
-            nodes.push("127.0.0.1:5432".into());
-        }
-        1 => notes.push("the replicas, which a pgbouncer.ini does not know: add them to `nodes`".into()),
-        _ => notes
-            .push("the nodes below are all servers that are named: they must belong to one cluster".into()),
+        0 => return Err("[databases] names no server: there is nothing to import".into()),
+        1 => made.note("the replicas, which a pgbouncer.ini does not know: add them to `nodes`"),
+        _ => made.note("the nodes below are all servers that are named: they must belong to one cluster"),
     }
-    put(toml, "cluster.nodes", nodes);
-}
-
-/// Users of the auth_file and the section [users].
-fn users(
-    ini: &Ini,
-    toml: &mut toml::Table,
-    notes: &mut Vec<String>,
-    read: &dyn Fn(&Path) -> Result<String, String>,
-) {
-    let mut users: Vec<toml::Table> = vec![];
-    if let Some(path) = ini.get("pgbouncer", "auth_file") {
-        match read(Path::new(path)) {
-            Err(message) => notes.push(format!("auth_file: {message}")),
-            Ok(text) => {
-                for (name, password) in text.lines().filter_map(ini::userlist_line) {
-                    let mut user = toml::Table::new();
-                    user.insert("name".into(), name.into());
-                    if !password.is_empty() {
-                        user.insert("password".into(), password.into());
-                    }
-                    users.push(user);
-                }
-            }
-        }
-    }
-    for (name, value) in ini.section("users") {
-        let place = match users.iter().position(|u| u["name"].as_str() == Some(name)) {
-            Some(place) => place,
-            None => {
-                users.push(toml::Table::from_iter([("name".to_owned(), name.as_str().into())]));
-                users.len() - 1
-            }
-        };
-        for (key, value) in ini::connection_string(value) {
-            match (key.as_str(), value.parse::<i64>()) {
-                ("pool_mode", _) if matches!(value.as_str(), "session" | "transaction") => {
-                    users[place].insert("mode".into(), value.into());
-                }
-                ("pool_size" | "max_user_connections", Ok(size)) if size > 0 => {
-                    users[place].insert("server_connections_max".into(), size.into());
-                }
-                _ => notes.push(format!("{key} of user {name}: no counterpart")),
-            }
-        }
-    }
-    if !users.is_empty() {
-        toml.insert("user".into(), toml::Value::Array(users.into_iter().map(toml::Value::Table).collect()));
-    }
+    put(&mut made.toml, "cluster.nodes", nodes);
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Config, PoolMode};
-    use std::time::Duration;
-
-    const INI: &str = r#"
-;; a comment
-[databases]
-shop = host=10.0.0.1 port=5433 dbname=shop
-old = host=10.0.0.1 port=5433 dbname='the old one' pool_size=5
-* = host=10.0.0.2
-
-[pgbouncer]
-listen_addr = *
-listen_port = 6543
-pool_mode = transaction
-max_client_conn = 500
-default_pool_size = 15
-query_wait_timeout = 0
-server_idle_timeout = 0
-server_lifetime = 1800.5
-admin_users = root, ops
-auth_type = scram-sha-256
-auth_file = /etc/pgbouncer/userlist.txt
-logfile = /var/log/x.log
-frobnicate = 7
-[users]
-batch = pool_mode=session pool_size=3
-"#;
-
-    fn userlist(_: &Path) -> Result<String, String> {
-        Ok("\"app\" \"SCRAM-SHA-256$4096:c2FsdA==$c3Q=:c2s=\"\n\"we\"\"b\" \"pa ss\"\n; x\n".into())
-    }
-
-    #[test]
-    fn what_has_a_counterpart_is_in_force_and_the_rest_is_named() {
-        let text = import(INI, &userlist).unwrap();
-        let (config, _) = Config::parse(&text, "f").unwrap_or_else(|m| panic!("{m:#?}\n{text}"));
-        assert_eq!(config.listen.addresses, ["0.0.0.0:6543", "[::]:6543"].map(|a| a.parse().unwrap()));
-        let nodes: Vec<_> = config.cluster.nodes.iter().map(|n| n.address.as_str()).collect();
-        assert_eq!(nodes, ["10.0.0.1:5433", "10.0.0.2:5432"]);
-        assert_eq!((config.limits.clients_max, config.pool.server_connections_max), (500, 15));
-        assert_eq!(config.pool.mode, PoolMode::Transaction);
-        assert_eq!(config.pool.lease_wait, Duration::from_secs(86_400));
-        assert_eq!(config.pool.server_idle.as_secs() / 86_400, 30 * 365);
-        assert_eq!(config.pool.server_lifetime, Duration::from_millis(1_800_500));
-        assert_eq!(config.console.admin_users, ["root", "ops"]);
-        let names: Vec<_> = config.users.iter().map(|u| u.name.as_str()).collect();
-        assert_eq!(names, ["app", "we\"b", "batch"]);
-        assert_eq!(config.users[1].password.as_ref().unwrap().0, "pa ss");
-        assert_eq!(config.users[2].mode, Some(PoolMode::Session));
-        for part in [
-            "frobnicate = 7: no counterpart",
-            "logfile",
-            "connect to the old one",
-            "pool_size of database old",
-        ] {
-            assert!(
-                text.contains(&format!("# Not carried over: {part}")) || text.contains(part),
-                "{part}\n{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn an_empty_ini_still_gives_a_valid_file() {
-        let text = import("", &userlist).unwrap();
-        assert!(Config::parse(&text, "f").is_ok(), "{text}");
-    }
-
-    #[test]
-    fn what_is_no_ini_is_refused_with_its_line() {
-        assert_eq!(
-            import("[pgbouncer]\nnonsense", &userlist).unwrap_err(),
-            "line 2: expected `name = value`"
-        );
-    }
-
-    #[test]
-    fn every_counterpart_is_a_key() {
-        for (name, how) in SETTINGS {
-            if let Count(key) | Seconds(key) | SecondsOr(key, _) | Text(key) | List(key) = how {
-                assert!(crate::config::keys::find(key).is_some(), "{name}");
-            }
-        }
-    }
-}
+mod tests;

@@ -63,6 +63,11 @@ pub fn run(args: &RunArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let unusable = super::loads::unusable(&config);
+    if !unusable.is_empty() {
+        unusable.iter().for_each(|mistake| eprintln!("{}: {mistake}", path.display()));
+        return ExitCode::FAILURE;
+    }
     let logging = match Logging::start(&config.log) {
         Ok(logging) => logging,
         Err(error) => {
@@ -110,6 +115,7 @@ async fn serve(config: Config, path: &Path, logging: &Logging, replace: Option<i
     tokio::spawn(sweep(weir.clone()));
     tokio::spawn(keep_warm(weir.clone()));
     tokio::spawn(advise(weir.clone()));
+    tokio::spawn(crate::tenure::follow(weir.clone()));
     tokio::spawn(watch_file(weir.clone(), path.to_owned()));
     supervisor::ready(&weir);
     let mut reloader = Reloader { weir: weir.clone(), doors, path: path.to_owned(), logging };
@@ -137,7 +143,9 @@ fn build(
         classifier: Classifier::new(config.routing.cache_bytes_max),
         ruled: Ruled::default(),
         directory: Directory::new(&config),
+        census: Default::default(),
         pools: Pools::default(),
+        anteroom: Default::default(),
         registry: Registry::default(),
         gate: Default::default(),
         consoles: tokio::sync::Semaphore::new(CONSOLES_MAX),
@@ -160,7 +168,7 @@ async fn sweep(weir: Arc<Weir>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
         let config = weir.config.load_full();
-        weir.pools.sweep(&config);
+        weir.pools.sweep(&config, |pool, before| crate::tenure::has_session(&weir, &pool.key, before));
         weir.metrics.tick(Instant::now());
         supervisor::watchdog();
         weir.connector.refresh();
@@ -287,7 +295,7 @@ async fn leave(weir: &Weir, doors: &mut Doors, how: Leave, signals: &mut Signals
         Leave::AfterTransactions => began.elapsed() >= limit,
         Leave::AfterClients => false,
     };
-    while weir.registry.len() + weir.registry.logging_in.load(Ordering::Relaxed) > 0 && !over(began) {
+    while weir.registry.len() + weir.anteroom.len() > 0 && !over(began) {
         if how == Leave::AfterTransactions {
             end_idle_clients(weir);
         }

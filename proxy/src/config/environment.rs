@@ -239,7 +239,7 @@ mod tests {
         let environment = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
-        let around = Surroundings { directory: Path::new("."), environment: &environment };
+        let around = Surroundings { directory: Path::new("."), environment: &environment, is_exposed: false };
         let said = |mistakes: Vec<Mistake>| mistakes.iter().map(Mistake::to_string).collect();
         parse(text, "f", &around).map(|(config, _)| config).map_err(said)
     }

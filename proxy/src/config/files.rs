@@ -27,9 +27,8 @@ impl Config {
         })?;
         let directory = path.parent().unwrap_or(Path::new("."));
         let environment = |name: &str| std::env::var(name).ok();
-        let around = Surroundings { directory, environment: &environment };
+        let around = Surroundings { directory, environment: &environment, is_exposed: is_exposed(path) };
         let (config, mut warnings) = parse(&text, &file, &around)?;
-        warnings.extend(readable_by_others(path, &text, &file));
         if config.cluster.password.is_none() && config.cluster.tls.certificate.is_none() {
             warnings.push(Warning {
                 place: Place { file: file.clone(), line: 1, column: 1 },
@@ -47,7 +46,8 @@ impl Config {
     /// # Errors
     /// Every mistake in it, each with its place.
     pub fn parse(text: &str, file_name: &str) -> Result<(Config, Vec<Warning>), Vec<Mistake>> {
-        parse(text, file_name, &Surroundings { directory: Path::new("."), environment: &|_| None })
+        let around = Surroundings { directory: Path::new("."), environment: &|_| None, is_exposed: false };
+        parse(text, file_name, &around)
     }
 }
 
@@ -155,19 +155,10 @@ pub(super) fn check_pem(path: &Path, is_key: bool) -> Result<(), String> {
     }
 }
 
-/// A password in a file that every user of the machine may read.
-fn readable_by_others(path: &Path, text: &str, file: &str) -> Option<Warning> {
-    let mode = std::fs::metadata(path).ok()?.permissions().mode();
-    let starts = |line: &str| {
-        line.trim_start().starts_with("password =") || line.trim_start().starts_with("password=")
-    };
-    let line = text.lines().position(starts)? + 1;
-    (mode & 0o004 != 0).then(|| Warning {
-        place: Place { file: file.to_owned(), line, column: 1 },
-        message:
-            "a password in a file that every user of this machine may read: chmod o-r, or use `password_file`"
-                .into(),
-    })
+/// Every user of the machine may read the file.
+pub(super) fn is_exposed(path: &Path) -> bool {
+    const READ_BY_OTHERS: u32 = 0o004;
+    std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & READ_BY_OTHERS != 0)
 }
 
 #[cfg(test)]

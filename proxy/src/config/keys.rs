@@ -154,6 +154,10 @@ const MODES: &[&str] = &["transaction", "session"];
 const CONSISTENCIES: &[&str] = &["eventual", "session", "proxy", "global"];
 const TRANSACTIONS: &[&str] = &["primary", "until_first_write"];
 const METHODS: &[&str] = &["scram-sha-256", "md5", "password", "certificate", "trust", "reject"];
+const CLIENT_CERTIFICATE: &[&str] = &["request", "require"];
+const CERTIFICATE_CHECKS: &[&str] = &["verify-ca", "verify-full"];
+const CONNECTIONS: &[&str] = &["any", "local", "host", "hostssl", "hostnossl"];
+const PROOFS: &[&str] = &["scram-sha-256", "md5", "password", "none"];
 const SSL_MODES: &[&str] = &["disable", "prefer", "require", "verify-ca", "verify-full"];
 const KINDS: &[&str] = &[
     "select",
@@ -252,14 +256,22 @@ pub const KEYS: &[Key] = &[
         "TCP addresses for clients. Listens on loopback by default; `\"0.0.0.0:6432\"` is all of IPv4, `\"[::]:6432\"` all of IPv6."),
     key("listen.unix_directories", Paths, Some("[]"), Reload,
         "Directories in which to make a `.s.PGSQL.<port>` socket, for the port of the first address."),
+    key("listen.share_address", Bool, Some("false"), Reload,
+        "Open a TCP address (the HTTP one, too) although another process listens there and shares it: the kernel then spreads clients over both. Off, since two pgweirs on one address are a mistake more often than a wish; `pgweir run --replace` does without."),
     key("listen.proxy_protocol", Bool, Some("false"), Reload,
         "Expect a PROXY protocol v2 header from a load balancer on TCP connections, so that rules, logs and the console see the client's own address. Connections without it are refused."),
+    key("listen.proxy_protocol_from", Networks, Some("[]"), Reload,
+        "Addresses of the load balancers that are believed, for `proxy_protocol`. Others are clients like any, known by the address that they come from. Empty: whoever connects is believed, so that nobody but load balancers may reach the port."),
     key("listen.tls.certificate", Path, None, Reload,
         "PEM file with the certificate chain shown to clients. Read again at every reload."),
     key("listen.tls.key", Path, None, Reload,
         "PEM file with its private key."),
     key("listen.tls.client_ca", Path, None, Reload,
         "PEM file with the CAs that sign client certificates, for the method `certificate`."),
+    key("listen.tls.client_crl", Path, None, Reload,
+        "PEM file with lists of revoked client certificates, one at least from every CA that signed one that is shown: as with Postgres, a certificate whose CA has no list here is refused. Read again when it is replaced."),
+    key("listen.tls.client_certificate", Word(CLIENT_CERTIFICATE), Some("\"request\""), Reload,
+        "`request`: a client may show a certificate, and rules say who needs one. `require`: no TCP client gets in without one that a CA of `client_ca` signed, beside its password; TLS is then required, too."),
     key("listen.tls.required", Bool, Some("false"), Reload,
         "Refuse TCP clients that do not ask for TLS."),
 
@@ -269,6 +281,8 @@ pub const KEYS: &[Key] = &[
         "Bearer token asked for by `/metrics` and by the status page's data; `/healthz` and `/readyz` never ask. In `http.token_file` or the environment variable PGWEIR_HTTP_TOKEN it stays out of this file."),
     key("http.token_file", Path, None, Reload,
         "File with the token; a line end is cut off."),
+    key("http.hosts", Texts, Some("[]"), Reload,
+        "Names by which browsers and scrapers call this address, while there is no token. IP addresses, `localhost`, names without a dot, this machine's own and those that no public server can have (`.local`, `.internal`, `.svc`) are known already; requests by any other name are refused, so that no page from elsewhere can read this one through a name of its own."),
     key("http.tls.certificate", Path, None, Reload,
         "PEM file with the certificate chain."),
     key("http.tls.key", Path, None, Reload,
@@ -308,6 +322,8 @@ pub const KEYS: &[Key] = &[
         "What the level `proxy` promises while several pgweirs front this cluster. `exact`: every commit that any of them has acknowledged; they see each other on the primary, by advisory locks in `pg_locks`, and a read then needs a sample of the primary that began after it arrived. `alone`: every commit that this process has acknowledged, as if there were no others; reads wait less, and a client that writes through one pgweir and reads through another may miss its write."),
     key("cluster.lost_writes", Word(&["warn", "end"]), Some("\"warn\""), Reload,
         "A replica that is promoted may lack writes that were acknowledged. Sessions that wrote or read just before get a WARNING once (`warn`), or end with 57P01 (`end`), for applications that keep what they have read."),
+    key("cluster.require_auth", Words(PROOFS), Some("[\"scram-sha-256\", \"md5\", \"none\"]"), Reload,
+        "What a node may ask for at a log-in, as libpq's `require_auth`; `none` is that it asks for nothing (`trust`, `cert`, `peer`). The password in clear is not among them by default: whoever stands in for a node could ask for it. Add `password` for nodes whose pg_hba.conf says `password`, `ldap`, `pam` or `radius`, and verify them with `tls.mode = \"verify-full\"`."),
     key("cluster.tls.mode", Word(SSL_MODES), Some("\"prefer\""), Reload,
         "As libpq's `sslmode`, with libpq's default: TLS where the server offers it. `verify-full` is the only one that proves who the server is."),
     key("cluster.tls.ca", Path, None, Reload,
@@ -371,6 +387,8 @@ pub const KEYS: &[Key] = &[
 
     key("limits.clients_max", Count(1, 1_000_000), Some("10000"), Reload,
         "Clients at once; the next one gets 53300. An idle client costs a few kB and one file descriptor; the limit on open files is raised to fit at start if the system allows."),
+    key("limits.logins_max", Count(1, 1_000_000), Some("1000"), Reload,
+        "Connections at once that have not logged in yet, beside `clients_max`. When there are as many, the next one takes the place of the oldest: silent connections keep nobody out, neither clients nor consoles."),
     key("limits.user_clients_max", Count(0, 1_000_000), Some("0"), Reload,
         "Clients at once of one user; 0: no bound but `clients_max`."),
     key("limits.database_clients_max", Count(0, 1_000_000), Some("0"), Reload,
@@ -390,8 +408,12 @@ pub const KEYS: &[Key] = &[
 
     key("auth.rule[].database", Texts, Some("[]"), Reload, "Databases; empty: all."),
     key("auth.rule[].user", Texts, Some("[]"), Reload, "Users; empty: all."),
+    key("auth.rule[].connection", Word(CONNECTIONS), Some("\"any\""), Reload,
+        "`any`, or as in pg_hba.conf: `local` (a Unix socket), `host` (TCP), `hostssl` (TCP with TLS), `hostnossl` (TCP without)."),
     key("auth.rule[].address", Text, None, Reload,
         "Client address or network; unset: all, Unix sockets included."),
+    key("auth.rule[].client_certificate", Word(CERTIFICATE_CHECKS), None, Reload,
+        "What must be shown beside the method, as `clientcert` of pg_hba.conf: `verify-ca` is a certificate that a CA of `listen.tls.client_ca` signed, `verify-full` one whose CN is the user. Unset: nothing."),
     key("auth.rule[].method", Word(METHODS), None, Reload,
         "`scram-sha-256`, `md5` (for stored md5 secrets), `password` (in clear text; over TLS or a Unix socket only), `certificate` (its CN is the user), `trust` (nothing is asked), `reject`."),
 
@@ -472,7 +494,7 @@ mod tests {
     #[test]
     fn the_names_of_a_section_are_its_keys_and_its_sub_sections() {
         assert_eq!(names_in("auth"), ["rule"]);
-        assert_eq!(names_in("http"), ["address", "tls", "token", "token_file"]);
+        assert_eq!(names_in("http"), ["address", "hosts", "tls", "token", "token_file"]);
         assert!(names_in("").contains(&"rule"));
         assert_eq!(names_in("cluster.nodes[]"), ["address", "groups", "weight", "zone"]);
     }

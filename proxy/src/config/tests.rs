@@ -235,7 +235,7 @@ fn secrets_come_from_files_and_the_environment_too() {
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("pw"), "from file\n").unwrap();
     let environment = |name: &str| (name == "PGWEIR_CLUSTER_PASSWORD").then(|| "from env".to_owned());
-    let around = Surroundings { directory: &directory, environment: &environment };
+    let around = Surroundings { directory: &directory, environment: &environment, is_exposed: false };
     let password = |text: &str| {
         parse(&format!("[cluster]\nnodes = [\"a\"]\n{text}"), "f", &around)
             .map(|(config, _)| config.cluster.password.unwrap().0)

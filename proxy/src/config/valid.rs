@@ -3,9 +3,9 @@
 use super::reader::{Reader, Section};
 use super::value::Off;
 use super::{
-    Auth, AuthMethod, AuthRule, Cluster, Config, Console, Http, HttpTls, Limits, Listen, ListenTls, Log,
-    LostWrites, Node, Pool, PoolMode, Promises, Routing, Runtime, Secret, ServerTls, SslMode, Traces, User,
-    WhenLate,
+    Auth, AuthMethod, AuthRule, CertificateCheck, Cluster, Config, ConnectionKind, Console, Http, HttpTls,
+    Limits, Listen, ListenTls, Log, LostWrites, Node, Pool, PoolMode, Promises, Proof, Routing, Runtime,
+    Secret, ServerAuth, ServerTls, SslMode, Traces, User, WhenLate,
 };
 use crate::limits::NODES_MAX;
 use router_rules::hint::Consistency;
@@ -21,6 +21,8 @@ use std::time::Duration;
 pub(super) struct Surroundings<'s> {
     pub directory: &'s Path,
     pub environment: &'s dyn Fn(&str) -> Option<String>,
+    /// Every user of the machine may read the configuration file.
+    pub is_exposed: bool,
 }
 
 /// The whole configuration. It is only worth something while the reader is clean.
@@ -111,19 +113,36 @@ fn listen(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Listen {
     if let Some(twice) = duplicate(&addresses) {
         section.mistake_in("address", format!("`address`: {twice} is there twice"));
     }
-    let tls = section.section("tls");
-    let pair = certificate_and_key(&tls, around);
     Listen {
         addresses,
         unix_directories: directories.into_iter().map(|d| around.directory.join(d)).collect(),
+        share_address: section.read("share_address"),
         proxy_protocol: section.read("proxy_protocol"),
-        tls: pair.map(|(certificate, key)| ListenTls {
-            required: tls.read("required"),
-            certificate,
-            key,
-            client_ca: pem(&tls, "client_ca", around),
-        }),
+        proxy_protocol_from: section.read("proxy_protocol_from"),
+        tls: listen_tls(&section.section("tls"), around),
     }
+}
+
+fn listen_tls(tls: &Section<'_, '_>, around: &Surroundings<'_>) -> Option<ListenTls> {
+    let requires_certificate = tls.read::<String>("client_certificate") == "require";
+    if tls.written("client_ca").is_none() {
+        let needs_ca = "client certificates cannot be verified without `client_ca`";
+        if requires_certificate {
+            tls.mistake_in("client_certificate", format!("`client_certificate`: {needs_ca}"));
+        }
+        if tls.written("client_crl").is_some() {
+            tls.mistake_in("client_crl", format!("`client_crl`: {needs_ca}"));
+        }
+    }
+    let (certificate, key) = certificate_and_key(tls, around)?;
+    Some(ListenTls {
+        required: tls.read("required"),
+        certificate,
+        key,
+        client_ca: pem(tls, "client_ca", around),
+        client_crl: tls.read_optional::<PathBuf>("client_crl").map(|path| around.directory.join(path)),
+        requires_certificate,
+    })
 }
 
 fn http(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Http {
@@ -133,7 +152,29 @@ fn http(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Http {
         section.warning_in("address", "the status page and the metrics can be read by everybody who reaches this address; set `token`, or listen on loopback");
     }
     let tls = certificate_and_key(&section.section("tls"), around);
-    Http { address, token, tls: tls.map(|(certificate, key)| HttpTls { certificate, key }) }
+    let hosts = section.read("hosts");
+    Http { address, token, hosts, tls: tls.map(|(certificate, key)| HttpTls { certificate, key }) }
+}
+
+/// What nodes may ask for. Passwords in clear leave only where it is said so, and not without a word.
+fn server_auth(section: &Section<'_, '_>, mode: SslMode) -> ServerAuth {
+    let words: Vec<String> = section.read("require_auth");
+    let proof = |word: &String| match word.as_str() {
+        "password" => Proof::Password,
+        "md5" => Proof::Md5,
+        "none" => Proof::None,
+        _ => Proof::ScramSha256,
+    };
+    let auth = ServerAuth(words.iter().map(proof).collect());
+    if auth.0.is_empty() {
+        section.mistake_in("require_auth", "`require_auth`: no node could let pgweir in");
+    }
+    if auth.allows(Proof::Password) && !matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull) {
+        let why =
+            "nothing proves who a node is with this `tls.mode`: passwords may leave in clear, to anybody";
+        section.warning_in("require_auth", format!("{why}; set `tls.mode = \"verify-full\"`"));
+    }
+    auth
 }
 
 fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings<'_>) -> Cluster {
@@ -156,7 +197,13 @@ fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings
         password: secret(section, "password", "PGWEIR_CLUSTER_PASSWORD", around),
         database: section.read("database"),
         auth_query: section.read_optional("auth_query"),
-        tls: ServerTls { mode, ca, certificate: pair.as_ref().map(|p| p.0.clone()), key: pair.map(|p| p.1) },
+        tls: ServerTls {
+            mode,
+            ca,
+            certificate: pair.as_ref().map(|p| p.0.clone()),
+            key: pair.map(|p| p.1),
+            auth: server_auth(section, mode),
+        },
         zone: section.read_optional("zone"),
         probe_interval: section.read("probe_interval"),
         probe_interval_fast: section.read("probe_interval_fast"),
@@ -318,6 +365,7 @@ fn limits(section: &Section<'_, '_>) -> Limits {
     let time = |name: &str| section.read::<Off<Duration>>(name).0;
     Limits {
         clients_max: section.read("clients_max"),
+        logins_max: section.read("logins_max"),
         user_clients_max: count("user_clients_max"),
         database_clients_max: count("database_clients_max"),
         login: section.read("login"),
@@ -362,11 +410,25 @@ fn auth(section: &Section<'_, '_>) -> Auth {
         if method == AuthMethod::Trust && address.is_none_or(|a| !a.address.is_loopback()) {
             rule.warning_in("method", "`trust` lets everybody in who reaches the port, as any user");
         }
+        let connection = match rule.read::<String>("connection").as_str() {
+            "local" => ConnectionKind::Local,
+            "host" => ConnectionKind::Host,
+            "hostssl" => ConnectionKind::HostSsl,
+            "hostnossl" => ConnectionKind::HostNoSsl,
+            _ => ConnectionKind::Any,
+        };
         Some(AuthRule {
+            connection,
             databases: rule.read("database"),
             users: rule.read("user"),
             address: address.map(|n| (n.address, n.prefix)),
             method,
+            client_certificate: rule.read_optional::<String>("client_certificate").map(|check| {
+                match check.as_str() {
+                    "verify-full" => CertificateCheck::Full,
+                    _ => CertificateCheck::Ca,
+                }
+            }),
         })
     };
     let sections = section.sections("rule");
@@ -573,10 +635,15 @@ fn secret(
         section.mistake_in(&file_key, format!("`{name}` and `{file_key}`: only one of them"));
     }
     if let Some(value) = section.read_optional::<String>(name) {
+        if around.is_exposed {
+            let what = "a secret in a file that every user of this machine may read: chmod o-r, or use";
+            section.warning_in(name, format!("{what} `{file_key}`"));
+        }
         return Some(Secret(value));
     }
     if let Some(path) = section.read_optional::<PathBuf>(&file_key) {
         let path = around.directory.join(path);
+        warn_if_exposed(section, &file_key, &path);
         return match super::files::read_secret(&path) {
             Ok(value) => Some(Secret(value)),
             Err(message) => {
@@ -614,7 +681,18 @@ fn pem(section: &Section<'_, '_>, name: &str, around: &Surroundings<'_>) -> Opti
     if let Err(message) = super::files::check_pem(&path, name == "key") {
         section.mistake_in(name, format!("`{name}`: {}: {message}", path.display()));
     }
+    if name == "key" {
+        warn_if_exposed(section, name, &path);
+    }
     Some(path)
+}
+
+/// A file with a secret is its owner's, or its group's.
+fn warn_if_exposed(section: &Section<'_, '_>, name: &str, path: &Path) {
+    if super::files::is_exposed(path) {
+        let what = "every user of this machine may read it: chmod o-r";
+        section.warning_in(name, format!("`{name}`: {}: {what}", path.display()));
+    }
 }
 
 fn duplicate<T: PartialEq>(values: &[T]) -> Option<&T> {

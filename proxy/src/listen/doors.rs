@@ -2,11 +2,14 @@
 //!
 //! A reload first binds what is new ([`Doors::bind`], which may fail and then has changed nothing), then
 //! puts it in force ([`Doors::open`]). Sockets handed in by systemd are used where they fit, and stay
-//! open in systemd's hands while one pgweir leaves and the next comes.
+//! open in systemd's hands while one pgweir leaves and the next comes. An address at which somebody else
+//! listens is refused, be it another pgweir: clients would get at one or the other by chance. Only who
+//! replaces a process, or is told to share (`listen.share_address`), opens it beside.
 
 use super::listener;
 use crate::config::{Config, HttpTls};
 use crate::loops::EventLoops;
+use crate::observe::host;
 use crate::observe::http::{self, Site};
 use crate::weir::Weir;
 use listenfd::ListenFd;
@@ -46,7 +49,7 @@ pub struct Doors {
     inherited_unix: Vec<std::os::unix::net::UnixListener>,
     /// Socket files of our own, by device and inode: others, by systemd or by who came after us, stay.
     ours: HashMap<PathBuf, (u64, u64)>,
-    /// Take addresses over from a process that is to leave.
+    /// Take addresses over from a process that is to leave, the first time.
     replace: bool,
 }
 
@@ -94,7 +97,7 @@ impl Doors {
             if self.tcp.contains_key(&address) {
                 continue;
             }
-            match self.bind_tcp(address) {
+            match self.bind_tcp(address, config) {
                 Ok(listener) => bound.tcp.push((address, listener)),
                 Err(error) => mistakes.push(format!("listen.address: {address}: {error}")),
             }
@@ -111,7 +114,7 @@ impl Doors {
         if let Some(wanted) = wanted_http(config)
             && self.http.as_ref().is_none_or(|(open, _)| *open != wanted)
         {
-            match bind_http(&wanted) {
+            match self.bind_http(&wanted, config) {
                 Ok(http) => bound.http = Some(http),
                 Err(error) => mistakes.push(format!("http.address: {}: {error}", wanted.address)),
             }
@@ -125,6 +128,7 @@ impl Doors {
 
     /// Opens what was bound, closes what `config` does not want any more.
     pub fn open(&mut self, bound: Bound, config: &Config) {
+        self.replace = false;
         for (address, listener) in bound.tcp {
             let local = listener.local_addr().unwrap_or(address);
             tracing::info!(address = %local, "listening");
@@ -162,11 +166,16 @@ impl Doors {
         }
         let (Some((listener, tls)), Some(wanted)) = (bound, wanted) else { return };
         tracing::info!(address = %listener.local_addr().unwrap_or(wanted.address), "HTTP");
-        let (seen, told) = (self.weir.clone(), self.weir.clone());
+        let (seen, told, hosts) = (self.weir.clone(), self.weir.clone(), self.weir.clone());
+        let machine = host::of_machine();
         let site = Site {
             picture: Box::new(move || seen.picture()),
             metrics: self.weir.metrics.clone(),
             token: Box::new(move || told.config.load().http.token.clone()),
+            hosts: Box::new(move || {
+                let named = &hosts.config.load().http.hosts;
+                named.iter().cloned().chain([machine.clone()]).collect()
+            }),
         };
         self.http = Some((wanted, tokio::spawn(http::serve(Arc::new(site), listener, tls))));
     }
@@ -183,7 +192,7 @@ impl Doors {
         }
     }
 
-    fn bind_tcp(&mut self, address: SocketAddr) -> io::Result<TcpListener> {
+    fn bind_tcp(&mut self, address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
         let fits = |l: &std::net::TcpListener| l.local_addr().is_ok_and(|a| a == address);
         match self.inherited.iter().position(fits) {
             Some(at) => {
@@ -191,8 +200,25 @@ impl Doors {
                 listener.set_nonblocking(true)?;
                 TcpListener::from_std(listener)
             }
-            None => listener::bind_tcp(address),
+            None => listener::bind_tcp(address, self.shares(address, config)),
         }
+    }
+
+    fn bind_http(
+        &self,
+        wanted: &HttpDoor,
+        config: &Config,
+    ) -> Result<(TcpListener, Option<TlsAcceptor>), String> {
+        let tls = wanted.tls.as_ref().map(http::tls).transpose()?;
+        let listener = listener::bind_tcp(wanted.address, self.shares(wanted.address, config));
+        Ok((listener.map_err(|e| e.to_string())?, tls))
+    }
+
+    /// May somebody listen there already? We ourselves may, at an address that a reload replaces.
+    fn shares(&self, address: SocketAddr, config: &Config) -> bool {
+        let http = self.http.as_ref().map(|(door, _)| &door.address);
+        let is_ours = self.tcp.keys().chain(http).any(|open| overlap(open, &address));
+        self.replace || config.listen.share_address || is_ours
     }
 
     fn bind_unix(&mut self, path: &Path) -> io::Result<UnixListener> {
@@ -265,9 +291,23 @@ fn wanted_http(config: &Config) -> Option<HttpDoor> {
     Some(HttpDoor { address: config.http.address?, tls: config.http.tls.clone() })
 }
 
-fn bind_http(wanted: &HttpDoor) -> Result<(TcpListener, Option<TlsAcceptor>), String> {
-    let tls = wanted.tls.as_ref().map(http::tls).transpose()?;
-    // Shared with the next process, as the clients' addresses are, so that it can start before we leave.
-    let listener = listener::bind_tcp(wanted.address).map_err(|e| e.to_string())?;
-    Ok((listener, tls))
+/// Whether both take clients of one address.
+fn overlap(a: &SocketAddr, b: &SocketAddr) -> bool {
+    let covers = |a: &SocketAddr, b: &SocketAddr| a.ip() == b.ip() || a.ip().is_unspecified();
+    a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (covers(a, b) || covers(b, a))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_overlap_where_one_is_all_of_them() {
+        let overlap = |a: &str, b: &str| overlap(&a.parse().unwrap(), &b.parse().unwrap());
+        assert!(overlap("127.0.0.1:1", "127.0.0.1:1"));
+        assert!(overlap("0.0.0.0:1", "127.0.0.1:1") && overlap("127.0.0.1:1", "0.0.0.0:1"));
+        assert!(!overlap("127.0.0.1:1", "127.0.0.1:2") && !overlap("127.0.0.1:1", "127.0.0.2:1"));
+        // Sockets of IPv6 take none of IPv4 here.
+        assert!(!overlap("[::]:1", "127.0.0.1:1"));
+    }
 }

@@ -1,6 +1,5 @@
 //! Accepts clients and hands each to an event loop.
 
-use super::proxy_protocol::read_proxy_header;
 use crate::front;
 use crate::loops::EventLoops;
 use crate::net::{Connection, Stream};
@@ -21,21 +20,9 @@ enum Arrival {
 async fn serve(weir: Arc<Weir>, arrival: Arrival) {
     let (stream, peer) = match into_stream(arrival) {
         Ok(stream) => stream,
-        Err(error) => return tracing::warn!(%error, "a client's socket cannot be used"),
+        Err(error) => return crate::limited!(warn, %error, "a client's socket cannot be used"),
     };
-    if weir.config.load().listen.proxy_protocol && peer.is_some() {
-        let mut connection = Connection::new(stream);
-        let header = read_proxy_header(&mut connection);
-        match tokio::time::timeout(Duration::from_secs(5), header).await {
-            Ok(Ok(told)) => front::serve(weir, connection, told.or(peer)).await,
-            _ => tracing::warn!(
-                peer = peer.map(tracing::field::display),
-                "no PROXY protocol header where listen.proxy_protocol asks for one"
-            ),
-        }
-    } else {
-        front::serve(weir, Connection::new(stream), peer).await;
-    }
+    front::serve(weir, Connection::new(stream), peer).await;
 }
 
 fn into_stream(arrival: Arrival) -> io::Result<(Stream, Option<SocketAddr>)> {
@@ -48,20 +35,23 @@ fn into_stream(arrival: Arrival) -> io::Result<(Stream, Option<SocketAddr>)> {
     }
 }
 
-/// Binds a TCP address so that a new process can bind it too while this one leaves.
+/// Binds a TCP address so that a new process can bind it too while this one leaves, if that process wants to:
+/// without `share` nobody else may listen there now.
 ///
 /// # Errors
 /// The socket's.
-pub fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn bind_tcp(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // The kernel refuses the address to who does not offer to share it, and looks at that when it binds.
+    socket.set_reuse_port(share)?;
     socket.bind(&address.into())?;
+    socket.set_reuse_port(true)?;
     socket.listen(4096)?;
     TcpListener::from_std(socket.into())
 }
@@ -97,7 +87,7 @@ pub async fn accept_tcp(
 ) {
     let hand_over = |(stream, peer): (tokio::net::TcpStream, SocketAddr)| match stream.into_std() {
         Ok(stream) => loops.serve(serve(weir.clone(), Arrival::Tcp(stream, peer))),
-        Err(error) => tracing::warn!(%error, "a client's socket cannot be used"),
+        Err(error) => crate::limited!(warn, %error, "a client's socket cannot be used"),
     };
     let mut closing = std::pin::pin!(closing);
     loop {
@@ -124,7 +114,7 @@ pub async fn accept_unix(
 ) {
     let hand_over = |stream: tokio::net::UnixStream| match stream.into_std() {
         Ok(stream) => loops.serve(serve(weir.clone(), Arrival::Unix(stream))),
-        Err(error) => tracing::warn!(%error, "a client's socket cannot be used"),
+        Err(error) => crate::limited!(warn, %error, "a client's socket cannot be used"),
     };
     let mut closing = std::pin::pin!(closing);
     loop {
@@ -143,6 +133,6 @@ pub async fn accept_unix(
 }
 
 async fn pause_after(error: &io::Error) {
-    tracing::warn!(%error, "cannot accept a client (too few file descriptors?)");
+    crate::limited!(warn, %error, "cannot accept a client (too few file descriptors?)");
     tokio::time::sleep(Duration::from_millis(100)).await;
 }

@@ -12,16 +12,17 @@
 mod accept;
 mod connect;
 pub mod end_point;
+mod guard;
 mod own;
+mod shown;
 mod verify;
 mod watch;
 
 pub use accept::{Acceptor, Served};
 pub use connect::Connector;
-pub use own::OwnConnections;
 
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -75,6 +76,24 @@ fn roots(path: &Path) -> Result<rustls::RootCertStore, TlsError> {
         return Err(TlsError::File { path: path.to_owned(), cause: "no usable CA certificate in it".into() });
     }
     Ok(roots)
+}
+
+/// The TLS that a web server speaks, with this certificate and key.
+///
+/// # Errors
+/// When a file cannot be read, or the two do not belong together.
+pub fn plain_server(certificate: &Path, key: &Path) -> Result<rustls::ServerConfig, TlsError> {
+    let builder =
+        rustls::ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    Ok(builder.with_no_client_auth().with_cert_resolver(shown::shown(certificate, key)?))
+}
+
+/// Lists of revoked certificates.
+fn revoked(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let file = |cause: String| TlsError::File { path: path.to_owned(), cause };
+    let lists = CertificateRevocationListDer::pem_file_iter(path).and_then(Iterator::collect);
+    let lists: Vec<_> = lists.map_err(|error| file(error.to_string()))?;
+    if lists.is_empty() { Err(file("no revocation list in it".into())) } else { Ok(lists) }
 }
 
 fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -1,36 +1,46 @@
 //! The HTTP address: `/metrics`, `/healthz`, `/readyz`, and the status page at `/`.
 //!
 //! Few connections at once, short time-outs, small requests: whoever reaches the port cannot take
-//! anything from the clients that matter. Data asks for the bearer token if one is configured; the page
-//! itself is the same for everybody and holds none.
+//! anything from the clients that matter, nor from a probe of our health: where all places are taken the
+//! newest connection gets the oldest one's. Data asks for the bearer token if one is configured; the page
+//! itself is the same for everybody and holds none. Without a token only those are answered that call us
+//! by a name of ours ([`host`]).
 
 use super::metrics::Metrics;
 use super::picture::Picture;
-use super::status;
+use super::{host, status};
 use crate::config::{HttpTls, Secret};
+use crate::net::patient::Patient;
+use crate::net::room::Room;
+use crate::net::tls::plain_server;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use prometheus::TextEncoder;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 /// Connections at once: some scrapers, probes and a few open pages.
 const CONNECTIONS_MAX: usize = 128;
-/// From accept to the end of the TLS handshake, and for the head of each request.
+/// From accept to the end of the TLS handshake, for the head of each request, and between two of them.
 const HEAD_WAIT: Duration = Duration::from_secs(5);
-/// A connection is closed after this long; pages and scrapers come back.
-const CONNECTION_LIFETIME: Duration = Duration::from_secs(600);
+/// Who reads nothing of an answer for so long does not want it.
+const WRITE_WAIT: Duration = Duration::from_secs(5);
+/// A connection takes no more requests after this long; pages and scrapers come back.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
+/// Nor after so many: a page asks once a second.
+const REQUESTS_MAX: u32 = 100;
 /// What one request's head may need.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
@@ -42,6 +52,8 @@ pub struct Site {
     pub metrics: Arc<Metrics>,
     /// The token in force, if one is asked for.
     pub token: Box<dyn Fn() -> Option<Secret> + Send + Sync>,
+    /// Names by which it may be called while there is no token.
+    pub hosts: Box<dyn Fn() -> Vec<String> + Send + Sync>,
 }
 
 /// TLS from these files.
@@ -49,36 +61,30 @@ pub struct Site {
 /// # Errors
 /// What is wrong with them.
 pub fn tls(files: &HttpTls) -> Result<TlsAcceptor, String> {
-    let says = |e: &dyn std::fmt::Display| format!("{}: {e}", files.certificate.display());
-    let chain = CertificateDer::pem_file_iter(&files.certificate).and_then(Iterator::collect);
-    let chain: Vec<CertificateDer<'static>> = chain.map_err(|e| says(&e))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| says(&e))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|e| says(&e))?;
+    let config = plain_server(&files.certificate, &files.key).map_err(|error| error.to_string())?;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// Serves until the future is dropped.
 pub async fn serve(site: Arc<Site>, listener: TcpListener, tls: Option<TlsAcceptor>) {
     let router = router(site);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let room = Room::default();
     let mut connections = tokio::task::JoinSet::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (router, tls) = (router.clone(), tls.clone());
+                let mut place = room.enter(CONNECTIONS_MAX);
                 connections.spawn(async move {
-                    let _ = tokio::time::timeout(CONNECTION_LIFETIME, connection(stream, tls, router)).await;
-                    drop(place);
+                    tokio::select! {
+                        () = connection(stream, tls, router) => {}
+                        () = place.is_taken() => {}
+                    }
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "HTTP: accept failed");
+                crate::limited!(warn, %error, "HTTP: accept failed");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -87,16 +93,38 @@ pub async fn serve(site: Arc<Site>, listener: TcpListener, tls: Option<TlsAccept
 
 /// One connection, to its end. What goes wrong on it is the other side's business.
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
-    let service = TowerToHyperService::new(router);
+    let stream = Patient::new(stream, WRITE_WAIT);
+    match tls {
+        None => converse(stream, router).await,
+        Some(tls) => {
+            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_WAIT, tls.accept(stream)).await {
+                converse(stream, router).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
+    let router = TowerToHyperService::new(router);
+    let asked = AtomicU32::new(0);
+    let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+        let is_last = asked.fetch_add(1, Ordering::Relaxed) + 1 >= REQUESTS_MAX;
+        let answer = router.call(request);
+        async move {
+            let mut answer = answer.await?;
+            if is_last {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
+    });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT).max_buf_size(HEAD_BYTES_MAX);
-    let _ = match tls {
-        None => http.serve_connection(TokioIo::new(stream), service).await,
-        Some(tls) => match tokio::time::timeout(HEAD_WAIT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => http.serve_connection(TokioIo::new(stream), service).await,
-            _ => return,
-        },
-    };
+    let mut conversation = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    if tokio::time::timeout(CONNECTION_LIFETIME, conversation.as_mut()).await.is_err() {
+        conversation.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(HEAD_WAIT, conversation).await;
+    }
 }
 
 fn router(site: Arc<Site>) -> Router {
@@ -105,8 +133,6 @@ fn router(site: Arc<Site>) -> Router {
         .route("/status.json", get(status_json))
         .route_layer(middleware::from_fn_with_state(site.clone(), ask_for_token));
     Router::new()
-        .route("/healthz", get(async || "alive\n"))
-        .route("/readyz", get(ready))
         .route("/", get(async || asset("text/html; charset=utf-8", include_str!("page/status.html"))))
         .route("/status.css", get(async || asset("text/css; charset=utf-8", include_str!("page/status.css"))))
         .route(
@@ -114,6 +140,9 @@ fn router(site: Arc<Site>) -> Router {
             get(async || asset("text/javascript; charset=utf-8", include_str!("page/status.js"))),
         )
         .merge(data)
+        .route_layer(middleware::from_fn_with_state(site.clone(), ask_for_host))
+        .route("/healthz", get(async || "alive\n"))
+        .route("/readyz", get(ready))
         .layer(middleware::map_response(harden))
         .with_state(site)
 }
@@ -152,6 +181,22 @@ async fn ask_for_token(State(site): State<Arc<Site>>, request: Request, next: Ne
         }
         _ => next.run(request).await,
     }
+}
+
+/// 421 where there is no token and the request calls us by a name that others may own.
+async fn ask_for_host(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    let named = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
+    let host = match (request.uri().authority(), named) {
+        (Some(authority), _) => Some(authority.as_str().into()),
+        (None, named) => named.map(String::from_utf8_lossy),
+    };
+    let hosts = (site.hosts)();
+    let is_ours = |host: &str| host::is_ours(host, hosts.iter().map(String::as_str));
+    if (site.token)().is_some() || host.is_none_or(|host| is_ours(&host)) {
+        return next.run(request).await;
+    }
+    let told = "this address is not known by that name: add it to http.hosts, or set http.token\n";
+    (StatusCode::MISDIRECTED_REQUEST, told).into_response()
 }
 
 fn carries(headers: &HeaderMap, token: &Secret) -> bool {

@@ -36,6 +36,7 @@ async fn start(picture: Picture, token: Option<&str>) -> std::net::SocketAddr {
         picture: Box::new(move || picture.clone()),
         metrics: Arc::new(Metrics::new().unwrap()),
         token: Box::new(move || token.clone()),
+        hosts: Box::new(|| vec!["pgweir.example.org".into()]),
     };
     tokio::spawn(serve(Arc::new(site), listener, None));
     address
@@ -167,4 +168,47 @@ async fn silent_connections_do_not_keep_others_out() {
     // Their heads never come: they are closed, and whoever waits is served.
     let (status, _) = get(address, "/healthz", "").await;
     assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn without_a_token_a_name_that_others_may_own_is_refused() {
+    let asked = |address, path: &'static str, host: &'static str| async move {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        raw(address, request.as_bytes()).await[9..12].parse::<u16>().unwrap()
+    };
+    let open = start(Picture::default(), None).await;
+    for path in ["/", "/metrics", "/status.json", "/status.js"] {
+        assert_eq!(asked(open, path, "evil.example.com:9127").await, 421, "{path}");
+        assert_eq!(asked(open, path, "pgweir.example.org:9127").await, 200, "{path}");
+        assert_eq!(asked(open, path, "127.0.0.1:9127").await, 200, "{path}");
+    }
+    assert_eq!(asked(open, "/healthz", "evil.example.com").await, 200);
+    let closed = start(Picture::default(), Some("sesame")).await;
+    assert_eq!(asked(closed, "/metrics", "evil.example.com").await, 401);
+}
+
+#[tokio::test]
+async fn sockets_that_never_read_do_not_silence_it() {
+    let address = start(Picture::default(), None).await;
+    let request = "GET /status.js HTTP/1.1\r\nHost: x\r\n\r\n".repeat(REQUESTS_MAX as usize - 1);
+    let mut deaf = vec![];
+    for _ in 0..CONNECTIONS_MAX + 20 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        deaf.push(stream);
+    }
+    for _ in 0..3 {
+        assert_eq!(get(address, "/healthz", "").await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_takes_so_many_requests_and_no_more() {
+    let address = start(Picture::default(), None).await;
+    let request = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2 * REQUESTS_MAX as usize);
+    let answers = raw(address, request.as_bytes()).await;
+    assert!(answers.matches("200 OK").count() <= REQUESTS_MAX as usize);
+    assert!(answers.contains("connection: close"));
 }

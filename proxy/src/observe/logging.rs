@@ -2,6 +2,8 @@
 
 use crate::config::Log;
 use std::io::IsTerminal;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
@@ -26,7 +28,7 @@ impl Logging {
         let (filter, handle) =
             reload::Layer::new(parse(from_environment.as_deref().unwrap_or(&config.filter)));
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-        let registry = tracing_subscriber::registry().with(filter);
+        let registry = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_told));
         if config.json {
             registry.with(lines.json().flatten_event(true)).try_init()?;
         } else {
@@ -47,6 +49,16 @@ impl Logging {
 /// Colours are for terminals, and not for everybody: <https://no-color.org>.
 fn wants_colour() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal()
+}
+
+/// What libraries say of what passes through them is nobody's business: a parser prints SQL, an HTTP server
+/// tokens, however detailed a log is asked for.
+fn may_be_told(line: &Metadata<'_>) -> bool {
+    let is_ours = ["pgweir", "router_rules"].iter().any(|name| {
+        let rest = line.target().strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    });
+    is_ours || *line.level() <= Level::INFO
 }
 
 /// What cannot be parsed (from the environment; the configuration is checked) is left out.

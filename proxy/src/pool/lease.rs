@@ -101,6 +101,17 @@ pub enum LeaseError {
 }
 
 impl LeaseError {
+    /// What a session is told that is not who it was: it gets at no server any more.
+    pub fn of_somebody(&self) -> Option<Refusal> {
+        match self {
+            LeaseError::Login(error) => match &**error {
+                LoginError::Somebody(refusal) => Some(refusal.clone()),
+                _ => None,
+            },
+            LeaseError::TooLong(_) => None,
+        }
+    }
+
     /// True when another node may do: this one is not there, or not ready.
     pub fn is_nodes_fault(&self) -> bool {
         let LeaseError::Login(error) = self else { return false };
@@ -109,7 +120,7 @@ impl LeaseError {
             LoginError::ByServer(body) => {
                 matches!(ErrorFields::parse(body).sqlstate.as_str(), "57P03" | "57P01" | "57P02")
             }
-            LoginError::Refused(_) => false,
+            LoginError::Refused(_) | LoginError::Somebody(_) => false,
         }
     }
 }

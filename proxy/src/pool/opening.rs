@@ -1,17 +1,33 @@
 //! A server is opened, in a place that was counted for it before.
 
-use super::Pool;
 use super::lease::{Lease, LeaseError};
-use crate::auth::{Credentials, LoginError};
+use super::{Key, Pool};
+use crate::auth::{Credentials, Identity, LoginError};
 use crate::config::Config;
 use crate::net::tls::Connector;
-use crate::server::{Server, Target};
+use crate::server::{Row, Server, Target};
+use crate::wire::{Refusal, sqlstate};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// After a failed connection attempt, others fail with it for this long instead of trying themselves.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// As whom, and where, a server has let us in. Nothing that a `search_path` could bring is asked.
+const IDENTITY: &str = "SELECT r.oid, d.oid, r.rolsuper FROM pg_catalog.pg_roles r, pg_catalog.pg_database d \
+     WHERE r.rolname OPERATOR(pg_catalog.=) SESSION_USER \
+       AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
+
+/// The answer to [`IDENTITY`].
+fn identity(rows: &[Row]) -> Option<Identity> {
+    let value = |column: usize| rows.first()?.get(column)?.as_deref();
+    Some(Identity {
+        role: value(0)?.parse().ok()?,
+        database: value(1)?.parse().ok()?,
+        superuser: value(2)? == "t",
+    })
+}
 
 /// What opening a server needs beside the pool's key.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +87,7 @@ impl Pool {
             replication: None,
             settings: vec![],
         };
-        match open_within(&target, opening).await {
+        match self.open_proved(&target, opening).await {
             Ok(server) => {
                 place.taken_up();
                 let mut state = self.state.lock();
@@ -89,6 +105,37 @@ impl Pool {
                 Err(LeaseError::Login(error))
             }
         }
+    }
+
+    /// Opens a server for whom the pool is for, within the configured time.
+    async fn open_proved(&self, target: &Target, opening: Opening<'_>) -> Result<Server, LoginError> {
+        let open = async {
+            let server = open_within(target, opening).await?;
+            self.made_sure(server).await
+        };
+        match tokio::time::timeout(opening.config.pool.server_connect, open).await {
+            Ok(result) => result,
+            Err(_) => Err(LoginError::Io(std::io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    /// The server, if it knows us as who the pool is for: a name may have been given anew.
+    async fn made_sure(&self, mut server: Server) -> Result<Server, LoginError> {
+        let rows = server.ask(IDENTITY).await?;
+        let is = identity(&rows);
+        if is.is_some_and(|is| is.is_same_person(&self.key.identity)) {
+            return Ok(server);
+        }
+        let Key { user, database, .. } = &self.key;
+        let what = match is {
+            Some(is) if is.database == self.key.identity.database => format!("role \"{user}\""),
+            _ => format!("database \"{database}\""),
+        };
+        let message = format!("{what} is another one than when this session began");
+        Err(LoginError::Somebody(
+            Refusal::new(sqlstate::ADMIN_SHUTDOWN, message)
+                .with_hint("It was dropped or renamed, and the name given anew. Connect again."),
+        ))
     }
 
     /// Brings the number of idle servers up to `count` in total, as far as limit and node allow.

@@ -1,7 +1,7 @@
 //! All pools, made as they are needed.
 
 use super::budget::Budget;
-use super::{Key, Pool};
+use super::{Key, Pool, Tenant};
 use crate::config::Config;
 use crate::node::Node;
 use crate::rows::{PoolRow, ServerRow};
@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Where pools are filled at certain times, those that were used within this time are.
 const EXPECTED_FOR: Duration = Duration::from_secs(7 * 86_400);
@@ -21,9 +21,14 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// The pool for this node, database and user, made on first use.
-    pub fn get(&self, node: &Arc<Node>, database: &str, user: &str, config: &Config) -> Arc<Pool> {
-        let key = Key { node: node.name.clone(), database: database.to_owned(), user: user.to_owned() };
+    /// The pool of this node for a database and user, made on first use.
+    pub fn get(&self, node: &Arc<Node>, tenant: Tenant<'_>, config: &Config) -> Arc<Pool> {
+        let key = Key {
+            node: node.name.clone(),
+            database: tenant.database.to_owned(),
+            user: tenant.user.to_owned(),
+            identity: tenant.identity,
+        };
         if let Some(pool) = self.all.read().get(&key)
             && Arc::ptr_eq(&pool.node, node)
         {
@@ -39,6 +44,7 @@ impl Pools {
         let budget = of_node.map_or_else(Arc::default, |pool| pool.budget.clone());
         budget.set_max(config.pool.node_connections_max);
         let pool = Arc::new(Pool::new(key.clone(), node.clone(), budget, config));
+        pool.stand(true, tenant.servers_max);
         pool.budget.join(&pool);
         all.insert(key, pool.clone());
         pool
@@ -74,11 +80,13 @@ impl Pools {
         self.all().iter().flat_map(|pool| pool.server_rows()).collect()
     }
 
-    /// Closes what nobody needs; forgets pools that have no server left.
-    pub fn sweep(&self, config: &Config) {
+    /// Closes what nobody needs; forgets pools that have no server left. `is_alive` tells whether a session of
+    /// a pool is there that came before a certain time.
+    pub fn sweep(&self, config: &Config, is_alive: impl Fn(&Pool, SystemTime) -> bool) {
         let mut tidied: Vec<Arc<Budget>> = vec![];
         for pool in self.all() {
             pool.sweep(config);
+            pool.end_tenure(&is_alive);
             if !tidied.iter().any(|budget| Arc::ptr_eq(budget, &pool.budget)) {
                 pool.budget.tidy();
                 tidied.push(pool.budget.clone());

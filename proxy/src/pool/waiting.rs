@@ -229,7 +229,7 @@ impl Pool {
 
     fn what_is_short(&self) -> String {
         let open = self.state.lock().open;
-        let Key { node, database, user } = &self.key;
+        let Key { node, database, user, .. } = &self.key;
         if open < self.limit() {
             let max = self.budget.max();
             let raise = if self.budget.is_full() {

@@ -16,7 +16,6 @@ use crate::session::memory::Block;
 use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
 use router_rules::{Decision, PinReason, Reason, SessionEffect, Target};
-use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -237,7 +236,12 @@ impl Session {
                     (decision.target, decision.reason) = (Target::Primary, Reason::NoReplica);
                     last = Some(error);
                 }
-                Err(error) => return Ok(Err(self.refusal_of(error))),
+                Err(error) => {
+                    return match error.of_somebody() {
+                        Some(refusal) => Err(Failure::Fatal(refusal)),
+                        None => Ok(Err(self.refusal_of(error))),
+                    };
+                }
             }
         }
         Ok(Err(match last {
@@ -371,7 +375,7 @@ impl Session {
             return pool.clone();
         }
         let config = self.weir.config.load();
-        let pool = self.weir.pools.get(node, &self.who.database, &self.who.user, &config);
+        let pool = self.weir.pools.get(node, self.who.tenant(), &config);
         self.pools.retain(|(known, _)| known.name != node.name);
         node.tell(&self.card.bell);
         self.pools.push((node.clone(), pool.clone()));
@@ -557,11 +561,8 @@ fn no_primary(config: &crate::config::Config, why: Option<String>) -> Refusal {
 pub(crate) fn refusal_of_login(error: &crate::auth::LoginError) -> Refusal {
     use crate::auth::LoginError;
     match error {
-        LoginError::Refused(refusal) => refusal.clone(),
-        LoginError::ByServer(body) => {
-            let fields = ErrorFields::parse(body);
-            Refusal { sqlstate: Cow::Owned(fields.sqlstate), message: fields.message.into(), hint: None }
-        }
+        LoginError::Refused(refusal) | LoginError::Somebody(refusal) => refusal.clone(),
+        LoginError::ByServer(body) => Refusal::of_server(ErrorFields::parse(body)),
         LoginError::Io(error) => {
             Refusal::new(sqlstate::CONNECTION_FAILURE, format!("cannot connect to the node: {error}"))
         }

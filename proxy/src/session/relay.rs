@@ -82,7 +82,7 @@ impl Session {
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
                 Woke::ServerGone(error) => {
                     if self.may_run_elsewhere(left) {
-                        tracing::info!(node = self.node_name(), %error, "server lost before it answered");
+                        crate::limited!(info, node = self.node_name(), %error, "server lost before it answered");
                         return Ok(Relayed::Refused(Cause::Lost));
                     }
                     return Err(self.server_failure(error));

@@ -44,6 +44,7 @@ impl Session {
                         fields.message
                     )
                     .into(),
+                    detail: None,
                     hint: None,
                 };
                 return Err(Failure::Fatal(refusal));
@@ -152,6 +153,9 @@ impl Session {
         if std::mem::take(&mut self.memory.schema_changed) {
             self.weir.schema_changes.fetch_add(1, Ordering::Relaxed);
             self.weir.cluster.schema_changed(&self.who.database);
+            // A role or a right, perhaps.
+            self.weir.census.changed();
+            self.weir.directory.forget_all();
         }
     }
 

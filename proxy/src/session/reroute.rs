@@ -44,7 +44,8 @@ impl Session {
         }
         if matches!(cause, Cause::ReadOnly | Cause::Recovery) {
             for part in &work.parts {
-                tracing::warn!(
+                crate::limited!(
+                    warn,
                     cause = cause.as_str(),
                     shape = format_args!("{:016x}", part.shape),
                     node = self.node_name(),
@@ -108,7 +109,7 @@ impl Session {
         if begin.is_empty() {
             return false;
         }
-        tracing::info!(node = lease.node.name, "a server was lost between two reads of a transaction");
+        crate::limited!(info, node = lease.node.name, "a server was lost between two reads of a transaction");
         // What the block has shown must not be unseen elsewhere.
         self.weir.cluster.suspect(&lease.node);
         self.weir.cluster.read_of(&lease.node, &self.memory.seen, &mut self.memory.freshness);

@@ -1,18 +1,19 @@
 //! From the log-in to the first ReadyForQuery.
 
-use crate::auth::{Credentials, LoginError};
+use crate::auth::{Credentials, LoginError, Standing};
 use crate::clients::registry::{Doing, Key, Registered};
 use crate::clients::welcomes::{Defaults, Welcome};
 use crate::config::{Config, PoolMode};
 use crate::loops::Heard;
 use crate::net::Connection;
-use crate::pool::{Key as PoolKey, Lease, Opening};
+use crate::pool::{Key as PoolKey, Lease, LeaseError, Opening};
 use crate::server::Server;
 use crate::server::settings::{Settings, Track, quote_text, set_config};
 use crate::session::lease::refusal_of_login;
 use crate::session::ledger::Ledger;
 use crate::session::memory::{Block, Memory, Told, Wishes};
 use crate::session::{Session, Who, replication};
+use crate::tenure;
 use crate::weir::Weir;
 use crate::wire::backend::{self, Status};
 use crate::wire::startup::Startup;
@@ -31,23 +32,34 @@ const SECRET_BYTES: [usize; 2] = [4, 32];
 /// A client that has authenticated.
 pub(crate) struct Guest {
     pub(crate) client: Connection,
+    /// Where it comes from; `None`: a Unix socket.
+    pub(crate) peer: Option<SocketAddr>,
     pub(crate) startup: Startup,
     pub(crate) credentials: Arc<Credentials>,
+    /// What it is on Postgres.
+    pub(crate) standing: Arc<Standing>,
 }
 
 /// Serves a client to its last byte.
-pub(crate) async fn serve(weir: &Arc<Weir>, guest: Box<Guest>, peer: Option<SocketAddr>) {
-    let Guest { mut client, startup, credentials } = *guest;
+pub(crate) async fn serve(weir: &Arc<Weir>, guest: Box<Guest>) {
+    let Guest { mut client, peer, startup, credentials, standing } = *guest;
     let config = weir.config.load_full();
     let from = (peer, client.stream().is_tls());
-    let address = peer.map(|peer| peer.ip());
-    let who = Who { user: startup.user.clone(), database: startup.database.clone(), credentials, address };
+    let mut who = Who {
+        user: startup.user.clone(),
+        database: startup.database.clone(),
+        identity: standing.identity().unwrap_or_default(),
+        servers_max: standing.servers_max(),
+        credentials,
+        address: peer.map(|peer| peer.ip()),
+    };
+    drop(standing);
     let own_server = if startup.replication.is_none() && has_own_server(&who, &config) {
         // It keeps this server: a replica only when there is no primary to be had.
         if weir.cluster.primary().is_none() {
             Box::pin(weir.cluster.wait_for_primary(config.cluster.primary_wait)).await;
         }
-        match Box::pin(lease_primary(weir, &who)).await {
+        match Box::pin(lease_primary(weir, &mut who)).await {
             Ok(lease) => Some(lease),
             Err(refusal) => return tell(&mut client, &refusal).await,
         }
@@ -106,8 +118,20 @@ fn cancel_key(minor: u16, own_server: Option<&Lease>) -> Option<Key> {
     Some(Key::Secret(secret))
 }
 
-/// A server of the primary, or of any node that is there while nothing is primary.
-async fn lease_primary(weir: &Weir, who: &Who) -> Result<Lease, Refusal> {
+/// A server of the primary, or of any node that is there while nothing is primary. Should the names have been
+/// given anew since the log-in began, it is for who has them now.
+async fn lease_primary(weir: &Weir, who: &mut Who) -> Result<Lease, Refusal> {
+    match try_lease_primary(weir, who).await? {
+        Ok(lease) => return Ok(lease),
+        Err(error) if error.of_somebody().is_none() => return Err(refusal_of_lease(error)),
+        Err(_) => weir.census.changed(),
+    }
+    let standing = tenure::identify(weir, &who.user, &who.database).await?;
+    who.identity = standing.identity().unwrap_or_default();
+    try_lease_primary(weir, who).await?.map_err(refusal_of_lease)
+}
+
+async fn try_lease_primary(weir: &Weir, who: &Who) -> Result<Result<Lease, LeaseError>, Refusal> {
     let config = weir.config.load_full();
     let node = match weir.cluster.primary().or_else(|| weir.cluster.any_node()) {
         Some(node) => node,
@@ -120,19 +144,23 @@ async fn lease_primary(weir: &Weir, who: &Who) -> Result<Lease, Refusal> {
             node
         }
     };
-    let pool = weir.pools.get(&node, &who.database, &who.user, &config);
+    let pool = weir.pools.get(&node, who.tenant(), &config);
     let opening = Opening { credentials: &who.credentials, tls: &weir.connector, config: &config };
-    pool.lease(opening).await.map_err(|error| match error {
-        crate::pool::LeaseError::TooLong(refusal) => refusal,
-        crate::pool::LeaseError::Login(error) => refusal_of_login(&error),
-    })
+    Ok(pool.lease(opening).await)
+}
+
+fn refusal_of_lease(error: LeaseError) -> Refusal {
+    match error {
+        LeaseError::TooLong(refusal) => refusal,
+        LeaseError::Login(error) => refusal_of_login(&error),
+    }
 }
 
 async fn open_session(
     weir: &Arc<Weir>,
     registered: &Registered<'_>,
     mut client: Connection,
-    who: Who,
+    mut who: Who,
     startup: &Startup,
 ) -> Result<Box<Session>, (Connection, Refusal)> {
     let card = registered.card.clone();
@@ -156,10 +184,10 @@ async fn open_session(
     {
         return Err((client, Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, message)));
     }
-    if let Err(refusal) = try_out(weir, &who, startup).await {
+    if let Err(refusal) = try_out(weir, &mut who, startup).await {
         return Err((client, refusal));
     }
-    let welcome = match welcome(weir, &who, &settings).await {
+    let welcome = match welcome(weir, &mut who, &settings).await {
         Ok(welcome) => welcome,
         Err(refusal) => return Err((client, refusal)),
     };
@@ -253,7 +281,7 @@ async fn open_session(
 }
 
 /// Parameters that a server looks at when it starts, and never again: it is asked what it says of them.
-async fn try_out(weir: &Weir, who: &Who, startup: &Startup) -> Result<(), Refusal> {
+async fn try_out(weir: &Weir, who: &mut Who, startup: &Startup) -> Result<(), Refusal> {
     let mut questions = vec![];
     let mut loads = false;
     for (name, value) in &startup.settings {
@@ -292,10 +320,10 @@ async fn try_out(weir: &Weir, who: &Who, startup: &Startup) -> Result<(), Refusa
 }
 
 /// What the client is told at log-in; a server is asked when nobody has started like this before.
-async fn welcome(weir: &Weir, who: &Who, settings: &Settings) -> Result<Arc<Welcome>, Refusal> {
+async fn welcome(weir: &Weir, who: &mut Who, settings: &Settings) -> Result<Arc<Welcome>, Refusal> {
     let (role_settings, lease) = role_settings(weir, who).await?;
     let settings = role_settings.overlaid(settings);
-    let key = (who.database.clone(), who.user.clone(), settings.id());
+    let key = (who.database.clone(), who.user.clone(), who.identity, settings.id());
     if let Some(known) = weir.welcomes.get(&key) {
         if let Some(lease) = lease {
             lease.give_back();
@@ -311,7 +339,8 @@ async fn welcome(weir: &Weir, who: &Who, settings: &Settings) -> Result<Arc<Welc
         Ok(welcome) => {
             lease.give_back();
             let welcome = Arc::new(welcome);
-            weir.welcomes.insert(key, welcome.clone());
+            // Whose it is may have changed on the way.
+            weir.welcomes.insert((key.0, key.1, who.identity, key.3), welcome.clone());
             Ok(welcome)
         }
         Err(error) => Err(refusal_of_login(&error)),
@@ -320,14 +349,14 @@ async fn welcome(weir: &Weir, who: &Who, settings: &Settings) -> Result<Arc<Welc
 
 /// What ALTER ROLE and ALTER DATABASE give to who logs in now, and the server that has told, if one had to be
 /// asked. While all servers are busy what was seen last counts: a log-in waits for none of them.
-async fn role_settings(weir: &Weir, who: &Who) -> Result<(Settings, Option<Lease>), Refusal> {
+async fn role_settings(weir: &Weir, who: &mut Who) -> Result<(Settings, Option<Lease>), Refusal> {
     let config = weir.config.load_full();
-    let pool = weir.cluster.primary().map(|node| weir.pools.get(&node, &who.database, &who.user, &config));
+    let pool = weir.cluster.primary().map(|node| weir.pools.get(&node, who.tenant(), &config));
     let idle = pool.and_then(|pool| pool.try_lease());
-    let known = || weir.welcomes.role_settings(&who.database, &who.user);
+    let known = |who: &Who| weir.welcomes.role_settings(&who.database, &who.user);
     let mut lease = match idle {
         Some(lease) => lease,
-        None => match known() {
+        None => match known(who) {
             Some(known) => return Ok((known, None)),
             None => lease_primary(weir, who).await?,
         },
@@ -335,14 +364,18 @@ async fn role_settings(weir: &Weir, who: &Who) -> Result<(Settings, Option<Lease
     match lease.ask_role_settings().await {
         Ok(settings) => {
             let is_news =
-                known().is_some_and(|known| known != settings) || *lease.settings.base() != settings;
+                known(who).is_some_and(|known| known != settings) || *lease.settings.base() != settings;
             weir.welcomes.note_role_settings(&who.database, &who.user, settings.clone());
             if !is_news {
                 return Ok((settings, Some(lease)));
             }
             // Servers that have started with others make room for new ones.
             drop(lease);
-            let of_user = |key: &PoolKey| key.database == who.database && key.user == who.user;
+            let tenant = who.tenant();
+            let of_user = |key: &PoolKey| {
+                (&*key.database, &*key.user) == (tenant.database, tenant.user)
+                    && key.identity.is_same_person(&tenant.identity)
+            };
             weir.pools
                 .all()
                 .iter()
@@ -351,7 +384,7 @@ async fn role_settings(weir: &Weir, who: &Who) -> Result<(Settings, Option<Lease
             Ok((settings, None))
         }
         // The server is of no use any more; another one may be.
-        Err(error) => match known() {
+        Err(error) => match known(who) {
             Some(known) => Ok((known, None)),
             None => Err(refusal_of_login(&error)),
         },

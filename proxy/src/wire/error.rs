@@ -16,14 +16,33 @@ pub struct Refusal {
     pub sqlstate: Cow<'static, str>,
     /// What is wrong. Safe to show: no secrets, no SQL values.
     pub message: Cow<'static, str>,
+    /// More about what is wrong; as safe to show.
+    pub detail: Option<Cow<'static, str>>,
     /// What to do about it.
     pub hint: Option<Cow<'static, str>>,
 }
 
 impl Refusal {
-    /// Without a hint.
+    /// Without detail or hint.
     pub fn new(sqlstate: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { sqlstate: Cow::Borrowed(sqlstate), message: message.into(), hint: None }
+        Self { sqlstate: Cow::Borrowed(sqlstate), message: message.into(), detail: None, hint: None }
+    }
+
+    /// A server's error, to be told in our own message.
+    pub fn of_server(fields: ErrorFields) -> Self {
+        let some = |text: String| (!text.is_empty()).then_some(Cow::Owned(text));
+        Self {
+            sqlstate: Cow::Owned(fields.sqlstate),
+            message: fields.message.into(),
+            detail: some(fields.detail),
+            hint: some(fields.hint),
+        }
+    }
+
+    /// With more about what is wrong.
+    pub fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = Some(detail.into());
+        self
     }
 
     /// With what to do about it.
@@ -34,8 +53,9 @@ impl Refusal {
 
     /// Appends it as an ErrorResponse of this severity (`ERROR`, `FATAL`).
     pub fn put(&self, out: &mut BytesMut, severity: &str) {
-        let hint = self.hint.as_deref().map(|hint| (b'H', hint));
-        put_fields(out, b'E', severity, &self.sqlstate, &self.message, hint.as_slice());
+        let more = [(b'D', self.detail.as_deref()), (b'H', self.hint.as_deref())];
+        let more: Vec<_> = more.into_iter().filter_map(|(code, text)| Some((code, text?))).collect();
+        put_fields(out, b'E', severity, &self.sqlstate, &self.message, &more);
     }
 }
 
@@ -91,6 +111,10 @@ pub struct ErrorFields {
     pub sqlstate: String,
     /// The primary message, in the server's language.
     pub message: String,
+    /// More about it; may be empty.
+    pub detail: String,
+    /// What to do; may be empty.
+    pub hint: String,
     /// The function of PostgreSQL's source that raised it.
     pub routine: String,
 }
@@ -111,6 +135,8 @@ impl ErrorFields {
                 b'V' => fields.severity = text(),
                 b'C' => fields.sqlstate = text(),
                 b'M' => fields.message = text(),
+                b'D' => fields.detail = text(),
+                b'H' => fields.hint = text(),
                 b'R' => fields.routine = text(),
                 _ => {}
             }
@@ -136,11 +162,12 @@ mod tests {
     #[test]
     fn a_refusal_reads_back_as_the_fields_it_was_made_of() {
         let mut out = BytesMut::new();
-        Refusal::new("53300", "too many clients").with_hint("wait").put(&mut out, "FATAL");
+        let refusal = Refusal::new("53300", "too many clients").with_detail("many").with_hint("wait");
+        refusal.put(&mut out, "FATAL");
         let (_, body) = frame::take(&mut out, 1000).unwrap().unwrap();
         let fields = ErrorFields::parse(&body);
-        assert_eq!((fields.sqlstate.as_str(), fields.message.as_str()), ("53300", "too many clients"));
         assert!(fields.is_fatal());
+        assert_eq!(Refusal::of_server(fields), refusal);
     }
 
     #[test]

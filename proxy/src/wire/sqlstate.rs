@@ -35,6 +35,8 @@ pub const SYNTAX_ERROR: &str = "42601";
 pub const TOO_MANY_CONNECTIONS: &str = "53300";
 /// configuration_limit_exceeded
 pub const LIMIT_EXCEEDED: &str = "53400";
+/// object_not_in_prerequisite_state
+pub const NOT_IN_PREREQUISITE_STATE: &str = "55000";
 /// query_canceled
 pub const QUERY_CANCELED: &str = "57014";
 /// admin_shutdown

@@ -3,7 +3,8 @@
 //! [`Exchange`] → client-first → [`Started`] → server-first → [`Challenge`] → client-final →
 //! [`Expectation`] → server-final → done.
 
-use super::{ITERATIONS_MAX, Key, Keys, ScramError, attribute, decode_key, hmac, is_printable, nonce, xor};
+use super::{Key, Keys, ScramError, attribute, decode_key, hmac, is_printable, nonce, xor};
+use crate::limits::SCRAM_ITERATIONS_MAX;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::sync::Arc;
@@ -115,7 +116,7 @@ impl Started {
         if iterations == 0 {
             return Err(ScramError::Malformed);
         }
-        if iterations > ITERATIONS_MAX {
+        if iterations > SCRAM_ITERATIONS_MAX {
             return Err(ScramError::Iterations(iterations));
         }
         let auth_message = format!("{},{message},", self.bare);

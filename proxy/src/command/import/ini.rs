@@ -2,21 +2,43 @@
 //!
 //! <https://www.pgbouncer.org/config.html#generic-settings>
 
+use crate::limits::INCLUDES_MAX;
+use std::path::Path;
+
 /// Sections of names and values, in order.
 #[derive(Debug, Default)]
-pub(super) struct Ini(Vec<(String, Vec<(String, String)>)>);
+pub(super) struct Ini {
+    sections: Vec<(String, Vec<(String, String)>)>,
+    /// Files to be included that could not be, and why.
+    pub missing: Vec<String>,
+}
 
 impl Ini {
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a text; `read` reads the files that it includes.
+    pub fn parse(text: &str, read: &dyn Fn(&Path) -> Result<String, String>) -> Result<Self, String> {
         let mut ini = Self::default();
+        ini.add(text, read, 0)?;
+        Ok(ini)
+    }
+
+    fn add(
+        &mut self,
+        text: &str,
+        read: &dyn Fn(&Path) -> Result<String, String>,
+        depth: usize,
+    ) -> Result<(), String> {
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
-            if line.is_empty() || line.starts_with([';', '#', '%']) {
+            if line.is_empty() || line.starts_with([';', '#']) {
                 continue;
             }
-            if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-                ini.0.push((name.trim().to_owned(), vec![]));
-            } else if let (Some((name, value)), Some((_, section))) = (line.split_once('='), ini.0.last_mut())
+            let include = line.strip_prefix("%include").filter(|rest| rest.starts_with(char::is_whitespace));
+            if let Some(path) = include.map(str::trim) {
+                self.include(path, read, depth)?;
+            } else if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+                self.sections.push((name.trim().to_owned(), vec![]));
+            } else if let (Some((name, value)), Some((_, section))) =
+                (line.split_once('='), self.sections.last_mut())
             {
                 let name = name.trim().trim_matches('"').to_owned();
                 section.push((name, value.trim().to_owned()));
@@ -24,11 +46,40 @@ impl Ini {
                 return Err(format!("line {}: expected `name = value`", number + 1));
             }
         }
-        Ok(ini)
+        Ok(())
+    }
+
+    fn include(
+        &mut self,
+        path: &str,
+        read: &dyn Fn(&Path) -> Result<String, String>,
+        depth: usize,
+    ) -> Result<(), String> {
+        if depth >= INCLUDES_MAX {
+            return Err(format!("%include {path}: files include each other too deeply"));
+        }
+        match read(Path::new(path)) {
+            Ok(text) => self.add(&text, read, depth + 1).map_err(|error| format!("{path}: {error}")),
+            Err(error) => {
+                self.missing.push(format!("%include {path}: {error}"));
+                Ok(())
+            }
+        }
+    }
+
+    /// The sections' names, each once.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = vec![];
+        for (name, _) in &self.sections {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     pub fn section(&self, name: &str) -> impl Iterator<Item = &(String, String)> {
-        self.0.iter().filter(move |(n, _)| n == name).flat_map(|(_, lines)| lines)
+        self.sections.iter().filter(move |(n, _)| n == name).flat_map(|(_, lines)| lines)
     }
 
     /// The last value counts.

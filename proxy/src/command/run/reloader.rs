@@ -5,7 +5,7 @@ use crate::config::files::is_pipe;
 use crate::config::reload::{Change, changes};
 use crate::config::{Config, Mistake, Place};
 use crate::listen::doors::{Bound, Doors};
-use crate::net::tls::{Acceptor, Connector};
+use crate::net::tls::Acceptor;
 use crate::observe::logging::Logging;
 use crate::order::Reloaded;
 use crate::weir::Weir;
@@ -69,11 +69,14 @@ impl Reloader<'_> {
         }
         let (config, warnings) = Config::load(&self.path)?;
         warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
+        let unusable = crate::command::loads::unusable(&config);
+        if !unusable.is_empty() {
+            return Err(unusable.into_iter().map(mistake).collect());
+        }
         let acceptor = match &config.listen.tls {
             Some(files) => Some(Acceptor::new(files).map_err(|e| vec![mistake(format!("listen.tls: {e}"))])?),
             None => None,
         };
-        Connector::new(&config.cluster.tls).map_err(|e| vec![mistake(format!("cluster.tls: {e}"))])?;
         let bound = self.doors.bind(&config);
         let bound = bound.map_err(|messages| messages.into_iter().map(mistake).collect::<Vec<_>>())?;
         Ok(Prepared { config, acceptor: acceptor.map(Arc::new), bound })

@@ -1,13 +1,16 @@
 //! TLS as the server of a client.
 
+use super::shown::shown;
 use super::watch::Watch;
-use super::{ALPN, TlsError, certificates, end_point, key, provider, roots};
+use super::{ALPN, TlsError, certificates, end_point, provider, revoked, roots};
 use crate::config::ListenTls;
 use crate::net::{Connection, Stream};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -24,6 +27,11 @@ impl Served {
     /// The hash of the certificate that we showed.
     pub fn end_point(&self) -> Option<Arc<[u8]>> {
         self.end_point.clone()
+    }
+
+    /// The client showed a certificate that was found good.
+    pub fn has_client_certificate(&self) -> bool {
+        self.stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty())
     }
 
     /// The first common name of the certificate that the client showed, if it showed one.
@@ -139,24 +147,33 @@ fn feed(tls: &mut rustls::ServerConnection, mut bytes: &[u8]) -> io::Result<()> 
     Ok(())
 }
 
+/// As Postgres: a certificate is asked for and checked, but only some rules need one, unless all do.
+fn verifier(authorities: &Path, files: &ListenTls) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(authorities)?), provider());
+    if !files.requires_certificate {
+        builder = builder.allow_unauthenticated();
+    }
+    if let Some(path) = &files.client_crl {
+        // As OpenSSL, a list that is out of date says nothing.
+        builder = builder.with_crls(revoked(path)?).enforce_revocation_expiration();
+    }
+    builder.build().map_err(|error| TlsError::Unusable(format!("{}: {error}", authorities.display())))
+}
+
 fn load(files: &ListenTls) -> Result<Loaded, TlsError> {
-    let watch = Watch::over([Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()]);
+    let watch = Watch::over([
+        Some(&files.certificate),
+        Some(&files.key),
+        files.client_ca.as_ref(),
+        files.client_crl.as_ref(),
+    ]);
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
-        // As Postgres: a certificate is asked for and checked, but only some rules need one.
-        Some(path) => builder.with_client_cert_verifier(
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider())
-                .allow_unauthenticated()
-                .build()
-                .map_err(|error| TlsError::Unusable(format!("{}: {error}", path.display())))?,
-        ),
+        Some(path) => builder.with_client_cert_verifier(verifier(path, files)?),
     };
-    let chain = certificates(&files.certificate)?;
-    let end_point = chain.first().and_then(|certificate| end_point::hash(certificate));
-    let mut config = builder.with_single_cert(chain, key(&files.key)?).map_err(|error| {
-        TlsError::Unusable(format!("{} and its key: {error}", files.certificate.display()))
-    })?;
+    let end_point = certificates(&files.certificate)?.first().and_then(|shown| end_point::hash(shown));
+    let mut config = builder.with_cert_resolver(shown(&files.certificate, &files.key)?);
     config.alpn_protocols = vec![ALPN.to_vec()];
     // As Postgres: sessions are not resumed, which saves memory and a message.
     config.session_storage = Arc::new(NoServerSessionStorage {});

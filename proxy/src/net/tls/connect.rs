@@ -1,9 +1,10 @@
 //! TLS as the client of a server.
 
+use super::own::{self, OwnConnection};
 use super::verify::Leniently;
 use super::watch::Watch;
-use super::{ALPN, OwnConnections, TlsError, authorities, certificates, key, provider};
-use crate::config::{ServerTls, SslMode};
+use super::{ALPN, TlsError, authorities, certificates, key, provider};
+use crate::config::{ServerAuth, ServerTls, SslMode};
 use crate::net::{Connection, Stream};
 use arc_swap::ArcSwap;
 use bytes::BufMut;
@@ -91,9 +92,24 @@ impl Connector {
         }
     }
 
-    /// The same for the connections that pgweir makes for itself through tokio-postgres.
-    pub fn for_own_connections(&self) -> OwnConnections {
-        OwnConnections::new(self.loaded.load().config.clone())
+    /// What a server may ask for at a log-in.
+    pub fn accepts(&self) -> ServerAuth {
+        self.loaded.load().settings.auth.clone()
+    }
+
+    /// The same for the connections that pgweir makes for itself through tokio-postgres, on a stream that has
+    /// just been opened, or not.
+    ///
+    /// # Errors
+    /// The stream's, the handshake's, the server's.
+    pub async fn connect_own(
+        &self,
+        settings: &tokio_postgres::Config,
+        host: &str,
+        stream: io::Result<Stream>,
+    ) -> Result<(tokio_postgres::Client, OwnConnection), tokio_postgres::Error> {
+        let loaded = self.loaded.load_full();
+        own::connect(settings, host, stream, &loaded.settings, loaded.config.clone()).await
     }
 }
 

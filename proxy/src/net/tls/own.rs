@@ -2,7 +2,9 @@
 
 use super::connect::server_name;
 use super::end_point;
-use crate::config::SslMode;
+use super::guard::Guard;
+use crate::config::{ServerAuth, ServerTls, SslMode};
+use crate::net::Stream;
 use rustls::ClientConfig;
 use std::future::Future;
 use std::io;
@@ -10,30 +12,59 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
+use tokio_postgres::tls::{ChannelBinding, TlsConnect};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-impl SslMode {
-    /// For tokio-postgres, which asks the server as told; what is then checked is up to us.
-    pub fn for_own_connections(self) -> tokio_postgres::config::SslMode {
-        match self {
-            SslMode::Disable => tokio_postgres::config::SslMode::Disable,
-            SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
-            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
-                tokio_postgres::config::SslMode::Require
-            }
+/// What moves the bytes of such a connection.
+pub type OwnConnection = tokio_postgres::Connection<Guarded, Bound>;
+
+/// Connects as `settings` say, with TLS as `tls` asks for it.
+pub(super) async fn connect(
+    settings: &tokio_postgres::Config,
+    host: &str,
+    stream: io::Result<Stream>,
+    tls: &ServerTls,
+    config: Arc<ClientConfig>,
+) -> Result<(tokio_postgres::Client, OwnConnection), tokio_postgres::Error> {
+    // Over a Unix socket there is no TLS.
+    let mode = match &stream {
+        Ok(stream) if stream.is_unix() => SslMode::Disable,
+        _ => tls.mode,
+    };
+    let mut settings = settings.clone();
+    settings.ssl_mode(for_tokio_postgres(mode));
+    let guard = Guard::new(tls.auth.clone(), mode != SslMode::Disable);
+    let guarded = Guarded { stream: stream.map_err(Some), guard };
+    let handshake = Handshake { config, host: host.to_owned(), accepts: tls.auth.clone() };
+    settings.connect_raw(guarded, handshake).await
+}
+
+/// tokio-postgres asks the server as told; what is then checked is up to us.
+fn for_tokio_postgres(mode: SslMode) -> tokio_postgres::config::SslMode {
+    match mode {
+        SslMode::Disable => tokio_postgres::config::SslMode::Disable,
+        SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+            tokio_postgres::config::SslMode::Require
         }
     }
 }
 
-/// Hands tokio-postgres our TLS.
-#[derive(Clone)]
-pub struct OwnConnections(Arc<ClientConfig>);
+/// A stream whose server is listened to before it is answered. One that could not be opened says why at its
+/// first use.
+#[derive(Debug)]
+pub struct Guarded {
+    stream: Result<Stream, Option<io::Error>>,
+    guard: Guard,
+}
 
-impl OwnConnections {
-    pub(super) fn new(config: Arc<ClientConfig>) -> Self {
-        Self(config)
+impl Guarded {
+    fn stream(&mut self) -> io::Result<Pin<&mut Stream>> {
+        match &mut self.stream {
+            Ok(stream) => Ok(Pin::new(stream)),
+            Err(error) => Err(error.take().unwrap_or_else(|| io::ErrorKind::NotConnected.into())),
+        }
     }
 }
 
@@ -41,46 +72,32 @@ impl OwnConnections {
 pub struct Handshake {
     config: Arc<ClientConfig>,
     host: String,
+    accepts: ServerAuth,
 }
 
-/// A stream that knows its channel binding.
-pub struct Bound<S>(TlsStream<S>);
-
-impl<S> MakeTlsConnect<S> for OwnConnections
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    type Stream = Bound<S>;
-    type TlsConnect = Handshake;
-    type Error = io::Error;
-
-    fn make_tls_connect(&mut self, host: &str) -> io::Result<Handshake> {
-        Ok(Handshake { config: self.0.clone(), host: host.to_owned() })
-    }
+/// A stream under TLS that knows its channel binding.
+pub struct Bound {
+    stream: TlsStream<Guarded>,
+    guard: Guard,
 }
 
-impl<S> TlsConnect<S> for Handshake
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    type Stream = Bound<S>;
+impl TlsConnect<Guarded> for Handshake {
+    type Stream = Bound;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Bound<S>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Bound>> + Send>>;
 
-    fn connect(self, stream: S) -> Self::Future {
+    fn connect(self, stream: Guarded) -> Self::Future {
         Box::pin(async move {
             let name = server_name(&self.host)?;
-            TlsConnector::from(self.config).connect(name, stream).await.map(Bound)
+            let stream = TlsConnector::from(self.config).connect(name, stream).await?;
+            Ok(Bound { stream, guard: Guard::new(self.accepts, false) })
         })
     }
 }
 
-impl<S> tokio_postgres::tls::TlsStream for Bound<S>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+impl tokio_postgres::tls::TlsStream for Bound {
     fn channel_binding(&self) -> ChannelBinding {
-        let certificate = self.0.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let certificate = self.stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         match certificate.and_then(|certificate| end_point::hash(certificate)) {
             Some(hash) => ChannelBinding::tls_server_end_point(hash.to_vec()),
             None => ChannelBinding::none(),
@@ -88,20 +105,57 @@ where
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Bound<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_read(cx, buf)
+/// Reads, and shows the guard what came.
+fn read_guarded<S: AsyncRead>(
+    stream: Pin<&mut S>,
+    guard: &mut Guard,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    let before = buf.filled().len();
+    match stream.poll_read(cx, buf) {
+        Poll::Ready(Ok(())) => Poll::Ready(guard.hear(&buf.filled()[before..])),
+        other => other,
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Bound<S> {
+impl AsyncRead for Guarded {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Guarded { stream, guard } = self.get_mut();
+        match stream {
+            Ok(stream) => read_guarded(Pin::new(stream), guard, cx, buf),
+            Err(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+}
+
+impl AsyncWrite for Guarded {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write(cx, buf)
+        self.get_mut().stream()?.poll_write(cx, buf)
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_flush(cx)
+        self.get_mut().stream()?.poll_flush(cx)
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+        self.get_mut().stream()?.poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Bound {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Bound { stream, guard } = self.get_mut();
+        read_guarded(Pin::new(stream), guard, cx, buf)
+    }
+}
+
+impl AsyncWrite for Bound {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
