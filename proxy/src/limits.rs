@@ -26,7 +26,7 @@ pub const MESSAGE_BYTES_MAX: usize = 0x3fff_ffff;
 /// Terminate): what Postgres allows (`PQ_SMALL_MESSAGE_LIMIT`). They are gathered whole.
 pub const SMALL_MESSAGE_BYTES_MAX: usize = 10_000;
 /// A Query longer than this is not gathered to be classified: it streams to the primary, and the
-/// session stays with its server, since nobody knows what it did. Such a Parse is refused.
+/// session stays with its server, since nobody knows what it did. A Parse likewise.
 pub const STATEMENT_BYTES_MAX: usize = 16 << 20;
 /// An extended-protocol request is gathered up to this size, then cut; a larger single message streams.
 pub const REQUEST_BYTES_MAX: usize = 256 * 1024;

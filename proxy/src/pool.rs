@@ -21,6 +21,7 @@ pub use tenure::Tenant;
 use crate::auth::{Credentials, Identity, LoginError};
 use crate::config::Config;
 use crate::node::Node;
+use crate::server::placeholders::Placeholders;
 use crate::server::{Card, LastUse, Server};
 use budget::Budget;
 use parking_lot::Mutex;
@@ -111,6 +112,19 @@ impl Pool {
 
     /// A server that is idle right now, without waiting.
     pub fn try_lease(self: &Arc<Self>) -> Option<Lease> {
+        self.try_lease_best(|_| Some(0))
+    }
+
+    /// The same for a session that may read placeholders: one with none but those that it knows.
+    pub fn try_lease_within(self: &Arc<Self>, known: &Placeholders) -> Option<Lease> {
+        // The one that knows most of them: who knows none finds one later, too.
+        self.try_lease_best(|server| {
+            server.placeholders.is_within(known).then_some(server.placeholders.len())
+        })
+    }
+
+    /// The best of those that are idle; `None`: not this one.
+    fn try_lease_best(self: &Arc<Self>, worth: impl Fn(&Server) -> Option<usize>) -> Option<Lease> {
         loop {
             let mut server = {
                 let mut state = self.state.lock();
@@ -118,14 +132,32 @@ impl Pool {
                     return None;
                 }
                 let here = crate::server::event_loop();
-                // One of this event loop if there is one near the top, else the warmest.
-                let at =
-                    state.idle.iter().rposition(|s| s.thread == here).or(state.idle.len().checked_sub(1))?;
+                // One of this event loop if there is one, else the warmest.
+                let idle = state.idle.iter().enumerate();
+                let best =
+                    idle.filter_map(|(at, server)| Some((worth(server)?, server.thread == here, at))).max();
+                let (_, _, at) = best?;
                 state.idle.remove(at)
             };
             if server.is_watched() && server.is_quiet() {
                 return Some(self.lease_of(server));
             }
+            self.closed();
+        }
+    }
+
+    /// Where no more can be opened, closes an idle server that a session cannot use, so that it may open one.
+    fn spare_beyond(self: &Arc<Self>, known: &Placeholders) {
+        let server = {
+            let mut state = self.state.lock();
+            if state.open < self.limit() && self.budget.take() {
+                return self.budget.untake();
+            }
+            let at = state.idle.iter().position(|server| !server.placeholders.is_within(known));
+            at.map(|at| state.idle.remove(at))
+        };
+        if server.is_some() {
+            drop(server);
             self.closed();
         }
     }

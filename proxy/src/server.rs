@@ -3,6 +3,7 @@
 mod card;
 pub mod context;
 mod last_use;
+pub mod placeholders;
 pub mod prepared;
 pub mod settings;
 
@@ -19,6 +20,7 @@ use crate::wire::backend::{self, Status, tag};
 use crate::wire::{ErrorFields, frame, frontend};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
+use placeholders::Placeholders;
 use prepared::{Prepared, ServerName, ServerStatements};
 use settings::{Settings, Track};
 use std::collections::BTreeMap;
@@ -61,6 +63,8 @@ pub struct Server {
     pub cancel: Arc<CancelTarget>,
     /// The settings that were applied to it by SQL.
     pub settings: Track,
+    /// The placeholders that were ever set on it.
+    pub placeholders: Placeholders,
     /// What it last reported.
     pub reported: Reported,
     /// The statements that it has.
@@ -174,6 +178,7 @@ impl Server {
             node: target.node.clone(),
             cancel: Arc::new(cancel),
             settings: Track::default(),
+            placeholders: Placeholders::default(),
             reported,
             statements: ServerStatements::default(),
             status: Status::Idle,
@@ -302,6 +307,7 @@ impl Server {
             _ => ("SAVEPOINT pgweir", "ROLLBACK TO SAVEPOINT pgweir;RELEASE SAVEPOINT pgweir"),
         };
         self.statements.unnamed = None;
+        self.placeholders.add_all(&prepared.under);
         let name = ServerName::of(prepared.key);
         let out = &mut self.connection.output;
         frontend::put_query(out, begin.as_bytes());
@@ -364,7 +370,9 @@ impl Server {
     /// # Errors
     /// As [`Server::ask`].
     pub async fn learn_start(&mut self) -> Result<(), LoginError> {
-        self.settings = Track::starting_with(self.ask_role_settings().await?);
+        let start = self.ask_role_settings().await?;
+        self.placeholders.add_all(&start);
+        self.settings = Track::starting_with(start);
         Ok(())
     }
 

@@ -352,9 +352,9 @@ impl Session {
                 Err(refusal) => return Ok(Err(refusal)),
             };
         }
-        if work.shows.as_deref() == Some("pgweir.lsn") {
+        if let Some(shown) = work.shows.as_mut().filter(|shown| &*shown.name == "pgweir.lsn") {
             let token = Box::pin(self.weir.cluster.token(POSITION_WAIT)).await;
-            work.position = token.map(|token| token.to_string().into());
+            shown.position = token.map(|token| token.to_string());
         }
         if matches!(self.memory.block, Block::Lost { .. }) {
             let step = work.single().and_then(|s| s.transaction.as_ref());

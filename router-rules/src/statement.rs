@@ -285,6 +285,12 @@ pub enum SessionEffect {
         /// Lower-case name.
         name: String,
     },
+    /// A placeholder was given such a value until the end of the transaction: the server knows its name from
+    /// then on.
+    SetUnknownLocally {
+        /// Lower-case name; empty where that is computed, too.
+        name: String,
+    },
     /// RESET name, or SET name TO DEFAULT.
     Reset {
         /// Lower-case name.

@@ -429,6 +429,33 @@ fn a_client_has_so_many_prepared_statements_and_no_more() -> Outcome {
     Ok(())
 }
 
+/// Nobody has read what it says: its server is kept, and knows it by the client's own name.
+#[test]
+fn a_parse_of_many_megabytes_streams_to_its_server() -> Outcome {
+    let pools = pools();
+    let long = format!("SELECT length($1), '{}' = ''", "x".repeat(17 << 20));
+    let wrong = format!("SELEC '{}'", "x".repeat(17 << 20));
+    let bound = |name: &str| [raw::bind("", name, &[Some("abc")]), raw::execute("", 0)].concat();
+    let steps = [
+        (0, extended(&[raw::parse("long", &long), bound("long")])),
+        (0, extended(&[bound("long")])),
+        (0, extended(&[raw::parse("", &long)])),
+        (0, extended(&[bound("")])),
+        (0, extended(&[raw::parse("long", "SELECT 1")])),
+        (0, prepare("short", "SELECT 1")),
+        (0, extended(&[raw::parse("short", &long)])),
+        (0, extended(&[raw::parse("wrong", &wrong)])),
+        (0, prepare("wrong", "SELECT 'free'")),
+        (0, run("wrong")),
+        (0, extended(&[raw::close(b'S', "long")])),
+        (0, prepare("long", "SELECT 'free'")),
+        (0, run("long")),
+        (0, simple("SELECT 1")),
+        (0, extended(&[bound("")])),
+    ];
+    pools.compare(&[&[]], &steps)
+}
+
 /// What ends or gives names counts from where it stands in its batch.
 #[test]
 fn names_end_and_begin_where_the_batch_says_so() -> Outcome {

@@ -178,3 +178,58 @@ fn idle_timeouts_end_a_session_wherever_it_is() -> Outcome {
     }
     Ok(())
 }
+
+/// On a direct connection a placeholder that nobody has set there is unknown, and row security may hang on it.
+#[test]
+fn a_placeholder_is_unknown_to_those_who_have_not_set_it() -> Outcome {
+    let pools = pools();
+    let mut ddl = pools.stage.direct()?;
+    ddl.run("CREATE TABLE rows_of (tenant text); INSERT INTO rows_of VALUES ('a'), ('b')")?;
+    ddl.run("ALTER TABLE rows_of ENABLE ROW LEVEL SECURITY; ALTER TABLE rows_of FORCE ROW LEVEL SECURITY")?;
+    let shown = "coalesce(current_setting('app.tenant', true), 'b')";
+    ddl.run(&format!("CREATE POLICY own ON rows_of USING (tenant = {shown})"))?;
+    ddl.run(
+        "CREATE FUNCTION sets_within() RETURNS text LANGUAGE plpgsql AS \
+         $$BEGIN SET LOCAL app.within = 'x'; RETURN current_setting('app.within'); END$$",
+    )?;
+    let look = || simple("SELECT current_setting('app.tenant', true) IS NULL AS unknown");
+    let read = || simple("SELECT * FROM rows_of");
+    let mut steps = vec![];
+    for _ in 0..2 {
+        steps.extend(all(0, [simple("SET app.tenant = 'a'"), read(), look()]));
+        steps.extend(all(
+            1,
+            [read(), look(), by_extended("SELECT * FROM rows_of"), simple("SHOW app.tenant")],
+        ));
+        steps.extend(all(
+            2,
+            [
+                simple("BEGIN"),
+                simple("SELECT set_config('app.tenant', 'a', true)"),
+                read(),
+                extended(&[
+                    raw::parse("", "SELECT set_config('app.role', $1, true), set_config($2, $1, true)"),
+                    raw::bind("", "", &[Some("r"), Some("app.computed")]),
+                    raw::execute("", 0),
+                ]),
+                simple("COMMIT"),
+                look(),
+                simple("SET app.other = 'x'"),
+                look(),
+            ],
+        ));
+        for name in ["other", "role", "computed", "within"] {
+            let look = || simple(&format!("SELECT current_setting('app.{name}', true) IS NULL"));
+            steps.extend(all(0, [look(), read()]));
+            // A name that is computed is not known elsewhere.
+            if name != "computed" {
+                steps.extend(all(2, [look()]));
+            }
+        }
+        steps.extend(all(1, [simple("SELECT sets_within()")]));
+    }
+    steps.extend(all(0, [simple("RESET app.tenant"), look(), read()]));
+    let outcome = pools.compare(&[&[], &[], &[]], &steps);
+    ddl.run("DROP TABLE rows_of; DROP FUNCTION sets_within")?;
+    outcome
+}

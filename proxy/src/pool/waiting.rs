@@ -6,6 +6,7 @@ use super::{Key, Pool, State};
 use crate::auth::Full;
 use crate::config::Config;
 use crate::server::Server;
+use crate::server::placeholders::Placeholders;
 use crate::wire::{Refusal, sqlstate};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -58,9 +59,33 @@ impl Pool {
     /// # Errors
     /// See [`LeaseError`]. Cancel-safe: a server granted to a session that is gone goes to the next.
     pub async fn lease(self: &Arc<Self>, opening: Opening<'_>) -> Result<Lease, LeaseError> {
-        if let Some(lease) = self.try_lease() {
+        match self.try_lease() {
+            Some(lease) => Ok(lease),
+            None => self.lease_in_time(opening, None).await,
+        }
+    }
+
+    /// The same for a session that may read placeholders: a server with none but those that it knows.
+    ///
+    /// # Errors
+    /// As [`Pool::lease`].
+    pub async fn lease_within(
+        self: &Arc<Self>,
+        opening: Opening<'_>,
+        known: &Placeholders,
+    ) -> Result<Lease, LeaseError> {
+        if let Some(lease) = self.try_lease_within(known) {
             return Ok(lease);
         }
+        self.spare_beyond(known);
+        self.lease_in_time(opening, Some(known)).await
+    }
+
+    async fn lease_in_time(
+        self: &Arc<Self>,
+        opening: Opening<'_>,
+        known: Option<&Placeholders>,
+    ) -> Result<Lease, LeaseError> {
         let deadline = tokio::time::Instant::now() + opening.config.pool.lease_wait;
         loop {
             let grant = match self.place_or_wait() {
@@ -76,6 +101,11 @@ impl Pool {
                 }
             };
             let place = match grant {
+                // It makes room for one that will do.
+                Grant::Server(lease) if known.is_some_and(|known| !lease.placeholders.is_within(known)) => {
+                    drop(lease);
+                    continue;
+                }
                 Grant::Server(mut lease) => {
                     // It was the giver's event loop that watched it.
                     lease.come_here();

@@ -205,7 +205,7 @@ pub fn set_config(name: &str, value: &str) -> Arc<str> {
 }
 
 /// The same, for the session or for its transaction.
-fn set_config_for(name: &str, value: &str, local: bool) -> String {
+pub(super) fn set_config_for(name: &str, value: &str, local: bool) -> String {
     format!("SELECT pg_catalog.set_config({},{},{local})", quote_text(name), quote_text(value))
 }
 

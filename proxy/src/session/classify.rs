@@ -40,12 +40,19 @@ pub struct Work {
     pub reads: Footprint,
     /// Every part is proved read-only, or why the first is not.
     pub verdict: Result<Reason, Reason>,
-    /// It is SHOW of this setting of ours.
-    pub shows: Option<Box<str>>,
+    /// It is SHOW of a setting of ours.
+    pub shows: Option<Box<Shown>>,
     /// What it binds or describes of the statements prepared earlier, each with whether it is a named one.
     pub relied: Vec<(Arc<Prepared>, bool)>,
+}
+
+/// A setting of ours that is shown.
+#[derive(Debug)]
+pub struct Shown {
+    /// Its name.
+    pub name: Box<str>,
     /// The cluster's position, where that is what it shows.
-    pub position: Option<Box<str>>,
+    pub position: Option<String>,
 }
 
 impl Default for Work {
@@ -64,7 +71,6 @@ impl Work {
             verdict: Ok(Reason::ReadOnly),
             shows: None,
             relied: vec![],
-            position: None,
         }
     }
 
@@ -86,7 +92,8 @@ impl Work {
         {
             let text = String::from_utf8_lossy(sql).to_ascii_lowercase();
             let name = text.split_ascii_whitespace().nth(1).unwrap_or("").trim_end_matches(';');
-            self.shows = name.starts_with("pgweir.").then(|| name.into());
+            let shown = || Box::new(Shown { name: name.into(), position: None });
+            self.shows = name.starts_with("pgweir.").then(shown);
         }
     }
 
@@ -190,6 +197,11 @@ impl Session {
         let mut messages = frames(&request.frames).peekable();
         while let Some((kind, body)) = messages.next() {
             match kind {
+                // It streams, and nobody has read it.
+                tag::PARSE if request.left > 0 && messages.peek().is_none() => {
+                    batch.work.verdict = Err(Reason::TooLarge);
+                    batch.work.reads = Footprint::Everything;
+                }
                 tag::PARSE => {
                     let parse = frontend::parse(body).ok_or_else(|| malformed("Parse"))?;
                     self.memory.statements.check(parse.name, parse.sql.len(), batch.named.len())?;

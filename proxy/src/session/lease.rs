@@ -8,6 +8,7 @@ use crate::cluster::{Placement, Wish};
 use crate::node::Node;
 use crate::pool::{Lease, LeaseError, Opening, Pool};
 use crate::server::LastUse;
+use crate::server::placeholders::{self, Placeholders};
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
@@ -191,7 +192,7 @@ impl Session {
                     let opening =
                         Opening { credentials: &credentials, tls: &weir.connector, config: &config };
                     let leased =
-                        Box::pin(self.wait_for_lease(&pool, (&placement.node, reign), opening)).await?;
+                        Box::pin(self.wait_for_lease(&pool, (&placement.node, reign), opening, work)).await?;
                     waited = waiting.elapsed();
                     self.waited += waited;
                     if config.log.slow_lease.is_some_and(|bound| waited > bound) {
@@ -253,12 +254,32 @@ impl Session {
     /// What sequences last gave is known to one server only: where that is asked for, the server that
     /// this session had last, if nobody has had it since.
     fn try_lease(&self, pool: &Arc<Pool>, work: &Work) -> Option<Lease> {
+        let known = self.known_placeholders(work);
+        let fits = |lease: &Lease| known.as_ref().is_none_or(|known| lease.placeholders.is_within(known));
         if uses_sequences(work)
             && let Some(lease) = self.last_primary.and_then(|last| pool.try_lease_again(last))
         {
-            return Some(lease);
+            if fits(&lease) {
+                return Some(lease);
+            }
+            lease.give_back();
         }
-        pool.try_lease()
+        match known {
+            Some(known) => pool.try_lease_within(&known),
+            None => pool.try_lease(),
+        }
+    }
+
+    /// The placeholders that the session knows, those that this work sets among them, where it may read some.
+    fn known_placeholders(&self, work: &Work) -> Option<Placeholders> {
+        let mut texts = work.parts.iter().zip(&work.texts);
+        let may_read =
+            work.parts.is_empty() || texts.any(|(part, sql)| placeholders::may_be_read_by(part, sql));
+        may_read.then(|| {
+            let mut known = self.memory.placeholders.clone();
+            work.parts.iter().for_each(|part| known.add_of(part));
+            known
+        })
     }
 
     /// On any other server `lastval()` must say that it knows nothing, and not what somebody else was given.
@@ -328,10 +349,17 @@ impl Session {
         pool: &Arc<Pool>,
         (node, reign): (&Arc<Node>, u64),
         opening: Opening<'_>,
+        work: &Work,
     ) -> Result<Result<Result<Lease, LeaseError>, Refusal>, Failure> {
         let card = self.card.clone();
         let notice = opening.config.pool.lease_wait_notice;
-        let mut lease = std::pin::pin!(pool.lease(opening));
+        let known = self.known_placeholders(work);
+        let mut lease = std::pin::pin!(async {
+            match &known {
+                Some(known) => pool.lease_within(opening, known).await,
+                None => pool.lease(opening).await,
+            }
+        });
         let mut told = false;
         loop {
             tokio::select! {
@@ -421,12 +449,20 @@ impl Session {
         let settings = &self.memory.settings;
         let replays = !self.memory.moving.replay().is_empty();
         let wanted = if replays { settings.committed().clone() } else { settings.now().clone() };
-        if *lease.settings.now() == wanted || lease.status != Status::Idle || self.unsynced {
+        let unknown = lease.placeholders.lacks(&self.memory.placeholders, &wanted);
+        if (*lease.settings.now() == wanted && unknown.is_empty())
+            || lease.status != Status::Idle
+            || self.unsynced
+        {
             return Some(Ok(()));
         }
-        let queries = lease.settings.now().change_to(&wanted);
+        let mut queries = lease.settings.now().change_to(&wanted);
+        // What the session has set once is empty for it by now, not unknown.
+        queries.extend(unknown.iter().map(|name| placeholders::define(name)));
         let identity = ["role", "session_authorization"];
         let becomes_another = identity.iter().any(|n| wanted.value(n) != lease.settings.now().value(n));
+        lease.placeholders.add_all(&wanted);
+        unknown.iter().for_each(|name| lease.placeholders.add(name));
         lease.settings.applied(wanted);
         lease.statements.unnamed = None;
         for sql in queries {

@@ -4,6 +4,7 @@ use crate::clients::welcomes::Defaults;
 use crate::cluster::SessionFreshness;
 use crate::node::Node;
 use crate::server::Reported;
+use crate::server::placeholders::Placeholders;
 use crate::server::settings::Track;
 use crate::session::begin::begin_with;
 use crate::session::doubts::Doubts;
@@ -26,6 +27,8 @@ use std::time::{Duration, Instant};
 pub struct Memory {
     /// Its settings, through transactions and savepoints.
     pub settings: Track,
+    /// The placeholders that it has ever set.
+    pub placeholders: Placeholders,
     /// What the client was last told by ParameterStatus.
     pub told: Told,
     /// `search_path` and isolation where the session has not set them.
@@ -405,6 +408,7 @@ impl Memory {
     /// A statement with this effect succeeded.
     pub fn on_effect(&mut self, effect: &SessionEffect) {
         self.settings.on_effect(effect);
+        self.placeholders.add_of_effect(effect);
         if matches!(self.block, Block::Open { on: Target::Replica, .. }) {
             self.moving.on_effect(effect);
         }

@@ -102,11 +102,14 @@ pub fn next_request(input: &mut BytesMut) -> Result<Option<Request>, Violation> 
                         let length = input.len();
                         return Ok(Some(batch(input, length, total - have, End::More)));
                     }
-                    if kind == tag::PARSE && total > STATEMENT_BYTES_MAX {
-                        return Err(Violation::ParseTooLong);
-                    }
                     if at > 0 && total > REQUEST_BYTES_MAX {
                         return Ok(Some(batch(input, at, 0, End::More)));
+                    }
+                    if kind == tag::PARSE && total > STATEMENT_BYTES_MAX && have >= REQUEST_BYTES_MAX / 4 {
+                        if !input[frame::HEADER_BYTES..].contains(&0) {
+                            return Err(Violation::NameTooLong);
+                        }
+                        return Ok(Some(batch(input, have, total - have, End::More)));
                     }
                     return Ok(None);
                 }
@@ -205,9 +208,9 @@ pub enum Violation {
     /// A length that cannot be.
     #[error("{0}")]
     Frame(#[from] FrameError),
-    /// A statement to be prepared that is longer than we look into.
-    #[error("a statement to be prepared is longer than {STATEMENT_BYTES_MAX} bytes")]
-    ParseTooLong,
+    /// A name that is longer than what is gathered of a statement that streams.
+    #[error("the name of a statement to be prepared is too long")]
+    NameTooLong,
     /// A huge CopyData without a COPY.
     #[error("unexpected COPY data")]
     StrayCopy,
@@ -264,6 +267,18 @@ mod tests {
         bytes.truncate(REQUEST_BYTES_MAX);
         let request = next_request(&mut bytes).unwrap().unwrap();
         assert_eq!((request.kind, request.left), (Kind::Batch(End::More), total - REQUEST_BYTES_MAX));
+    }
+
+    #[test]
+    fn a_huge_parse_streams_behind_its_name() {
+        let mut bytes = input(|b| put::put_parse(b, b"s", &vec![b' '; STATEMENT_BYTES_MAX], &[0, 0]));
+        let total = bytes.len();
+        bytes.truncate(REQUEST_BYTES_MAX / 4);
+        let request = next_request(&mut bytes).unwrap().unwrap();
+        assert_eq!((request.kind, request.left), (Kind::Batch(End::More), total - REQUEST_BYTES_MAX / 4));
+        let mut bytes = input(|b| put::put_parse(b, &vec![b'x'; STATEMENT_BYTES_MAX], b"", &[0, 0]));
+        bytes.truncate(REQUEST_BYTES_MAX / 4);
+        assert_eq!(next_request(&mut bytes).unwrap_err(), Violation::NameTooLong);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::server::prepared::Prepared;
 use crate::server::settings::set_config;
 use crate::session::Session;
-use crate::session::classify::Work;
+use crate::session::classify::{Shown, Work};
 use crate::session::exchange::Held;
 use crate::session::lease::asks_sequences;
 use crate::session::ledger::{Described, Ours, Owed};
@@ -42,6 +42,9 @@ impl Session {
         self.send_placeholder(work);
         for (part, sql) in work.parts.iter().zip(&work.texts) {
             self.memory.on_sent(part, sql);
+            if let Some(lease) = self.lease.as_mut() {
+                lease.placeholders.add_of(part);
+            }
         }
         self.note_doubts(work);
         if self.memory.pins.contains(&PinReason::ServerProcess)
@@ -226,7 +229,7 @@ impl Session {
 
     /// `SHOW pgweir.…` is an ordinary SHOW of a placeholder that holds the answer.
     fn send_placeholder(&mut self, work: &Work) {
-        let Some(name) = &work.shows else { return };
+        let Some(Shown { name, position }) = work.shows.as_deref() else { return };
         if self.memory.status == Status::Failed || self.unsynced {
             return;
         }
@@ -234,7 +237,7 @@ impl Session {
         let policy = self.config.policy.clone();
         let value = match &**name {
             "pgweir.last_route" => self.memory.last_route.as_ref().map_or(String::new(), ToString::to_string),
-            "pgweir.lsn" => work.position.as_deref().unwrap_or_default().to_owned(),
+            "pgweir.lsn" => position.clone().unwrap_or_default(),
             "pgweir.consistency" => wishes.consistency.unwrap_or(policy.consistency).as_str().into(),
             "pgweir.max_lag" => wishes
                 .max_lag
@@ -265,6 +268,10 @@ impl Session {
             let whole = &request.frames[start..at];
             let partial = last_is_partial && at == request.frames.len();
             match kind {
+                tag::PARSE if partial => {
+                    let name = body.split(|byte| *byte == 0).next().unwrap_or_default();
+                    self.send_unread_parse(whole, request.frames.slice_ref(name));
+                }
                 tag::PARSE => {
                     if let (Some(parse), Some(prepared)) = (frontend::parse(body), parsed.next()) {
                         self.send_parse(

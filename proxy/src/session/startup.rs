@@ -8,6 +8,7 @@ use crate::loops::Heard;
 use crate::net::Connection;
 use crate::pool::{Key as PoolKey, Lease, LeaseError, Opening};
 use crate::server::Server;
+use crate::server::placeholders::Placeholders;
 use crate::server::settings::{Settings, Track, quote_text, set_config};
 use crate::session::lease::refusal_of_login;
 use crate::session::ledger::Ledger;
@@ -208,7 +209,10 @@ async fn open_session(
         standard_conforming_strings: true,
         encoding: Encoding::Utf8,
     };
+    let mut placeholders = Placeholders::default();
+    placeholders.add_all(&welcome.settings);
     let memory = Memory {
+        placeholders,
         // Those of all that start alike: they are kept once.
         settings: Track::starting_with(welcome.settings.clone()),
         told: Told::at_start(welcome.reported.clone()),
@@ -398,6 +402,7 @@ async fn ask_welcome(server: &mut Server, settings: &Settings) -> Result<Welcome
     }
     let settings = settings.as_reported(&server.reported);
     server.settings.applied(settings.clone());
+    server.placeholders.add_all(&settings);
     let rows = server
         .ask(
             "SELECT pg_catalog.current_setting('search_path'), \

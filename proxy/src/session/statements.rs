@@ -4,6 +4,7 @@ use crate::server::prepared::{Prepared, ServerName, Sharing};
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::ledger::{Described, Owed, Undo};
+use crate::session::memory::Memory;
 use crate::session::names::{self, Before};
 use crate::wire::backend::{self, Status};
 use crate::wire::frontend::{self, tag};
@@ -18,6 +19,7 @@ impl Session {
     /// <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY>
     pub(super) fn forget_unnamed(&mut self) {
         self.memory.statements.remove(&b""[..]);
+        self.memory.sql_names.remove(&b""[..]);
         self.forget_server_unnamed();
     }
 
@@ -148,6 +150,7 @@ impl Session {
         }
         let asks_itself = describes(next, &name);
         if name.is_empty() {
+            self.memory.sql_names.remove(&b""[..]);
             lease.statements.set_unnamed(prepared.key);
             lease.connection.output.extend_from_slice(whole);
             let before = self.rename(&name, Some(prepared));
@@ -197,6 +200,33 @@ impl Session {
         if !asks_itself {
             self.ask_for_shape(prepared, true);
         }
+    }
+
+    /// A Parse that streams, since it is too long to be looked into: the server that the session keeps from
+    /// now on knows its statement by the client's own name, as one that SQL has prepared.
+    pub(super) fn send_unread_parse(&mut self, whole: &[u8], name: Bytes) {
+        self.memory.pin(PinReason::Unfollowable);
+        if !name.is_empty() && self.memory.statements.contains_key(&name) {
+            // The server refuses it, in its own words.
+            self.take_name(&name);
+            self.put(whole);
+            return self.ledger.push(Owed::Parse { ours: false, undo: Undo::default() });
+        }
+        let before = self.names_before();
+        if name.is_empty() {
+            self.memory.statements.remove(b"");
+            self.forget_server_unnamed();
+        }
+        self.memory.sql_names.insert(name.as_ref().into());
+        self.put(whole);
+        let undo = Undo { names: Some(Box::new(before)), ..Undo::default() };
+        self.ledger.push(Owed::Parse { ours: false, undo });
+    }
+
+    fn names_before(&self) -> Before {
+        let server = self.lease.as_ref().map_or_else(Default::default, |lease| lease.statements.clone());
+        let Memory { statements, sql_names, .. } = &self.memory;
+        Before { statements: statements.clone(), sql_names: sql_names.clone(), server }
     }
 
     /// Postgres fixes at the Parse what a statement's result looks like, for a client that asks and for one
@@ -282,7 +312,7 @@ impl Session {
     /// The server is given the statement if it lacks it. Returns the name it knows it by.
     pub(super) fn bring_statement(&mut self, name: Bytes) -> Option<(ServerName, Arc<Prepared>)> {
         let Some(prepared) = self.memory.statements.get(&name).cloned() else {
-            if name.is_empty() {
+            if name.is_empty() && !self.memory.sql_names.contains(&b""[..]) {
                 // What the server has by no name is another client's, or ended long ago.
                 self.forget_server_unnamed();
                 self.close_named(vec![name]);
@@ -347,10 +377,7 @@ impl Session {
             Some(of) if names::touches_names(&of) => of,
             of => return self.ledger.push(Owed::Execute(of)),
         };
-        let memory = &self.memory;
-        let server = self.lease.as_ref().map_or_else(Default::default, |lease| lease.statements.clone());
-        let before =
-            Before { statements: memory.statements.clone(), sql_names: memory.sql_names.clone(), server };
+        let before = self.names_before();
         for effect in of.statements.iter().flat_map(|statement| &statement.effects) {
             self.give_and_take_names(effect);
         }

@@ -214,7 +214,9 @@ impl<'a> Finder<'a> {
     fn leaves(&mut self, effect: SessionEffect) {
         match effect {
             SessionEffect::Pin(PinReason::MayHaveChanged) => self.found.left |= Left::MAY_HAVE_CHANGED,
-            SessionEffect::SetUnknown { .. } if self.found.sets.len() < SETS_MAX => {
+            SessionEffect::SetUnknown { .. } | SessionEffect::SetUnknownLocally { .. }
+                if self.found.sets.len() < SETS_MAX =>
+            {
                 effects::push(&mut self.found.sets, effect);
             }
             _ => self.found.left |= Left::ANYTHING,
@@ -326,6 +328,9 @@ impl<'a> Finder<'a> {
             match &*word {
                 "set" if begins && !tokens.is_any(at + 1, &["local", "constraints"]) => {
                     self.leaves(dynamic::of_set(tokens, at));
+                }
+                "set" if begins && tokens.is(at + 1, "local") => {
+                    dynamic::of_set_local(tokens, at + 2).into_iter().for_each(|effect| self.leaves(effect));
                 }
                 "reset" | "discard" | "load" | "deallocate" if begins => self.found.left |= Left::ANYTHING,
                 "do" if begins => self.may_do_anything(),
