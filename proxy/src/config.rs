@@ -7,6 +7,7 @@ pub mod entries;
 pub mod environment;
 pub mod files;
 pub mod keys;
+pub mod own_directory;
 pub mod reader;
 pub mod reference;
 pub mod reload;
@@ -90,6 +91,8 @@ pub struct ListenTls {
     pub certificate: PathBuf,
     /// PEM key.
     pub key: PathBuf,
+    /// `true`: none is configured, and both are one file that pgweir makes for itself.
+    pub is_made: bool,
     /// PEM of the CAs that sign client certificates.
     pub client_ca: Option<PathBuf>,
     /// PEM of the lists of those that were revoked.
@@ -344,8 +347,8 @@ pub struct Runtime {
     pub threads: usize,
     /// Reload when the file changes.
     pub watch_config: bool,
-    /// Where the processes of this machine meet, if not in the usual place.
-    pub directory: Option<PathBuf>,
+    /// Where the processes of this machine meet, and what must outlive them lies.
+    pub directory: PathBuf,
 }
 
 /// Routing beyond what the pure policy holds.

@@ -8,10 +8,8 @@
 //!
 //! <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS>
 
-use crate::config::Config;
-use rustix::process::geteuid;
+use crate::config::{Config, own_directory};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use tokio::net::UnixDatagram;
 
@@ -45,7 +43,7 @@ impl Peers {
     /// Takes a place among the others, and a socket to be told on. Without a place pgweir works all the
     /// same; the log says so.
     pub fn meet(config: &Config) -> (Self, Option<UnixDatagram>) {
-        let directory = config.runtime.directory.clone().unwrap_or_else(usual_directory);
+        let directory = config.runtime.directory.clone();
         match take_place(&directory) {
             Ok((own, socket)) => (Self(Some(Meeting { directory, own })), Some(socket)),
             Err(error) => {
@@ -118,27 +116,8 @@ fn key(datagram: &[u8]) -> Option<(i32, &[u8])> {
     Some((i32::from_be_bytes(*process), secret))
 }
 
-/// What systemd made for us, or the user's own, or one among the temporary files.
-fn usual_directory() -> PathBuf {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(made) = variable("RUNTIME_DIRECTORY") {
-        // Several are separated by colons.
-        let first = made.to_string_lossy().split(':').next().unwrap_or_default().to_owned();
-        return PathBuf::from(first).join("peers");
-    }
-    match variable("XDG_RUNTIME_DIR") {
-        Some(own) => PathBuf::from(own).join("pgweir"),
-        None => std::env::temp_dir().join(format!("pgweir-{}", geteuid().as_raw())),
-    }
-}
-
 fn take_place(directory: &Path) -> io::Result<(PathBuf, UnixDatagram)> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // Not followed: somebody else's link could lead anywhere.
-    let found = std::fs::symlink_metadata(directory)?;
-    if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o077 != 0 {
-        return Err(io::Error::other("not a directory that this user alone may enter"));
-    }
+    own_directory::enter(directory)?;
     let own = directory.join(format!("{:016x}{SUFFIX}", rand::random::<u64>()));
     let socket = UnixDatagram::bind(&own)?;
     Ok((own, socket))
@@ -151,7 +130,7 @@ mod tests {
 
     fn config(directory: &Path) -> Config {
         let mut config = Config::for_tests(&["127.0.0.1:1"]);
-        config.runtime.directory = Some(directory.to_owned());
+        config.runtime.directory = directory.to_owned();
         config
     }
 

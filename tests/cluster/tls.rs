@@ -1,6 +1,6 @@
 //! TLS on both sides: who is who is proved, by certificates and by SCRAM bound to them.
 
-use crate::support::Outcome;
+use crate::support::{self, Outcome};
 use pgweir_tests::cluster::wait_until;
 use pgweir_tests::process::run;
 use pgweir_tests::sql::Login;
@@ -166,4 +166,56 @@ fn a_node_that_cannot_prove_itself_is_not_used() -> Outcome {
         assert_eq!(outcome.is_ok(), is_used, "{mode} with {}: {outcome:?}", ca.display());
     }
     Ok(())
+}
+
+/// What psql says of its own connection to pgweir, with these options of libpq's.
+fn conninfo(cluster: &Cluster, weir: &Weir, options: &str) -> Result<String, String> {
+    let login = Login { host: "localhost".into(), ..weir.app() };
+    let mut psql = Command::new(cluster.binaries().program("psql"));
+    psql.args(["-X", "-w", "-c", "\\conninfo", options]).envs(login.environment());
+    run(psql).map_err(|error| error.to_string())
+}
+
+#[test]
+fn clients_get_tls_where_nothing_is_configured_and_what_is_shown_stays_the_same() -> Outcome {
+    let stage = support::stage();
+    let directory = pgweir_tests::scratch::directory()?.join("own");
+    let start = || Weir::builder(&stage.cluster).set("runtime.directory", text(&directory)).start();
+    let weir = start()?;
+    for mode in ["require", "prefer", "require channel_binding=require"] {
+        let told = conninfo(&stage.cluster, &weir, &format!("sslmode={mode}"));
+        assert!(told.as_ref().is_ok_and(|told| told.contains("SSL connection")), "{mode}: {told:?}");
+    }
+    let told = conninfo(&stage.cluster, &weir, "sslmode=disable");
+    assert!(told.as_ref().is_ok_and(|told| !told.contains("SSL connection")), "{told:?}");
+    let file = directory.join("tls.pem");
+    let first = std::fs::read_to_string(&file).expect("it is kept");
+    assert_eq!(std::fs::metadata(&file).expect("it is there").mode() & 0o777, 0o600);
+    assert_eq!(weir.log().matches("a self-signed one was made").count(), 1, "{}", weir.log());
+    // It is good for those who have been given it, and for nobody else.
+    let trusting = format!("sslmode=verify-full sslrootcert={}", text(&file));
+    assert!(conninfo(&stage.cluster, &weir, &trusting).is_ok());
+    drop(weir);
+    let weir = start()?;
+    assert!(conninfo(&stage.cluster, &weir, &trusting).is_ok(), "another one after a restart");
+    assert_eq!(std::fs::read_to_string(&file).expect("it is kept"), first);
+    assert_eq!(weir.log().matches("a self-signed one was made").count(), 0, "{}", weir.log());
+
+    weir.reconfigure(|config| set(config, "listen.tls", Value::from("off")))?;
+    let told = conninfo(&stage.cluster, &weir, "sslmode=require").unwrap_err();
+    assert!(told.contains("server does not support SSL"), "{told}");
+    assert!(conninfo(&stage.cluster, &weir, "sslmode=prefer").is_ok());
+    Ok(())
+}
+
+#[test]
+fn where_no_certificate_can_be_kept_clients_go_on_without_tls_unless_it_is_required() -> Outcome {
+    let stage = support::stage();
+    let directory = pgweir_tests::scratch::directory()?;
+    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    let weir = Weir::builder(&stage.cluster).set("runtime.directory", text(&directory)).start()?;
+    assert!(conninfo(&stage.cluster, &weir, "sslmode=prefer").is_ok());
+    assert!(weir.log().contains("clients get no TLS"), "{}", weir.log());
+    let required = format!("{}\n[listen.tls]\nrequired = true\n", weir.config_text());
+    weir.overwrite_config(&required, "refused")
 }

@@ -342,6 +342,7 @@ impl Files {
             required: true,
             certificate: self.path(certificate),
             key: self.path(&format!("{certificate}.key")),
+            is_made: false,
             client_ca: Some(self.path("ca")),
             client_crl: None,
             requires_certificate: false,

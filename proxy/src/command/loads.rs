@@ -12,7 +12,7 @@ use crate::observe::http;
 pub fn unusable(config: &Config) -> Vec<String> {
     let mut wrong = vec![];
     if let Some(files) = &config.listen.tls
-        && let Err(error) = Acceptor::new(files)
+        && let Err(error) = Acceptor::examine(files)
     {
         wrong.push(format!("listen.tls: {error}"));
     }

@@ -133,10 +133,7 @@ fn build(
     loops: &EventLoops,
 ) -> io::Result<Weir> {
     let metrics = Arc::new(Metrics::new().map_err(io::Error::other)?);
-    let acceptor = match &config.listen.tls {
-        Some(files) => Some(Arc::new(Acceptor::new(files).map_err(io::Error::other)?)),
-        None => None,
-    };
+    let acceptor = Acceptor::of(config.listen.tls.as_ref()).map_err(io::Error::other)?.map(Arc::new);
     Ok(Weir {
         cluster: Cluster::start(&config, metrics.clone(), loops.always_in_use()),
         metrics,

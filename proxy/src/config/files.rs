@@ -10,7 +10,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
-use toml::de::DeTable;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 /// A password file, a token file.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -68,6 +69,7 @@ pub(super) fn parse(
         return Err(reader.finish().0);
     }
     environment::put_filled(table.get_mut(), &filled);
+    write_out_listen_tls(table.get_mut());
     for variable in &overlay {
         reader.know(&variable.name);
         if let Err(message) = variable.put(table.get_mut(), reader.place_of_variable()) {
@@ -83,6 +85,22 @@ pub(super) fn parse(
     match reader.finish() {
         (mistakes, warnings) if mistakes.is_empty() => Ok((config, warnings)),
         (mistakes, _) => Err(mistakes),
+    }
+}
+
+/// `listen.tls = "auto"` is short for a section with this mode.
+fn write_out_listen_tls(table: &mut DeTable<'_>) {
+    let listen = table.get_mut("listen").and_then(|listen| match listen.get_mut() {
+        DeValue::Table(listen) => listen.get_mut("tls"),
+        _ => None,
+    });
+    let Some(tls) = listen else { return };
+    if let DeValue::String(_) = tls.get_ref() {
+        let span = tls.span();
+        let mode = std::mem::replace(tls.get_mut(), DeValue::Table(DeTable::new()));
+        if let DeValue::Table(section) = tls.get_mut() {
+            section.insert(Spanned::new(span.clone(), "mode".into()), Spanned::new(span, mode));
+        }
     }
 }
 

@@ -185,7 +185,7 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "listen", about: "Where clients connect." },
     Section {
         path: "listen.tls",
-        about: "TLS with clients; without this section pgweir answers `N` to a client that asks for TLS.",
+        about: "TLS with clients. Without a certificate pgweir makes one for itself; `listen.tls = \"auto\"` and `listen.tls = \"off\"` are short for a section with that `mode` alone.",
     },
     Section {
         path: "http",
@@ -262,6 +262,8 @@ pub const KEYS: &[Key] = &[
         "Expect a PROXY protocol v2 header from a load balancer on TCP connections, so that rules, logs and the console see the client's own address. Connections without it are refused."),
     key("listen.proxy_protocol_from", Networks, Some("[]"), Reload,
         "Addresses of the load balancers that are believed, for `proxy_protocol`. Others are clients like any, known by the address that they come from. Empty: whoever connects is believed, so that nobody but load balancers may reach the port."),
+    key("listen.tls.mode", Word(&["auto", "off"]), Some("\"auto\""), Reload,
+        "`auto`: a client that asks for TLS gets it, with the certificate given here, or else with a self-signed one, which is made at the first start and kept in `runtime.directory`: enough for `sslmode=require`, and nothing that `verify-ca` or `verify-full` would accept. `off`: it is told that there is no TLS."),
     key("listen.tls.certificate", Path, None, Reload,
         "PEM file with the certificate chain shown to clients. Read again at every reload."),
     key("listen.tls.key", Path, None, Reload,
@@ -366,7 +368,7 @@ pub const KEYS: &[Key] = &[
         "Reload when this file changes on disk, by writing, renaming or a symbolic link that points elsewhere (as Kubernetes does). SIGHUP and the console's RELOAD always work."),
 
     key("runtime.directory", Path, None, Restart,
-        "Where the pgweir processes of one user on this machine meet, to pass on a cancel request that has reached the wrong one (while a new version takes over, say). Unset: the directory that systemd made (`RuntimeDirectory=`), else the user's in XDG_RUNTIME_DIR, else `pgweir-<user id>` in the directory for temporary files. Only their user may enter it."),
+        "Where the pgweir processes of one user on this machine meet, to pass on a cancel request that has reached the wrong one (while a new version takes over, say), and where the certificate lies that pgweir makes for itself (`listen.tls.mode`). Unset: the directory that systemd made (`RuntimeDirectory=`), else the user's in XDG_RUNTIME_DIR, else `pgweir-<user id>` in the directory for temporary files. Only their user may enter it."),
 
     key("routing.split", Bool, Some("true"), Reload,
         "`false`: everything goes to the primary, at once; the switch to throw while in doubt."),

@@ -160,6 +160,10 @@ pub fn schema() -> String {
         }
         place(&mut root, section.path, value);
     }
+    // Its mode alone is written as a word.
+    let tls = &mut root["properties"]["listen"]["properties"]["tls"];
+    tls["type"] = json!(["object", "string"]);
+    tls["pattern"] = json!("^(auto|off)$");
     root["$schema"] = json!("http://json-schema.org/draft-07/schema#");
     root["required"] = json!(["cluster"]);
     let mut text = serde_json::to_string_pretty(&root).unwrap_or_default();

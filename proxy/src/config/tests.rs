@@ -58,6 +58,25 @@ fn the_minimal_file_works_as_it_stands() {
 }
 
 #[test]
+fn tls_with_clients_needs_nothing_and_is_off_where_it_is_said() {
+    let tls = |text: &str| {
+        let text = format!("runtime.directory = \"/own\"\ncluster.nodes = [\"a\"]\n{text}");
+        Config::parse(&text, "f").unwrap().0.listen.tls
+    };
+    let made = tls("").unwrap();
+    assert!(made.is_made && !made.required);
+    assert_eq!((&*made.certificate, &*made.key), (Path::new("/own/tls.pem"), Path::new("/own/tls.pem")));
+    assert_eq!(tls("listen.tls = \"auto\""), Some(made));
+    assert!(tls("[listen.tls]\nrequired = true").unwrap().required);
+    assert_eq!(tls("listen.tls = \"off\""), None);
+    assert_eq!(tls("[listen.tls]\nmode = \"off\""), None);
+    let all = mistakes("cluster.nodes = [\"a\"]\n[listen]\ntls = \"on\"");
+    assert_eq!(all, ["f:3:7: `mode`: expected one of auto, off, found \"on\""]);
+    let all = mistakes("cluster.nodes = [\"a\"]\n[listen.tls]\nmode = \"off\"\nrequired = true");
+    assert_eq!(all, ["f:3:8: `mode`: TLS cannot be required of clients while it is off"]);
+}
+
+#[test]
 fn nodes_alone_are_enough_and_everything_else_has_its_default() {
     let (config, _) = Config::parse("cluster.nodes = [\"db1\", \"db2:5433\"]", "f").unwrap();
     let names: Vec<_> = config.cluster.nodes.iter().map(|n| n.address.as_str()).collect();
@@ -192,7 +211,7 @@ fn keys_that_contradict_each_other_are_mistakes() {
     assert!(only_mistake("log.filter = \"info,=\"").contains("filter"));
     assert!(only_mistake("user = 5").contains("write [[user]]"));
     assert!(only_mistake("pool = 5").contains("write [pool]"));
-    assert!(only_mistake("[listen.tls]").contains("`certificate` and `key` are missing"));
+    assert!(only_mistake("[http.tls]").contains("`certificate` and `key` are missing"));
     assert!(only_mistake("[[user]]\nname = \"a\"\n[[user]]\nname = \"a\"").contains("twice"));
     assert!(only_mistake("cluster.user = \"a\\u0000b\"").contains("NUL"));
 }

@@ -1,5 +1,6 @@
 //! From what is written to what is valid: each section becomes its struct, each mistake is noted.
 
+use super::own_directory;
 use super::reader::{Reader, Section};
 use super::value::Off;
 use super::{
@@ -17,6 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The file in pgweir's own directory that holds the certificate it makes for itself, with its key.
+const MADE_CERTIFICATE: &str = "tls.pem";
+
 /// Where relative paths start, and what the environment says.
 pub(super) struct Surroundings<'s> {
     pub directory: &'s Path,
@@ -32,14 +36,18 @@ pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surrou
     warn_of_sections_together(top, &cluster);
     let routing = top.section("routing");
     let runtime = top.section("runtime");
+    let own = match runtime.read_optional::<PathBuf>("directory") {
+        Some(directory) => around.directory.join(directory),
+        None => own_directory::usual(around.environment),
+    };
     Config {
-        listen: listen(&top.section("listen"), around),
+        listen: listen(&top.section("listen"), &own, around),
         http: http(&top.section("http"), around),
         pool: pool(&top.section("pool")),
         runtime: Runtime {
             threads: runtime.read_optional("threads").unwrap_or_else(cores),
             watch_config: runtime.read("watch_config"),
-            directory: runtime.read_optional::<PathBuf>("directory").map(|d| around.directory.join(d)),
+            directory: own.clone(),
         },
         policy: Arc::new(policy),
         routing: Routing {
@@ -104,7 +112,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 
-fn listen(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Listen {
+fn listen(section: &Section<'_, '_>, own: &Path, around: &Surroundings<'_>) -> Listen {
     let addresses: Vec<SocketAddr> = section.read("address");
     let directories: Vec<PathBuf> = section.read("unix_directories");
     if addresses.is_empty() {
@@ -119,11 +127,12 @@ fn listen(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Listen {
         share_address: section.read("share_address"),
         proxy_protocol: section.read("proxy_protocol"),
         proxy_protocol_from: section.read("proxy_protocol_from"),
-        tls: listen_tls(&section.section("tls"), around),
+        tls: listen_tls(&section.section("tls"), own, around),
     }
 }
 
-fn listen_tls(tls: &Section<'_, '_>, around: &Surroundings<'_>) -> Option<ListenTls> {
+fn listen_tls(tls: &Section<'_, '_>, own: &Path, around: &Surroundings<'_>) -> Option<ListenTls> {
+    let (required, is_off) = (tls.read("required"), tls.read::<String>("mode") == "off");
     let requires_certificate = tls.read::<String>("client_certificate") == "require";
     if tls.written("client_ca").is_none() {
         let needs_ca = "client certificates cannot be verified without `client_ca`";
@@ -134,15 +143,24 @@ fn listen_tls(tls: &Section<'_, '_>, around: &Surroundings<'_>) -> Option<Listen
             tls.mistake_in("client_crl", format!("`client_crl`: {needs_ca}"));
         }
     }
-    let (certificate, key) = certificate_and_key(tls, around)?;
-    Some(ListenTls {
-        required: tls.read("required"),
+    if is_off && (required || requires_certificate) {
+        tls.mistake_in("mode", "`mode`: TLS cannot be required of clients while it is off");
+    }
+    let is_made = tls.written("certificate").is_none() && tls.written("key").is_none();
+    let (certificate, key) = match is_made {
+        true => (own.join(MADE_CERTIFICATE), own.join(MADE_CERTIFICATE)),
+        false => certificate_and_key(tls, around)?,
+    };
+    let read = ListenTls {
+        required,
         certificate,
         key,
+        is_made,
         client_ca: pem(tls, "client_ca", around),
         client_crl: tls.read_optional::<PathBuf>("client_crl").map(|path| around.directory.join(path)),
         requires_certificate,
-    })
+    };
+    (!is_off).then_some(read)
 }
 
 fn http(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Http {

@@ -13,6 +13,7 @@ mod accept;
 mod connect;
 pub mod end_point;
 mod guard;
+mod made;
 mod own;
 mod shown;
 mod verify;
@@ -43,6 +44,12 @@ pub enum TlsError {
     /// A certificate that does not fit its key, a CA that is none, and so on.
     #[error("{0}")]
     Unusable(String),
+}
+
+impl From<std::io::Error> for TlsError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Unusable(error.to_string())
+    }
 }
 
 impl From<rustls::Error> for TlsError {

@@ -73,10 +73,8 @@ impl Reloader<'_> {
         if !unusable.is_empty() {
             return Err(unusable.into_iter().map(mistake).collect());
         }
-        let acceptor = match &config.listen.tls {
-            Some(files) => Some(Acceptor::new(files).map_err(|e| vec![mistake(format!("listen.tls: {e}"))])?),
-            None => None,
-        };
+        let acceptor = Acceptor::of(config.listen.tls.as_ref());
+        let acceptor = acceptor.map_err(|e| vec![mistake(format!("listen.tls: {e}"))])?;
         let bound = self.doors.bind(&config);
         let bound = bound.map_err(|messages| messages.into_iter().map(mistake).collect::<Vec<_>>())?;
         Ok(Prepared { config, acceptor: acceptor.map(Arc::new), bound })

@@ -1,5 +1,6 @@
 //! TLS as the server of a client.
 
+use super::made;
 use super::shown::shown;
 use super::watch::Watch;
 use super::{ALPN, TlsError, certificates, end_point, provider, revoked, roots};
@@ -71,6 +72,39 @@ impl Acceptor {
         Ok(Self { loaded: ArcSwap::from_pointee(load(files)?) })
     }
 
+    /// For these settings; `None`: clients get no TLS. Where no certificate is configured, one is made; where
+    /// it cannot be kept, those who ask for TLS are told that there is none, unless it is required.
+    ///
+    /// # Errors
+    /// As [`Acceptor::new`].
+    pub fn of(tls: Option<&ListenTls>) -> Result<Option<Self>, TlsError> {
+        let Some(files) = tls else { return Ok(None) };
+        let path = &files.certificate;
+        if files.is_made
+            && let Err(error) = made::keep(path)
+        {
+            let cause = format!("no certificate is configured, and none can be kept here: {error}");
+            if files.is_required() {
+                return Err(TlsError::File { path: path.clone(), cause });
+            }
+            tracing::warn!(path = %path.display(), %error, "clients get no TLS: no certificate is configured (listen.tls), and none can be kept in runtime.directory");
+            return Ok(None);
+        }
+        Self::new(files).map(Some)
+    }
+
+    /// What can be known of these settings before a certificate is made.
+    ///
+    /// # Errors
+    /// As [`Acceptor::new`].
+    pub fn examine(files: &ListenTls) -> Result<(), TlsError> {
+        match (files.is_made, &files.client_ca) {
+            (false, _) => Self::new(files).map(drop),
+            (true, Some(authorities)) => verifier(authorities, files).map(drop),
+            (true, None) => Ok(()),
+        }
+    }
+
     /// A reload: reads these files. On failure all stays as it was.
     ///
     /// # Errors
@@ -86,7 +120,9 @@ impl Acceptor {
         if !loaded.watch.has_changed() {
             return;
         }
-        match self.apply(&loaded.files) {
+        // It may have been tidied away with other temporary files.
+        let kept = if loaded.files.is_made { made::keep(&loaded.files.certificate) } else { Ok(()) };
+        match kept.map_err(TlsError::from).and_then(|()| self.apply(&loaded.files)) {
             Ok(()) => tracing::info!("listen.tls: certificate read again"),
             Err(error) => {
                 tracing::error!(%error, "listen.tls: certificate not read again, the old one stays")
