@@ -47,7 +47,7 @@ use pace::{Demand, Standing};
 use parking_lot::{Mutex, RwLock};
 use router_rules::hint::Consistency;
 use router_rules::statement::Footprint;
-use router_rules::{Catalog, Decision, Reason};
+use router_rules::{Alters, Catalog, Decision, Reason};
 use samples::Sample;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -337,8 +337,15 @@ impl Cluster {
     }
 
     /// DDL passed through in this database: read its catalog again at once.
-    pub fn schema_changed(&self, database: &str) {
-        self.catalogs.changed(database);
+    pub fn schema_changed(&self, database: &str, altered: &Alters) {
+        let touched = self.catalogs.changed(database, altered);
+        self.may_have_written(database, &touched);
+    }
+
+    /// The session has changed what names mean, of relations that have no number yet for all it knows: it is to
+    /// see that in whatever it reads.
+    pub fn changed_meanings(&self, session: &mut SessionFreshness) {
+        session.wrote(&Footprint::Everything, self.now());
     }
 
     /// A database is about to be dropped, renamed or copied: our own connections leave it.

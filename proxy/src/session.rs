@@ -36,6 +36,7 @@ pub mod signal;
 pub mod stake;
 pub mod startup;
 pub mod statements;
+mod temporary;
 pub mod wake;
 
 use crate::auth::{Credentials, Identity};
@@ -427,7 +428,7 @@ impl Session {
         let settled = !matches!(self.memory.block, Block::None)
             || self.memory.is_pinned()
             || !self.config.routing.split;
-        if self.memory.schema_changed || (settled && !doubted) {
+        if self.memory.altered.changes_meanings() || (settled && !doubted) {
             return false;
         }
         let comes = Box::pin(self.weir.cluster.catalog_comes(&self.who.database)).await;

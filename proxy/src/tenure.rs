@@ -134,7 +134,7 @@ fn apply(weir: &Weir, change: &Change) {
     }
     let database = |standing: &Standing| standing.database.as_ref().map(|database| database.oid);
     if database(before) != database(now) {
-        weir.cluster.schema_changed(&pair.database);
+        weir.cluster.schema_changed(&pair.database, &router_rules::Alters::Anything);
         // It could not have been dropped or renamed with anybody in it.
         end_sessions(weir, pair, |_| true);
     } else if was.zip(is).is_none_or(|(was, is)| !was.is_same_person(&is)) {

@@ -5,6 +5,7 @@
 //! session effects, the transaction step and the footprint matter.
 
 use crate::catalog::Catalog;
+use crate::changed::Alters;
 use crate::effort::Effort;
 use crate::facts::{Call, Facts, Name};
 use crate::lex::TokenKind;
@@ -12,8 +13,9 @@ use crate::reach::{self, Left, Reach};
 use crate::reason::{PinReason, Reason};
 use crate::resolve::{Found, Resolver};
 use crate::settings;
-use crate::statement::{Footprint, Kind, SessionEffect, Statement, TransactionStep};
+use crate::statement::{Footprint, Kind, SessionEffect, Statement, Temporary, TransactionStep};
 use crate::tokens::Tokens;
+use crate::touches::Touches;
 use crate::walk::{self, Text};
 use crate::{builtins, doubts, effects, query};
 use foldhash::HashSet;
@@ -28,6 +30,8 @@ pub(crate) struct Analysis<'a> {
     pub thorough: bool,
     /// What looking at it may cost.
     pub effort: &'a Effort,
+    /// The temporary objects that the session is known to have by now.
+    pub temporary: Vec<Temporary>,
 }
 
 /// A statement, and whether its classification would differ with other literals.
@@ -45,9 +49,34 @@ pub(crate) const STATEMENT_TOKENS_MAX: usize = 250_000;
 impl<'a> Analysis<'a> {
     /// What the statement `tokens` would do.
     pub fn statement(&self, tokens: Tokens<'a>) -> Analysed {
-        let mut analysed = self.of_any_kind(tokens);
+        let mut analysed = match self.with_certainty(tokens) {
+            Some(analysed) => analysed,
+            None => self.in_doubt(tokens),
+        };
         if tokens.hides_names() {
             analysed.statement.is_unclear(Reason::NotParsed);
+        }
+        analysed
+    }
+
+    /// Unless it comes by a name of which the catalog does not know any more what it means.
+    fn with_certainty(&self, tokens: Tokens<'a>) -> Option<Analysed> {
+        if self.catalog.is_some_and(|catalog| catalog.doubts().mentioned_in(tokens)) {
+            return None;
+        }
+        let analysed = self.of_any_kind(tokens);
+        (!self.effort.take_doubt()).then_some(analysed)
+    }
+
+    /// As if there were no catalog; what it changes itself stands in its text.
+    fn in_doubt(&self, tokens: Tokens<'a>) -> Analysed {
+        let blind = Analysis { catalog: None, temporary: self.temporary.clone(), ..*self };
+        let mut analysed = blind.of_any_kind(tokens);
+        if let (Some(catalog), Alters::Anything) = (self.catalog, &analysed.statement.alters) {
+            let first = tokens.text(0).to_ascii_lowercase();
+            let touches = self.touches(&first, tokens, catalog);
+            analysed.statement.alters = touches.map_or(Alters::Anything, |touches| touches.alters);
+            self.effort.take_doubt();
         }
         analysed
     }
@@ -131,6 +160,7 @@ impl<'a> Analysis<'a> {
             }) || self.creates_in_temp_schema()
             {
                 statement.effects.push(SessionEffect::Pin(PinReason::TemporaryTable));
+                self.selects_into_temporary(tokens, &facts, &mut statement);
             }
         }
         self.follow(&facts, tokens, &mut statement);
@@ -188,11 +218,16 @@ impl<'a> Analysis<'a> {
     /// What changes the schema, or works on whole relations.
     fn utility(&self, first: &str, tokens: Tokens<'a>) -> Statement {
         let mut statement = other(first, tokens);
+        statement.effects.extend(self.temporary_effects(first, tokens));
         let Some(catalog) = self.catalog else {
             self.doubt(&mut statement);
             return statement;
         };
         statement.relations = reach::names_mentioned(catalog, tokens, self.effort);
+        let touches = self.touches_own(first, tokens).or_else(|| self.touches(first, tokens, catalog));
+        if let Some(Touches { alters, writes }) = touches {
+            (statement.alters, statement.writes) = (alters, writes);
+        }
         if !runs_expressions(first, tokens) {
             self.add(reach::reach(catalog, &[reach::Node::Ddl], self.effort), &mut statement);
             return statement;
@@ -239,7 +274,7 @@ impl<'a> Analysis<'a> {
 
     /// What the calls in a statement may write: nothing, as long as only built-ins that change no
     /// relation and functions proved read-only are called.
-    fn call_writes(&self, facts: &Facts<'_>) -> Footprint {
+    pub fn call_writes(&self, facts: &Facts<'_>) -> Footprint {
         let calls: HashSet<&Call<'_>> = facts.calls.iter().filter(|call| call.certain()).collect();
         let harmless = calls.into_iter().all(|call| {
             let builtin = matches!(call.name.schema.as_deref(), None | Some("pg_catalog"))
@@ -295,6 +330,9 @@ impl<'a> Analysis<'a> {
             if !names.insert(name.clone()) {
                 return None;
             }
+            if name.as_ref().is_some_and(|name| self.is_own_plain_table(name)) {
+                return None;
+            }
             Some(match name.as_ref().map(|name| resolver.find_relation(name)) {
                 Some(Found::User(relation)) => catalog.written_with(relation, self),
                 _ => {
@@ -331,12 +369,13 @@ impl<'a> Analysis<'a> {
         let mut statement = self.checked(Kind::Copy, &facts);
         if tokens.is(end, "from") {
             statement.verdict = Err(Reason::Write);
+            let target = &facts.relations[0];
             let resolver = self.catalog.map(|c| (c, self.resolver(c)));
-            statement.writes =
-                match resolver.as_ref().map(|(c, r)| (*c, r.find_relation(&facts.relations[0]))) {
-                    Some((catalog, Found::User(relation))) => catalog.written_with(relation, self),
-                    _ => Footprint::Everything,
-                };
+            statement.writes = match resolver.as_ref().map(|(c, r)| (*c, r.find_relation(target))) {
+                _ if self.is_own_plain_table(target) => Footprint::none(),
+                Some((catalog, Found::User(relation))) => catalog.written_with(relation, self),
+                _ => Footprint::Everything,
+            };
             statement.reads = Footprint::none();
         } else if !tokens.is(end, "to") || !tokens.is(end + 1, "stdout") {
             // To a file or program of the server.
@@ -496,6 +535,7 @@ impl Statement {
             unknown: false,
             draws: false,
             replaces: false,
+            alters: Alters::Nothing,
         }
     }
 }
@@ -608,6 +648,9 @@ fn other(first: &str, tokens: Tokens<'_>) -> Statement {
     let mut statement = Statement::new(kind, Err(reason));
     statement.reads = Footprint::Everything;
     statement.writes = Footprint::Everything;
+    if kind == Kind::Ddl {
+        statement.alters = Alters::Anything;
+    }
     statement.replaces = kind == Kind::Ddl && (first != "create" || tokens.is(1, "or"));
     match first {
         "create" => {
@@ -710,7 +753,7 @@ fn explain_options(tokens: Tokens<'_>) -> (bool, usize) {
 }
 
 /// The parenthesis that closes the one at `open`; the end when none does.
-fn matching_parenthesis(tokens: Tokens<'_>, open: usize) -> usize {
+pub(crate) fn matching_parenthesis(tokens: Tokens<'_>, open: usize) -> usize {
     let mut depth = 0usize;
     for at in open..tokens.len() {
         if tokens.is_mark(at, "(") {

@@ -6,9 +6,11 @@
 
 use crate::analyse::Analysis;
 use crate::builtins;
+use crate::changed::NamesInDoubt;
 use crate::statement::Footprint;
 use foldhash::{HashMap, HashSet};
 use std::collections::hash_map::Entry;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 /// Stands for a text that was not read, because it is too long: it has no tokens, so that nothing is proved
@@ -16,7 +18,7 @@ use std::sync::{Arc, Mutex};
 pub const UNREAD: &str = "'";
 
 /// One user-defined function, procedure or aggregate.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Function {
     /// `pg_proc.oid`.
     pub oid: u32,
@@ -57,7 +59,7 @@ pub struct Function {
 }
 
 /// One relation.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Relation {
     /// `pg_class.oid`.
     pub oid: u32,
@@ -84,6 +86,8 @@ pub struct Relation {
     pub triggers: Vec<u32>,
     /// Tables whose rows change when rows here do: foreign keys that cascade, by OID.
     pub cascades: Vec<u32>,
+    /// Tables with foreign keys to this one, by OID.
+    pub referrers: Vec<u32>,
     /// It has rewrite rules beside a view's own.
     pub rules: bool,
     /// Those rules as SQL; empty where they are not known.
@@ -91,7 +95,7 @@ pub struct Relation {
 }
 
 /// One user-defined operator.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Operator {
     /// Its schema.
     pub schema: String,
@@ -108,7 +112,7 @@ pub struct Operator {
 }
 
 /// One user-defined cast.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cast {
     /// Source type.
     pub source: String,
@@ -121,7 +125,7 @@ pub struct Cast {
 }
 
 /// One user-defined type.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Type {
     /// Its schema.
     pub schema: String,
@@ -168,6 +172,16 @@ pub struct Catalog {
     unknown: Unknown,
     /// A function that is neither here nor built in does not exist.
     complete: bool,
+    tables: Arc<Tables>,
+    doubts: NamesInDoubt,
+    /// What running its objects leads to, as far as that was asked for.
+    pub(crate) known: crate::reach::Known,
+    pub(crate) memo: Mutex<HashMap<(u32, u64), Arc<crate::resolve::Outcome>>>,
+}
+
+/// What was read, with its look-up tables: the same for all snapshots that differ by their doubts only.
+#[derive(Debug, Default)]
+pub struct Tables {
     /// Some function's body has a backslash, which means one thing or another by
     /// `standard_conforming_strings` as it is when the function runs.
     pub(crate) bodies_escape: bool,
@@ -179,9 +193,14 @@ pub struct Catalog {
     operators: HashMap<Box<str>, Vec<u32>>,
     types: HashMap<Box<str>, Vec<u32>>,
     builtins: HashMap<u32, Box<str>>,
-    /// What running its objects leads to, as far as that was asked for.
-    pub(crate) known: crate::reach::Known,
-    pub(crate) memo: Mutex<HashMap<(u32, u64), Arc<crate::resolve::Outcome>>>,
+}
+
+impl Deref for Catalog {
+    type Target = Tables;
+
+    fn deref(&self) -> &Tables {
+        &self.tables
+    }
 }
 
 /// What a name that is not in the snapshot means.
@@ -198,36 +217,59 @@ pub enum Unknown {
     OrdinaryTables,
 }
 
-impl Catalog {
-    /// Builds the look-up tables over what was read.
-    pub fn build(rows: Rows, generation: u64) -> Self {
-        let mut catalog = Catalog { generation, ..Catalog::default() };
+impl Tables {
+    fn over(rows: Rows) -> Self {
+        let mut tables = Tables::default();
         for (at, f) in rows.functions.iter().enumerate() {
-            catalog.functions.entry(f.name.as_str().into()).or_default().push(at as u32);
+            tables.functions.entry(f.name.as_str().into()).or_default().push(at as u32);
             if f.oid != 0 {
-                catalog.functions_by_oid.insert(f.oid, at as u32);
+                tables.functions_by_oid.insert(f.oid, at as u32);
             }
         }
         for (at, r) in rows.relations.iter().enumerate() {
-            catalog.relations.entry(r.name.as_str().into()).or_default().push(at as u32);
+            tables.relations.entry(r.name.as_str().into()).or_default().push(at as u32);
             if r.oid != 0 {
-                catalog.relations_by_oid.insert(r.oid, at as u32);
+                tables.relations_by_oid.insert(r.oid, at as u32);
             }
         }
         for (at, o) in rows.operators.iter().enumerate() {
-            catalog.operators.entry(o.name.as_str().into()).or_default().push(at as u32);
+            tables.operators.entry(o.name.as_str().into()).or_default().push(at as u32);
         }
         for (at, t) in rows.types.iter().enumerate() {
-            catalog.types.entry(t.name.as_str().into()).or_default().push(at as u32);
+            tables.types.entry(t.name.as_str().into()).or_default().push(at as u32);
         }
         for (oid, name) in &rows.builtins {
-            catalog.builtins.insert(*oid, name.as_str().into());
+            tables.builtins.insert(*oid, name.as_str().into());
         }
-        catalog.bodies_escape = rows.functions.iter().any(|f| {
+        tables.bodies_escape = rows.functions.iter().any(|f| {
             matches!(&*f.language, "sql" | "plpgsql") && f.body.as_ref().is_some_and(|b| b.contains('\\'))
         });
-        catalog.rows = rows;
-        catalog
+        tables.rows = rows;
+        tables
+    }
+}
+
+impl Catalog {
+    /// Builds the look-up tables over what was read.
+    pub fn build(rows: Rows, generation: u64) -> Self {
+        Catalog { generation, tables: Arc::new(Tables::over(rows)), ..Catalog::default() }
+    }
+
+    /// The same snapshot as far as it still holds: what any of these names means has changed since it was read.
+    pub fn doubting(&self, names: impl IntoIterator<Item = Arc<str>>, generation: u64) -> Self {
+        Catalog {
+            generation,
+            unknown: self.unknown,
+            complete: self.complete,
+            tables: self.tables.clone(),
+            doubts: self.doubts.with(names),
+            ..Catalog::default()
+        }
+    }
+
+    /// The names of which it does not know any more what they mean.
+    pub fn doubts(&self) -> &NamesInDoubt {
+        &self.doubts
     }
 
     /// Knows the built-ins only; every other name is unknown, as `unknown` says.
@@ -367,7 +409,7 @@ impl Catalog {
         let mut oids: HashSet<u32> = HashSet::default();
         let mut todo = vec![relation];
         while let Some(relation) = todo.pop() {
-            if relation.oid == 0 || !matches!(relation.kind, 'r' | 'p') || relation.rules {
+            if relation.oid == 0 || !matches!(relation.kind, 'r' | 'p' | 'v') || relation.rules {
                 return Footprint::Everything;
             }
             if !oids.insert(relation.oid) {
@@ -379,6 +421,13 @@ impl Catalog {
             let mut resolver = analysis.resolver(self);
             if !resolver.evaluates_harmlessly(relation) {
                 return Footprint::Everything;
+            }
+            if relation.kind == 'v' {
+                // It passes a write on to what it reads, of which it reads the rest.
+                match resolver.relations_of_view(relation) {
+                    Some(behind) => todo.extend(behind),
+                    None => return Footprint::Everything,
+                }
             }
             for oid in relation.children.iter().chain(&relation.cascades) {
                 match self.relation_by_oid(*oid) {

@@ -8,7 +8,7 @@ use crate::hint::Hint;
 use crate::lex::{self, LexError};
 use crate::reach::{self, Node};
 use crate::reason::{PinReason, Reason};
-use crate::statement::{Footprint, Kind, SessionEffect, Statement};
+use crate::statement::{Footprint, Kind, SessionEffect, Statement, Temporary};
 use crate::{builtins, shape, split};
 use foldhash::HashSet;
 use quick_cache::sync::Cache;
@@ -37,6 +37,8 @@ pub struct Scope {
     pub standard_conforming_strings: bool,
     /// The encoding of the text.
     pub encoding: Encoding,
+    /// The temporary objects that the session is known to have.
+    pub temporary: Arc<[Temporary]>,
 }
 
 /// What a SQL text (one or more statements) would do.
@@ -264,7 +266,16 @@ impl Scope {
         role.hash(&mut hasher);
         standard_conforming_strings.hash(&mut hasher);
         let encoding = Encoding::Utf8;
-        Scope { id: hasher.finish(), catalog, search_path, role, standard_conforming_strings, encoding }
+        let temporary = Arc::default();
+        Scope {
+            id: hasher.finish(),
+            catalog,
+            search_path,
+            role,
+            standard_conforming_strings,
+            encoding,
+            temporary,
+        }
     }
 
     /// The same for a client that writes in another encoding.
@@ -291,7 +302,11 @@ impl Classified {
         } else if let Some((catalog, node)) =
             catalog.and_then(|c| Some((c, Node::Function(c.place_of_function(oid)?))))
         {
-            let reach = reach::reach(catalog, &[node], &Effort::on(0));
+            let effort = Effort::on(0);
+            let reach = reach::reach(catalog, &[node], &effort);
+            if effort.take_doubt() {
+                return whole(vec![statement], None);
+            }
             statement.unknown = reach.unknown;
             statement.effects = reach.left.effects().collect();
             if !reach.sets.is_empty() {
@@ -365,6 +380,7 @@ fn classify_text(sql: &[u8], scope: &Scope, hindsight: bool) -> (Classified, boo
         // The parser knows one kind of string only.
         thorough: conforming,
         effort: &effort,
+        temporary: scope.temporary.to_vec(),
     };
     let (mut statements, mut shareable) = match lex::tokenize(text.as_bytes(), conforming, TEXT_TOKENS_MAX) {
         Ok(tokens) => {
@@ -383,9 +399,10 @@ fn classify_text(sql: &[u8], scope: &Scope, hindsight: bool) -> (Classified, boo
                 if scope.encoding != Encoding::Utf8 && tokens.names_are_beyond_ascii() {
                     statement.is_unclear(Reason::NotParsed);
                 }
-                if statement.kind == Kind::Ddl && !hindsight {
+                if statement.alters.changes_meanings() && !hindsight {
                     analysis.catalog = None;
                 }
+                analysis.pass_temporary(&statement);
                 if statement.replaces && statements.iter().any(Statement::is_doubtful) {
                     statement.effects.push(SessionEffect::Pin(PinReason::Unfollowable));
                 }

@@ -164,6 +164,7 @@ mod tests {
                 unknown: false,
                 draws: false,
                 replaces: false,
+                alters: Default::default(),
             }],
             verdict,
             reads: Footprint::none(),

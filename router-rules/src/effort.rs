@@ -28,13 +28,20 @@ pub(crate) struct Effort {
     steps: Cell<usize>,
     levels: Cell<usize>,
     gave_up: Cell<bool>,
+    doubt: Cell<bool>,
 }
 
 impl Effort {
     /// For a text of so many bytes.
     pub fn on(bytes: usize) -> Self {
         let steps_max = STEPS_MIN.saturating_add(bytes.saturating_mul(STEPS_PER_BYTE)).min(STEPS_MAX);
-        Self { steps_max, steps: Cell::new(0), levels: Cell::new(0), gave_up: Cell::new(false) }
+        Self {
+            steps_max,
+            steps: Cell::new(0),
+            levels: Cell::new(0),
+            gave_up: Cell::new(false),
+            doubt: Cell::new(false),
+        }
     }
 
     /// Takes so many steps.
@@ -81,6 +88,22 @@ impl Effort {
     /// It was too much: what has been found out is not all.
     pub fn gave_up(&self) -> bool {
         self.gave_up.get()
+    }
+
+    /// It came by something of which the catalog does not know any more what it is: what was found out does
+    /// not count.
+    pub fn meet_doubt(&self) {
+        self.doubt.set(true);
+    }
+
+    /// What has been found out so far holds, and is all.
+    pub fn is_certain(&self) -> bool {
+        !self.gave_up.get() && !self.doubt.get()
+    }
+
+    /// Whether it met a doubt; that is forgotten.
+    pub fn take_doubt(&self) -> bool {
+        self.doubt.take()
     }
 
     /// The steps taken so far.

@@ -8,8 +8,10 @@
 mod analyse;
 mod builtins;
 pub mod catalog;
+pub mod changed;
 pub mod classify;
 pub mod clock;
+mod compared;
 pub mod decide;
 mod doubts;
 mod dynamic;
@@ -34,12 +36,15 @@ mod shown;
 mod split;
 pub mod statement;
 mod statistics;
+pub mod temporary;
 mod tokens;
+mod touches;
 pub mod transactions;
 mod walk;
 mod words;
 
 pub use catalog::Catalog;
+pub use changed::Alters;
 pub use classify::{Classified, Classifier, Scope};
 pub use decide::{Decision, Policy, SessionView, decide};
 pub use lex::cut_name;

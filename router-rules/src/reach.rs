@@ -116,6 +116,10 @@ fn reach_of_one(catalog: &Catalog, root: Node, effort: &Effort) -> Arc<Reach> {
         if effort.take(NODE_STEPS).is_err() {
             break;
         }
+        if is_in_doubt(catalog, node) {
+            effort.meet_doubt();
+            break;
+        }
         let direct = direct(catalog, node, effort);
         reach.left |= direct.left;
         reach.take_over(&direct.sets);
@@ -131,7 +135,7 @@ fn reach_of_one(catalog: &Catalog, root: Node, effort: &Effort) -> Arc<Reach> {
         }
         todo.extend(direct.edges.iter().copied().filter(|next| seen.insert(*next)));
     }
-    if effort.gave_up() {
+    if !effort.is_certain() {
         return Arc::new(Reach { left: Left::ANYTHING, unknown: true, ..reach });
     }
     reach.relations.sort_unstable();
@@ -144,6 +148,21 @@ fn reach_of_one(catalog: &Catalog, root: Node, effort: &Effort) -> Arc<Reach> {
         known.insert(root, reach.clone());
     }
     reach
+}
+
+/// What it is has changed since the catalog was read.
+fn is_in_doubt(catalog: &Catalog, node: Node) -> bool {
+    let (doubts, rows) = (catalog.doubts(), &catalog.rows);
+    let name = match node {
+        _ if doubts.is_empty() => return false,
+        Node::Function(at) => rows.functions.get(at as usize).map(|function| &function.name),
+        Node::Read(at) | Node::Write(at) | Node::Row(at) => {
+            rows.relations.get(at as usize).map(|relation| &relation.name)
+        }
+        Node::Type(at) => rows.types.get(at as usize).map(|found| &found.name),
+        Node::Ddl | Node::Everything => None,
+    };
+    name.is_some_and(|name| doubts.has(name))
 }
 
 /// What it takes to come by a node.
@@ -181,7 +200,7 @@ fn direct(catalog: &Catalog, node: Node, effort: &Effort) -> Arc<Direct> {
         }
     }
     let direct = Arc::new(finder.found);
-    if !effort.gave_up()
+    if effort.is_certain()
         && let Ok(mut known) = catalog.known.direct.lock()
     {
         if known.len() >= REMEMBERED_MAX {

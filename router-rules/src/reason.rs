@@ -86,7 +86,7 @@ words! {
         Late = "late": "No replica has caught up yet, and by routing.when_late the primary reads at once.",
         Reroute = "reroute": "A replica refused it; it ran on the primary instead.",
         Learnt = "learnt": "A replica refused this shape before; it goes straight to the primary.",
-        NoCatalog = "no_catalog": "The catalog of this database has not been read, or not since it has changed, or cannot be proved to be current.",
+        NoCatalog = "no_catalog": "The catalog of this database has not been read, or not since something has changed that the statement comes by, or cannot be proved to be current.",
         BatchBegun = "batch_begun": "The beginning of a batch that is long, or in which the client paused: its rest may write.",
         NoPrimary = "no_primary": "Nothing takes writes just now.",
     }

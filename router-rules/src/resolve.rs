@@ -211,10 +211,25 @@ impl<'a> Resolver<'a> {
     fn look_with(&mut self, mut inner: Resolver<'a>, sql: &str, text: Text) -> Result<(), Reason> {
         let _level = self.effort.look_deeper()?;
         let tokens = lex::tokenize(sql.as_bytes(), true, BODY_TOKENS_MAX).map_err(|_| Reason::NotParsed)?;
-        let facts = walk::walk(Tokens { sql, list: trimmed(&tokens, sql) }, text, self.effort);
+        let tokens = Tokens { sql, list: trimmed(&tokens, sql) };
+        if self.catalog.doubts().mentioned_in(tokens) {
+            return self.doubts();
+        }
+        let facts = walk::walk(tokens, text, self.effort);
         let verdict = inner.check(&facts);
         self.absorb(&Outcome { verdict, reads: inner.reads, tells_begin: inner.tells_begin });
         verdict
+    }
+
+    /// What this is has changed since the catalog was read.
+    fn doubts(&self) -> Result<(), Reason> {
+        self.effort.meet_doubt();
+        Err(Reason::NoCatalog)
+    }
+
+    /// By this name something else may be meant than the catalog knows.
+    fn is_in_doubt(&self, name: &str) -> bool {
+        self.catalog.doubts().has(name)
     }
 
     fn absorb(&mut self, outcome: &Outcome) {
@@ -245,7 +260,7 @@ impl<'a> Resolver<'a> {
         let verdict = look(&mut inner);
         let outcome = Arc::new(Outcome { verdict, reads: inner.reads, tells_begin: inner.tells_begin });
         // What was cut off is not worth remembering: from elsewhere it may be within reach.
-        if oid != 0 && !effort.gave_up() && verdict != Err(Reason::TooLarge) {
+        if oid != 0 && effort.is_certain() && verdict != Err(Reason::TooLarge) {
             self.catalog.remember(key, outcome.clone());
         }
         outcome

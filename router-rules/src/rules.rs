@@ -321,6 +321,7 @@ mod tests {
                 unknown: false,
                 draws: false,
                 replaces: false,
+                alters: Default::default(),
             }],
             verdict: Ok(Reason::ReadOnly),
             reads: Footprint::none(),

@@ -1,5 +1,6 @@
 //! What one SQL statement would do.
 
+use crate::changed::Alters;
 use crate::reason::{PinReason, Reason};
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ pub struct Statement {
     pub draws: bool,
     /// It changes or takes away what earlier statements may have run.
     pub replaces: bool,
+    /// What it changes of what others mean.
+    pub alters: Alters,
 }
 
 impl Statement {
@@ -44,6 +47,9 @@ impl Statement {
         self.verdict = self.verdict.and(Err(reason));
         (self.reads, self.writes) = (Footprint::Everything, Footprint::Everything);
         self.unknown = true;
+        if self.kind == Kind::Ddl {
+            self.alters = Alters::Anything;
+        }
         let pin = SessionEffect::Pin(PinReason::Unfollowable);
         if !self.effects.contains(&pin) {
             self.effects.push(pin);
@@ -196,6 +202,19 @@ impl Footprint {
     }
 }
 
+/// A temporary object of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Temporary {
+    /// Its name.
+    pub name: Arc<str>,
+    /// A table that keeps what is written to it to itself: no default, check or type of its own leads elsewhere.
+    pub is_plain: bool,
+    /// It goes with its transaction.
+    pub until_commit: bool,
+    /// It is made unless one of that name is there.
+    pub unless_exists: bool,
+}
+
 /// A step of transaction control.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransactionStep {
@@ -316,6 +335,10 @@ pub enum SessionEffect {
     DeallocateAll,
     /// It makes something that only this server connection has: the session must keep it.
     Pin(PinReason),
+    /// It makes a temporary object.
+    MakesTemporary(Temporary),
+    /// It takes temporary objects of these names away.
+    DropsTemporary(Arc<[Arc<str>]>),
     /// It may end what a pin is for (UNLISTEN, pg_advisory_unlock, DROP, CLOSE, COMMIT of ON COMMIT DROP…):
     /// worth asking the server whether the session is clean again.
     MayUnpin,

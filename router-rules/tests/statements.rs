@@ -344,7 +344,7 @@ fn footprints_name_what_is_read_and_written() {
         "a trigger that only stamps the row"
     );
     assert_eq!(classify("UPDATE audited SET id = 1").writes, Footprint::Everything, "a trigger that writes");
-    assert_eq!(classify("INSERT INTO cheap VALUES (1)").writes, Footprint::Everything, "through a view");
+    assert_eq!(classify("INSERT INTO cheap VALUES (1)").writes, oids(&[100, 106]), "through a view");
     assert_eq!(classify("SELECT writes('x')").writes, Footprint::Everything);
     assert_eq!(classify("INSERT INTO books VALUES (nextval('ticket'))").writes, oids(&[100]));
     assert_eq!(classify("SELECT * FROM books FOR UPDATE").writes, oids(&[]));
@@ -352,7 +352,7 @@ fn footprints_name_what_is_read_and_written() {
         classify("WITH d AS (DELETE FROM items RETURNING 1) INSERT INTO books SELECT 1 FROM d").writes,
         oids(&[100, 102])
     );
-    assert_eq!(classify("ALTER TABLE books ADD x int").writes, Footprint::Everything);
+    assert_eq!(classify("ALTER TABLE books ADD x int").writes, oids(&[100, 1259]));
     assert_eq!(classify("COPY books FROM STDIN").writes, oids(&[100]));
     assert_eq!(classify("SET work_mem = '1MB'").writes, oids(&[]));
 }
@@ -493,7 +493,12 @@ fn what_one_server_connection_has_pins_the_session_to_it() {
     }
     assert_eq!(effects("UNLISTEN *"), [SessionEffect::MayUnpin]);
     assert_eq!(effects("SELECT pg_advisory_unlock_all()"), [SessionEffect::MayUnpin]);
-    assert_eq!(effects("CREATE TEMP TABLE t (a int) ON COMMIT DROP").len(), 2);
+    let [_, SessionEffect::MayUnpin, SessionEffect::MakesTemporary(made)] =
+        &effects("CREATE TEMP TABLE t (a int) ON COMMIT DROP")[..]
+    else {
+        panic!()
+    };
+    assert!(&*made.name == "t" && made.until_commit && made.is_plain && !made.unless_exists);
 }
 
 #[test]
@@ -580,4 +585,72 @@ fn set_config_is_followed_with_casts_that_change_nothing() {
         panic!("{found:?}");
     };
     assert_eq!((&**name, &**value), ("jit", "off"));
+}
+
+#[test]
+fn ddl_and_maintenance_touch_what_they_name() {
+    use router_rules::Alters;
+    let of = |sql: &str| {
+        let statement = classify(sql).statements[0].clone();
+        (statement.writes, statement.alters)
+    };
+    for sql in [
+        "CREATE TABLE made (id serial PRIMARY KEY, n int REFERENCES books, body text)",
+        "CREATE INDEX made_index ON books (id)",
+        "CREATE INDEX CONCURRENTLY ON books USING btree (md5(title)) WHERE id > 5",
+        "ALTER TABLE books ADD COLUMN more text DEFAULT 'x'",
+        "ALTER TABLE books ALTER title TYPE varchar(20)",
+        "CREATE VIEW made_view AS SELECT id FROM books",
+        "DROP VIEW IF EXISTS cheap",
+        "ALTER TABLE books RENAME TO made",
+        "DROP TABLE books CASCADE",
+        "CREATE FUNCTION made(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    ] {
+        let (writes, alters) = of(sql);
+        assert_ne!(writes, Footprint::Everything, "{sql}");
+        assert!(matches!(&alters, Alters::Names(names) if !names.is_empty()), "{sql}: {alters:?}");
+    }
+    for sql in [
+        "GRANT SELECT ON books TO PUBLIC",
+        "COMMENT ON TABLE books IS 'made'",
+        "ANALYZE",
+        "ANALYZE books",
+        "VACUUM FULL books",
+        "REINDEX TABLE books",
+        "CLUSTER books USING books_pkey",
+        "TRUNCATE books RESTART IDENTITY CASCADE",
+        "CREATE TEMP TABLE made (id int)",
+        "CREATE TEMP TABLE made AS SELECT * FROM books",
+        "SELECT * INTO TEMP made FROM books",
+    ] {
+        let (writes, alters) = of(sql);
+        assert_ne!(writes, Footprint::Everything, "{sql}");
+        assert!(!alters.changes_meanings(), "{sql}: {alters:?}");
+    }
+    for sql in [
+        "CREATE TYPE made AS ENUM ('a')",
+        "ALTER TYPE mood ADD VALUE 'b'",
+        "CREATE TABLE readings (temp int)",
+        "CREATE TABLE pg_temporary (temporary int)",
+        "DROP FUNCTION made(int) CASCADE",
+        "DROP SCHEMA made CASCADE",
+        "CREATE EXTENSION hstore",
+        "ALTER TABLE ALL IN TABLESPACE a SET TABLESPACE b",
+    ] {
+        let (_, alters) = of(sql);
+        assert!(alters.changes_meanings(), "{sql}: {alters:?}");
+    }
+    for sql in [
+        "CREATE TABLE made AS SELECT writes('x')",
+        "CREATE TEMP TABLE made AS SELECT writes('x')",
+        "ALTER TABLE books ADD COLUMN n int DEFAULT writes('x')",
+        "CREATE INDEX ON books (writes(title))",
+        "ALTER TYPE mood ADD VALUE 'b'",
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC",
+        "GRANT helper TO app",
+        "TRUNCATE unheard_of",
+        "ANALYZE unheard_of",
+    ] {
+        assert_eq!(of(sql).0, Footprint::Everything, "{sql}");
+    }
 }

@@ -26,6 +26,7 @@ mod limits;
 mod meaning;
 mod never_stale;
 mod never_wrong;
+mod noise;
 mod nothing_lost;
 mod operate;
 mod pgbench;

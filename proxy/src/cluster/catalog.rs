@@ -237,6 +237,7 @@ fn relation(row: &Columns<'_>) -> Relation {
         ),
         triggers: row.oids(11),
         cascades: row.oids(12),
+        referrers: row.oids(17),
         rules: row.truth(15),
         actions: row.list(13),
     }

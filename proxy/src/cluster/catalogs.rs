@@ -2,11 +2,15 @@
 //!
 //! A database that somebody asks for gets a task with a connection of its own to the primary. It
 //! loads the catalog, publishes it, and asks for a fingerprint every few seconds, for changes that
-//! did not pass through us. A snapshot counts as long as it is proved: a change, whoever made it, withdraws
-//! it at once, and so does a primary that refuses to tell or does not for long. Statements are then
-//! classified without one, and go to the primary, until it has been read again. A database that
+//! did not pass through us. A snapshot counts as long as it is proved: a change withdraws it at once, and so
+//! does a primary that refuses to tell or does not for long. Statements are then classified without one, and go
+//! to the primary, until it has been read again. A change that passed through us and of which it is known which
+//! names it concerns puts these in doubt, and nothing else. What has changed is found by comparing what was
+//! read with what had been read before: whoever reads that waits for it. A database that
 //! nobody asks for any more loses its connection and its snapshot. Where many databases are in use they take turns at a few
 //! connections, and a change that did not pass through us is noticed the later, the more there are.
+
+mod known;
 
 use super::Cluster;
 use super::catalog::{fingerprint, load};
@@ -15,8 +19,10 @@ use crate::limits::{CATALOG_WAIT, CATALOGS_BYTES_MAX};
 use crate::node::mark::Mark;
 use crate::node::moment::Moment;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use known::Known;
 use parking_lot::Mutex;
-use router_rules::Catalog;
+use router_rules::statement::Footprint;
+use router_rules::{Alters, Catalog};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -38,9 +44,13 @@ const LOAD_LIMIT: Duration = Duration::from_secs(30);
 /// Between two attempts when there is no primary or it refuses.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// The generation of the next snapshot of any database.
-static GENERATION: AtomicU64 = AtomicU64::new(1);
-
+/// Between two readings, while the one before counts but for some names, lies as long as a reading takes, but
+/// no longer than this.
+const REREAD_PAUSE_MAX: Duration = Duration::from_millis(250);
+/// A change that passes through us is seen in the catalog before its acknowledgement has come: by so much.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(10);
+/// Attempts at one reading: each may come upon what is just being dropped.
+const LOADS_MAX: u32 = 5;
 /// Grows whenever a snapshot of any database is published or withdrawn.
 static CHANGES: AtomicU64 = AtomicU64::new(0);
 
@@ -112,11 +122,15 @@ impl Links {
 struct Watched {
     snapshot: ArcSwapOption<Catalog>,
     asked: Mark,
-    /// How often DDL passed through us: a snapshot read before the last time is not published.
+    /// How often DDL passed through us.
     changes: AtomicU64,
+    /// What was read last and what of it is in doubt.
+    known: Mutex<Known>,
     wake: Notify,
     /// Signalled when a snapshot is published, or could not be read.
     shown: Notify,
+    /// Somebody waits for it.
+    awaited: Notify,
     /// The last attempt to read it has failed: nobody waits for the next.
     has_failed: AtomicBool,
     /// Its catalog cannot be read, or cannot be proved to be current.
@@ -165,17 +179,17 @@ impl Catalogs {
     /// compared with what is there. To be called once the primary is published.
     pub fn primary_came(&self) {
         for watched in self.by_name.load().values().filter(|w| w.of_replica.load(Ordering::SeqCst)) {
-            watched.show(None);
+            watched.withdraw();
             watched.wake.notify_one();
         }
     }
 
-    /// DDL passed through: the snapshot is withdrawn until it has been read again.
-    pub fn changed(&self, database: &str) {
-        if let Some(watched) = self.by_name.load().get(database) {
-            watched.changes.fetch_add(1, Ordering::SeqCst);
-            watched.show(None);
-            watched.wake.notify_one();
+    /// DDL passed through: until the snapshot has been read again it is in doubt, as far as the change goes.
+    /// What is called by the names that changed.
+    pub fn changed(&self, database: &str, altered: &Alters) -> Footprint {
+        match self.by_name.load().get(database) {
+            Some(watched) => watched.change(altered),
+            None => Footprint::none(),
         }
     }
 
@@ -197,6 +211,7 @@ impl Catalogs {
             watched,
             database: database.to_owned(),
             read: None,
+            seen: 0,
         };
         cluster.runtime.spawn(watch.keep_current());
     }
@@ -208,7 +223,7 @@ impl Watched {
     fn ask(&self, now: Moment) {
         let was_unused = self.is_unused(now);
         if was_unused {
-            self.show(None);
+            self.withdraw();
             self.let_go.store(false, Ordering::SeqCst);
         }
         if now.since(self.asked.get()) > ASK_EVERY {
@@ -237,19 +252,52 @@ impl Watched {
         self.let_go.load(Ordering::SeqCst) || now.since(self.asked.get()) > UNUSED_AFTER
     }
 
-    /// Until there is a snapshot; false when it cannot be read.
+    /// Until there is a snapshot that has all that has changed so far; false when it cannot be read.
     async fn comes(&self) -> bool {
+        let changes = self.changes.load(Ordering::SeqCst);
         loop {
             let mut shown = pin!(self.shown.notified());
             shown.as_mut().enable();
-            if self.snapshot.load().is_some() {
+            if self.snapshot.load().is_some() && self.known.lock().covered >= changes {
                 return true;
             }
             if self.has_failed.load(Ordering::SeqCst) {
                 return false;
             }
+            self.awaited.notify_one();
             shown.await;
         }
+    }
+
+    /// DDL passed through us. What is called by the names that it changed.
+    fn change(&self, altered: &Alters) -> Footprint {
+        let mut known = self.known.lock();
+        let change = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
+        known.note(change, altered);
+        if altered.changes_meanings() {
+            self.show(known.holds());
+        }
+        self.wake.notify_one();
+        match (altered, &known.read) {
+            (Alters::Names(names), Some(read)) => read.called(names),
+            _ => Footprint::none(),
+        }
+    }
+
+    /// What the catalog shows may have passed through us, and its acknowledgement be on its way.
+    async fn hears_of_change(&self, changes: u64) -> bool {
+        let unheard = || self.changes.load(Ordering::SeqCst) == changes;
+        if unheard() && self.snapshot.load().is_some() {
+            tokio::time::sleep(ACKNOWLEDGED_WITHIN).await;
+        }
+        !unheard()
+    }
+
+    /// What was read does not count any more.
+    fn withdraw(&self) {
+        let mut known = self.known.lock();
+        known.read = None;
+        self.show(None);
     }
 
     fn fail(&self) {
@@ -257,14 +305,13 @@ impl Watched {
         self.shown.notify_waiters();
     }
 
-    /// Publishes what was read unless DDL passed since `changes` was read.
+    /// Publishes what was read, as far as no DDL has passed since `changes` was read.
     fn publish(&self, snapshot: &Arc<Catalog>, changes: u64) {
-        self.show(Some(snapshot.clone()));
+        let mut known = self.known.lock();
+        known.is_read(snapshot, changes);
+        self.show(known.holds());
         self.has_failed.store(false, Ordering::SeqCst);
         self.shown.notify_waiters();
-        if self.changes.load(Ordering::SeqCst) != changes {
-            self.show(None);
-        }
     }
 
     /// It is read from a replica although there is a primary: that is withdrawn.
@@ -272,7 +319,7 @@ impl Watched {
         let outdone = self.of_replica.load(Ordering::SeqCst)
             && cluster.upgrade().is_some_and(|cluster| cluster.primary().is_some());
         if outdone {
-            self.show(None);
+            self.withdraw();
         }
         outdone
     }
@@ -331,6 +378,8 @@ struct Watch {
     watched: Arc<Watched>,
     database: String,
     read: Option<Read>,
+    /// How much had changed when a snapshot was last published.
+    seen: u64,
 }
 
 impl Watch {
@@ -341,7 +390,7 @@ impl Watch {
             let (cluster, watched) = (self.cluster.clone(), self.watched.clone());
             if watched.is_unused_by(&cluster) {
                 self.read = None;
-                watched.show(None);
+                watched.withdraw();
                 self.succeeds();
             }
             if !watched.is_asked_for(|| Some(cluster.upgrade()?.now())).await {
@@ -392,12 +441,18 @@ impl Watch {
                     last.proved = asked;
                     watched.publish(&last.catalog, changes);
                 }
-                _ => {
-                    watched.show(None);
-                    // Its memory goes before that of the next one comes.
-                    self.read = None;
-                    let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
-                    let catalog = within(LOAD_LIMIT, load(&link.client, generation), Lost::Refused).await?;
+                last => {
+                    if last.as_ref().is_none_or(|last| last.changes == changes)
+                        && !watched.hears_of_change(changes).await
+                    {
+                        // Somebody else has changed anything.
+                        watched.withdraw();
+                    }
+                    // It counts no more against the limit, but what differs is to be found.
+                    let before = self.read.take().map(|last| last.catalog);
+                    let catalog = self.load(link).await?;
+                    self.raise_what_differs(&catalog, before.as_deref());
+                    drop(before);
                     let Some(weight) = Weight::of(&catalog, &self.held) else {
                         return Err(Lost::Refused(format!(
                             "the catalogs of all databases would take more than {CATALOGS_BYTES_MAX} bytes"
@@ -409,9 +464,14 @@ impl Watch {
                         Some(Read { catalog, fingerprint: print, changes, proved: asked, _bytes: weight });
                 }
             }
+            self.seen = changes;
             self.succeeds();
             if watched.is_outdone(&self.cluster) {
                 return Ok(());
+            }
+            if watched.changes.load(Ordering::SeqCst) != changes && watched.snapshot.load().is_some() {
+                let took = self.now().since(asked).min(REREAD_PAUSE_MAX);
+                let _ = tokio::time::timeout(took, watched.awaited.notified()).await;
             }
             if watched.changes.load(Ordering::SeqCst) == changes {
                 tokio::select! {
@@ -428,6 +488,33 @@ impl Watch {
                 }
                 _ => return Ok(()),
             }
+        }
+    }
+
+    /// Reads the catalog. What is dropped meanwhile makes Postgres fail half-way: then once more.
+    async fn load(&self, link: &Link) -> Result<Catalog, Lost> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let generation = known::next_generation();
+            match within(LOAD_LIMIT, load(&link.client, generation), Lost::Refused).await {
+                Err(Lost::Refused(error)) if attempts < LOADS_MAX => {
+                    tracing::debug!(self.database, error, "the catalog changed while it was read");
+                }
+                loaded => return loaded,
+            }
+        }
+    }
+
+    /// Reads of what has changed wait for it. With nothing to compare with, it may be anything that has.
+    fn raise_what_differs(&self, catalog: &Catalog, before: Option<&Catalog>) {
+        let touched = match before {
+            Some(before) => catalog.differs_from(before),
+            None if self.watched.changes.load(Ordering::SeqCst) != self.seen => Footprint::Everything,
+            None => return,
+        };
+        if let Some(cluster) = self.cluster.upgrade() {
+            cluster.may_have_written(&self.database, &touched);
         }
     }
 
@@ -450,7 +537,7 @@ impl Watch {
             return tracing::debug!(self.database, error, "the catalog could not be read");
         }
         self.read = None;
-        self.watched.show(None);
+        self.watched.withdraw();
         if self.watched.failing.swap(true, Ordering::Relaxed) {
             return tracing::debug!(self.database, error, "the catalog cannot be read");
         }
@@ -519,12 +606,23 @@ mod tests {
         let catalog = Arc::new(Catalog::build(Default::default(), 1));
         watched.publish(&catalog, 0);
         assert!(watched.comes().await);
-        watched.changes.fetch_add(1, Ordering::SeqCst);
-        watched.show(None);
+        watched.change(&Alters::Anything);
+        assert!(watched.snapshot.load().is_none());
         let second = waiting();
         tokio::task::yield_now().await;
         watched.publish(&catalog, 1);
         assert!(second.await.unwrap());
+        watched.change(&Alters::names(["t".into()]));
+        let doubting =
+            |watched: &Watched| watched.snapshot.load().as_ref().map(|shown| !shown.doubts().is_empty());
+        assert_eq!(doubting(&watched), Some(true), "all else holds");
+        let third = waiting();
+        tokio::task::yield_now().await;
+        watched.publish(&catalog, 1);
+        tokio::task::yield_now().await;
+        assert!(!third.is_finished() && doubting(&watched) == Some(true), "it was read before the change");
+        watched.publish(&catalog, 2);
+        assert!(third.await.unwrap() && doubting(&watched) == Some(false));
     }
 
     /// Whenever a database is asked for after a while of disuse, its watch begins anew.

@@ -116,6 +116,7 @@ mod tests {
             role: String::new(),
             standard_conforming_strings: true,
             encoding: Default::default(),
+            temporary: Default::default(),
         };
         Classifier::new(1 << 20).classify(sql.as_bytes(), &scope)
     }

@@ -339,10 +339,12 @@ impl Session {
         let settings = self.memory.settings.in_force();
         let scope = &self.memory.scope;
         let as_told = scope.encoding == self.encoding_told()
-            && scope.standard_conforming_strings == self.is_conforming(settings);
+            && scope.standard_conforming_strings == self.is_conforming(settings)
+            && (Arc::ptr_eq(&scope.temporary, self.memory.temporary.known())
+                || scope.temporary == *self.memory.temporary.known());
         let settings = settings.id();
         // What it has changed itself and not committed is in nobody's snapshot.
-        let hidden = self.memory.schema_changed;
+        let hidden = self.memory.altered.changes_meanings();
         if as_told
             && !(hidden && scope.catalog.is_some())
             && self.memory.scope_settings == settings
@@ -383,7 +385,8 @@ impl Session {
             _ => settings.value("session_authorization").unwrap_or(&self.who.user),
         };
         let standard = self.is_conforming(settings);
-        let key = (&self.who.database, generation, search_path, role, standard, encoding);
+        let temporary = self.memory.temporary.known().clone();
+        let key = (&self.who.database, generation, search_path, role, standard, encoding, &temporary);
         let id = self.weir.statement_seed.hash_one(key);
         Scope {
             id,
@@ -392,6 +395,7 @@ impl Session {
             role: cut_name(role).to_owned(),
             standard_conforming_strings: standard,
             encoding,
+            temporary,
         }
     }
 

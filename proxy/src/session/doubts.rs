@@ -62,7 +62,8 @@ impl Session {
     /// While its catalog is being read, a statement that a rule would refuse for what it might work on waits
     /// for a moment. True when there is a catalog that there was not before.
     pub(super) async fn catalog_comes_for_rule(&mut self) -> bool {
-        if self.memory.scope.catalog.is_some() || self.memory.schema_changed {
+        let is_known = self.memory.scope.catalog.as_ref().is_some_and(|catalog| catalog.doubts().is_empty());
+        if is_known || self.memory.altered.changes_meanings() {
             return false;
         }
         for _ in 0..CATALOG_WAITS {
@@ -95,6 +96,11 @@ impl Session {
         for text in &doubts.texts {
             for pin in self.weir.classifier.left_behind(text, &self.memory.scope) {
                 match pin {
+                    // The catalog in sight does not tell yet.
+                    PinReason::NoCatalog => {
+                        self.memory.pin(pin);
+                        self.memory.doubts.add(text);
+                    }
                     PinReason::SequenceState => self.memory.sequences = true,
                     // That was clear from the text alone.
                     PinReason::ServerProcess => {}

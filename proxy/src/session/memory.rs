@@ -10,12 +10,13 @@ use crate::session::begin::begin_with;
 use crate::session::doubts::Doubts;
 use crate::session::moving::Moving;
 use crate::session::names::{ClientStatements, SqlNames};
+use crate::session::temporary::OwnTemporary;
 use crate::wire::backend::Status;
 use bytes::Bytes;
 use router_rules::hint::Consistency;
 use router_rules::statement::{Footprint, Isolation, Statement};
 use router_rules::{
-    Classified, PinReason, Reason, Scope, SessionEffect, Target, TransactionModes, TransactionStep,
+    Alters, Classified, PinReason, Reason, Scope, SessionEffect, Target, TransactionModes, TransactionStep,
     Transactions,
 };
 use std::fmt;
@@ -69,8 +70,10 @@ pub struct Memory {
     pub only_reads: bool,
     /// What it may have seen, for monotonic reads.
     pub seen: Footprint,
-    /// The transaction under way changed the schema.
-    pub schema_changed: bool,
+    /// What the transaction under way changed of the schema.
+    pub altered: Alters,
+    /// Its temporary objects, as far as they are known.
+    pub(crate) temporary: OwnTemporary,
     /// An error came since the last time the server was ready.
     pub failed: bool,
     /// What `SET pgweir.…` asked for.
@@ -324,6 +327,7 @@ impl Memory {
 
     /// A request is about to be sent.
     pub fn before_request(&mut self) {
+        self.temporary.before_request();
         self.moving.before_request(!matches!(self.block, Block::None));
     }
 
@@ -377,12 +381,16 @@ impl Memory {
             | TransactionStep::Rollback { .. } => {
                 tracks.into_iter().for_each(Track::on_rollback);
                 self.written = Footprint::none();
-                self.schema_changed = false;
+                self.altered = Alters::Nothing;
+                self.temporary.on_rollback();
                 self.maybe_unpinned = true;
             }
             TransactionStep::Savepoint(name) => tracks.into_iter().for_each(|t| t.on_savepoint(name)),
             TransactionStep::Release(name) => tracks.into_iter().for_each(|t| t.on_release(name)),
-            TransactionStep::RollbackTo(name) => tracks.into_iter().for_each(|t| t.on_rollback_to(name)),
+            TransactionStep::RollbackTo(name) => {
+                tracks.into_iter().for_each(|t| t.on_rollback_to(name));
+                self.temporary.on_rollback();
+            }
         }
     }
 
@@ -409,6 +417,7 @@ impl Memory {
     pub fn on_effect(&mut self, effect: &SessionEffect) {
         self.settings.on_effect(effect);
         self.placeholders.add_of_effect(effect);
+        self.temporary.on_effect(effect);
         if matches!(self.block, Block::Open { on: Target::Replica, .. }) {
             self.moving.on_effect(effect);
         }
@@ -455,19 +464,21 @@ impl Memory {
     /// A Parse now may see what the same Parse of another session would not: objects of its own, or
     /// settings that cannot be followed.
     pub fn sees_its_own(&self) -> bool {
-        self.schema_changed
+        self.altered.changes_meanings()
             || self.pins.iter().any(|pin| matches!(pin, PinReason::TemporaryTable | PinReason::Unfollowable))
     }
 
     /// Nothing keeps the session on its server any more: no name that SQL has given there either.
     pub fn unpin(&mut self) {
         self.pins.clear();
+        self.temporary = OwnTemporary::default();
         self.sql_names.clear();
     }
 
     /// A statement is about to be sent: what it pins, it pins even if it fails half-way.
     pub fn on_sent(&mut self, classified: &Classified, sql: &[u8]) {
         self.moving.on_sent(classified, sql);
+        self.temporary.on_sent(classified);
         self.written = self.written.union(&classified.writes);
         self.seen = self.seen.union(&classified.reads);
         self.only_reads &= classified.verdict.is_ok() && (classified.plain || only_begins(classified));
@@ -476,7 +487,7 @@ impl Memory {
             self.seen = self.seen.union(&classified.writes);
         }
         for statement in &classified.statements {
-            self.schema_changed |= matches!(statement.kind, router_rules::statement::Kind::Ddl);
+            self.altered = self.altered.union(&statement.alters);
             for effect in &statement.effects {
                 match effect {
                     // The server is kept, but reads may go elsewhere.

@@ -123,6 +123,7 @@ mod tests {
             role: String::new(),
             standard_conforming_strings: true,
             encoding: Default::default(),
+            temporary: Default::default(),
         };
         Arc::new(Prepared {
             key: 1,

@@ -192,7 +192,8 @@ impl Session {
     fn lose_block(&mut self, block: Block) {
         self.memory.settings.on_rollback();
         self.memory.written = Footprint::none();
-        self.memory.schema_changed = false;
+        self.memory.altered = Default::default();
+        self.memory.temporary.on_rollback();
         self.notifies = false;
         self.writing = None;
         self.memory.status =

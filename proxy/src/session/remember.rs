@@ -9,7 +9,7 @@ use crate::session::memory::Block;
 use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, Refusal};
 use router_rules::statement::Footprint;
-use router_rules::{SessionEffect, Target, TransactionStep};
+use router_rules::{Alters, SessionEffect, Target, TransactionStep};
 use std::sync::atomic::Ordering;
 
 impl Session {
@@ -130,8 +130,11 @@ impl Session {
         }
         if implicit_and_failed {
             self.memory.written = Footprint::none();
-            self.memory.schema_changed = false;
+            self.memory.altered = Alters::Nothing;
+            self.memory.temporary.on_rollback();
             self.memory.maybe_unpinned = true;
+        } else {
+            self.memory.temporary.on_commit();
         }
         self.memory.block = Block::None;
         self.memory.moving.clear();
@@ -150,12 +153,18 @@ impl Session {
             let written = std::mem::replace(&mut self.memory.written, Footprint::none());
             self.weir.cluster.wrote(&self.who.database, &written, &mut self.memory.freshness);
         }
-        if std::mem::take(&mut self.memory.schema_changed) {
+        let altered = std::mem::take(&mut self.memory.altered);
+        if altered.changes_meanings() {
             self.weir.schema_changes.fetch_add(1, Ordering::Relaxed);
-            self.weir.cluster.schema_changed(&self.who.database);
+            self.weir.cluster.changed_meanings(&mut self.memory.freshness);
+        }
+        if altered == Alters::Anything {
             // A role or a right, perhaps.
             self.weir.census.changed();
             self.weir.directory.forget_all();
+        }
+        if altered != Alters::Nothing {
+            self.weir.cluster.schema_changed(&self.who.database, &altered);
         }
     }
 

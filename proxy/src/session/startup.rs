@@ -208,6 +208,7 @@ async fn open_session(
         role: String::new(),
         standard_conforming_strings: true,
         encoding: Encoding::Utf8,
+        temporary: Arc::default(),
     };
     let mut placeholders = Placeholders::default();
     placeholders.add_all(&welcome.settings);
@@ -235,7 +236,8 @@ async fn open_session(
         written: Footprint::none(),
         only_reads: true,
         seen: Footprint::none(),
-        schema_changed: false,
+        altered: Default::default(),
+        temporary: Default::default(),
         failed: false,
         wishes,
         last_route: None,

@@ -265,7 +265,8 @@ impl Session {
     /// The state of the schema, as far as it is known: grows with every change.
     pub(super) fn schema(&self) -> u64 {
         let catalog = self.memory.scope.catalog.as_ref().map_or(0, |catalog| catalog.generation);
-        self.weir.schema_changes.load(Ordering::Relaxed) << 32 ^ catalog
+        let own = self.memory.temporary.changes() << 48;
+        (self.weir.schema_changes.load(Ordering::Relaxed) << 32) ^ own ^ catalog
     }
 
     /// A shared statement leaves the server at once.

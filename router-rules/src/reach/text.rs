@@ -126,6 +126,9 @@ impl<'a> Finder<'a> {
         if tokens.hides_names() {
             return self.may_do_anything();
         }
+        if self.catalog.doubts().mentioned_in(tokens) {
+            return self.effort.meet_doubt();
+        }
         let facts = walk::walk(tokens, text, self.effort);
         self.facts(&facts, tokens, Some(text));
         if text != Text::Sql {
@@ -291,7 +294,11 @@ impl<'a> Finder<'a> {
     /// Whatever a view reads may be written to through it.
     pub fn written_through(&mut self, definition: &str) {
         if let Ok(list) = lex::tokenize(definition.as_bytes(), true, TEXT_TOKENS_MAX) {
-            let facts = walk::walk(Tokens { sql: definition, list: &list }, Text::Sql, self.effort);
+            let tokens = Tokens { sql: definition, list: &list };
+            if self.catalog.doubts().mentioned_in(tokens) {
+                self.effort.meet_doubt();
+            }
+            let facts = walk::walk(tokens, Text::Sql, self.effort);
             facts.relations.iter().for_each(|name| self.relation(name, Node::Write));
         }
     }

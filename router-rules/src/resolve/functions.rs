@@ -116,10 +116,22 @@ impl<'a> Resolver<'a> {
     }
 
     pub(super) fn look_into_function(&mut self, function: &'a Function) -> Result<(), Reason> {
+        if self.is_in_doubt(&function.name) {
+            return self.doubts();
+        }
         let outcome = self.memoised(function.oid, |inner| inner.function_outcome(function));
         self.absorb(&outcome);
-        self.reads_relation(CATALOG_OID);
+        // Those of an extension change with it, and that counts as a change of everything.
+        if function.extension.is_none() {
+            self.reads_relation(if function.oid == 0 { CATALOG_OID } else { function.oid });
+        }
         outcome.verdict
+    }
+
+    /// All functions of that name are.
+    pub fn all_are_harmless(&mut self, name: &str) -> bool {
+        let catalog: &'a Catalog = self.catalog;
+        catalog.functions(name).all(|function| self.look_into_function(function).is_ok())
     }
 
     pub(super) fn function_outcome(&mut self, function: &'a Function) -> Result<(), Reason> {

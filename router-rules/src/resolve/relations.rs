@@ -116,6 +116,9 @@ impl<'a> Resolver<'a> {
     }
 
     pub(super) fn look_into_relation(&mut self, relation: &'a Relation) -> Result<(), Reason> {
+        if self.is_in_doubt(&relation.name) {
+            return self.doubts();
+        }
         let outcome = self.memoised(relation.oid, |inner| inner.relation_outcome(relation));
         self.absorb(&outcome);
         outcome.verdict
@@ -156,11 +159,29 @@ impl<'a> Resolver<'a> {
 
     /// What a write to `relation` evaluates (defaults, checks, triggers) writes to no relation.
     pub fn evaluates_harmlessly(&mut self, relation: &'a Relation) -> bool {
+        self.expressions_are_harmless(relation)
+            && relation
+                .triggers
+                .iter()
+                .all(|&oid| self.catalog.function_by_oid(oid).is_some_and(|f| self.is_harmless_trigger(f)))
+    }
+
+    /// The expressions that belong to `relation` (defaults, checks, those of indexes) write to no relation.
+    pub fn expressions_are_harmless(&mut self, relation: &'a Relation) -> bool {
+        if self.is_in_doubt(&relation.name) {
+            self.effort.meet_doubt();
+            return false;
+        }
         for expression in &relation.expressions {
             let Ok(tokens) = lex::tokenize(expression.as_bytes(), true, BODY_TOKENS_MAX) else {
                 return false;
             };
-            let facts = walk::walk(Tokens { sql: expression, list: &tokens }, Text::Sql, self.effort);
+            let tokens = Tokens { sql: expression, list: &tokens };
+            if self.catalog.doubts().mentioned_in(tokens) {
+                self.effort.meet_doubt();
+                return false;
+            }
+            let facts = walk::walk(tokens, Text::Sql, self.effort);
             for call in facts.calls.iter().filter(|call| call.certain()) {
                 let name = &call.name.name;
                 let builtin = self.catalog.functions(name).next().is_none()
@@ -170,10 +191,32 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
-        relation
-            .triggers
-            .iter()
-            .all(|&oid| self.catalog.function_by_oid(oid).is_some_and(|f| self.is_harmless_trigger(f)))
+        true
+    }
+
+    /// The relations that a view names, if its query is proved to be a read of no others.
+    pub fn relations_of_view(&mut self, view: &'a Relation) -> Option<Vec<&'a Relation>> {
+        if !self.query_writes_nothing(view) {
+            return None;
+        }
+        let definition = view.definition.as_deref()?;
+        let tokens = lex::tokenize(definition.as_bytes(), true, BODY_TOKENS_MAX).ok()?;
+        let facts = walk::walk(Tokens { sql: definition, list: &tokens }, Text::Sql, self.effort);
+        let mut found = vec![];
+        for name in &facts.relations {
+            match self.find_relation(name) {
+                Found::User(relation) => found.push(relation),
+                Found::Builtin => {}
+                Found::No(_) => return None,
+            }
+        }
+        Some(found)
+    }
+
+    /// A view's query is proved to be a read.
+    pub fn query_writes_nothing(&mut self, view: &'a Relation) -> bool {
+        let definition = view.definition.as_deref();
+        definition.is_some_and(|definition| self.expression(definition, Text::Sql).is_ok())
     }
 
     /// A trigger function may be VOLATILE: what counts is that its body does no more than look at

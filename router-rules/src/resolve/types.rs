@@ -65,6 +65,7 @@ impl<'a> Resolver<'a> {
             match self.find_relation(name) {
                 Found::User(relation) => {
                     known = true;
+                    self.reads_relation(relation.oid);
                     self.columns(relation)?;
                 }
                 Found::Builtin => known = true,
@@ -78,8 +79,11 @@ impl<'a> Resolver<'a> {
         if !self.types_seen.insert((&found.schema, &found.name)) {
             return Ok(());
         }
+        if self.is_in_doubt(&found.name) {
+            return self.doubts();
+        }
         let _level = self.effort.look_deeper()?;
-        self.reads_relation(CATALOG_OID);
+        // That types change counts as a change of everything.
         for check in &found.checks {
             self.expression(check, Text::Sql).map_err(through(Reason::WritingOperator))?;
         }
@@ -109,6 +113,9 @@ impl<'a> Resolver<'a> {
     pub(super) fn columns(&mut self, relation: &'a Relation) -> Result<(), Reason> {
         if !self.types_seen.insert((&relation.schema, &relation.name)) {
             return Ok(());
+        }
+        if self.is_in_doubt(&relation.name) {
+            return self.doubts();
         }
         let _level = self.effort.look_deeper()?;
         relation.columns.iter().try_for_each(|(_, kind)| self.spelt_type(kind))

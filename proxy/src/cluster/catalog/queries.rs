@@ -18,7 +18,7 @@ pub(super) enum Spelling {
 /// All questions of a snapshot, and how many columns each answer has.
 const ALL: [(&str, usize); 8] = [
     (FUNCTIONS, 19),
-    (RELATIONS, 17),
+    (RELATIONS, 18),
     (OPERATORS, 7),
     (CASTS, 5),
     (TYPES, 7),
@@ -96,7 +96,7 @@ const RELATIONS: &str = r"
 SELECT 'relation', r.oid, r.nspname, r.relname, r.relkind, r.relpersistence,
   CASE WHEN NOT r.cut THEN r.definition END, r.children, CASE WHEN NOT r.cut THEN r.policies END,
   CASE WHEN NOT r.cut THEN r.columns END, CASE WHEN NOT r.cut THEN r.expressions END, r.triggers, r.cascades,
-  CASE WHEN NOT r.cut THEN r.rules END, CASE WHEN NOT r.cut THEN r.conditions END, r.has_rules, r.cut
+  CASE WHEN NOT r.cut THEN r.rules END, CASE WHEN NOT r.cut THEN r.conditions END, r.has_rules, r.cut, r.referrers
 FROM (SELECT m.*, m.bytes > :text_max:
     OR pg_catalog.sum(least(m.bytes, :text_max:)) OVER (ORDER BY m.oid) > :texts_max: AS cut
   FROM (SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, t.*,
@@ -105,7 +105,7 @@ FROM (SELECT m.*, m.bytes > :text_max:
       + coalesce(pg_catalog.octet_length(t.rules), 0) + coalesce(pg_catalog.octet_length(t.conditions), 0) AS bytes
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     CROSS JOIN LATERAL (SELECT
-      CASE WHEN c.relkind = 'v' THEN pg_catalog.pg_get_viewdef(c.oid) END AS definition,
+      CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END AS definition,
       (SELECT pg_catalog.string_agg(i.inhrelid::pg_catalog.text, pg_catalog.chr(31))
          FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid) AS children,
       CASE WHEN c.relrowsecurity THEN
@@ -134,6 +134,8 @@ FROM (SELECT m.*, m.bytes > :text_max:
       (SELECT pg_catalog.string_agg(k.conrelid::pg_catalog.text, pg_catalog.chr(31))
          FROM pg_catalog.pg_constraint k WHERE k.confrelid = c.oid AND k.contype = 'f'
           AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))) AS cascades,
+      (SELECT pg_catalog.string_agg(DISTINCT k.conrelid::pg_catalog.text, pg_catalog.chr(31))
+         FROM pg_catalog.pg_constraint k WHERE k.confrelid = c.oid AND k.contype = 'f') AS referrers,
       (SELECT pg_catalog.string_agg(pg_catalog.pg_get_ruledef(w.oid), pg_catalog.chr(31))
          FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type <> '1') AS rules,
       EXISTS (SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type <> '1') AS has_rules) t
@@ -197,12 +199,15 @@ SELECT DISTINCT 'builtin', p.oid, p.proname FROM pg_catalog.pg_proc p WHERE p.oi
     (a.aggdeserialfn::pg_catalog.oid), (a.aggmtransfn::pg_catalog.oid), (a.aggminvtransfn::pg_catalog.oid),
     (a.aggmfinalfn::pg_catalog.oid)) x(f) WHERE a.aggfnoid::pg_catalog.oid >= 16384)";
 
+/// Without what is temporary: it comes and goes, and nobody else sees it.
 pub(super) const FINGERPRINT: &str = r"
+WITH temporary AS MATERIALIZED (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^pg_(toast_)?temp_'),
+  passing AS MATERIALIZED (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relpersistence = 't')
 SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws(' ',
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(c.xmin::pg_catalog.text::pg_catalog.int8))
      FROM pg_catalog.pg_class c WHERE c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind <> 't'),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(p.xmin::pg_catalog.text::pg_catalog.int8))
-     FROM pg_catalog.pg_proc p WHERE p.oid >= 16384),
+     FROM pg_catalog.pg_proc p WHERE p.oid >= 16384 AND p.pronamespace NOT IN (SELECT n.oid FROM temporary n)),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(o.xmin::pg_catalog.text::pg_catalog.int8))
      FROM pg_catalog.pg_operator o WHERE o.oid >= 16384),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(c.xmin::pg_catalog.text::pg_catalog.int8))
@@ -210,21 +215,22 @@ SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws(' ',
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(s.xmin::pg_catalog.text::pg_catalog.int8))
      FROM pg_catalog.pg_amproc s WHERE s.oid >= 16384),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(t.xmin::pg_catalog.text::pg_catalog.int8))
-     FROM pg_catalog.pg_type t WHERE t.oid >= 16384 AND t.typtype IN ('d', 'b', 'e', 'r', 'm') AND t.typelem = 0),
+     FROM pg_catalog.pg_type t WHERE t.oid >= 16384 AND t.typtype IN ('d', 'b', 'e', 'r', 'm') AND t.typelem = 0
+       AND t.typnamespace NOT IN (SELECT n.oid FROM temporary n)),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(k.xmin::pg_catalog.text::pg_catalog.int8))
-     FROM pg_catalog.pg_constraint k WHERE k.oid >= 16384),
+     FROM pg_catalog.pg_constraint k WHERE k.oid >= 16384 AND k.connamespace NOT IN (SELECT n.oid FROM temporary n)),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(r.xmin::pg_catalog.text::pg_catalog.int8))
-     FROM pg_catalog.pg_rewrite r WHERE r.oid >= 16384),
+     FROM pg_catalog.pg_rewrite r WHERE r.oid >= 16384 AND r.ev_class NOT IN (SELECT c.oid FROM passing c)),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(p.xmin::pg_catalog.text::pg_catalog.int8))
      FROM pg_catalog.pg_policy p),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(t.xmin::pg_catalog.text::pg_catalog.int8))
-     FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal),
+     FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal AND t.tgrelid NOT IN (SELECT c.oid FROM passing c)),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(e.xmin::pg_catalog.text::pg_catalog.int8))
      FROM pg_catalog.pg_event_trigger e),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(i.xmin::pg_catalog.text::pg_catalog.int8))
-     FROM pg_catalog.pg_inherits i),
+     FROM pg_catalog.pg_inherits i WHERE i.inhrelid NOT IN (SELECT c.oid FROM passing c)),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(n.xmin::pg_catalog.text::pg_catalog.int8))
      FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_(toast_)?temp_'),
   (SELECT pg_catalog.concat(pg_catalog.count(*), ':', pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8))
-     FROM pg_catalog.pg_attrdef a)
+     FROM pg_catalog.pg_attrdef a WHERE a.adrelid NOT IN (SELECT c.oid FROM passing c))
 ), 0)";

@@ -1,0 +1,84 @@
+//! A snapshot of a catalog, and how much of it still holds.
+
+use router_rules::{Alters, Catalog};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Changes that are kept until they have been read; more, and the snapshot is withdrawn.
+const UNREAD_MAX: usize = 1_000;
+
+/// The generation of the next snapshot of any database.
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+
+/// A generation that no snapshot has had.
+pub(super) fn next_generation() -> u64 {
+    GENERATION.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A snapshot as it was read, and what passed through us that is not in it.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub read: Option<Arc<Catalog>>,
+    /// All changes up to this one are in it.
+    pub covered: u64,
+    unread: Vec<(u64, Alters)>,
+}
+
+impl Known {
+    /// A snapshot was read, which has all changes up to this one.
+    pub fn is_read(&mut self, snapshot: &Arc<Catalog>, changes: u64) {
+        self.read = Some(snapshot.clone());
+        self.covered = changes;
+        self.unread.retain(|(change, _)| *change > changes);
+    }
+
+    /// The snapshot as far as it holds.
+    pub fn holds(&self) -> Option<Arc<Catalog>> {
+        let read = self.read.as_ref()?;
+        let altered = self.unread.iter().fold(Alters::Nothing, |all, (_, altered)| all.union(altered));
+        match altered {
+            Alters::Nothing | Alters::Storage => Some(read.clone()),
+            Alters::Names(names) => Some(Arc::new(read.doubting(names.iter().cloned(), next_generation()))),
+            Alters::Anything => None,
+        }
+    }
+
+    /// A change passed through us.
+    pub fn note(&mut self, change: u64, altered: &Alters) {
+        let is_kept = self.unread.len() < UNREAD_MAX;
+        self.unread.push((change, if is_kept { altered.clone() } else { Alters::Anything }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_holds_but_for_what_has_changed_since_it_was_read() {
+        let catalog = Arc::new(Catalog::build(Default::default(), 1));
+        let mut known = Known::default();
+        assert!(known.holds().is_none());
+        known.is_read(&catalog, 0);
+        known.note(1, &Alters::Storage);
+        assert!(known.holds().is_some_and(|shown| Arc::ptr_eq(&shown, &catalog)));
+        known.note(2, &Alters::names(["t".into()]));
+        assert!(known.holds().is_some_and(|shown| !shown.doubts().is_empty() && shown.generation != 1));
+        known.note(3, &Alters::Anything);
+        assert!(known.holds().is_none());
+        known.is_read(&catalog, 2);
+        assert!(known.holds().is_none(), "it was read before the last change");
+        known.is_read(&catalog, 3);
+        assert!(known.holds().is_some_and(|shown| Arc::ptr_eq(&shown, &catalog)));
+    }
+
+    #[test]
+    fn more_changes_than_are_kept_are_a_change_of_anything() {
+        let mut known = Known::default();
+        known.is_read(&Arc::new(Catalog::build(Default::default(), 1)), 0);
+        (1..=UNREAD_MAX as u64).for_each(|change| known.note(change, &Alters::Storage));
+        assert!(known.holds().is_some());
+        known.note(UNREAD_MAX as u64 + 1, &Alters::Storage);
+        assert!(known.holds().is_none());
+    }
+}
