@@ -233,3 +233,21 @@ fn a_placeholder_is_unknown_to_those_who_have_not_set_it() -> Outcome {
     ddl.run("DROP TABLE rows_of; DROP FUNCTION sets_within")?;
     outcome
 }
+
+/// The schema of temporary objects is made where it is first looked for, and its transaction cannot be prepared.
+#[test]
+fn a_server_that_has_a_temporary_schema_is_not_for_a_session_that_would_make_it() -> Outcome {
+    let pools = pools();
+    let is_temporary = || simple("SELECT current_schema() LIKE 'pg_temp%' AS temporary");
+    let prepare =
+        || [simple("BEGIN"), is_temporary(), simple("PREPARE TRANSACTION 'never'"), simple("ROLLBACK")];
+    let mut steps = all(0, ["CREATE TEMP TABLE seen (a int)", "DROP TABLE seen"].map(simple));
+    steps.extend(all(1, [simple("SET search_path = pg_temp, public")]));
+    steps.extend(all(1, prepare()));
+    steps.extend(all(0, [simple("SELECT 1")]));
+    steps.extend(all(1, prepare()));
+    steps.extend(all(1, ["RESET search_path", "DISCARD TEMP"].map(simple)));
+    steps.extend(all(0, [simple("SELECT 1"), is_temporary()]));
+    steps.extend(all(1, [is_temporary()]));
+    pools.compare(&[&[], &[]], &steps)
+}

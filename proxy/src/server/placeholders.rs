@@ -7,11 +7,15 @@
 
 use crate::server::settings::{Settings, quote_text, set_config_for};
 use router_rules::statement::{Kind, Statement};
-use router_rules::{Classified, SessionEffect};
+use router_rules::{Classified, PinReason, SessionEffect};
 use std::collections::BTreeSet;
 
 /// Stands for one whose name is not known; no setting is called so.
 const ANY: &str = "*";
+
+/// Stands for the schema of temporary objects: once made, a server keeps it, empty. With `pg_temp` first in the
+/// `search_path`, a transaction that has it made cannot be prepared.
+const TEMPORARY: &str = "pg_temp";
 
 /// Names of placeholders; none at all in most sessions and on most servers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +30,8 @@ impl Placeholders {
     /// Those that a session knows and that are not here, nor come with these settings.
     pub fn lacks(&self, known: &Placeholders, settings: &Settings) -> Vec<Box<str>> {
         let news = known.0.difference(&self.0);
-        news.filter(|name| &***name != ANY && !settings.contains(name)).cloned().collect()
+        let is_one = |name: &str| !matches!(name, ANY | TEMPORARY);
+        news.filter(|name| is_one(name) && !settings.contains(name)).cloned().collect()
     }
 
     /// How many there are.
@@ -46,9 +51,12 @@ impl Placeholders {
 
     /// What this effect sets joins them.
     pub fn add_of_effect(&mut self, effect: &SessionEffect) {
-        use SessionEffect::{Reset, Set, SetToParameter, SetUnknown, SetUnknownLocally};
+        use SessionEffect::{Pin, Reset, Set, SetToParameter, SetUnknown, SetUnknownLocally};
         match effect {
             SetUnknownLocally { name } if name.is_empty() => _ = self.0.insert(ANY.into()),
+            Pin(PinReason::TemporaryTable | PinReason::MayHaveChanged | PinReason::Unfollowable) => {
+                self.add_temporary();
+            }
             Set { name, .. }
             | SetToParameter { name, .. }
             | SetUnknown { name }
@@ -56,6 +64,11 @@ impl Placeholders {
             | Reset { name, .. } => self.add(name),
             _ => {}
         }
+    }
+
+    /// A schema of temporary objects may have been made.
+    pub fn add_temporary(&mut self) {
+        self.0.insert(TEMPORARY.into());
     }
 
     /// Those among these settings join them.
@@ -69,6 +82,12 @@ impl Placeholders {
             self.0.insert(name.into());
         }
     }
+}
+
+/// What is looked for along this `search_path` is looked for in the schema of temporary objects first, which is
+/// made for it.
+pub fn makes_temporary_schema(search_path: &[String]) -> bool {
+    search_path.first().is_some_and(|first| first == TEMPORARY)
 }
 
 /// SQL that makes a placeholder known, and empty. (A library may have made a setting of it by now.)
@@ -140,6 +159,17 @@ mod tests {
         assert!(none.lacks(&some, &Settings::default()).is_empty());
         assert_eq!(one.lacks(&two, &Settings::default()), ["app.other".into()]);
         assert_eq!(none.lacks(&two, &Settings::from_pairs([("app.other", "")])), ["app.tenant".into()]);
+    }
+
+    #[test]
+    fn a_schema_of_temporary_objects_is_no_setting_to_be_defined() {
+        let none = Placeholders::default();
+        let made = set_by(&["CREATE TEMP TABLE t (a int)"]);
+        assert!(!made.is_within(&none) && none.lacks(&made, &Settings::default()).is_empty());
+        for (path, makes) in [("pg_temp", true), ("public", false)] {
+            assert_eq!(makes_temporary_schema(&[path.to_owned(), "pg_temp".to_owned()]), makes, "{path}");
+        }
+        assert!(!makes_temporary_schema(&[]));
     }
 
     #[test]

@@ -273,10 +273,15 @@ impl Session {
     /// The placeholders that the session knows, those that this work sets among them, where it may read some.
     fn known_placeholders(&self, work: &Work) -> Option<Placeholders> {
         let mut texts = work.parts.iter().zip(&work.texts);
-        let may_read =
-            work.parts.is_empty() || texts.any(|(part, sql)| placeholders::may_be_read_by(part, sql));
+        let temporary = placeholders::makes_temporary_schema(&self.memory.scope.search_path);
+        let may_read = temporary
+            || work.parts.is_empty()
+            || texts.any(|(part, sql)| placeholders::may_be_read_by(part, sql));
         may_read.then(|| {
             let mut known = self.memory.placeholders.clone();
+            if !temporary {
+                known.add_temporary();
+            }
             work.parts.iter().for_each(|part| known.add_of(part));
             known
         })

@@ -3,14 +3,17 @@
 //! It is asked after something that may have ended what a pin is for, for settings whose values only the
 //! server knows, and when others wait for a server of a session that may have changed it.
 
+use crate::server::placeholders;
 use crate::server::settings::{quote_text, set_config};
 use crate::session::Session;
+use crate::session::classify::Work;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Ours, Owed};
 use crate::session::signal::Signal;
 use crate::wire::backend::{self, Status};
 use crate::wire::frontend;
-use router_rules::{PinReason, SessionEffect};
+use router_rules::statement::Kind;
+use router_rules::{PinReason, SessionEffect, Target};
 
 /// What a session may have left on its server, one boolean for each kind, in the order of [`PINS`].
 const LEFT_SQL: &str = "SELECT \
@@ -64,6 +67,21 @@ impl Answers {
 }
 
 impl Session {
+    /// With `pg_temp` first in the `search_path`, whatever looks for a schema makes this server's own.
+    pub(super) fn pin_for_temporary_schema(&mut self, work: &Work) {
+        let looks = |kind| !matches!(kind, Kind::Set | Kind::Transaction | Kind::Empty);
+        let mut statements = work.parts.iter().flat_map(|part| &part.statements);
+        if self.on == Target::Primary
+            && placeholders::makes_temporary_schema(&self.memory.scope.search_path)
+            && (work.parts.is_empty() || statements.any(|statement| looks(statement.kind)))
+            && let Some(lease) = self.lease.as_mut()
+        {
+            lease.placeholders.add_temporary();
+            self.memory.placeholders.add_temporary();
+            self.memory.pin(PinReason::TemporaryTable);
+        }
+    }
+
     /// A question of ours; its answer is in `answers`.
     pub(super) async fn ask_server(&mut self, sql: &str, ours: Ours) -> Result<(), Failure> {
         self.put_question(sql, ours);

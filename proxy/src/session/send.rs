@@ -46,6 +46,7 @@ impl Session {
                 lease.placeholders.add_of(part);
             }
         }
+        self.pin_for_temporary_schema(work);
         self.note_doubts(work);
         if self.memory.pins.contains(&PinReason::ServerProcess)
             && pins_process(work)
