@@ -106,6 +106,7 @@ pub fn prepare(cluster: &Cluster) -> Result<(), HarnessError> {
         "CREATE TABLE IF NOT EXISTS soak_rows (client int, k int, v text, PRIMARY KEY (client, k)); \
          CREATE SEQUENCE IF NOT EXISTS soak_numbers",
     )?;
+    cluster.app(cluster.primary()).sql(script::intent::SCHEMA)?;
     cluster.wait_caught_up()
 }
 
@@ -282,7 +283,7 @@ fn play(
     judge: Judge<'_>,
     think: Duration,
 ) -> Result<Vec<Vec<Frame>>, HarnessError> {
-    let mut client = RawClient::login(login)?;
+    let mut client = RawClient::login_with(login, 0x3_0000, &script.start)?;
     client.set_patience(PATIENCE)?;
     let mut answers = Vec::with_capacity(script.steps.len());
     for (number, step) in script.steps.iter().enumerate() {

@@ -1,5 +1,7 @@
 //! Random session work: what one connection does in its life.
 
+pub(crate) mod intent;
+
 use crate::raw;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -47,6 +49,8 @@ pub enum End {
 /// A life.
 #[derive(Clone, Debug)]
 pub struct Script {
+    /// Start-up parameters.
+    pub start: Vec<(&'static str, &'static str)>,
     /// What it does.
     pub steps: Vec<Step>,
     /// How it ends.
@@ -106,7 +110,7 @@ const NAMING: [&str; 3] = ["PREPARE a AS SELECT 'by SQL'", "DEALLOCATE a", "DEAL
 
 /// What a session may have left behind, or found.
 const LOOKS: [&str; 8] = [
-    "SELECT name, setting FROM pg_settings WHERE context = 'user' AND name <> 'application_name' ORDER BY name",
+    "SELECT name, setting FROM pg_settings WHERE context = 'user' AND name <> 'application_name' AND name NOT LIKE 'plpgsql.%' ORDER BY name",
     "SELECT current_user, session_user, current_schemas(false), current_setting('application_name')",
     "SELECT name, statement, from_sql FROM pg_prepared_statements ORDER BY name",
     "SELECT name, is_holdable FROM pg_cursors WHERE name <> '' ORDER BY name",
@@ -123,6 +127,7 @@ impl Script {
     pub fn of(client: u32, side: Side, seed: u64, only_chatter: bool) -> Script {
         let mut writer =
             Writer { client, side, dice: StdRng::seed_from_u64(seed), steps: vec![], in_transaction: false };
+        let start = if only_chatter { vec![] } else { writer.starts() };
         writer.simple(&format!(
             "WITH gone AS (DELETE FROM soak_rows WHERE client = {client}) SELECT 'cleared'"
         ));
@@ -131,7 +136,7 @@ impl Script {
             if only_chatter { writer.chatter() } else { writer.act() }
         }
         let end = writer.end();
-        Script { steps: writer.steps, end }
+        Script { start, steps: writer.steps, end }
     }
 }
 
@@ -163,7 +168,8 @@ impl Writer {
     }
 
     fn act(&mut self) {
-        match self.dice.random_range(0..19) {
+        match self.dice.random_range(0..29) {
+            19.. => self.intent(),
             0..=2 => self.rows(),
             3 | 4 => self.settings(),
             5 => self.settings_in_a_transaction(),
