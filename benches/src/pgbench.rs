@@ -47,6 +47,8 @@ impl Run<'_> {
         Ok(Command::new(self.program)
             .current_dir(self.directory)
             .envs(self.login.environment())
+            // What is compared offers TLS or does not: without it all have the same to do.
+            .env("PGSSLMODE", "disable")
             .args(self.arguments)
             .args(["-n", "-l", "--log-prefix=transactions", "-j", "2"])
             .args(["-c", &self.clients.to_string()])

@@ -7,6 +7,9 @@ use pgweir_tests::Weir;
 use pgweir_tests::cluster::wait_until;
 use pgweir_tests::raw::RawClient;
 use pgweir_tests::sql::Login;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use std::time::Duration;
 use toml::{Table, Value};
 
@@ -253,5 +256,61 @@ fn a_limit_of_a_role_is_one_on_servers_and_its_clients_share_them() -> Outcome {
     for client in clients.collect::<Vec<_>>() {
         assert_eq!(client.join().expect("a client does not panic")?, "t");
     }
+    Ok(())
+}
+
+/// What may become of a role and a database.
+const FATES: &[&str] = &[
+    "ALTER ROLE life NOLOGIN",
+    "ALTER ROLE life LOGIN",
+    "ALTER ROLE life PASSWORD 'y'",
+    "ALTER ROLE life PASSWORD 'x'",
+    "ALTER ROLE life VALID UNTIL '2001-01-01'",
+    "ALTER ROLE life VALID UNTIL 'infinity'",
+    "ALTER ROLE life CONNECTION LIMIT 0",
+    "ALTER ROLE life CONNECTION LIMIT -1",
+    "ALTER ROLE life RENAME TO afterlife",
+    "ALTER ROLE afterlife RENAME TO life",
+    "DROP ROLE afterlife",
+    "CREATE ROLE life LOGIN PASSWORD 'x'",
+    "CREATE ROLE afterlife LOGIN PASSWORD 'x'",
+    "GRANT CONNECT ON DATABASE life_db TO PUBLIC",
+    "REVOKE CONNECT ON DATABASE life_db FROM PUBLIC",
+    "ALTER DATABASE life_db ALLOW_CONNECTIONS false",
+    "ALTER DATABASE life_db ALLOW_CONNECTIONS true",
+    "ALTER DATABASE life_db RENAME TO life_db_before",
+    "CREATE DATABASE life_db",
+];
+
+#[test]
+fn whatever_becomes_of_a_role_in_whatever_order_ends_as_directly() -> Outcome {
+    let stage = stage();
+    direct(&stage, "CREATE ROLE life LOGIN PASSWORD 'x'; CREATE DATABASE life_db")?;
+    let root = stage.cluster.node(stage.cluster.primary()).superuser();
+    let app = stage.weir.app();
+    let logins = [("life", "x"), ("life", "y"), ("afterlife", "x")]
+        .map(|(user, password)| app.user(user, password).database("life_db"));
+    let who = "SELECT r.oid || ' in ' || d.oid FROM pg_roles r, pg_database d \
+         WHERE r.rolname = session_user AND d.datname = current_database()";
+    let identity = |login: &Login| RawClient::login(login).and_then(|mut client| client.value(who)).ok();
+    let mut random = StdRng::seed_from_u64(18);
+    let mut story = vec![];
+    for _ in 0..24 {
+        let fate = FATES.choose(&mut random).expect("there are some");
+        // What cannot be done as things are changes nothing.
+        if root.sql(fate).is_err() {
+            continue;
+        }
+        stage.cluster.wait_caught_up()?;
+        story.push(*fate);
+        for login in &logins {
+            let what = format!("{} after {story:?}", login.user);
+            if same_in_the_end(&stage, login, &what)?.is_none() {
+                let is = identity(&twin(&stage, login));
+                wait_until(&format!("it is the same role and database: {what}"), || identity(login) == is)?;
+            }
+        }
+    }
+    assert!(story.len() > 8, "little has become of it: {story:?}");
     Ok(())
 }

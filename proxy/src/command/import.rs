@@ -14,6 +14,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// The authorities that the system trusts.
+const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// Arguments of `pgweir import`.
 #[derive(Debug, clap::Args)]
 pub struct ImportArgs {
@@ -289,6 +292,12 @@ fn modes(ini: &Ini, made: &mut Made) {
     if let Some(mode) = ini.get("pgbouncer", "server_tls_sslmode") {
         let mode = if mode == "allow" { "prefer" } else { mode };
         made.set(&format!("server_tls_sslmode = {mode}"), "cluster.tls.mode", mode);
+        if mode.starts_with("verify") && ini.get("pgbouncer", "server_tls_ca_file").is_none() {
+            made.set("server_tls_ca_file, which is not set", "cluster.tls.ca", SYSTEM_AUTHORITIES);
+            made.note(
+                "server_tls_ca_file is not set: the authorities that the system trusts are meant there",
+            );
+        }
     }
     if ini.get("pgbouncer", "max_db_connections").is_some_and(|max| max != "0") {
         made.note(
