@@ -21,7 +21,7 @@ pub(crate) struct OwnTemporary {
     /// What this request makes is not known, since more than is understood stands behind it.
     ignores: bool,
     /// How often any came or went.
-    changes: u64,
+    changes: u32,
 }
 
 impl OwnTemporary {
@@ -32,7 +32,7 @@ impl OwnTemporary {
 
     /// Grows whenever one comes or goes.
     pub fn changes(&self) -> u64 {
-        self.changes
+        u64::from(self.changes)
     }
 
     pub fn before_request(&mut self) {
@@ -51,7 +51,7 @@ impl OwnTemporary {
     pub fn on_effect(&mut self, effect: &SessionEffect) {
         match effect {
             SessionEffect::MakesTemporary(made) => {
-                self.changes += 1;
+                self.changes = self.changes.wrapping_add(1);
                 if self.ignores || (self.is_unclear && made.unless_exists) {
                     return;
                 }
@@ -61,7 +61,7 @@ impl OwnTemporary {
                 }
             }
             SessionEffect::DropsTemporary(_) => {
-                self.changes += 1;
+                self.changes = self.changes.wrapping_add(1);
                 self.set(temporary::after(&self.known, std::slice::from_ref(effect)));
             }
             SessionEffect::DiscardAll | SessionEffect::DiscardSome => self.forget(),
@@ -72,7 +72,7 @@ impl OwnTemporary {
     /// The transaction ends well.
     pub fn on_commit(&mut self) {
         if self.known.iter().any(|own| own.until_commit) {
-            self.changes += 1;
+            self.changes = self.changes.wrapping_add(1);
             self.set(self.known.iter().filter(|own| !own.until_commit).cloned().collect());
         }
         self.before = self.known.clone();
@@ -81,7 +81,7 @@ impl OwnTemporary {
     /// The transaction, or a part of it, is undone: what was there before and has stayed is there.
     pub fn on_rollback(&mut self) {
         if !Arc::ptr_eq(&self.known, &self.before) {
-            self.changes += 1;
+            self.changes = self.changes.wrapping_add(1);
             self.set(self.known.iter().filter(|own| self.before.contains(own)).cloned().collect());
         }
     }
