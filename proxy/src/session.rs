@@ -10,10 +10,12 @@
 
 pub mod begin;
 pub mod classify;
+mod client;
 pub mod decide;
 mod doubts;
 pub(crate) mod exchange;
 pub mod failure;
+mod holding;
 pub mod lease;
 pub mod ledger;
 pub(crate) mod left;
@@ -37,39 +39,33 @@ pub mod stake;
 pub mod startup;
 pub mod statements;
 mod temporary;
+mod turn;
 pub mod wake;
 
-use crate::auth::{Credentials, Identity};
-use crate::clients::registry::{Card, Doing};
-use crate::cluster::underway::Write;
+use crate::clients::registry::Doing;
 use crate::config::Config;
 use crate::limits::AHEAD_BYTES_MIN;
 use crate::loops::{self, Heard};
-use crate::net::Connection;
-use crate::node::Node;
-use crate::observe::metrics::DatabaseMetrics;
 use crate::observe::traces::Told;
-use crate::pool::{Lease, Pool, Tenant};
-use crate::server::LastUse;
-use crate::server::prepared::Prepared;
+use crate::pool::Lease;
 use crate::session::classify::Work;
-use crate::session::exchange::Held;
+use crate::session::client::Client;
+pub use crate::session::client::Who;
+use crate::session::exchange::Exchange;
+use crate::session::exchange::held::Held;
 use crate::session::failure::Failure;
-use crate::session::ledger::Ledger;
+use crate::session::holding::Holding;
 use crate::session::left::Answers;
 use crate::session::memory::{Block, Memory, Route};
-use crate::session::place::Place;
 use crate::session::receive::{End, Kind, Request, Violation};
 use crate::session::relay::Relayed;
-use crate::session::signal::Signals;
 use crate::session::stake::Stake;
+use crate::session::turn::Turn;
 use crate::session::wake::Woke;
 use crate::weir::Weir;
 use crate::wire::backend::{self, Status};
 use crate::wire::{Refusal, sqlstate};
-use bytes::Bytes;
-use router_rules::{Classified, Decision, PinReason, Reason, SessionEffect, Target};
-use std::net::IpAddr;
+use router_rules::{Decision, PinReason, Reason, SessionEffect, Target};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -77,117 +73,35 @@ use std::time::{Duration, Instant};
 /// How long `SHOW pgweir.lsn` waits for the primary to tell.
 const POSITION_WAIT: Duration = Duration::from_secs(1);
 
-/// Who the client is.
-#[derive(Debug)]
-pub struct Who {
-    /// The user.
-    pub user: String,
-    /// The database.
-    pub database: String,
-    /// Who and what these names meant at its log-in.
-    pub identity: Identity,
-    /// How many servers Postgres gave to them then; `None`: as many as it has.
-    pub servers_max: Option<usize>,
-    /// How to log in to servers as that user.
-    pub credentials: Arc<Credentials>,
-    /// Where it comes from; `None` on a Unix socket.
-    pub address: Option<IpAddr>,
-}
-
-impl Who {
-    /// Whose servers it needs.
-    pub fn tenant(&self) -> Tenant<'_> {
-        let Who { user, database, identity, servers_max, .. } = self;
-        Tenant { database, user, identity: *identity, servers_max: *servers_max }
-    }
-}
-
 /// A logged-in client and all that belongs to it.
 pub struct Session {
+    /// What all sessions share.
     weir: Arc<Weir>,
     /// The configuration that was in force when the last request came.
     config: Arc<Config>,
-    card: Arc<Card>,
-    counters: Arc<DatabaseMetrics>,
-    who: Who,
-    client: Connection,
+    /// The client's side.
+    client: Client,
+    /// The servers' side.
+    holding: Holding,
+    /// What passes between the two.
+    exchange: Exchange,
+    /// The request under way.
+    turn: Turn,
+    /// What is known of the session from what it has done.
     memory: Memory,
-    /// The server that works for it now, if any.
-    lease: Option<Lease>,
-    /// A server of the primary that knows what sequences gave this session, while it needs none.
-    kept: Option<Lease>,
-    /// That server is held between two requests, since the next one has come already.
-    lingers: bool,
-    /// Requests that followed each other on it.
-    in_a_row: u32,
-    /// What kind of node that server is on.
-    on: Target,
-    ledger: Ledger,
-    /// What it would lose with that server.
-    stake: Stake,
-    /// The client has sent nothing ahead of the request that belongs to it.
-    begins_batch: bool,
-    /// The request is here whole, and the first that its server hears of what belongs to it.
-    resendable: bool,
-    /// Extended-protocol messages were sent that no Sync has followed yet.
-    unsynced: bool,
-    /// What the part of a batch that has been sent makes of the session, while its Sync has not come.
-    ahead: Option<Box<Place>>,
-    /// A refusal of ours came in the middle of a batch: skip to its Sync.
-    skipping: bool,
-    /// The server takes COPY data.
-    copy_in: bool,
-    /// Bytes of the server's current message that are still to be passed on.
-    passing: usize,
-    /// What is kept back of the client's output.
-    held: Held,
-    /// Open portals and what their statements do.
-    portals: Vec<(Bytes, Arc<Classified>)>,
-    /// Statements bound in this request: their keys, and the client's names for them.
-    bound: Vec<(u64, Bytes)>,
-    /// Names of statements that this request gave or took, and what they meant before.
-    renamed: Vec<(Bytes, Option<Arc<Prepared>>)>,
-    /// What the server has told of a statement's parameters, while its result is still to come.
-    parameters: Box<[u8]>,
-    /// It has sent a NOTIFY in the transaction under way.
-    notifies: bool,
-    /// What it has written, while the primary works on it.
-    writing: Option<Box<Write>>,
-    /// An error has come for what the batch under way asked.
-    batch_failed: bool,
-    /// Which functions that signal processes the request under way names.
-    names_signals: Signals,
-    /// It has ended itself, and is to hear so behind the row that says it.
-    ends_itself: bool,
-    /// This request asks what results look like.
-    describes: bool,
-    /// Pools used before.
-    pools: Vec<(Arc<Node>, Arc<Pool>)>,
-    /// The server of the primary that it had last.
-    last_primary: Option<LastUse>,
-    /// When the request under way came.
-    started: Instant,
-    /// How long it has waited, for a server or for news of the cluster.
-    waited: Duration,
-    /// When the first statement of the transaction under way came.
-    began: Option<Instant>,
     /// What is asked of the server beside the client's requests, and what it has answered.
     answers: Box<Answers>,
-    /// How often acknowledged writes had been lost when it last looked.
-    losses: u64,
-    /// Calls to go on in another event loop.
-    heard: Heard,
 }
 
 impl Session {
     /// Pool mode `session`: this server is the client's own.
     pub(crate) fn keep(&mut self, lease: Lease) {
-        self.card.set_running_on(Some(lease.cancel.clone()));
+        self.client.card.set_running_on(Some(lease.cancel.clone()));
         self.memory.pin(PinReason::SessionMode);
-        self.card.set_pin(Some(PinReason::SessionMode));
-        self.on = Target::Primary;
-        lease.node.tell(&self.card.bell);
-        self.lease = Some(lease);
+        self.client.card.set_pin(Some(PinReason::SessionMode));
+        self.holding.on = Target::Primary;
+        lease.node.tell(&self.client.card.bell);
+        self.holding.lease = Some(lease);
     }
 
     /// Serves the client until it leaves or something ends the session.
@@ -207,15 +121,15 @@ impl Session {
                 Box::pin(self.discard(request.left)).await?;
                 continue;
             }
-            self.card.set_doing(Doing::Active);
+            self.client.card.set_doing(Doing::Active);
             if let Err(refusal) = self.answer(&request).await? {
                 Box::pin(self.discard(request.left)).await?;
                 self.refuse(&request, &refusal);
             }
             self.begin_to_flush().await;
-            if self.lease.is_none() && matches!(self.memory.status, Status::Idle) {
-                self.card.set_doing(Doing::Idle);
-                if let Some(number) = self.heard.call() {
+            if self.holding.lease.is_none() && matches!(self.memory.status, Status::Idle) {
+                self.client.card.set_doing(Doing::Idle);
+                if let Some(number) = self.client.heard.call() {
                     self.go_on_in(number).await;
                 }
             }
@@ -225,8 +139,8 @@ impl Session {
     /// The rest of a message that was refused goes nowhere.
     async fn discard(&mut self, mut left: usize) -> Result<(), Failure> {
         loop {
-            let here = left.min(self.client.input.len());
-            drop(self.client.input.split_to(here));
+            let here = left.min(self.client.socket.input.len());
+            drop(self.client.socket.input.split_to(here));
             left -= here;
             if left == 0 {
                 return Ok(());
@@ -243,12 +157,12 @@ impl Session {
 
     /// The event loop is busy, or of no more use: the session goes on in another one.
     async fn go_on_in(&mut self, number: usize) {
-        if !self.client.output.is_empty() || self.kept.is_some() {
+        if !self.client.socket.output.is_empty() || self.holding.kept.is_some() {
             return;
         }
         loops::go_on_in(number).await;
-        self.heard = Heard::all_before();
-        if let Err(error) = self.client.move_here() {
+        self.client.heard = Heard::all_before();
+        if let Err(error) = self.client.socket.move_here() {
             tracing::debug!(%error, "the old event loop goes on to watch this client's socket");
         }
     }
@@ -259,13 +173,16 @@ impl Session {
         let mut paused = false;
         loop {
             self.pass_copy_data()?;
-            let next =
-                if self.copy_data_comes() { Ok(None) } else { receive::next_request(&mut self.client.input) };
+            let next = if self.copy_data_comes() {
+                Ok(None)
+            } else {
+                receive::next_request(&mut self.client.socket.input)
+            };
             match next {
                 Ok(Some(request)) if request.kind == Kind::Terminate => return Ok(None),
                 Ok(Some(request)) => return Ok(Some(request)),
                 Ok(None) if let Some(request) = self.begun_batch(paused) => return Ok(Some(request)),
-                Ok(None) if std::mem::take(&mut self.lingers) => self.give_back(),
+                Ok(None) if std::mem::take(&mut self.holding.lingers) => self.give_back(),
                 Ok(None) => {}
                 // As Postgres: out of step there is nothing that could be said.
                 Err(Violation::Frame(error)) => {
@@ -281,14 +198,14 @@ impl Session {
                 Woke::Paused => paused = true,
                 Woke::Wanted => Box::pin(self.yield_on_demand()).await?,
                 Woke::Over(_) => self.leave_deposed()?,
-                Woke::ClientGone if self.client.input.is_empty() => return Ok(None),
+                Woke::ClientGone if self.client.socket.input.is_empty() => return Ok(None),
                 Woke::ClientGone => return Err(Failure::Client(std::io::ErrorKind::UnexpectedEof.into())),
                 Woke::Server => {
-                    let told = self.client.output.len();
+                    let told = self.client.socket.output.len();
                     match self.take_replies() {
                         // A replica's farewell concerns nobody who can go on elsewhere.
                         Err(Failure::ServerSaidGoodbye) if self.leave_lost_server() => {
-                            self.client.output.truncate(told);
+                            self.client.socket.output.truncate(told);
                             self.memory.failed = false;
                         }
                         taken => drop(taken?),
@@ -306,23 +223,23 @@ impl Session {
     /// elsewhere.
     fn begun_batch(&mut self, paused: bool) -> Option<Request> {
         if paused {
-            return receive::begun_batch(&mut self.client.input, 0);
+            return receive::begun_batch(&mut self.client.socket.input, 0);
         }
-        if self.client.input.len() < AHEAD_BYTES_MIN || self.copy_in {
+        if self.client.socket.input.len() < AHEAD_BYTES_MIN || self.exchange.copy_in {
             return None;
         }
         if !self.is_begun_on_primary()
-            && !receive::binds_first(&self.client.input, |name| self.is_for_primary(name))
+            && !receive::binds_first(&self.client.socket.input, |name| self.is_for_primary(name))
         {
             return None;
         }
-        receive::begun_batch(&mut self.client.input, AHEAD_BYTES_MIN)
+        receive::begun_batch(&mut self.client.socket.input, AHEAD_BYTES_MIN)
     }
 
     /// A server of the primary is held for what the client has begun.
     pub(crate) fn is_begun_on_primary(&self) -> bool {
-        let on_primary = self.lease.is_some() && self.on == Target::Primary;
-        on_primary && (self.unsynced || self.memory.status != Status::Idle)
+        let on_primary = self.holding.lease.is_some() && self.holding.on == Target::Primary;
+        on_primary && (self.exchange.is_open() || self.memory.status != Status::Idle)
     }
 
     fn is_for_primary(&self, statement: &[u8]) -> bool {
@@ -331,23 +248,23 @@ impl Session {
 
     /// One request, from classification to memory.
     async fn answer(&mut self, request: &Request) -> Result<Result<(), Refusal>, Failure> {
-        (self.started, self.waited) = (Instant::now(), Duration::ZERO);
-        self.card.set_requested(self.started);
+        (self.turn.started, self.turn.waited) = (Instant::now(), Duration::ZERO);
+        self.client.card.set_requested(self.turn.started);
         self.refresh_config();
-        if self.losses != self.weir.cluster.losses() {
+        if self.memory.losses != self.weir.cluster.losses() {
             self.hear_of_losses()?;
         }
-        self.forget_process_in_time(self.started);
+        self.forget_process_in_time(self.turn.started);
         // Between statements there is nothing to cancel.
-        self.card.cancelled.store(false, Ordering::Relaxed);
-        let ahead = self.ahead.clone();
+        self.client.card.cancelled.store(false, Ordering::Relaxed);
+        let ahead = self.turn.ahead.clone();
         let mut work = match self.classify(request) {
             Ok(work) => work,
             Err(refusal) => return Ok(Err(refusal)),
         };
         let doubted = work.is_doubtful();
         if (work.verdict == Err(Reason::NoCatalog) || doubted) && self.catalog_comes(doubted).await {
-            self.ahead.clone_from(&ahead);
+            self.turn.ahead.clone_from(&ahead);
             work = match self.classify(request) {
                 Ok(work) => work,
                 Err(refusal) => return Ok(Err(refusal)),
@@ -372,7 +289,7 @@ impl Session {
         let mut decision = self.decide(request, &work);
         if decision.refuse.is_some() && Box::pin(self.catalog_comes_for_rule()).await {
             // What it works on may be known now.
-            self.ahead = ahead;
+            self.turn.ahead = ahead;
             work = match self.classify(request) {
                 Ok(work) => work,
                 Err(refusal) => return Ok(Err(refusal)),
@@ -387,8 +304,8 @@ impl Session {
             // What has been sent of the batch has failed: the rest is skipped, as there.
             return Ok(self.skip_failed(request));
         }
-        self.renamed.clear();
-        self.begins_batch = !self.unsynced;
+        self.turn.renamed.clear();
+        self.turn.begins_batch = !self.exchange.is_open();
         loop {
             if let Err(refusal) = self.lease(&mut decision, &work).await? {
                 return Ok(Err(refusal));
@@ -401,9 +318,9 @@ impl Session {
             }
             let in_block = !matches!(self.memory.block, Block::None);
             let stake = Stake::of(&work, in_block);
-            self.stake = if self.begins_batch { stake } else { self.stake.max(stake) };
+            self.turn.stake = if self.turn.begins_batch { stake } else { self.turn.stake.max(stake) };
             self.send(request, &work, &decision);
-            let ours = self.started.elapsed().saturating_sub(self.waited);
+            let ours = self.turn.started.elapsed().saturating_sub(self.turn.waited);
             self.weir.metrics.proxy_seconds.observe(ours.as_secs_f64());
             match self.relay(request).await? {
                 Relayed::Done => break,
@@ -415,7 +332,7 @@ impl Session {
         }
         self.rely_on_bound();
         self.account(&work);
-        if !self.answers.signals.is_empty() && self.is_clean() {
+        if !self.answers.signals.is_empty() && self.exchange.is_clean() {
             Box::pin(self.send_signals()).await;
         }
         self.release().await?;
@@ -431,8 +348,8 @@ impl Session {
         if self.memory.altered.changes_meanings() || (settled && !doubted) {
             return false;
         }
-        let comes = Box::pin(self.weir.cluster.catalog_comes(&self.who.database)).await;
-        self.waited += self.started.elapsed();
+        let comes = Box::pin(self.weir.cluster.catalog_comes(&self.client.who.database)).await;
+        self.turn.waited += self.turn.started.elapsed();
         comes
     }
 
@@ -462,80 +379,80 @@ impl Session {
     /// Counts what the statement took, and the transaction if it ended one.
     fn account(&mut self, work: &Work) {
         let now = Instant::now();
-        let took = now - self.started;
+        let took = now - self.turn.started;
         if self.config.log.slow_statement.is_some_and(|bound| took > bound) {
             crate::limited!(
                 warn,
                 shape = format_args!("{:016x}", work.shape()),
                 milliseconds = took.as_millis(),
-                role = %self.on,
-                user = self.who.user,
-                database = self.who.database,
+                role = %self.holding.on,
+                user = self.client.who.user,
+                database = self.client.who.database,
                 "slow statement"
             );
         }
         if self.config.traces.is_some() {
             self.tell_traces(work, took);
         }
-        self.weir.metrics.statement_seconds(self.on).observe(took.as_secs_f64());
+        self.weir.metrics.statement_seconds(self.holding.on).observe(took.as_secs_f64());
         if let Some(route) = self.memory.last_route.as_ref().filter(|_| work.shows.is_none()) {
             route.node.statement_took(took, &self.weir.metrics.cluster);
         }
-        self.counters.statement_took(took);
-        let began = *self.began.get_or_insert(self.started);
+        self.client.counters.statement_took(took);
+        let began = *self.memory.began.get_or_insert(self.turn.started);
         if self.memory.status == Status::Idle {
-            self.counters.transaction(now - began);
-            self.began = None;
+            self.client.counters.transaction(now - began);
+            self.memory.began = None;
         }
-        let (received, sent) = self.client.take_counts();
-        self.counters.received(received);
-        self.counters.sent(sent);
+        let (received, sent) = self.client.socket.take_counts();
+        self.client.counters.received(received);
+        self.client.counters.sent(sent);
     }
 
     fn tell_traces(&self, work: &Work, took: Duration) {
         let Some(route) = self.memory.last_route.as_ref().filter(|_| work.shows.is_none()) else { return };
         let told = Told {
             kind: work.single().map_or("batch", |statement| statement.kind.as_str()),
-            database: &self.who.database,
+            database: &self.client.who.database,
             node: &route.node.name,
             on: route.on,
             reason: route.reason,
             shape: work.shape(),
             took,
             freshness_wait: route.waited,
-            lease_wait: self.waited.saturating_sub(route.waited),
+            lease_wait: self.turn.waited.saturating_sub(route.waited),
         };
         self.weir.traces.tell(&told, work.texts.last().map_or(&[], |sql| sql));
     }
 
     /// In the batch that was refused, everything up to its Sync is skipped, as Postgres does.
     fn skip(&mut self, request: &Request) -> bool {
-        if !self.skipping {
+        if !self.exchange.is_refused() {
             return false;
         }
         if request.kind == Kind::Batch(End::Sync) {
-            self.skipping = false;
+            self.exchange.end_refused();
             self.sync_unseen();
-            backend::put_ready(&mut self.client.output, self.memory.status);
+            backend::put_ready(&mut self.client.socket.output, self.memory.status);
         }
         true
     }
 
     /// The rest of a batch that has failed already.
     fn skip_failed(&mut self, request: &Request) -> Result<(), Refusal> {
-        self.skipping = true;
+        self.exchange.refuse();
         self.skip(request);
         Ok(())
     }
 
     /// Tells the client of a refusal, in the place where Postgres would.
     fn refuse(&mut self, request: &Request, refusal: &Refusal) {
-        refusal.put(&mut self.client.output, "ERROR");
+        refusal.put(&mut self.client.socket.output, "ERROR");
         match request.kind {
-            Kind::Batch(End::Flush | End::More | End::Begun) => self.skipping = true,
+            Kind::Batch(End::Flush | End::More | End::Begun) => self.exchange.refuse(),
             _ => {
                 self.sync_unseen();
-                backend::put_ready(&mut self.client.output, self.memory.status);
+                backend::put_ready(&mut self.client.socket.output, self.memory.status);
             }
         }
     }
@@ -558,16 +475,16 @@ impl Session {
                 Failure::Client(_) | Failure::ServerSaidGoodbye | Failure::TimedOut => None,
             };
             // In the middle of a message nothing can be said.
-            if let Some(refusal) = refusal.filter(|_| self.passing == 0) {
-                self.held = Held::No;
-                refusal.put(&mut self.client.output, "FATAL");
+            if let Some(refusal) = refusal.filter(|_| !self.exchange.is_passing()) {
+                self.exchange.held = Held::No;
+                refusal.put(&mut self.client.socket.output, "FATAL");
             }
             if !matches!(failure, Failure::Client(_)) {
                 // A client that does not read does not keep us.
-                let _ = tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await;
+                let _ = tokio::time::timeout(Duration::from_secs(5), self.client.socket.flush()).await;
             }
-        } else if !self.client.output.is_empty() {
-            let _ = tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await;
+        } else if !self.client.socket.output.is_empty() {
+            let _ = tokio::time::timeout(Duration::from_secs(5), self.client.socket.flush()).await;
         }
         self.memory_of_writes_in_doubt();
         if matches!(ended, Err(Failure::ServerSaidGoodbye | Failure::TimedOut | Failure::OutOfStep { .. })) {
@@ -579,7 +496,7 @@ impl Session {
 
     /// What the work's decision would be for nobody in particular: used by SHOW and trace.
     fn node_name(&self) -> &str {
-        self.lease.as_ref().map_or("none", |lease| lease.node.name.as_str())
+        self.holding.lease.as_ref().map_or("none", |lease| lease.node.name.as_str())
     }
 
     /// `SET pgweir.trace = on`: a NOTICE per statement. Also what `SHOW pgweir.last_route` says.
@@ -587,10 +504,11 @@ impl Session {
         if work.shows.is_some() {
             return;
         }
-        let Some(lease) = self.lease.as_ref() else { return };
-        let route = Route { node: lease.node.clone(), on: self.on, reason: decision.reason, waited, lag };
+        let Some(lease) = self.holding.lease.as_ref() else { return };
+        let route =
+            Route { node: lease.node.clone(), on: self.holding.on, reason: decision.reason, waited, lag };
         if self.memory.wishes.trace {
-            crate::wire::error::put_notice(&mut self.client.output, "00000", &route.to_string());
+            crate::wire::error::put_notice(&mut self.client.socket.output, "00000", &route.to_string());
         }
         self.memory.last_route = Some(route);
     }
@@ -599,6 +517,8 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients::registry::Card;
+    use crate::net::Connection;
 
     fn size<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
         size_of::<F>()

@@ -27,7 +27,7 @@ impl Session {
                 }
                 answered
             }
-            Kind::Batch(end) if self.lease.is_none() => self.answer_closes(request, work, end),
+            Kind::Batch(end) if self.holding.lease.is_none() => self.answer_closes(request, work, end),
             _ => false,
         }
     }
@@ -40,7 +40,9 @@ impl Session {
             // hears of the BEGIN now, so that it is left for the right one first. A server that is kept hears of
             // it, too: notifications wait there for the end of the transaction.
             (Block::None, TransactionStep::Begin(modes))
-                if self.memory.status == Status::Idle && !self.unsynced && !self.memory.is_pinned() =>
+                if self.memory.status == Status::Idle
+                    && !self.exchange.is_open()
+                    && !self.memory.is_pinned() =>
             {
                 let Some(command) = plain_begin(sql) else { return false };
                 self.memory.block = Block::Deferred { begin: request.frames.clone(), modes: *modes };
@@ -70,8 +72,8 @@ impl Session {
             return false;
         };
         let asks = self.memory.status == Status::Failed
-            || self.unsynced
-            || !self.ledger.is_settled()
+            || self.exchange.is_open()
+            || !self.exchange.ledger.is_settled()
             || self.memory.pins.contains(&PinReason::SqlPrepare);
         if asks || self.memory.statements.remove(name.as_bytes()).is_none() {
             return false;
@@ -81,8 +83,8 @@ impl Session {
 
     fn say(&mut self, command: &str, status: Status) -> bool {
         self.memory.status = status;
-        backend::put_command_complete(&mut self.client.output, command);
-        backend::put_ready(&mut self.client.output, status);
+        backend::put_command_complete(&mut self.client.socket.output, command);
+        backend::put_ready(&mut self.client.socket.output, status);
         true
     }
 
@@ -103,11 +105,11 @@ impl Session {
                 {
                     self.memory.statements.remove(named.name);
                 }
-                self.client.output.extend_from_slice(&backend::CLOSE_COMPLETE);
+                self.client.socket.output.extend_from_slice(&backend::CLOSE_COMPLETE);
             }
         }
         if end == End::Sync {
-            backend::put_ready(&mut self.client.output, self.memory.status);
+            backend::put_ready(&mut self.client.socket.output, self.memory.status);
         }
         true
     }

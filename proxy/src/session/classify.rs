@@ -176,7 +176,7 @@ impl Session {
             if let SessionEffect::Set { name, .. } = effect
                 && let Some(advice) = misspelt::setting(name)
             {
-                put_notice(&mut self.client.output, "00000", &advice);
+                put_notice(&mut self.client.socket.output, "00000", &advice);
             }
             check_wish(effect)?;
         }
@@ -188,12 +188,13 @@ impl Session {
     fn advise_on_hints(&mut self, work: &Work) {
         let hints = work.parts.iter().filter_map(|part| part.hint.as_ref()?.unclear.as_deref());
         for wish in hints {
-            put_notice(&mut self.client.output, "00000", &misspelt::hint(wish));
+            put_notice(&mut self.client.socket.output, "00000", &misspelt::hint(wish));
         }
     }
 
     fn classify_batch(&mut self, request: &Request, end: End) -> Result<Work, Refusal> {
-        let mut batch = Batch { place: self.ahead.take().filter(|_| self.unsynced), ..Batch::default() };
+        let mut batch =
+            Batch { place: self.turn.ahead.take().filter(|_| self.exchange.is_open()), ..Batch::default() };
         let mut messages = frames(&request.frames).peekable();
         while let Some((kind, body)) = messages.next() {
             match kind {
@@ -225,7 +226,7 @@ impl Session {
                 }
                 tag::EXECUTE => {
                     let portal = frontend::execute(body).ok_or_else(|| malformed("Execute"))?;
-                    if let Some(text) = batch.moving(portal, &self.portals) {
+                    if let Some(text) = batch.moving(portal, &self.exchange.portals) {
                         batch.place.get_or_insert_with(|| Box::new(Place::of(&self.memory))).pass(&text);
                     }
                 }
@@ -236,7 +237,7 @@ impl Session {
                 _ => {}
             }
         }
-        self.ahead = batch.place.filter(|_| end != End::Sync);
+        self.turn.ahead = batch.place.filter(|_| end != End::Sync);
         Ok(batch.work)
     }
 
@@ -349,12 +350,12 @@ impl Session {
             && !(hidden && scope.catalog.is_some())
             && self.memory.scope_settings == settings
             && self.memory.scope_changes == changes
-            && self.started.duration_since(self.memory.scope_asked) < catalogs::ASK_EVERY / 2
+            && self.turn.started.duration_since(self.memory.scope_asked) < catalogs::ASK_EVERY / 2
         {
             return;
         }
-        let catalog = self.weir.cluster.catalog(&self.who.database).filter(|_| !hidden);
-        (self.memory.scope_changes, self.memory.scope_asked) = (changes, self.started);
+        let catalog = self.weir.cluster.catalog(&self.client.who.database).filter(|_| !hidden);
+        (self.memory.scope_changes, self.memory.scope_asked) = (changes, self.turn.started);
         let generation = catalog.as_ref().map_or(0, |c| c.generation);
         let known = self.memory.scope.catalog.as_ref().map_or(0, |c| c.generation);
         if as_told && self.memory.scope_settings == settings && known == generation {
@@ -382,11 +383,11 @@ impl Session {
         let search_path = settings.value("search_path").unwrap_or(&self.memory.defaults.search_path);
         let role = match settings.value("role") {
             Some(role) if !role.eq_ignore_ascii_case("none") => role,
-            _ => settings.value("session_authorization").unwrap_or(&self.who.user),
+            _ => settings.value("session_authorization").unwrap_or(&self.client.who.user),
         };
         let standard = self.is_conforming(settings);
         let temporary = self.memory.temporary.known().clone();
-        let key = (&self.who.database, generation, search_path, role, standard, encoding, &temporary);
+        let key = (&self.client.who.database, generation, search_path, role, standard, encoding, &temporary);
         let id = self.weir.statement_seed.hash_one(key);
         Scope {
             id,

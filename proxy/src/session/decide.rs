@@ -22,10 +22,10 @@ impl Session {
         let in_read_only_block = self.memory.in_read_only_block() || self.becomes_read_only(work);
         let mut view = SessionView {
             sql: &[],
-            user: &self.who.user,
-            database: &self.who.database,
+            user: &self.client.who.user,
+            database: &self.client.who.database,
             application_name: cut_name(settings.value("application_name").unwrap_or("")),
-            client_address: self.who.address,
+            client_address: self.client.who.address,
             route: self.memory.wishes.route,
             consistency: self.memory.wishes.consistency,
             max_lag: self.memory.wishes.max_lag,
@@ -65,9 +65,9 @@ impl Session {
             refuse: None,
             log: None,
         });
-        if work.parts.is_empty() && work.verdict.is_ok() && self.lease.is_some() {
+        if work.parts.is_empty() && work.verdict.is_ok() && self.holding.lease.is_some() {
             // It goes on with what it has begun, where it has begun.
-            decision.target = self.on;
+            decision.target = self.holding.on;
             if self.memory.in_movable_block() {
                 decision.reason = Reason::BeforeWrite;
             }
@@ -123,8 +123,8 @@ impl Session {
     /// The session keeps no server, and resets or sets what follows it to every server: any node will do.
     fn is_housekeeping(&self, work: &Work, decision: &Decision) -> bool {
         matches!(self.memory.block, Block::None)
-            && self.lease.is_none()
-            && self.kept.is_none()
+            && self.holding.lease.is_none()
+            && self.holding.kept.is_none()
             && !matches!(decision.reason, Reason::Rule | Reason::Hint)
             && decision.refuse.is_none()
             && !work.parts.is_empty()
@@ -164,12 +164,12 @@ impl Session {
         if decision.target == Target::Replica {
             if read_only {
                 decision.reason = Reason::ReadOnlyTransaction;
-            } else if (in_block || begins || self.unsynced)
+            } else if (in_block || begins || self.exchange.is_open())
                 && decision.reason == Reason::BeforeWrite
-                && !(self.unsynced && self.on == Target::Primary)
+                && !(self.exchange.is_open() && self.holding.on == Target::Primary)
             {
                 // Until it needs the primary.
-            } else if in_block || begins || (self.unsynced && self.on == Target::Primary) {
+            } else if in_block || begins || (self.exchange.is_open() && self.holding.on == Target::Primary) {
                 (decision.target, decision.reason) = (Target::Primary, Reason::Transaction);
             }
         }
@@ -177,8 +177,8 @@ impl Session {
 
     /// Without a primary any server can say whether a setting is one, and what it is.
     fn needs_no_primary(&self, work: &Work) -> bool {
-        let is_free = self.lease.is_none()
-            && self.kept.is_none()
+        let is_free = self.holding.lease.is_none()
+            && self.holding.kept.is_none()
             && matches!(self.memory.block, Block::None)
             && !self.memory.is_pinned();
         let sets = |statement: &Statement| {

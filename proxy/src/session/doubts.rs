@@ -67,7 +67,7 @@ impl Session {
             return false;
         }
         for _ in 0..CATALOG_WAITS {
-            if self.weir.cluster.catalog_comes(&self.who.database).await {
+            if self.weir.cluster.catalog_comes(&self.client.who.database).await {
                 return true;
             }
         }
@@ -78,8 +78,8 @@ impl Session {
     pub(super) fn is_held_by_doubts(&self) -> bool {
         self.memory.pins.contains(&PinReason::NoCatalog)
             && self.memory.status == Status::Idle
-            && self.ledger.is_settled()
-            && !self.unsynced
+            && self.exchange.ledger.is_settled()
+            && !self.exchange.is_open()
     }
 
     /// With a catalog, what ran without one is looked at again.

@@ -33,11 +33,11 @@ impl Session {
         work: &Work,
     ) -> Result<Result<(), Refusal>, Failure> {
         self.leave_database(work);
-        let paused = self.weir.gate.is_closed_for(&self.who.database);
-        if std::mem::take(&mut self.lingers) && (decision.target == Target::Replica || paused) {
+        let paused = self.weir.gate.is_closed_for(&self.client.who.database);
+        if std::mem::take(&mut self.holding.lingers) && (decision.target == Target::Replica || paused) {
             self.give_back();
         }
-        if self.lease.as_ref().is_some_and(Lease::is_deposed) {
+        if self.holding.lease.as_ref().is_some_and(Lease::is_deposed) {
             self.leave_deposed()?;
             if let Some(refusal) = self.tell_of_lost_block(work.single().and_then(|s| s.transaction.as_ref()))
             {
@@ -47,42 +47,45 @@ impl Session {
         if self.reads_on_in_block(decision, work) && !Box::pin(self.keeps_up(decision, work)).await {
             (decision.target, decision.reason) = (Target::Primary, Reason::FreshnessTimeout);
         }
-        if self.lease.is_some() && self.on == Target::Replica && decision.target == Target::Primary {
+        if self.holding.lease.is_some()
+            && self.holding.on == Target::Replica
+            && decision.target == Target::Primary
+        {
             Box::pin(self.leave_replica(work)).await?;
         }
-        if self.lease.is_none()
+        if self.holding.lease.is_none()
             && paused
             && let Err(refusal) = Box::pin(self.wait_at_gate()).await
         {
             return Ok(Err(refusal));
         }
         let mut placed = (Duration::ZERO, Duration::ZERO);
-        if self.lease.is_none()
+        if self.holding.lease.is_none()
             && work.relied.iter().any(|(prepared, _)| prepared.known.home().is_some())
             && Box::pin(self.go_home(work, decision)).await
         {
             return Ok(Err(called_off()));
         }
-        if self.lease.is_none()
+        if self.holding.lease.is_none()
             && let Some(kept) = self.take_kept(decision.target)
         {
-            self.card.set_running_on(Some(kept.cancel.clone()));
-            self.on = Target::Primary;
-            self.lease = Some(kept);
+            self.client.card.set_running_on(Some(kept.cancel.clone()));
+            self.holding.on = Target::Primary;
+            self.holding.lease = Some(kept);
         }
-        if self.lease.is_none() {
-            self.card.set_doing(Doing::Waiting);
+        if self.holding.lease.is_none() {
+            self.client.card.set_doing(Doing::Waiting);
             match self.lease_anew(decision, work).await? {
-                Ok(_) if self.card.cancelled.swap(false, Ordering::Relaxed) => {
+                Ok(_) if self.client.card.cancelled.swap(false, Ordering::Relaxed) => {
                     self.yield_unused();
                     return Ok(Err(called_off()));
                 }
                 Ok(waited_and_lag) => placed = waited_and_lag,
                 Err(refusal) => return Ok(Err(refusal)),
             }
-            self.card.set_doing(Doing::Active);
+            self.client.card.set_doing(Doing::Active);
         }
-        if decision.target == Target::Primary && self.on == Target::Replica {
+        if decision.target == Target::Primary && self.holding.on == Target::Replica {
             // A snapshot that cannot be left: the replica itself will say what it does not allow.
             decision.target = Target::Replica;
         }
@@ -90,7 +93,7 @@ impl Session {
         match self.bring_settings().await {
             Some(brought) => Ok(brought),
             // Nothing of the client's was run there.
-            None if self.started.elapsed() < self.config.cluster.primary_wait => {
+            None if self.turn.started.elapsed() < self.config.cluster.primary_wait => {
                 Box::pin(self.lease(decision, work)).await
             }
             None => Ok(Err(no_primary(&self.config, self.weir.cluster.why_headless()))),
@@ -99,15 +102,15 @@ impl Session {
 
     /// While PAUSE is in force nobody begins anything, on whatever server.
     async fn wait_at_gate(&mut self) -> Result<(), Refusal> {
-        self.card.set_doing(Doing::Waiting);
+        self.client.card.set_doing(Doing::Waiting);
         let weir = self.weir.clone();
         let waiting = Instant::now();
         tokio::select! {
-            () = weir.gate.pass(&self.who.database) => {}
-            () = self.card.called_off() => return Err(called_off()),
+            () = weir.gate.pass(&self.client.who.database) => {}
+            () = self.client.card.called_off() => return Err(called_off()),
         }
-        self.waited += waiting.elapsed();
-        self.card.set_doing(Doing::Active);
+        self.turn.waited += waiting.elapsed();
+        self.client.card.set_doing(Doing::Active);
         Ok(())
     }
 
@@ -117,7 +120,7 @@ impl Session {
         let Some(home) = work.relied.iter().find_map(|(prepared, _)| prepared.known.home()) else {
             return false;
         };
-        let is_kept = self.kept.as_ref().is_some_and(|kept| kept.cancel.process == home.process);
+        let is_kept = self.holding.kept.as_ref().is_some_and(|kept| kept.cancel.process == home.process);
         if is_kept || !self.weir.cluster.is_primary(&home.node) {
             return false;
         }
@@ -127,16 +130,16 @@ impl Session {
         let lease = tokio::select! {
             biased;
             lease = pool.lease_server(home.process, limit) => lease,
-            () = self.card.called_off() => {
-                self.card.cancelled.store(false, Ordering::Relaxed);
+            () = self.client.card.called_off() => {
+                self.client.card.cancelled.store(false, Ordering::Relaxed);
                 return true;
             }
         };
-        self.waited += waiting.elapsed();
+        self.turn.waited += waiting.elapsed();
         if let Some(lease) = lease {
-            self.card.set_running_on(Some(lease.cancel.clone()));
-            (self.on, decision.target) = (Target::Primary, Target::Primary);
-            self.lease = Some(lease);
+            self.client.card.set_running_on(Some(lease.cancel.clone()));
+            (self.holding.on, decision.target) = (Target::Primary, Target::Primary);
+            self.holding.lease = Some(lease);
         }
         false
     }
@@ -164,8 +167,8 @@ impl Session {
         let mut failed: Vec<Arc<Node>> = vec![];
         let mut last = None;
         while failed.len() < PLACES_MAX
-            || (self.on == Target::Primary
-                && self.started.elapsed() < self.weir.config.load().cluster.primary_wait)
+            || (self.holding.on == Target::Primary
+                && self.turn.started.elapsed() < self.weir.config.load().cluster.primary_wait)
         {
             let Some(placement) = self.place(decision, work).await else { break };
             if decision.target == Target::Replica
@@ -177,24 +180,24 @@ impl Session {
             }
             let primary = self.weir.cluster.is_primary(&placement.node);
             let reign = placement.reign;
-            self.on =
+            self.holding.on =
                 if primary || decision.target == Target::Primary { Target::Primary } else { Target::Replica };
-            (decision.target, decision.reason) = (self.on, placement.reason);
+            (decision.target, decision.reason) = (self.holding.on, placement.reason);
             let pool = self.pool_of(&placement.node);
-            self.waited += placement.waited;
+            self.turn.waited += placement.waited;
             let mut waited = Duration::ZERO;
             let leased = match self.try_lease(&pool, work) {
                 Some(lease) => Ok(lease),
                 None => {
                     let waiting = Instant::now();
-                    let (credentials, weir) = (self.who.credentials.clone(), self.weir.clone());
+                    let (credentials, weir) = (self.client.who.credentials.clone(), self.weir.clone());
                     let config = weir.config.load_full();
                     let opening =
                         Opening { credentials: &credentials, tls: &weir.connector, config: &config };
                     let leased =
                         Box::pin(self.wait_for_lease(&pool, (&placement.node, reign), opening, work)).await?;
                     waited = waiting.elapsed();
-                    self.waited += waited;
+                    self.turn.waited += waited;
                     if config.log.slow_lease.is_some_and(|bound| waited > bound) {
                         self.log_slow_lease(waited, &placement.node, work);
                     }
@@ -206,7 +209,7 @@ impl Session {
             };
             self.weir.metrics.lease_wait_seconds.observe(waited.as_secs_f64());
             if !waited.is_zero() {
-                self.counters.waited(waited);
+                self.client.counters.waited(waited);
             }
             match leased {
                 // Another node became the primary meanwhile.
@@ -216,8 +219,8 @@ impl Session {
                 }
                 Ok(mut lease) => {
                     lease.reign = placement.reign;
-                    self.card.set_running_on(Some(lease.cancel.clone()));
-                    self.lease = Some(lease);
+                    self.client.card.set_running_on(Some(lease.cancel.clone()));
+                    self.holding.lease = Some(lease);
                     self.hide_sequences(work);
                     return Ok(Ok((placement.waited, placement.lag)));
                 }
@@ -225,12 +228,12 @@ impl Session {
                     self.weir.cluster.suspect(&placement.node);
                     failed.push(placement.node);
                     last = Some(error);
-                    if self.on == Target::Primary {
+                    if self.holding.on == Target::Primary {
                         // Give the probe a moment to see what is going on.
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 }
-                Err(error @ LeaseError::Login(_)) if self.on == Target::Replica => {
+                Err(error @ LeaseError::Login(_)) if self.holding.on == Target::Replica => {
                     // A database, role or password that is new may not have come here yet: what
                     // the primary says counts.
                     failed.push(placement.node);
@@ -257,7 +260,7 @@ impl Session {
         let known = self.known_placeholders(work);
         let fits = |lease: &Lease| known.as_ref().is_none_or(|known| lease.placeholders.is_within(known));
         if uses_sequences(work)
-            && let Some(lease) = self.last_primary.and_then(|last| pool.try_lease_again(last))
+            && let Some(lease) = self.holding.last_primary.and_then(|last| pool.try_lease_again(last))
         {
             if fits(&lease) {
                 return Some(lease);
@@ -289,21 +292,21 @@ impl Session {
 
     /// On any other server `lastval()` must say that it knows nothing, and not what somebody else was given.
     fn hide_sequences(&mut self, work: &Work) {
-        let Some(lease) = self.lease.as_mut() else { return };
-        let had_it_last = self.last_primary.is_some_and(|last| {
+        let Some(lease) = self.holding.lease.as_mut() else { return };
+        let had_it_last = self.holding.last_primary.is_some_and(|last| {
             lease.last_use() == LastUse { process: last.process, leases: last.leases + 1 }
         });
         if uses_sequences(work) && !had_it_last {
             lease.statements.unnamed = None;
             frontend::put_query(&mut lease.connection.output, b"DISCARD SEQUENCES");
-            self.ledger.push(Owed::Ours(Ours::Sequences));
+            self.exchange.ledger.push(Owed::Ours(Ours::Sequences));
         }
     }
 
     /// A transaction that can still move comes to a read on its replica.
     fn reads_on_in_block(&self, decision: &Decision, work: &Work) -> bool {
-        self.lease.is_some()
-            && self.on == Target::Replica
+        self.holding.lease.is_some()
+            && self.holding.on == Target::Replica
             && decision.target == Target::Replica
             && !work.reads.is_none()
             && self.memory.may_move()
@@ -312,12 +315,12 @@ impl Session {
 
     /// The replica is fresh enough for that read, or is so within `routing.freshness_wait`.
     async fn keeps_up(&mut self, decision: &Decision, work: &Work) -> bool {
-        let Some(lease) = self.lease.as_ref() else { return false };
-        let (database, session) = (&self.who.database, &self.memory.freshness);
+        let Some(lease) = self.holding.lease.as_ref() else { return false };
+        let (database, session) = (&self.client.who.database, &self.memory.freshness);
         let wish = Wish { database, decision, reads: &work.reads, session };
         let waiting = Instant::now();
         let keeps_up = self.weir.cluster.keeps_up(&lease.node, &wish).await;
-        self.waited += waiting.elapsed();
+        self.turn.waited += waiting.elapsed();
         keeps_up
     }
 
@@ -325,14 +328,14 @@ impl Session {
         let weir = &self.weir;
         if decision.target == Target::Replica {
             let wish = Wish {
-                database: &self.who.database,
+                database: &self.client.who.database,
                 decision,
                 reads: &work.reads,
                 session: &self.memory.freshness,
             };
-            self.card.set_doing(Doing::WaitingFreshness);
+            self.client.card.set_doing(Doing::WaitingFreshness);
             let placement = weir.cluster.place(&wish).await;
-            self.card.set_doing(Doing::Waiting);
+            self.client.card.set_doing(Doing::Waiting);
             if let Some(placement) = placement {
                 return Some(placement);
             }
@@ -356,7 +359,7 @@ impl Session {
         opening: Opening<'_>,
         work: &Work,
     ) -> Result<Result<Result<Lease, LeaseError>, Refusal>, Failure> {
-        let card = self.card.clone();
+        let card = self.client.card.clone();
         let notice = opening.config.pool.lease_wait_notice;
         let known = self.known_placeholders(work);
         let mut lease = std::pin::pin!(async {
@@ -376,13 +379,13 @@ impl Session {
                 }
                 () = card.called_off() => return Ok(Err(called_off())),
                 // Beside the wait: a client that does not read keeps its place in the queue.
-                flushed = self.client.flush(), if !self.client.output.is_empty() => {
+                flushed = self.client.socket.flush(), if !self.client.socket.output.is_empty() => {
                     flushed.map_err(Failure::Client)?;
                 }
                 () = tokio::time::sleep(notice), if !told => {
                     told = true;
                     crate::wire::error::put_notice(
-                        &mut self.client.output,
+                        &mut self.client.socket.output,
                         "00000",
                         "pgweir: waiting for a free server connection (pool.server_connections_max)",
                     );
@@ -397,21 +400,21 @@ impl Session {
             shape = format_args!("{:016x}", work.shape()),
             milliseconds = waited.as_millis(),
             node = node.name,
-            user = self.who.user,
-            database = self.who.database,
+            user = self.client.who.user,
+            database = self.client.who.database,
             "slow lease"
         );
     }
 
     fn pool_of(&mut self, node: &Arc<Node>) -> Arc<Pool> {
-        if let Some((_, pool)) = self.pools.iter().find(|(known, _)| Arc::ptr_eq(known, node)) {
+        if let Some((_, pool)) = self.holding.pools.iter().find(|(known, _)| Arc::ptr_eq(known, node)) {
             return pool.clone();
         }
         let config = self.weir.config.load();
-        let pool = self.weir.pools.get(node, self.who.tenant(), &config);
-        self.pools.retain(|(known, _)| known.name != node.name);
-        node.tell(&self.card.bell);
-        self.pools.push((node.clone(), pool.clone()));
+        let pool = self.weir.pools.get(node, self.client.who.tenant(), &config);
+        self.holding.pools.retain(|(known, _)| known.name != node.name);
+        node.tell(&self.client.card.bell);
+        self.holding.pools.push((node.clone(), pool.clone()));
         pool
     }
 
@@ -421,8 +424,8 @@ impl Session {
                 self.weir.metrics.refused("lease_wait");
                 crate::limited!(
                     warn,
-                    user = self.who.user,
-                    database = self.who.database,
+                    user = self.client.who.user,
+                    database = self.client.who.database,
                     "pool.lease_wait is over"
                 );
                 refusal
@@ -431,7 +434,7 @@ impl Session {
                 if matches!(&*error, crate::auth::LoginError::ByServer(body)
                     if ErrorFields::parse(body).sqlstate.starts_with("28"))
                 {
-                    self.weir.directory.forget(&self.who.user);
+                    self.weir.directory.forget(&self.client.who.user);
                 }
                 refusal_of_login(&error)
             }
@@ -440,7 +443,7 @@ impl Session {
 
     /// Settings first: the server must be as the client left its last one. `None`: it was lost before it was.
     async fn bring_settings(&mut self) -> Option<Result<(), Refusal>> {
-        let lease = self.lease.as_mut()?;
+        let lease = self.holding.lease.as_mut()?;
         // A default that has become another since the client logged in is none of its concern.
         for name in lease.settings.base().names() {
             if !self.memory.settings.base().contains(name) {
@@ -457,7 +460,7 @@ impl Session {
         let unknown = lease.placeholders.lacks(&self.memory.placeholders, &wanted);
         if (*lease.settings.now() == wanted && unknown.is_empty())
             || lease.status != Status::Idle
-            || self.unsynced
+            || self.exchange.is_open()
         {
             return Some(Ok(()));
         }
@@ -472,9 +475,9 @@ impl Session {
         lease.statements.unnamed = None;
         for sql in queries {
             if !becomes_another {
-                let lease = self.lease.as_mut()?;
+                let lease = self.holding.lease.as_mut()?;
                 frontend::put_query(&mut lease.connection.output, sql.as_bytes());
-                self.ledger.push(Owed::Ours(Ours::Settings));
+                self.exchange.ledger.push(Owed::Ours(Ours::Settings));
                 continue;
             }
             // Nothing may run as the wrong one: wait for the answer.
@@ -490,18 +493,19 @@ impl Session {
     /// What a batch has begun on a replica ends there, before the primary goes on with it. False when it has
     /// failed: Postgres skips the rest.
     pub(super) async fn end_batch_on_replica(&mut self) -> Result<bool, Failure> {
-        let begun = self.lease.is_some() && self.on == Target::Replica && self.unsynced;
+        let begun =
+            self.holding.lease.is_some() && self.holding.on == Target::Replica && self.exchange.is_open();
         if !begun || !matches!(self.memory.block, Block::None) || self.memory.is_pinned() {
             return Ok(true);
         }
-        if self.ledger.is_skipping() {
+        if self.exchange.ledger.is_skipping() {
             return Ok(false);
         }
-        self.batch_failed = false;
+        self.exchange.batch_failed = false;
         self.sync_unseen();
         Box::pin(self.wait_until_nothing_is_owed()).await?;
-        let done = !self.batch_failed;
-        if self.ledger.is_settled() && self.memory.status == Status::Idle {
+        let done = !self.exchange.batch_failed;
+        if self.exchange.ledger.is_settled() && self.memory.status == Status::Idle {
             self.give_back();
         }
         Ok(done)
@@ -510,7 +514,7 @@ impl Session {
     /// Leaves a replica in the middle: what comes next needs the primary.
     async fn leave_replica(&mut self, work: &Work) -> Result<(), Failure> {
         if matches!(self.memory.block, Block::None) {
-            if self.ledger.is_settled() && matches!(work.verdict, Err(Reason::Write | Reason::Ddl)) {
+            if self.exchange.ledger.is_settled() && matches!(work.verdict, Err(Reason::Write | Reason::Ddl)) {
                 // A transaction whose snapshot could not leave has pinned the session here. Better without what
                 // the pin is for than unable to write.
                 self.retire_lease();
@@ -518,7 +522,10 @@ impl Session {
             }
             return Ok(());
         }
-        if !self.memory.may_move() || !self.ledger.is_settled() || self.memory.status != Status::Transaction {
+        if !self.memory.may_move()
+            || !self.exchange.ledger.is_settled()
+            || self.memory.status != Status::Transaction
+        {
             return Ok(());
         }
         let Block::Open { modes, begin, .. } = self.memory.block.clone() else { return Ok(()) };
@@ -528,7 +535,7 @@ impl Session {
         // What it has set there is set again on the next server.
         match self.ask("ROLLBACK").await {
             Ok(_) => {
-                if let Some(lease) = self.lease.as_mut() {
+                if let Some(lease) = self.holding.lease.as_mut() {
                     lease.settings.on_rollback();
                 }
                 self.give_back();

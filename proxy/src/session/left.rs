@@ -93,10 +93,10 @@ impl Session {
         self.answers.told = None;
         self.answers.settings.clear();
         self.close_doomed();
-        let Some(lease) = self.lease.as_mut() else { return };
+        let Some(lease) = self.holding.lease.as_mut() else { return };
         lease.statements.unnamed = None;
         frontend::put_query(&mut lease.connection.output, sql.as_bytes());
-        self.ledger.push(Owed::Ours(ours));
+        self.exchange.ledger.push(Owed::Ours(ours));
     }
 
     /// Asks the server whether what the session is pinned for is still there.
@@ -146,7 +146,7 @@ impl Session {
         }
         if self.memory.status == Status::Idle {
             self.memory.settings.on_commit();
-            if let Some(lease) = self.lease.as_mut() {
+            if let Some(lease) = self.holding.lease.as_mut() {
                 lease.settings.on_commit();
             }
         }
@@ -156,12 +156,12 @@ impl Session {
     /// what is only settings is taken over. The server goes to the others, cleaned, unless more is left.
     pub(super) async fn leave_what_may_have_changed(&mut self) -> Result<(), Failure> {
         let relies_on_sequences =
-            self.memory.sequences && self.lease.as_ref().is_some_and(|lease| lease.asks_sequences());
+            self.memory.sequences && self.holding.lease.as_ref().is_some_and(|lease| lease.asks_sequences());
         if !self.memory.is_pinned_softly() || relies_on_sequences {
             return Ok(());
         }
         self.ask_server(&format!("{LEFT_SQL};{SETTINGS_SQL}"), Ours::Changed).await?;
-        if self.answers.told.is_none() || !self.is_clean() {
+        if self.answers.told.is_none() || !self.exchange.is_clean() {
             return Ok(());
         }
         self.judge_pins();
@@ -175,7 +175,7 @@ impl Session {
         }
         self.take_over_settings();
         if self.memory.is_pinned() && !self.memory.is_pinned_softly() {
-            self.card.set_pin(self.memory.pins.first().copied());
+            self.client.card.set_pin(self.memory.pins.first().copied());
             return Ok(());
         }
         self.memory.unpin();

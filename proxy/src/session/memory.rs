@@ -2,6 +2,7 @@
 
 use crate::clients::welcomes::Defaults;
 use crate::cluster::SessionFreshness;
+use crate::cluster::underway::Write;
 use crate::node::Node;
 use crate::server::Reported;
 use crate::server::placeholders::Placeholders;
@@ -80,6 +81,14 @@ pub struct Memory {
     pub wishes: Wishes,
     /// `SHOW pgweir.last_route`.
     pub last_route: Option<Route>,
+    /// A NOTIFY was sent in the transaction under way.
+    pub notifies: bool,
+    /// What it has written, while the primary works on it.
+    pub(crate) writing: Option<Box<Write>>,
+    /// When the first statement of the transaction under way came.
+    pub began: Option<Instant>,
+    /// How often acknowledged writes had been lost when it last looked.
+    pub losses: u64,
 }
 
 /// The settings that a client was told of: those that all who start alike are told, which they share,

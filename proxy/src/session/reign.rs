@@ -69,8 +69,8 @@ impl Lease {
 impl Session {
     /// Why the session's server is of no use any more; the session is woken when it becomes so.
     pub(super) fn over(&self, cx: &Context<'_>) -> Option<Over> {
-        let lease = self.lease.as_ref()?;
-        self.card.bell.listen(cx);
+        let lease = self.holding.lease.as_ref()?;
+        self.client.card.bell.listen(cx);
         lease.over()
     }
 
@@ -79,11 +79,11 @@ impl Session {
     /// # Errors
     /// The server's, the socket's, or that the server is of no use any more.
     pub(super) async fn ask(&mut self, sql: &str) -> Result<Vec<Row>, LoginError> {
-        let Some(lease) = self.lease.as_mut() else { return Ok(vec![]) };
+        let Some(lease) = self.holding.lease.as_mut() else { return Ok(vec![]) };
         let (node, reign) = (lease.node.clone(), lease.reign);
         tokio::select! {
             told = lease.ask(sql) => told,
-            () = self.card.bell.until(|| node.is_given_up() || node.reign() != reign) => {
+            () = self.client.card.bell.until(|| node.is_given_up() || node.reign() != reign) => {
                 Err(LoginError::Io(Over::Silent.error()))
             }
         }
@@ -91,8 +91,8 @@ impl Session {
 
     /// While nothing is under way: a server that the session holds belongs to a former primary.
     pub(super) fn holds_deposed(&self, cx: &Context<'_>) -> bool {
-        self.card.bell.listen(cx);
-        [&self.lease, &self.kept].into_iter().flatten().any(Lease::is_deposed)
+        self.client.card.bell.listen(cx);
+        [&self.holding.lease, &self.holding.kept].into_iter().flatten().any(Lease::is_deposed)
     }
 
     /// Between two requests: lets go of servers of a former primary.
@@ -100,13 +100,15 @@ impl Session {
     /// # Errors
     /// When the session had something there that it cannot go on without.
     pub(super) fn leave_deposed(&mut self) -> Result<(), Failure> {
-        if self.kept.take_if(|kept| kept.is_deposed()).is_some() {
+        if self.holding.kept.take_if(|kept| kept.is_deposed()).is_some() {
             self.memory.sequences = false;
-            self.card.set_pin(None);
+            self.client.card.set_pin(None);
         }
-        let Some(lease) = self.lease.as_ref().filter(|lease| lease.is_deposed()) else { return Ok(()) };
+        let Some(lease) = self.holding.lease.as_ref().filter(|lease| lease.is_deposed()) else {
+            return Ok(());
+        };
         let says = Over::Deposed.says(&lease.node.name);
-        let is_quiet = self.ledger.is_settled() && !self.unsynced && !self.copy_in;
+        let is_quiet = self.exchange.is_clean();
         if is_quiet && self.leave_lost_server() {
             return Ok(());
         }
@@ -123,7 +125,7 @@ impl Session {
             return Err(Failure::Fatal(refusal.with_hint("Connect again.")));
         }
         self.memory.unpin();
-        self.card.set_pin(None);
+        self.client.card.set_pin(None);
         match self.memory.status {
             Status::Idle => {}
             Status::Transaction => self.lose_block(Block::Lost { says: says.into() }),
@@ -144,24 +146,24 @@ impl Session {
     /// Where it does not.
     pub(super) fn lose_server(&mut self, over: Over) -> Result<Refusal, Failure> {
         let says = over.says(self.node_name());
-        if let Some(from) = std::mem::take(&mut self.held).from() {
-            self.client.output.truncate(from);
-            self.passing = 0;
+        if let Some(from) = std::mem::take(&mut self.exchange.held).from() {
+            self.client.socket.output.truncate(from);
+            self.exchange.forget_rest();
         }
-        if self.passing > 0 {
+        if self.exchange.is_passing() {
             return Err(self.server_failure(over.error()));
         }
-        if self.is_bound_to_server() || self.stake >= Stake::Statement {
+        if self.is_bound_to_server() || self.turn.stake >= Stake::Statement {
             return Err(self.outcome_unknown(&says));
         }
-        if let Some(lease) = self.lease.as_ref() {
+        if let Some(lease) = self.holding.lease.as_ref() {
             self.weir.cluster.suspect(&lease.node);
         }
         self.take_back_names();
-        self.writing = None;
+        self.memory.writing = None;
         self.drop_lease();
         self.memory.unpin();
-        self.card.set_pin(None);
+        self.client.card.set_pin(None);
         let in_block = !matches!(self.memory.block, Block::None);
         if in_block {
             self.lose_block(Block::Aborted);
@@ -175,7 +177,7 @@ impl Session {
     /// The session ends, since nobody can say what became of its last request.
     fn outcome_unknown(&mut self, says: &str) -> Failure {
         tracing::warn!(node = self.node_name(), "a client was told that an outcome is unknown");
-        self.weir.cluster.may_have_written(&self.who.database, &self.memory.written);
+        self.weir.cluster.may_have_written(&self.client.who.database, &self.memory.written);
         self.memory.written = Footprint::none();
         self.drop_lease();
         let refusal = Refusal::new(
@@ -194,8 +196,8 @@ impl Session {
         self.memory.written = Footprint::none();
         self.memory.altered = Default::default();
         self.memory.temporary.on_rollback();
-        self.notifies = false;
-        self.writing = None;
+        self.memory.notifies = false;
+        self.memory.writing = None;
         self.memory.status =
             if matches!(block, Block::Aborted) { Status::Failed } else { self.memory.status };
         self.memory.block = block;
@@ -206,7 +208,7 @@ impl Session {
     /// # Errors
     /// Where such sessions are to end.
     pub(super) fn hear_of_losses(&mut self) -> Result<(), Failure> {
-        self.losses = self.weir.cluster.losses();
+        self.memory.losses = self.weir.cluster.losses();
         if !self.weir.cluster.may_have_lost(&self.memory.freshness) {
             return Ok(());
         }
@@ -215,7 +217,7 @@ impl Session {
         if self.config.cluster.lost_writes == LostWrites::End {
             return Err(Failure::Fatal(Refusal::new(sqlstate::ADMIN_SHUTDOWN, text)));
         }
-        put_warning(&mut self.client.output, text);
+        put_warning(&mut self.client.socket.output, text);
         Ok(())
     }
 

@@ -3,23 +3,24 @@
 //! Of a server's messages only the headers are read, and the bodies of the few that say something
 //! to us. What is the client's moves in runs; rows are never looked into.
 
-use crate::limits::{AHEAD_BYTES_MAX, MESSAGE_BYTES_MAX};
+use crate::limits::AHEAD_BYTES_MAX;
 use crate::server::prepared::{SERVER_NAME_PREFIX, ServerName};
 use crate::session::Session;
-use crate::session::exchange::Held;
+use crate::session::exchange::Reply;
+use crate::session::exchange::held::Held;
 use crate::session::failure::Failure;
-use crate::session::ledger::{Fate, News, Ours};
+use crate::session::ledger::{Fate, News, Ours, OutOfStep};
 use crate::session::memory::Block;
 use crate::session::receive::Request;
 use crate::session::reign::Over;
 use crate::session::reroute::{Cause, cause_of};
-use crate::session::signal::{self, Signal};
+use crate::session::signal;
 use crate::session::stake::Stake;
 use crate::session::wake::{Woke, ended_by_administrator};
 use crate::wire::backend::{self, tag};
 use crate::wire::frame::{self, HEADER_BYTES};
 use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use router_rules::Target;
 use std::future::poll_fn;
 use std::io;
@@ -38,6 +39,26 @@ pub enum Relayed {
     Lost(Refusal),
 }
 
+/// What becomes of a reply.
+enum Verdict {
+    /// It is the client's.
+    Pass,
+    /// It is nobody's.
+    Drop,
+    /// The client gets these messages instead.
+    Replace(Bytes),
+    /// The client gets these messages instead, and its session ends.
+    Last(Bytes),
+    /// It, and what came of the answer before it, is forgotten: the request runs elsewhere.
+    Elsewhere(Cause),
+}
+
+fn framed(kind: u8, body: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(HEADER_BYTES + body.len());
+    frame::put(&mut out, kind, |out| out.extend_from_slice(body));
+    out.freeze()
+}
+
 impl Session {
     /// Carries the request to its end: all that it is owed, or as far as the client has asked.
     pub(super) async fn relay(&mut self, request: &Request) -> Result<Relayed, Failure> {
@@ -45,8 +66,8 @@ impl Session {
         let mut deadline = self.deadline().map(|at| Box::pin(tokio::time::sleep_until(at)));
         loop {
             left = self.stream_rest(left);
-            if left == 0 && self.is_answered() {
-                self.held = Held::No;
+            if left == 0 && self.exchange.is_answered() {
+                self.exchange.held = Held::No;
                 return Ok(Relayed::Done);
             }
             let woke = poll_fn(|cx| {
@@ -56,7 +77,7 @@ impl Session {
                 if let Poll::Ready(woke) = self.poll_woke(cx, AHEAD_BYTES_MAX) {
                     return Poll::Ready(Some(woke));
                 }
-                if (self.copy_in || !self.takes_from_server()) && self.is_ended(cx) {
+                if (self.exchange.copy_in || !self.takes_from_server()) && self.is_ended(cx) {
                     return Poll::Ready(Some(Err(ended_by_administrator())));
                 }
                 deadline.as_mut().map_or(Poll::Pending, |over| over.as_mut().poll(cx).map(|()| None))
@@ -95,40 +116,43 @@ impl Session {
     ///
     /// Of a write a lost answer is no proof that nothing was done.
     fn may_run_elsewhere(&self, left: usize) -> bool {
-        self.held.is_held() && left == 0 && self.only_reads() && !self.is_bound_to_server()
+        left == 0 && self.exchange.held.is_held() && self.only_reads() && !self.is_bound_to_server()
     }
 
     /// What is under way can be asked again of any other server.
     fn only_reads(&self) -> bool {
-        self.on == Target::Replica || self.held.is_of_block() || self.stake == Stake::Read
+        self.holding.on == Target::Replica
+            || self.exchange.held.is_of_block()
+            || self.turn.stake == Stake::Read
     }
 
     /// A server's last words, which prove that nothing of the request was done.
     fn ended_before(&self, fields: &ErrorFields) -> bool {
         let is_shutdown = fields.is_fatal() && fields.sqlstate == sqlstate::ADMIN_SHUTDOWN;
-        let has_answered = matches!(self.held, Held::Seen { .. });
-        self.only_reads() || (is_shutdown && self.stake == Stake::Statement && !has_answered)
+        let has_answered = matches!(self.exchange.held, Held::Seen { .. });
+        self.only_reads() || (is_shutdown && self.turn.stake == Stake::Statement && !has_answered)
     }
 
     /// A server ends in the midst of our own preparations: nothing of the client's has been run.
     fn ends_early(&mut self, body: &[u8]) -> bool {
         use crate::session::ledger::Ours::{Begin, Placeholder, Sequences, Settings};
-        let is_preparing = matches!(self.ledger.ours(), Some(Begin | Placeholder | Sequences | Settings));
-        let ends = is_preparing && self.resendable && !self.is_bound_to_server() && {
+        let is_preparing =
+            matches!(self.exchange.ledger.ours(), Some(Begin | Placeholder | Sequences | Settings));
+        let ends = is_preparing && self.turn.resendable && !self.is_bound_to_server() && {
             let fields = ErrorFields::parse(body);
             fields.is_fatal() && cause_of(&fields) == Some(Cause::Lost)
         };
         if ends {
-            let from = self.held.from().unwrap_or(self.client.output.len());
-            self.client.output.truncate(from);
+            let from = self.exchange.held.from().unwrap_or(self.client.socket.output.len());
+            self.client.socket.output.truncate(from);
             let begins = matches!(&self.memory.block, Block::Open { begin, .. } if !begin.is_empty());
-            self.held = if begins { Held::Block { from } } else { Held::Request { from } };
+            self.exchange.held = if begins { Held::Block { from } } else { Held::Request { from } };
         }
         ends
     }
 
     fn deposed(&self) -> Option<Over> {
-        self.lease.as_ref().filter(|lease| lease.is_deposed()).map(|_| Over::Deposed)
+        self.holding.lease.as_ref().filter(|lease| lease.is_deposed()).map(|_| Over::Deposed)
     }
 
     /// The server that is to answer is of no use any more.
@@ -143,197 +167,145 @@ impl Session {
     /// It is told to end at once, and is woken when it is. A server that works hears that by a cancel
     /// request; one that waits for COPY data, or for a client to read, does not.
     fn is_ended(&self, cx: &Context<'_>) -> bool {
-        self.card.bell.listen(cx);
-        self.card.killed_now.load(Ordering::Relaxed)
+        self.client.card.bell.listen(cx);
+        self.client.card.killed_now.load(Ordering::Relaxed)
     }
 
     /// When the statement must have ended: its own limit, or its transaction's.
     fn deadline(&self) -> Option<tokio::time::Instant> {
         let config = &self.config;
-        let began = self.began.unwrap_or(self.started);
-        let query = config.limits.query.map(|limit| self.started + self.waited + limit);
+        let began = self.memory.began.unwrap_or(self.turn.started);
+        let query = config.limits.query.map(|limit| self.turn.started + self.turn.waited + limit);
         let transaction = config.limits.transaction.map(|limit| began + limit);
         query.into_iter().chain(transaction).min().map(tokio::time::Instant::from_std)
-    }
-
-    fn is_answered(&self) -> bool {
-        if self.unsynced {
-            // What follows goes to the same server: no need to wait for the answers in between.
-            // Behind COPY data by Execute too: the server keeps its answer back until the next Sync.
-            let goes_on = !self.held.is_held() && !self.copy_in;
-            return goes_on || (self.ledger.is_empty() && self.passing == 0);
-        }
-        self.ledger.is_settled() && self.passing == 0
     }
 
     /// Takes what the server sent: the client's share moves to the client's output.
     /// `Some`: the request may be run again elsewhere, and its answer so far is forgotten.
     pub(super) fn take_replies(&mut self) -> Result<Option<Cause>, Failure> {
-        if self.on == Target::Primary {
-            self.weir.cluster.told(&self.who.database, &self.memory.freshness);
+        if self.holding.on == Target::Primary {
+            self.weir.cluster.told(&self.client.who.database, &self.memory.freshness);
         }
-        let Some(lease) = self.lease.as_mut() else { return Ok(None) };
+        let Some(lease) = self.holding.lease.as_mut() else { return Ok(None) };
         let mut input = std::mem::take(&mut lease.connection.input);
         let taken = self.take_from(&mut input);
-        if let Some(lease) = self.lease.as_mut() {
+        if let Some(lease) = self.holding.lease.as_mut() {
             lease.connection.input = input;
         }
         let cause = taken?;
         if cause.is_none() {
-            self.held.end_of_read();
+            self.exchange.held.end_of_read();
         }
         Ok(cause)
     }
 
     fn take_from(&mut self, input: &mut BytesMut) -> Result<Option<Cause>, Failure> {
-        // Bytes at the front of `input` that are the client's and have not been moved yet.
-        let mut run = self.passing.min(input.len());
-        self.passing -= run;
+        let mut passage = self.exchange.resume(input.len());
         loop {
-            let rest = &input[run..];
-            let header = frame::header(rest, MESSAGE_BYTES_MAX);
-            let Some((kind, total)) =
-                header.map_err(|_| self.out_of_step(rest.first().copied().unwrap_or(0)))?
-            else {
-                break;
+            let told = match self.exchange.next(input, &mut passage) {
+                Ok(Some(told)) => told,
+                Ok(None) => break,
+                Err(error) => return Err(self.out_of_step(error)),
             };
-            let is_data = matches!(kind, tag::DATA_ROW | tag::COPY_DATA);
-            if is_data && self.ledger.passes_rows() && !self.ends_itself {
-                let here = total.min(rest.len());
-                run += here;
-                self.passing = total - here;
-                self.held.show();
-                continue;
+            let (start, total) = (passage.run(), told.total);
+            if told.kind == tag::NOTIFICATION {
+                self.name_notifier(&mut input[start + HEADER_BYTES..start + total]);
             }
-            if rest.len() < total {
-                break;
-            }
-            if kind == tag::ERROR && self.ends_early(&rest[HEADER_BYTES..total]) {
-                input.advance(run + total);
+            let body = &input[start + HEADER_BYTES..start + total];
+            if told.kind == tag::ERROR && self.ends_early(body) {
+                input.advance(start + total);
                 return Ok(Some(Cause::Lost));
             }
-            let body = &rest[HEADER_BYTES..total];
-            let (fate, news) = match self.ledger.on_reply(kind, body) {
+            let reply = match self.exchange.settle(told, body) {
                 Ok(reply) => reply,
-                Err(error) => return Err(Failure::OutOfStep { node: self.node_name().to_owned(), error }),
+                Err(error) => return Err(self.out_of_step(error)),
             };
-            let mut fate = fate;
-            match kind {
-                tag::PARAMETER_STATUS => fate = self.on_parameter(body),
-                tag::NOTICE if let Some(asked) = self.asked_signal(body) => {
-                    self.ends_itself |= asked == Signal::End(self.card.process);
-                    self.answers.signals.push(asked);
+            let is_restored = matches!(&reply.news, News::Ready { ours: Some(Ours::Restore), .. });
+            let verdict = self.on_reply(told.kind, reply, body);
+            let output = &mut self.client.socket.output;
+            match verdict {
+                Ok(Verdict::Pass) => passage.pass(total),
+                Ok(Verdict::Drop) => passage.replace(total, b"", input, output),
+                Ok(Verdict::Replace(instead)) => passage.replace(total, &instead, input, output),
+                Ok(Verdict::Last(instead)) => {
+                    passage.replace(total, &instead, input, output);
+                    return Err(ended_by_administrator());
                 }
-                tag::ERROR if fate != Fate::Swallow => match self.on_error(body) {
-                    Ok(None) => {}
-                    Ok(Some(cause)) => {
-                        input.advance(run + total);
-                        return Ok(Some(cause));
-                    }
-                    Err(failure) => {
-                        let told = matches!(failure, Failure::ServerSaidGoodbye | Failure::TimedOut);
-                        let until = if told { run + total } else { run };
-                        self.client.output.extend_from_slice(&input[..until]);
-                        return Err(failure);
-                    }
-                },
-                tag::COMMAND_COMPLETE
-                | tag::EMPTY_QUERY
-                | tag::PORTAL_SUSPENDED
-                | tag::COPY_OUT
-                | tag::COPY_IN
-                | tag::COPY_BOTH
-                | tag::FUNCTION_CALL
-                | tag::READY_FOR_QUERY
-                    if fate == Fate::Pass =>
-                {
-                    self.held.show();
+                Ok(Verdict::Elsewhere(cause)) => {
+                    input.advance(start + total);
+                    return Ok(Some(cause));
                 }
-                _ => {}
-            }
-            if self.ends_itself {
-                self.client.output.extend_from_slice(&input[..run]);
-                match kind {
-                    // Untrue: the client is no process of that server, and yet it ends.
-                    tag::NOTICE => {
-                        input.advance(run + total);
-                        run = 0;
-                        continue;
+                Err(failure) => {
+                    // What came before the end is told before it, and so is a server's farewell.
+                    if matches!(failure, Failure::ServerSaidGoodbye | Failure::TimedOut) {
+                        passage.pass(total);
                     }
-                    tag::DATA_ROW => {
-                        let row = signal::row_of_success(body);
-                        frame::put(&mut self.client.output, kind, |out| out.extend_from_slice(&row));
-                    }
-                    _ => {}
-                }
-                return Err(ended_by_administrator());
-            }
-            let renamed =
-                if kind == tag::ERROR && fate == Fate::Pass { self.in_clients_names(body) } else { None };
-            let command = if kind == tag::COMMAND_COMPLETE { backend::command_tag(body) } else { None };
-            if let News::ErrorInstead(told) = &news {
-                self.client.output.extend_from_slice(&input[..run]);
-                self.client.output.extend_from_slice(told);
-                input.advance(run + total);
-                run = 0;
-                (self.copy_in, self.memory.failed) = (false, true);
-                self.held.show();
-                self.undo_skipped();
-                continue;
-            }
-            let is_restored = matches!(&news, News::Ready { ours: Some(Ours::Restore), .. });
-            self.remember(news, command.unwrap_or_default(), body)?;
-            if kind == tag::READY_FOR_QUERY && fate == Fate::Pass && self.restore_settings() {
-                fate = Fate::Swallow;
-            }
-            match fate {
-                Fate::Pass if let Some(error) = renamed => {
-                    self.client.output.extend_from_slice(&input[..run]);
-                    input.advance(run + total);
-                    run = 0;
-                    frame::put(&mut self.client.output, kind, |out| out.extend_from_slice(&error));
-                }
-                Fate::Pass => {
-                    if kind == tag::NOTIFICATION {
-                        self.name_notifier(&mut input[run + HEADER_BYTES..run + total]);
-                    }
-                    run += total;
-                }
-                Fate::Swallow => {
-                    self.client.output.extend_from_slice(&input[..run]);
-                    input.advance(run + total);
-                    run = 0;
-                    if is_restored && self.ledger.is_empty() {
-                        self.tell_restored();
-                    }
+                    passage.flush(input, output);
+                    return Err(failure);
                 }
             }
-            if self.ledger.has_instead() {
-                self.client.output.extend_from_slice(&input[..run]);
-                input.advance(run);
-                run = 0;
-                self.ledger.give_instead(&mut self.client.output);
+            if is_restored && self.exchange.ledger.is_empty() {
+                self.tell_restored();
+            }
+            if self.exchange.ledger.has_instead() {
+                passage.flush(input, &mut self.client.socket.output);
+                self.exchange.ledger.give_instead(&mut self.client.socket.output);
             }
         }
-        if run == input.len() && self.client.output.is_empty() && run > 0 {
-            // The usual end: the whole buffer is the client's, so it changes hands.
-            std::mem::swap(&mut self.client.output, input);
-        } else {
-            self.client.output.extend_from_slice(&input[..run]);
-            input.advance(run);
-        }
+        passage.end(input, &mut self.client.socket.output);
         Ok(None)
+    }
+
+    /// Whose a reply is, and what the session learns from it.
+    fn on_reply(&mut self, kind: u8, reply: Reply, body: &[u8]) -> Result<Verdict, Failure> {
+        let Reply { mut fate, news } = reply;
+        if kind == tag::NOTICE && self.is_asked_to_signal(body) {
+            // Untrue: the client is no process of that server, and yet it ends.
+            return Ok(Verdict::Drop);
+        }
+        if self.exchange.looks_at_rows {
+            if kind == tag::NOTICE {
+                return Ok(Verdict::Drop);
+            }
+            let row = (kind == tag::DATA_ROW).then(|| framed(kind, &signal::row_of_success(body)));
+            return Ok(Verdict::Last(row.unwrap_or_default()));
+        }
+        if let News::ErrorInstead(told) = news {
+            (self.exchange.copy_in, self.memory.failed) = (false, true);
+            self.exchange.held.show();
+            self.undo_skipped();
+            return Ok(Verdict::Replace(told));
+        }
+        let mut renamed: Option<Vec<u8>> = None;
+        if kind == tag::PARAMETER_STATUS {
+            fate = self.on_parameter(body);
+        } else if kind == tag::ERROR && fate == Fate::Pass {
+            if let Some(cause) = self.on_error(body)? {
+                return Ok(Verdict::Elsewhere(cause));
+            }
+            renamed = self.in_clients_names(body);
+        }
+        let command = if kind == tag::COMMAND_COMPLETE { backend::command_tag(body) } else { None };
+        self.remember(news, command.unwrap_or_default(), body)?;
+        if kind == tag::READY_FOR_QUERY && fate == Fate::Pass && self.restore_settings() {
+            fate = Fate::Swallow;
+        }
+        Ok(match (fate, renamed) {
+            (Fate::Pass, Some(error)) => Verdict::Replace(framed(kind, &error)),
+            (Fate::Pass, None) => Verdict::Pass,
+            (Fate::Swallow, _) => Verdict::Drop,
+        })
     }
 
     /// An error for the client. `Some`: not for the client after all. [`Failure::ServerSaidGoodbye`]: it is
     /// the server's farewell, for the client to read.
     fn on_error(&mut self, body: &[u8]) -> Result<Option<Cause>, Failure> {
         let fields = ErrorFields::parse(body);
-        self.copy_in = false;
-        (self.memory.failed, self.batch_failed) = (true, true);
+        self.exchange.copy_in = false;
+        (self.memory.failed, self.exchange.batch_failed) = (true, true);
         self.undo_skipped();
         let mut cause = cause_of(&fields);
-        if self.held.is_of_block() && cause != Some(Cause::Lost) && !self.memory.may_move() {
+        if self.exchange.held.is_of_block() && cause != Some(Cause::Lost) && !self.memory.may_move() {
             cause = None;
         }
         if cause == Some(Cause::StalePlan) && self.relies_on_old_shape() {
@@ -345,15 +317,16 @@ impl Session {
         let retry_here = match cause {
             Some(Cause::StalePlan) => true,
             Some(Cause::Lost) => !self.is_bound_to_server() && self.ended_before(&fields),
-            _ => self.on == Target::Replica,
+            _ => self.holding.on == Target::Replica,
         };
-        if let (Some(cause), true, true) = (cause, self.held.is_held(), retry_here) {
+        if let (Some(cause), true, true) = (cause, self.exchange.held.is_held(), retry_here) {
             self.memory.failed = false;
             return Ok(Some(cause));
         }
-        self.held.show();
+        self.exchange.held.show();
         // Who ends a client cancels what it runs: the client is to hear of its end, not of the means.
-        if fields.sqlstate == sqlstate::QUERY_CANCELED && self.card.killed_now.load(Ordering::Relaxed) {
+        if fields.sqlstate == sqlstate::QUERY_CANCELED && self.client.card.killed_now.load(Ordering::Relaxed)
+        {
             return Err(ended_by_administrator());
         }
         if fields.is_fatal() {
@@ -368,7 +341,7 @@ impl Session {
     fn in_clients_names(&self, body: &[u8]) -> Option<Vec<u8>> {
         memchr::memmem::find(body, SERVER_NAME_PREFIX.as_bytes())?;
         let mut text = body.to_vec();
-        for (key, name) in &self.bound {
+        for (key, name) in &self.turn.bound {
             let on_server = ServerName::of(*key);
             if let Some(at) = memchr::memmem::find(&text, on_server.as_bytes()) {
                 text.splice(at..at + on_server.as_bytes().len(), name.iter().copied());
@@ -381,20 +354,20 @@ impl Session {
     fn on_parameter(&mut self, body: &[u8]) -> Fate {
         let Some((name, value)) = backend::parameter_status(body) else { return Fate::Swallow };
         let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
-        let (is_ours, is_lost) = (self.ledger.is_ours(), self.has_lost_settings());
-        if let Some(lease) = self.lease.as_mut() {
+        let (is_ours, is_lost) = (self.exchange.ledger.is_ours(), self.has_lost_settings());
+        if let Some(lease) = self.holding.lease.as_mut() {
             lease.reported.insert(name.to_string(), value.to_string());
             if !is_ours && !is_lost {
                 lease.settings.on_reported(&name, &value);
                 self.memory.settings.on_reported(&name, &value);
             }
         }
-        if is_lost || self.ledger.is_restoring() {
+        if is_lost || self.exchange.ledger.is_restoring() {
             // Of what a RESET has done the client hears once its settings are back.
             return Fate::Swallow;
         }
         if name == "application_name" {
-            value.as_ref().clone_into(&mut self.card.application_name.lock());
+            value.as_ref().clone_into(&mut self.client.card.application_name.lock());
         }
         // The client talks to the primary, as far as it is concerned.
         if name == "in_hot_standby" || self.memory.told.get(&name) == Some(&*value) {
@@ -408,13 +381,13 @@ impl Session {
     fn name_notifier(&self, body: &mut [u8]) {
         let Some(process) = body.first_chunk_mut::<4>() else { return };
         let server = i32::from_be_bytes(*process);
-        let own = self.lease.as_ref().is_some_and(|lease| lease.cancel.process == server);
+        let own = self.holding.lease.as_ref().is_some_and(|lease| lease.cancel.process == server);
         let client =
             if own { Some(self.knows_itself_as(server)) } else { self.weir.registry.notifier(server) };
         match client {
             Some(client) => *process = client.to_be_bytes(),
             // Who sent it may have written anything, and not through us.
-            None => self.weir.cluster.told_of_anything(&self.who.database, &self.memory.freshness),
+            None => self.weir.cluster.told_of_anything(&self.client.who.database, &self.memory.freshness),
         }
     }
 
@@ -422,21 +395,21 @@ impl Session {
     pub(super) fn knows_itself_as(&self, server: i32) -> i32 {
         match self.memory.process_asked {
             Some((asked, _)) if asked == server => server,
-            _ => self.card.process,
+            _ => self.client.card.process,
         }
     }
 
     /// Moves COPY data (and the end of it) from the client to the server while the server takes it.
     pub(super) fn pass_copy_data(&mut self) -> Result<(), Failure> {
-        while self.copy_in {
+        while self.exchange.copy_in {
             let broken = |error| Failure::Client(io::Error::new(io::ErrorKind::InvalidData, error));
             let Some((kind, total)) = self.copy_frame().map_err(broken)? else { return Ok(()) };
-            let have = self.client.input.len().min(total);
+            let have = self.client.socket.input.len().min(total);
             let streams = kind == frontend::tag::COPY_DATA;
             if have < total && !streams {
                 return Ok(());
             }
-            let Some(lease) = self.lease.as_mut() else { return Ok(()) };
+            let Some(lease) = self.holding.lease.as_mut() else { return Ok(()) };
             match kind {
                 frontend::tag::COPY_DATA => {
                     if have < total {
@@ -448,30 +421,30 @@ impl Session {
                         // A long frame is cut into shorter ones: COPY data has no frame of its own.
                         let part = have - HEADER_BYTES;
                         frame::put(out, kind, |out| {
-                            out.extend_from_slice(&self.client.input[HEADER_BYTES..have]);
+                            out.extend_from_slice(&self.client.socket.input[HEADER_BYTES..have]);
                         });
-                        self.client.input.advance(part);
+                        self.client.socket.input.advance(part);
                         let rest = (total - 1 - part) as u32;
-                        self.client.input[0] = kind;
-                        self.client.input[1..5].copy_from_slice(&rest.to_be_bytes());
+                        self.client.socket.input[0] = kind;
+                        self.client.socket.input[1..5].copy_from_slice(&rest.to_be_bytes());
                         return Ok(());
                     }
-                    lease.connection.output.extend_from_slice(&self.client.input[..total]);
+                    lease.connection.output.extend_from_slice(&self.client.socket.input[..total]);
                 }
                 frontend::tag::COPY_DONE | frontend::tag::COPY_FAIL => {
-                    lease.connection.output.extend_from_slice(&self.client.input[..total]);
-                    self.copy_in = false;
+                    lease.connection.output.extend_from_slice(&self.client.socket.input[..total]);
+                    self.exchange.copy_in = false;
                 }
                 frontend::tag::FLUSH | frontend::tag::SYNC => {
                     // Ignored by the server while it copies.
                 }
                 _ => {
                     // The server says what it says to that, and ends the session.
-                    lease.connection.output.extend_from_slice(&self.client.input[..total]);
-                    self.copy_in = false;
+                    lease.connection.output.extend_from_slice(&self.client.socket.input[..total]);
+                    self.exchange.copy_in = false;
                 }
             }
-            self.client.input.advance(total);
+            self.client.socket.input.advance(total);
         }
         // Behind the end of the data comes the Sync of the extended protocol.
         Ok(())
@@ -479,12 +452,12 @@ impl Session {
 
     /// The client has sent COPY data before the server could say that it takes any: it is waited for.
     pub(super) fn copy_data_comes(&self) -> bool {
-        let first = self.client.input.first();
+        let first = self.client.socket.input.first();
         let is_data = matches!(
             first,
             Some(&(frontend::tag::COPY_DATA | frontend::tag::COPY_DONE | frontend::tag::COPY_FAIL))
         );
-        is_data && !self.ledger.is_empty()
+        is_data && !self.exchange.ledger.is_empty()
     }
 
     /// Moves what has come of the request's last frame; returns how much is still to come.
@@ -492,26 +465,26 @@ impl Session {
         if left == 0 {
             return 0;
         }
-        let Some(lease) = self.lease.as_mut() else { return left };
+        let Some(lease) = self.holding.lease.as_mut() else { return left };
         if lease.connection.is_backlogged() {
             return left;
         }
-        let here = self.client.input.split_to(left.min(self.client.input.len()));
+        let here = self.client.socket.input.split_to(left.min(self.client.socket.input.len()));
         lease.connection.output.extend_from_slice(&here);
         left - here.len()
     }
 
     /// Waits, unseen by the client, until the server owes nothing. False when that cannot be had.
     pub(super) async fn drain(&mut self) -> bool {
-        let from = self.client.output.len();
-        self.held = Held::No;
+        let from = self.client.socket.output.len();
+        self.exchange.held = Held::No;
         loop {
             if !matches!(self.take_replies(), Ok(None)) {
                 return false;
             }
-            self.client.output.truncate(from);
-            let settled = self.ledger.is_settled() && self.passing == 0;
-            let Some(lease) = self.lease.as_mut() else { return false };
+            self.client.socket.output.truncate(from);
+            let settled = self.exchange.is_settled();
+            let Some(lease) = self.holding.lease.as_mut() else { return false };
             let server = &mut lease.connection;
             if settled {
                 return server.flush().await.is_ok();
@@ -529,30 +502,29 @@ impl Session {
 
     /// The statement has taken too long: the server is asked to stop it, and says so to the client.
     fn cancel_running(&self) {
-        if let Some(target) = self.card.start_cancel() {
+        if let Some(target) = self.client.card.start_cancel() {
             crate::cancel::send_cancel(self.weir.clone(), target);
         }
     }
 
     pub(super) fn server_failure(&mut self, error: io::Error) -> Failure {
         let node = self.node_name().to_owned();
-        if let Some(lease) = self.lease.as_ref() {
+        if let Some(lease) = self.holding.lease.as_ref() {
             self.weir.cluster.suspect(&lease.node);
         }
         self.memory_of_writes_in_doubt();
-        let cut_off = self.passing;
-        self.drop_lease();
-        // The client still waits for the rest of a message: nothing can be said there.
-        self.passing = cut_off;
+        // The client may still wait for the rest of a message: nothing can be said there.
+        self.lose_lease();
+        self.exchange.lose_server_within_message();
         Failure::Server { node, error }
     }
 
-    fn out_of_step(&self, tag: u8) -> Failure {
-        Failure::OutOfStep { node: self.node_name().to_owned(), error: super::ledger::OutOfStep { tag } }
+    fn out_of_step(&self, error: OutOfStep) -> Failure {
+        Failure::OutOfStep { node: self.node_name().to_owned(), error }
     }
 
     pub(super) async fn wait_until_nothing_is_owed(&mut self) -> Result<Option<Cause>, Failure> {
-        while !self.ledger.is_empty() || self.passing > 0 {
+        while !self.exchange.ledger.is_empty() || self.exchange.is_passing() {
             match self.woke(AHEAD_BYTES_MAX).await? {
                 Woke::Server => {
                     if let Some(cause) = self.take_replies()? {
@@ -561,11 +533,13 @@ impl Session {
                 }
                 Woke::Client | Woke::Wanted | Woke::Paused => {}
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
-                Woke::Over(_) | Woke::ServerGone(_) if self.held.is_held() => return Ok(Some(Cause::Lost)),
+                Woke::Over(_) | Woke::ServerGone(_) if self.exchange.held.is_held() => {
+                    return Ok(Some(Cause::Lost));
+                }
                 Woke::Over(over) => return Err(self.server_failure(over.error())),
                 Woke::ServerGone(error) => return Err(self.server_failure(error)),
             }
-            if self.client.input.len() >= AHEAD_BYTES_MAX {
+            if self.client.socket.input.len() >= AHEAD_BYTES_MAX {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
@@ -579,9 +553,9 @@ impl Session {
 
     pub(super) fn on_news(&mut self, news: &News) {
         if let News::CopyIn { by_execute } = news {
-            self.copy_in = true;
+            self.exchange.copy_in = true;
             // The Sync that came with it owes nothing any more: the client sends another.
-            self.unsynced |= by_execute;
+            self.exchange.set_open(self.exchange.is_open() || *by_execute);
         }
     }
 }

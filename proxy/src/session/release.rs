@@ -20,12 +20,12 @@ const IN_A_ROW_MAX: u32 = 32;
 impl Session {
     /// The request is done: the server goes back unless something keeps it.
     pub(super) async fn release(&mut self) -> Result<(), Failure> {
-        if self.lease.is_none() || !self.is_clean() {
+        if self.holding.lease.is_none() || !self.exchange.is_clean() {
             return Ok(());
         }
         // What looks into the request ends, and its memory is free.
-        self.bound.clear();
-        self.renamed.clear();
+        self.turn.bound.clear();
+        self.turn.renamed.clear();
         if !self.answers.unknown_settings.is_empty() && self.memory.status != Status::Failed {
             Box::pin(self.ask_for_settings()).await?;
         }
@@ -36,9 +36,9 @@ impl Session {
         if self.memory.is_pinned() && self.memory.maybe_unpinned {
             Box::pin(self.ask_whether_clean()).await?;
         }
-        let wanted = self.lease.as_ref().is_some_and(Lease::is_wanted);
+        let wanted = self.holding.lease.as_ref().is_some_and(Lease::is_wanted);
         if self.memory.is_pinned() && !(wanted && self.memory.is_pinned_for_process_only()) {
-            self.card.set_pin(self.memory.pins.first().copied());
+            self.client.card.set_pin(self.memory.pins.first().copied());
             if wanted {
                 Box::pin(self.leave_what_may_have_changed()).await?;
             }
@@ -46,37 +46,39 @@ impl Session {
         }
         self.memory.unpin();
         if self.keeps_for_sequences() {
-            self.kept = self.lease.take();
-            self.card.set_running_on(None);
-            self.card.set_pin(Some(PinReason::SequenceState));
+            self.holding.kept = self.holding.lease.take();
+            self.client.card.set_running_on(None);
+            self.client.card.set_pin(Some(PinReason::SequenceState));
             return Ok(());
         }
-        self.card.set_pin(self.kept.as_ref().map(|_| PinReason::SequenceState));
-        if self.on == Target::Primary && !self.client.input.is_empty() && self.in_a_row < IN_A_ROW_MAX {
+        self.client.card.set_pin(self.holding.kept.as_ref().map(|_| PinReason::SequenceState));
+        if self.holding.on == Target::Primary
+            && !self.client.socket.input.is_empty()
+            && self.holding.in_a_row < IN_A_ROW_MAX
+        {
             // The next request of a pipeline need not queue for a server again.
-            self.in_a_row += 1;
-            self.lingers = true;
+            self.holding.in_a_row += 1;
+            self.holding.lingers = true;
             return Ok(());
         }
         self.give_back();
-        if self.kept.as_ref().is_some_and(|kept| kept.is_wanted() && !kept.asks_sequences()) {
+        if self.holding.kept.as_ref().is_some_and(|kept| kept.is_wanted() && !kept.asks_sequences()) {
             self.yield_server();
         }
         Ok(())
     }
 
-    /// Nothing is owed, begun or half passed on: what comes next begins afresh.
-    pub(super) fn is_clean(&self) -> bool {
-        self.ledger.is_settled() && !self.unsynced && !self.copy_in && self.passing == 0
-    }
-
     /// The server that it has used sequences on stays with the session, unless others wait for it and
     /// nobody has been seen to ask what sequences gave.
     fn keeps_for_sequences(&self) -> bool {
-        let Some(lease) = &self.lease else { return false };
+        let Some(lease) = &self.holding.lease else { return false };
         let settled = *lease.cancel.pending.lock() == 0;
         let yields = lease.is_wanted() && !lease.asks_sequences();
-        self.memory.sequences && self.kept.is_none() && self.on == Target::Primary && !yields && settled
+        self.memory.sequences
+            && self.holding.kept.is_none()
+            && self.holding.on == Target::Primary
+            && !yields
+            && settled
     }
 
     /// The server that the session keeps without being pinned to it, when it is that one's turn: still
@@ -85,20 +87,20 @@ impl Session {
         if target != Target::Primary {
             return None;
         }
-        let mut kept = self.kept.take()?;
+        let mut kept = self.holding.kept.take()?;
         let primary = self.weir.cluster.primary().is_some_and(|node| Arc::ptr_eq(&node, &kept.node));
         (primary && !kept.is_deposed() && kept.is_quiet()).then_some(kept)
     }
 
     /// True when the session can do without the server that it keeps, should others need one.
     pub(super) fn can_yield(&self) -> bool {
-        match (&self.lease, &self.kept) {
+        match (&self.holding.lease, &self.holding.kept) {
             (None, Some(kept)) => !kept.asks_sequences(),
             (Some(lease), _) => {
                 (self.memory.is_pinned_softly() || !self.memory.is_pinned())
                     && self.memory.status == Status::Idle
                     && lease.status == Status::Idle
-                    && self.is_clean()
+                    && self.exchange.is_clean()
             }
             (None, None) => false,
         }
@@ -111,11 +113,11 @@ impl Session {
             return;
         }
         self.memory.pins.clear();
-        self.card.set_pin(None);
-        match self.kept.take() {
+        self.client.card.set_pin(None);
+        match self.holding.kept.take() {
             Some(kept) => {
                 self.memory.sequences = false;
-                self.last_primary = Some(kept.last_use());
+                self.holding.last_primary = Some(kept.last_use());
                 kept.give_back();
             }
             None => self.give_back(),
@@ -124,7 +126,7 @@ impl Session {
 
     /// Others wait, and may have the server that is kept, once that has said what is left on it.
     pub(super) async fn yield_on_demand(&mut self) -> Result<(), Failure> {
-        if self.lease.is_some() && self.memory.pins.contains(&PinReason::MayHaveChanged) {
+        if self.holding.lease.is_some() && self.memory.pins.contains(&PinReason::MayHaveChanged) {
             return self.leave_what_may_have_changed().await;
         }
         self.yield_server();
@@ -133,11 +135,11 @@ impl Session {
 
     /// The server goes to others when what this session has left there has been taken away.
     pub(super) fn give_back_cleaned(&mut self) {
-        self.card.set_running_on(None);
-        self.card.set_pin(None);
-        self.in_a_row = 0;
+        self.client.card.set_running_on(None);
+        self.client.card.set_pin(None);
+        self.holding.in_a_row = 0;
         self.memory.sql_names.clear();
-        if let Some(lease) = self.lease.take() {
+        if let Some(lease) = self.holding.lease.take() {
             tokio::spawn(clean(lease, true));
         }
     }
@@ -154,11 +156,11 @@ impl Session {
 
     /// The server goes back to its pool, or to a short rest while a cancel is on its way to it.
     pub(super) fn give_back(&mut self) {
-        self.in_a_row = 0;
-        let Some(lease) = self.lease.take() else { return };
-        self.card.set_running_on(None);
-        if self.on == Target::Primary {
-            self.last_primary = Some(lease.last_use());
+        self.holding.in_a_row = 0;
+        let Some(lease) = self.holding.lease.take() else { return };
+        self.client.card.set_running_on(None);
+        if self.holding.on == Target::Primary {
+            self.holding.last_primary = Some(lease.last_use());
         }
         if *lease.cancel.pending.lock() > 0 {
             tokio::spawn(settle(lease));
@@ -169,27 +171,26 @@ impl Session {
 
     /// The server is of no use any more.
     pub(super) fn drop_lease(&mut self) {
-        self.card.set_running_on(None);
-        self.lease = None;
-        // They went with the server.
-        self.memory.sql_names.clear();
-        self.reset_exchange();
+        self.lose_lease();
+        self.exchange.lose_server();
     }
 
-    fn reset_exchange(&mut self) {
-        self.ledger = Default::default();
-        (self.unsynced, self.copy_in, self.passing) = (false, false, 0);
-        self.portals.clear();
+    /// The server is gone; what it owed is the caller's to forget.
+    pub(super) fn lose_lease(&mut self) {
+        self.client.card.set_running_on(None);
+        self.holding.lease = None;
+        // They went with the server.
+        self.memory.sql_names.clear();
     }
 
     /// The session ends: its server is cleaned for the next one, or closed.
     pub(super) fn retire_lease(&mut self) {
-        self.card.set_running_on(None);
-        if let Some(kept) = self.kept.take() {
+        self.client.card.set_running_on(None);
+        if let Some(kept) = self.holding.kept.take() {
             kept.give_back();
         }
-        let Some(lease) = self.lease.take() else { return };
-        if !self.is_clean() {
+        let Some(lease) = self.holding.lease.take() else { return };
+        if !self.exchange.is_clean() {
             // It may be running something for nobody.
             let (target, weir) = (lease.cancel.clone(), self.weir.clone());
             drop(lease);
@@ -203,7 +204,7 @@ impl Session {
             !self.memory.pins.iter().any(|p| matches!(p, PinReason::Load | PinReason::Unfollowable));
         let pinned = self.memory.is_pinned() && !self.memory.is_pinned_for_process_only();
         if !pinned && lease.status == Status::Idle {
-            self.lease = Some(lease);
+            self.holding.lease = Some(lease);
             return self.give_back();
         }
         if cleanable {
@@ -213,7 +214,7 @@ impl Session {
 
     /// A server that was leased and not used: it goes back, or is closed when something waits to be sent.
     pub(super) fn yield_unused(&mut self) {
-        if self.ledger.is_settled() {
+        if self.exchange.ledger.is_settled() {
             self.give_back();
         } else {
             self.drop_lease();
@@ -222,15 +223,15 @@ impl Session {
 
     /// After a refusal by a replica: what it still owes is waited for unseen, then it goes back.
     pub(super) async fn drain_lease(&mut self) {
-        let Some(lease) = self.lease.as_mut() else { return };
-        if self.unsynced {
+        let Some(lease) = self.holding.lease.as_mut() else { return };
+        if self.exchange.is_open() {
             frontend::put_empty(&mut lease.connection.output, frontend::tag::SYNC);
-            self.ledger.push(Owed::Sync { ours: true });
-            self.unsynced = false;
+            self.exchange.ledger.push(Owed::Sync { ours: true });
+            self.exchange.set_open(false);
         }
         let drained = tokio::time::timeout(Duration::from_secs(10), self.drain()).await;
         if matches!(drained, Ok(true)) && self.end_block().await {
-            self.portals.clear();
+            self.exchange.portals.clear();
             self.give_back();
         } else {
             self.drop_lease();
@@ -239,7 +240,7 @@ impl Session {
 
     /// Ends the block that is open on the server. False when that cannot be had.
     async fn end_block(&mut self) -> bool {
-        let Some(lease) = self.lease.as_mut() else { return false };
+        let Some(lease) = self.holding.lease.as_mut() else { return false };
         if lease.status == Status::Idle {
             return true;
         }

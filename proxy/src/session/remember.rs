@@ -19,7 +19,7 @@ impl Session {
         match news {
             News::None | News::CopyIn { .. } | News::CopyBoth | News::Error | News::ErrorInstead(_) => {}
             News::Parameters => {
-                self.parameters = body.into();
+                self.turn.parameters = body.into();
             }
             News::Result { of: Some(described), ours } => self.on_described(&described, ours, body),
             News::Result { of: None, .. } => {}
@@ -63,14 +63,14 @@ impl Session {
     /// The server has told what a statement looks like, to the client or to us.
     fn on_described(&mut self, described: &Described, ours: bool, result: &[u8]) {
         let Described { prepared, named } = described;
-        let shape = shape(&self.parameters, result);
+        let shape = shape(&self.turn.parameters, result);
         if prepared.has_fixed_shape() {
             prepared.known.learn_shape(shape);
             if !ours {
                 prepared.known.rely();
             }
         }
-        if let Some(lease) = self.lease.as_mut() {
+        if let Some(lease) = self.holding.lease.as_mut() {
             lease.statements.set_shape(prepared.key, *named, shape);
         }
     }
@@ -80,19 +80,19 @@ impl Session {
             self.answers.unknown_settings.push(name.clone());
         }
         self.memory.on_effect(effect);
-        let Some(lease) = self.lease.as_mut() else { return };
+        let Some(lease) = self.holding.lease.as_mut() else { return };
         lease.settings.on_effect(effect);
     }
 
     fn on_step(&mut self, step: &TransactionStep, command: &[u8]) {
         let mut none = Default::default();
-        let server = self.lease.as_mut().map_or(&mut none, |lease| &mut lease.settings);
+        let server = self.holding.lease.as_mut().map_or(&mut none, |lease| &mut lease.settings);
         self.memory.on_step(step, command, server);
         match step {
             TransactionStep::Begin(_) => {
                 if let Block::Open { on, modes, begin } = &mut self.memory.block {
-                    *on = self.on;
-                    if self.on == Target::Replica && begin.is_empty() {
+                    *on = self.holding.on;
+                    if self.holding.on == Target::Replica && begin.is_empty() {
                         // Sent by the extended protocol; should the block have to go on elsewhere, this begins it.
                         *begin = begin_with(modes);
                     }
@@ -104,27 +104,27 @@ impl Session {
     }
 
     fn on_ready(&mut self, status: Status, ours: Option<Ours>) {
-        if let Some(lease) = self.lease.as_mut() {
+        if let Some(lease) = self.holding.lease.as_mut() {
             lease.status = status;
         }
         match ours {
             Some(_) => return,
             None => self.memory.status = status,
         }
-        self.copy_in = false;
+        self.exchange.copy_in = false;
         if status == Status::Idle {
             self.end_of_transaction();
         } else if matches!(self.memory.block, Block::None) {
             self.memory.block =
-                Block::Open { on: self.on, modes: Default::default(), begin: Default::default() };
+                Block::Open { on: self.holding.on, modes: Default::default(), begin: Default::default() };
         }
         self.memory.failed = false;
-        self.writing = None;
+        self.memory.writing = None;
     }
 
     fn end_of_transaction(&mut self) {
         let implicit_and_failed = self.memory.failed && !self.in_open_block();
-        let Some(lease) = self.lease.as_mut() else { return };
+        let Some(lease) = self.holding.lease.as_mut() else { return };
         for track in [&mut self.memory.settings, &mut lease.settings] {
             if implicit_and_failed { track.on_rollback() } else { track.on_commit() }
         }
@@ -138,11 +138,11 @@ impl Session {
         }
         self.memory.block = Block::None;
         self.memory.moving.clear();
-        self.notifies = false;
-        self.portals.clear();
+        self.memory.notifies = false;
+        self.exchange.portals.clear();
         self.wrote();
         let seen = std::mem::replace(&mut self.memory.seen, Footprint::none());
-        if let Some(lease) = self.lease.as_ref() {
+        if let Some(lease) = self.holding.lease.as_ref() {
             self.weir.cluster.read_of(&lease.node, &seen, &mut self.memory.freshness);
         }
     }
@@ -151,7 +151,7 @@ impl Session {
     fn wrote(&mut self) {
         if !self.memory.written.is_none() {
             let written = std::mem::replace(&mut self.memory.written, Footprint::none());
-            self.weir.cluster.wrote(&self.who.database, &written, &mut self.memory.freshness);
+            self.weir.cluster.wrote(&self.client.who.database, &written, &mut self.memory.freshness);
         }
         let altered = std::mem::take(&mut self.memory.altered);
         if altered.changes_meanings() {
@@ -164,14 +164,14 @@ impl Session {
             self.weir.directory.forget_all();
         }
         if altered != Alters::Nothing {
-            self.weir.cluster.schema_changed(&self.who.database, &altered);
+            self.weir.cluster.schema_changed(&self.client.who.database, &altered);
         }
     }
 
     /// The connection ends and nobody knows whether the last commit came to pass: as if it had.
     pub(super) fn memory_of_writes_in_doubt(&mut self) {
         let written = std::mem::replace(&mut self.memory.written, Footprint::none());
-        self.weir.cluster.may_have_written(&self.who.database, &written);
+        self.weir.cluster.may_have_written(&self.client.who.database, &written);
         self.wrote();
     }
 }

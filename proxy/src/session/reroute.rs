@@ -6,7 +6,7 @@
 
 use crate::session::Session;
 use crate::session::classify::Work;
-use crate::session::exchange::Held;
+use crate::session::exchange::held::Held;
 use crate::session::failure::Failure;
 use crate::session::memory::Block;
 use crate::session::receive::Request;
@@ -39,8 +39,8 @@ impl Session {
         (request, work): (&Request, &Work),
     ) -> Result<(), Failure> {
         self.weir.metrics.reroutes_total.with_label_values(&[cause.as_str()]).inc();
-        if let Some(from) = self.held.from() {
-            self.client.output.truncate(from);
+        if let Some(from) = self.exchange.held.from() {
+            self.client.socket.output.truncate(from);
         }
         if matches!(cause, Cause::ReadOnly | Cause::Recovery) {
             for part in &work.parts {
@@ -60,13 +60,13 @@ impl Session {
         if matches!(self.memory.block, Block::None) {
             // What succeeded ahead of the error goes with it.
             self.memory.settings.on_rollback();
-            if let Some(lease) = self.lease.as_mut() {
+            if let Some(lease) = self.holding.lease.as_mut() {
                 lease.settings.on_rollback();
             }
         }
         match cause {
             Cause::Lost => {
-                if let Some(lease) = self.lease.as_ref() {
+                if let Some(lease) = self.holding.lease.as_ref() {
                     self.weir.cluster.suspect(&lease.node);
                 }
                 self.drop_lease();
@@ -83,10 +83,10 @@ impl Session {
             }
             _ => self.drain_lease().await,
         }
-        if moves && self.lease.is_none() {
+        if moves && self.holding.lease.is_none() {
             self.memory.take_back_request();
         }
-        self.held = Held::No;
+        self.exchange.held = Held::No;
         if cause == Cause::Lost && decision.reason != Reason::Reroute {
             // Any other that keeps its promise will do, with or without a primary.
             *decision = self.decide(request, work);
@@ -100,8 +100,10 @@ impl Session {
     /// Between two statements of a block that only reads, and takes a snapshot per statement, its
     /// server was lost: the next statement finds another server. False where that cannot be.
     pub(super) fn leave_lost_server(&mut self) -> bool {
-        let Some(lease) = self.lease.as_ref() else { return false };
-        let quiet = self.memory.status == Status::Transaction && self.ledger.is_settled() && !self.unsynced;
+        let Some(lease) = self.holding.lease.as_ref() else { return false };
+        let quiet = self.memory.status == Status::Transaction
+            && self.exchange.ledger.is_settled()
+            && !self.exchange.is_open();
         if !quiet || !self.memory.may_begin_again() || self.memory.is_pinned() {
             return false;
         }
@@ -120,7 +122,7 @@ impl Session {
 
     /// The block that was lost with its replica begins anew on the next server.
     fn begin_again(&mut self) {
-        if self.held.is_of_block()
+        if self.exchange.held.is_of_block()
             && let Block::Open { modes, begin, .. } = std::mem::take(&mut self.memory.block)
         {
             self.memory.block = Block::Deferred { begin, modes };

@@ -4,7 +4,8 @@ use crate::server::prepared::Prepared;
 use crate::server::settings::set_config;
 use crate::session::Session;
 use crate::session::classify::{Shown, Work};
-use crate::session::exchange::Held;
+use crate::session::client::Client;
+use crate::session::exchange::held::Held;
 use crate::session::lease::asks_sequences;
 use crate::session::ledger::{Described, Ours, Owed};
 use crate::session::memory::Block;
@@ -25,9 +26,9 @@ impl Session {
     pub(super) fn send(&mut self, request: &Request, work: &Work, decision: &Decision) {
         self.count(work, decision);
         self.memory.before_request();
-        self.bound.clear();
-        self.describes = false;
-        self.names_signals = Signals::of(work);
+        self.turn.bound.clear();
+        self.turn.describes = false;
+        self.turn.names_signals = Signals::of(work);
         self.close_doomed();
         let had_read = self.memory.moving.has_read();
         if matches!(self.memory.block, Block::None | Block::Deferred { .. }) {
@@ -42,7 +43,7 @@ impl Session {
         self.send_placeholder(work);
         for (part, sql) in work.parts.iter().zip(&work.texts) {
             self.memory.on_sent(part, sql);
-            if let Some(lease) = self.lease.as_mut() {
+            if let Some(lease) = self.holding.lease.as_mut() {
                 lease.placeholders.add_of(part);
             }
         }
@@ -50,19 +51,19 @@ impl Session {
         self.note_doubts(work);
         if self.memory.pins.contains(&PinReason::ServerProcess)
             && pins_process(work)
-            && let Some(lease) = &self.lease
+            && let Some(lease) = &self.holding.lease
         {
             self.memory.process_asked = Some((lease.cancel.process, Instant::now()));
         }
-        self.notifies |= work.parts.iter().any(|part| notifies(part));
-        if self.notifies
-            && let Some(lease) = &self.lease
+        self.memory.notifies |= work.parts.iter().any(|part| notifies(part));
+        if self.memory.notifies
+            && let Some(lease) = &self.holding.lease
         {
             let server = lease.cancel.process;
             self.weir.registry.note_notifier(server, self.knows_itself_as(server));
         }
         if asks_sequences(work)
-            && let Some(lease) = &self.lease
+            && let Some(lease) = &self.holding.lease
         {
             lease.set_asks_sequences();
         }
@@ -74,16 +75,16 @@ impl Session {
             }
         }
         if !self.memory.written.is_none() {
-            let Session { weir, who, memory, .. } = &*self;
-            self.writing =
+            let Session { weir, client: Client { who, .. }, memory, .. } = &*self;
+            self.memory.writing =
                 Some(weir.cluster.writes_begin(&who.database, &memory.written, &memory.freshness).into());
         }
         self.show_own_statements(work);
-        let begins_with_read = begun && (self.on == Target::Replica || self.memory.only_reads);
-        let ends = ends_transaction(work) && (self.on == Target::Replica || had_only_read);
+        let begins_with_read = begun && (self.holding.on == Target::Replica || self.memory.only_reads);
+        let ends = ends_transaction(work) && (self.holding.on == Target::Replica || had_only_read);
         self.hold_back(request, begins_with_read || ends || self.memory.may_begin_again());
-        self.resendable = request.left == 0
-            && self.begins_batch
+        self.turn.resendable = request.left == 0
+            && self.turn.begins_batch
             && (begun || matches!(self.memory.block, Block::None))
             && !matches!(request.kind, Kind::Batch(end) if end.goes_on());
         match request.kind {
@@ -95,43 +96,43 @@ impl Session {
                 if sent {
                     self.sync_ours();
                 }
-                if !self.ledger.is_skipping() {
+                if !self.exchange.ledger.is_skipping() {
                     self.forget_unnamed();
                 }
                 let of = work.parts.first().filter(|p| !p.plain).cloned();
                 self.put(&request.frames);
-                self.ledger.push(Owed::Query { of, next: 0 });
+                self.exchange.ledger.push(Owed::Query { of, next: 0 });
                 // Behind an error a server skips it, as everything up to the Sync.
-                self.unsynced = self.ledger.is_skipping();
+                self.exchange.set_open(self.exchange.ledger.is_skipping());
             }
             Kind::FunctionCall => {
                 self.put(&request.frames);
-                self.ledger.push(Owed::FunctionCall);
+                self.exchange.ledger.push(Owed::FunctionCall);
             }
             Kind::Batch(end) => self.send_batch(request, work, end),
             Kind::Terminate => {}
         }
-        self.ledger.give_instead(&mut self.client.output);
+        self.exchange.ledger.give_instead(&mut self.client.socket.output);
     }
 
     fn count(&self, work: &Work, decision: &Decision) {
         for _ in 0..work.parts.len().max(1) {
-            self.counters.statement(decision.target, decision.reason);
+            self.client.counters.statement(decision.target, decision.reason);
         }
-        self.card.statements.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.client.card.statements.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// A batch ended with a refusal of ours: a server that has seen the begin of it is told of its end.
     pub(super) fn sync_unseen(&mut self) {
-        if let (true, Some(lease)) = (self.unsynced, self.lease.as_mut()) {
+        if let (true, Some(lease)) = (self.exchange.is_open(), self.holding.lease.as_mut()) {
             frontend::put_empty(&mut lease.connection.output, tag::SYNC);
-            self.ledger.push(Owed::Sync { ours: true });
+            self.exchange.ledger.push(Owed::Sync { ours: true });
         }
-        self.unsynced = false;
+        self.exchange.set_open(false);
     }
 
     pub(super) fn out(&mut self) -> Option<&mut BytesMut> {
-        self.lease.as_mut().map(|lease| &mut lease.connection.output)
+        self.holding.lease.as_mut().map(|lease| &mut lease.connection.output)
     }
 
     pub(super) fn put(&mut self, bytes: &[u8]) {
@@ -152,21 +153,22 @@ impl Session {
             && matches!(&self.memory.block, Block::Open { begin, .. } if !begin.is_empty());
         let may_run_again = request.left == 0
             && (in_block || matches!(self.memory.block, Block::None))
-            && !self.unsynced
-            && (self.on == Target::Replica
+            && !self.exchange.is_open()
+            && (self.holding.on == Target::Replica
                 || in_block
-                || self.stake.is_alone()
+                || self.turn.stake.is_alone()
                 || matches!(request.kind, Kind::Batch(_)))
             && !matches!(request.kind, Kind::Batch(end) if end.goes_on());
         // Of the first part of a long batch no answer need come before its end.
         let resumes = request.left == 0
-            && self.unsynced
+            && self.exchange.is_open()
             // On the primary, where only we have asked for anything so far.
-            && (self.on == Target::Replica || (self.begins_batch && self.stake.is_alone()))
-            && self.ledger.is_empty()
+            && (self.holding.on == Target::Replica || (self.turn.begins_batch && self.turn.stake.is_alone()))
+            // Behind an error the rest is skipped, which another server would not know.
+            && self.exchange.ledger.is_settled()
             && !matches!(request.kind, Kind::Batch(end) if end.goes_on());
-        let from = self.client.output.len();
-        self.held = match may_run_again || resumes {
+        let from = self.client.socket.output.len();
+        self.exchange.held = match may_run_again || resumes {
             true if in_block => Held::Block { from },
             true => Held::Request { from },
             false => Held::No,
@@ -182,9 +184,9 @@ impl Session {
         let (begin, modes) = (begin.clone(), *modes);
         self.put(&begin);
         self.forget_server_unnamed();
-        self.ledger.push(Owed::Ours(Ours::Begin));
-        self.memory.block = Block::Open { on: self.on, modes, begin };
-        if let Some(lease) = self.lease.as_mut() {
+        self.exchange.ledger.push(Owed::Ours(Ours::Begin));
+        self.memory.block = Block::Open { on: self.holding.on, modes, begin };
+        if let Some(lease) = self.holding.lease.as_mut() {
             lease.settings.on_commit();
         }
         if self.memory.moving.replay().is_empty() {
@@ -196,18 +198,18 @@ impl Session {
     }
 
     fn put_ours(&mut self, sql: &[u8]) {
-        if let Some(lease) = self.lease.as_mut() {
+        if let Some(lease) = self.holding.lease.as_mut() {
             frontend::put_query(&mut lease.connection.output, sql);
-            self.ledger.push(Owed::Ours(Ours::Settings));
+            self.exchange.ledger.push(Owed::Ours(Ours::Settings));
         }
     }
 
     /// The block has moved here: its savepoints and settings are made again, in their order.
     fn send_replay(&mut self) {
-        let Some(lease) = self.lease.as_mut() else { return };
+        let Some(lease) = self.holding.lease.as_mut() else { return };
         for (sql, redo) in self.memory.moving.replay().steps() {
             frontend::put_query(&mut lease.connection.output, sql.as_bytes());
-            self.ledger.push(Owed::Ours(Ours::Settings));
+            self.exchange.ledger.push(Owed::Ours(Ours::Settings));
             match redo {
                 Redo::Savepoint(name) => lease.settings.on_savepoint(name),
                 Redo::Effect(effect) => drop(lease.settings.on_effect(effect)),
@@ -218,20 +220,21 @@ impl Session {
     /// The client is in a transaction that failed with another server: what it may do there, and what it
     /// is told, a server that is in one itself knows best.
     fn send_aborted(&mut self) -> bool {
-        let Some(lease) = self.lease.as_mut() else { return false };
+        let Some(lease) = self.holding.lease.as_mut() else { return false };
         for (sql, ours) in [("BEGIN", Ours::Begin), ("ROLLBACK TO SAVEPOINT pgweir_lost", Ours::Abort)] {
             frontend::put_query(&mut lease.connection.output, sql.as_bytes());
-            self.ledger.push(Owed::Ours(ours));
+            self.exchange.ledger.push(Owed::Ours(ours));
         }
         self.forget_server_unnamed();
-        self.memory.block = Block::Open { on: self.on, modes: Default::default(), begin: Default::default() };
+        self.memory.block =
+            Block::Open { on: self.holding.on, modes: Default::default(), begin: Default::default() };
         false
     }
 
     /// `SHOW pgweir.…` is an ordinary SHOW of a placeholder that holds the answer.
     fn send_placeholder(&mut self, work: &Work) {
         let Some(Shown { name, position }) = work.shows.as_deref() else { return };
-        if self.memory.status == Status::Failed || self.unsynced {
+        if self.memory.status == Status::Failed || self.exchange.is_open() {
             return;
         }
         let wishes = &self.memory.wishes;
@@ -253,7 +256,7 @@ impl Session {
         let sql = set_config(name, &value);
         if let Some(out) = self.out() {
             frontend::put_query(out, sql.as_bytes());
-            self.ledger.push(Owed::Ours(Ours::Placeholder));
+            self.exchange.ledger.push(Owed::Ours(Ours::Placeholder));
             self.forget_server_unnamed();
         }
     }
@@ -287,7 +290,7 @@ impl Session {
                 tag::DESCRIBE => self.send_describe(request, whole, body),
                 tag::EXECUTE => {
                     let portal = frontend::execute(body).unwrap_or_default();
-                    let of = self.portals.iter().rev().find(|(name, _)| name == portal);
+                    let of = self.exchange.portals.iter().rev().find(|(name, _)| name == portal);
                     let of = of.map(|(_, of)| of).filter(|of| !of.plain).cloned();
                     self.put(whole);
                     self.push_execute(of);
@@ -296,12 +299,12 @@ impl Session {
                 tag::FLUSH => self.put(whole),
                 tag::SYNC => {
                     self.put(whole);
-                    self.ledger.push(Owed::Sync { ours: false });
+                    self.exchange.ledger.push(Owed::Sync { ours: false });
                 }
                 _ => {}
             }
         }
-        self.unsynced = end != End::Sync;
+        self.exchange.set_open(end != End::Sync);
         self.undo_skipped();
     }
 
@@ -319,10 +322,10 @@ impl Session {
                 true => self.with_values(prepared, if left == 0 { bind.rest } else { &[] }),
                 false => prepared.classified.clone(),
             };
-            self.portals.retain(|(name, _)| *name != portal);
-            self.portals.push((portal, of));
+            self.exchange.portals.retain(|(name, _)| *name != portal);
+            self.exchange.portals.push((portal, of));
         }
-        let Some(out) = self.lease.as_mut().map(|l| &mut l.connection.output) else { return };
+        let Some(out) = self.holding.lease.as_mut().map(|l| &mut l.connection.output) else { return };
         match found {
             Some((name, _)) if !name.as_bytes().is_empty() => {
                 let start = out.len();
@@ -333,7 +336,7 @@ impl Session {
             }
             _ => out.extend_from_slice(whole),
         }
-        self.ledger.push(Owed::Bind);
+        self.exchange.ledger.push(Owed::Bind);
     }
 
     /// What the statement does now that its parameters are known. Where one cannot be told for certain,
@@ -365,7 +368,7 @@ impl Session {
 
     fn send_describe(&mut self, request: &Request, whole: &[u8], body: &[u8]) {
         let Some(named) = frontend::named(body) else { return };
-        self.describes = true;
+        self.turn.describes = true;
         let of = if named.kind == b'S' { self.memory.statements.get(named.name).cloned() } else { None };
         let of = of.map(|prepared| Described { prepared, named: !named.name.is_empty() });
         let found = if named.kind == b'S' {
@@ -378,12 +381,12 @@ impl Session {
             Some((name, _)) => frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes()),
             None => out.extend_from_slice(whole),
         }
-        self.ledger.push(Owed::Describe { of, ours: false });
+        self.exchange.ledger.push(Owed::Describe { of, ours: false });
     }
 
     /// How long a frame is, for a stream of COPY data.
     pub(super) fn copy_frame(&self) -> Result<Option<(u8, usize)>, FrameError> {
-        receive::header(&self.client.input)
+        receive::header(&self.client.socket.input)
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::server::prepared::{Prepared, ServerName};
 use crate::session::Session;
 use crate::session::classify::Work;
-use crate::session::exchange::Held;
+use crate::session::exchange::held::Held;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Described, Owed};
 use crate::session::memory::Block;
@@ -42,21 +42,22 @@ impl Session {
         if let Some(cause) = self.bring_foreign(work).await? {
             return Ok(Some(cause));
         }
-        if !self.unsynced {
+        if !self.exchange.is_open() {
             self.close_doomed();
         }
-        let elsewhere = self.on == Target::Replica
+        let elsewhere = self.holding.on == Target::Replica
             && matches!(self.memory.block, Block::None)
-            && !self.unsynced
+            && !self.exchange.is_open()
             && request.left == 0;
         if !self.ask_for_shapes(work) {
             return Ok(None);
         }
-        self.unsynced = true;
-        self.held = if elsewhere { Held::Request { from: self.client.output.len() } } else { Held::No };
+        self.exchange.set_open(true);
+        self.exchange.held =
+            if elsewhere { Held::Request { from: self.client.socket.output.len() } } else { Held::No };
         let cause = Box::pin(self.wait_until_nothing_is_owed()).await?;
         if cause.is_none() {
-            self.held = Held::No;
+            self.exchange.held = Held::No;
             if self.has_other_shapes(work) {
                 if elsewhere {
                     // It may not have replayed what the statement was prepared for.
@@ -76,7 +77,7 @@ impl Session {
             .filter(|(prepared, named)| self.is_foreign(prepared, *named))
             .cloned()
             .collect();
-        if foreign.is_empty() || self.unsynced {
+        if foreign.is_empty() || self.exchange.is_open() {
             return Ok(None);
         }
         if let Some(cause) = Box::pin(self.wait_until_nothing_is_owed()).await? {
@@ -85,7 +86,7 @@ impl Session {
         for (prepared, _) in foreign {
             let schema = self.schema();
             let max = self.config.pool.server_statements_max;
-            let Some(lease) = self.lease.as_mut() else { return Ok(None) };
+            let Some(lease) = self.holding.lease.as_mut() else { return Ok(None) };
             let settings = lease.settings.in_force().change_to(&prepared.under);
             lease.statements.doom(prepared.key);
             let mut closes = lease.statements.take_doomed(true);
@@ -110,7 +111,7 @@ impl Session {
         if prepared.under.context() == self.memory.settings.in_force().context() {
             return false;
         }
-        let Some(lease) = &self.lease else { return false };
+        let Some(lease) = &self.holding.lease else { return false };
         let is_unnamed = !named && lease.statements.unnamed == Some(prepared.key);
         if !is_unnamed && lease.statements.is_older(prepared) {
             return true;
@@ -125,7 +126,7 @@ impl Session {
     /// anything is run there. True when it owes answers that must be waited for.
     fn ask_for_shapes(&mut self, work: &Work) -> bool {
         let mut asked = false;
-        if self.ledger.is_skipping() {
+        if self.exchange.ledger.is_skipping() {
             return asked;
         }
         for (prepared, named) in &work.relied {
@@ -134,7 +135,7 @@ impl Session {
             }
             self.close_doomed();
             self.send_begin();
-            if *named && self.lease.as_ref().is_some_and(|l| l.statements.holds(prepared.key)) {
+            if *named && self.holding.lease.as_ref().is_some_and(|l| l.statements.holds(prepared.key)) {
                 self.close_shared(prepared.key);
             }
             self.parse_ours(prepared, *named);
@@ -143,7 +144,7 @@ impl Session {
                 frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes());
             }
             let of = Some(Described { prepared: prepared.clone(), named: *named });
-            self.ledger.push(Owed::Describe { of, ours: true });
+            self.exchange.ledger.push(Owed::Describe { of, ours: true });
             asked = true;
         }
         if asked && let Some(out) = self.out() {
@@ -154,7 +155,7 @@ impl Session {
 
     /// The statement is on this server, and looks there as the client knows it.
     fn has_shape(&self, prepared: &Prepared, named: bool) -> bool {
-        let Some(lease) = &self.lease else { return false };
+        let Some(lease) = &self.holding.lease else { return false };
         let is_there = |named| {
             let there = lease.statements.shape(prepared.key, named);
             there.is_some() && there == prepared.shape()
@@ -165,7 +166,7 @@ impl Session {
     /// After [`Self::ask_for_shapes`]: a statement has another shape on this server.
     fn has_other_shapes(&self, work: &Work) -> bool {
         work.relied.iter().any(|(prepared, named)| {
-            let there = self.lease.as_ref().and_then(|l| l.statements.shape(prepared.key, *named));
+            let there = self.holding.lease.as_ref().and_then(|l| l.statements.shape(prepared.key, *named));
             there.is_some() && there != prepared.shape() && !self.has_shape(prepared, *named)
         })
     }
@@ -177,15 +178,15 @@ impl Session {
         if let Some(out) = self.out() {
             // No such portal: this fails, and takes the transaction with it.
             frontend::put_named(out, tag::DESCRIBE, b'P', b"pgweir: a statement has changed its shape");
-            self.ledger.push(Owed::Fails(told.freeze()));
+            self.exchange.ledger.push(Owed::Fails(told.freeze()));
         }
     }
 
     /// The server has said of what was bound that its result has changed. `anew`: the request runs again
     /// with what it is now, which the client must not have relied on.
     pub(super) fn doom_bound(&mut self, anew: bool) {
-        let Some(lease) = self.lease.as_mut() else { return };
-        for (key, name) in self.bound.drain(..) {
+        let Some(lease) = self.holding.lease.as_mut() else { return };
+        for (key, name) in self.turn.bound.drain(..) {
             lease.statements.doom(key);
             if anew && let Some(prepared) = self.memory.statements.get(&name) {
                 prepared.known.forget_shape();
@@ -198,6 +199,6 @@ impl Session {
     pub(super) fn relies_on_old_shape(&self) -> bool {
         let schema = self.schema();
         let relied = |prepared: &Arc<Prepared>| prepared.known.is_relied_upon() || prepared.schema != schema;
-        self.bound.iter().any(|(_, name)| self.memory.statements.get(name).is_some_and(relied))
+        self.turn.bound.iter().any(|(_, name)| self.memory.statements.get(name).is_some_and(relied))
     }
 }

@@ -69,12 +69,17 @@ impl Signals {
 }
 
 impl Session {
-    /// What the server's warning asks to be done to a client of pgweir, if it does.
-    pub(super) fn asked_signal(&self, warning: &[u8]) -> Option<Signal> {
-        if self.ledger.is_ours() || self.names_signals == Signals::Unknown {
-            return None;
+    /// The server's warning may ask for something to be done to a client of pgweir, which is noted. True when
+    /// it is this very client that is to end: it hears so behind the row that says it.
+    pub(super) fn is_asked_to_signal(&mut self, warning: &[u8]) -> bool {
+        if self.turn.names_signals == Signals::Unknown || self.exchange.ledger.is_ours() {
+            return false;
         }
-        self.names_signals.asked(warning)
+        let Some(signal) = self.turn.names_signals.asked(warning) else { return false };
+        self.answers.signals.push(signal);
+        let ends_itself = signal == Signal::End(self.client.card.process);
+        self.exchange.looks_at_rows |= ends_itself;
+        ends_itself
     }
 
     /// Does to other clients what the request has asked for, where its role may.
@@ -82,7 +87,7 @@ impl Session {
         for signal in std::mem::take(&mut self.answers.signals) {
             let (Signal::End(process) | Signal::Cancel(process)) = signal;
             let Some(card) = self.weir.registry.client(process) else { continue };
-            if card.process == self.card.process || !self.may_signal(&card.user).await {
+            if card.process == self.client.card.process || !self.may_signal(&card.user).await {
                 continue;
             }
             match signal {

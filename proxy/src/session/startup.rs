@@ -10,9 +10,12 @@ use crate::pool::{Key as PoolKey, Lease, LeaseError, Opening};
 use crate::server::Server;
 use crate::server::placeholders::Placeholders;
 use crate::server::settings::{Settings, Track, quote_text, set_config};
+use crate::session::client::Client;
+use crate::session::exchange::Exchange;
+use crate::session::holding::Holding;
 use crate::session::lease::refusal_of_login;
-use crate::session::ledger::Ledger;
 use crate::session::memory::{Block, Memory, Told, Wishes};
+use crate::session::turn::Turn;
 use crate::session::{Session, Who, replication};
 use crate::tenure;
 use crate::weir::Weir;
@@ -20,9 +23,9 @@ use crate::wire::backend::{self, Status};
 use crate::wire::startup::Startup;
 use crate::wire::{Refusal, sqlstate};
 use ring::rand::{SecureRandom, SystemRandom};
+use router_rules::Scope;
 use router_rules::encoding::Encoding;
 use router_rules::statement::Footprint;
-use router_rules::{Scope, Target};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -92,7 +95,7 @@ pub(crate) async fn serve(weir: &Arc<Weir>, guest: Box<Guest>) {
     // It may be long: what it began with is of no use any more.
     drop((startup, config));
     if let Err(failure) = session.run().await {
-        tracing::debug!(user = session.who.user, database = session.who.database, %failure, "session ended");
+        tracing::debug!(user = session.client.who.user, database = session.client.who.database, %failure, "session ended");
     }
 }
 
@@ -241,48 +244,26 @@ async fn open_session(
         failed: false,
         wishes,
         last_route: None,
-    };
-    Ok(Box::new(Session {
-        counters: weir.metrics.database(&who.database),
-        config: weir.config.load_full(),
-        weir: weir.clone(),
-        card,
-        who,
-        client,
-        memory,
-        lease: None,
-        lingers: false,
-        in_a_row: 0,
-        kept: None,
-        on: Target::Primary,
-        ledger: Ledger::default(),
-        stake: Default::default(),
-        begins_batch: true,
-        resendable: false,
-        unsynced: false,
-        ahead: None,
-        skipping: false,
-        copy_in: false,
-        passing: 0,
-        held: Default::default(),
-        batch_failed: false,
-        names_signals: Default::default(),
-        ends_itself: false,
-        portals: vec![],
-        bound: vec![],
-        renamed: vec![],
-        parameters: Box::default(),
         notifies: false,
         writing: None,
-        describes: false,
-        pools: vec![],
-        last_primary: None,
-        started: std::time::Instant::now(),
-        waited: std::time::Duration::ZERO,
         began: None,
-        answers: Default::default(),
         losses: weir.cluster.losses(),
-        heard: Heard::all_before(),
+    };
+    Ok(Box::new(Session {
+        config: weir.config.load_full(),
+        weir: weir.clone(),
+        client: Client {
+            socket: client,
+            card,
+            counters: weir.metrics.database(&who.database),
+            who,
+            heard: Heard::all_before(),
+        },
+        holding: Holding::default(),
+        exchange: Exchange::default(),
+        turn: Turn::default(),
+        memory,
+        answers: Default::default(),
     }))
 }
 

@@ -25,7 +25,7 @@ impl Session {
 
     /// A Query of ours ends the server's unnamed statement; the client's is brought again when it is bound.
     pub(super) fn forget_server_unnamed(&mut self) {
-        if let Some(lease) = self.lease.as_mut() {
+        if let Some(lease) = self.holding.lease.as_mut() {
             lease.statements.unnamed = None;
         }
     }
@@ -67,14 +67,16 @@ impl Session {
     /// The client's own name for a statement is good on the server, too, for as long as the request takes.
     fn lend_name(&mut self, name: &[u8], sql: &[u8], types: &[u8]) {
         let name = Bytes::copy_from_slice(name);
-        let Some(lease) = self.lease.as_mut() else { return };
+        let Some(lease) = self.holding.lease.as_mut() else { return };
         let out = &mut lease.connection.output;
         // In case it is there already for another part of the batch.
         frontend::put_named(out, tag::CLOSE, b'S', &name);
         frontend::put_parse(out, &name, sql, types);
         lease.statements.lend_name(name.clone());
-        self.ledger.push(Owed::Close { ours: true, undo: Undo::default() });
-        self.ledger.push(Owed::Parse { ours: true, undo: Undo { taken: Some(name), ..Undo::default() } });
+        self.exchange.ledger.push(Owed::Close { ours: true, undo: Undo::default() });
+        self.exchange
+            .ledger
+            .push(Owed::Parse { ours: true, undo: Undo { taken: Some(name), ..Undo::default() } });
     }
 
     /// The server refuses in its own words to give a name that is taken.
@@ -85,7 +87,7 @@ impl Session {
     pub(super) fn sync_ours(&mut self) {
         if let Some(out) = self.out() {
             frontend::put_empty(out, tag::SYNC);
-            self.ledger.push(Owed::Sync { ours: true });
+            self.exchange.ledger.push(Owed::Sync { ours: true });
         }
     }
 
@@ -96,18 +98,18 @@ impl Session {
         if !work.asks_server(b"pg_prepared_statement") || self.memory.status == Status::Failed {
             return;
         }
-        let Some(lease) = self.lease.as_mut() else { return };
+        let Some(lease) = self.holding.lease.as_mut() else { return };
         for key in lease.statements.keys().collect::<Vec<_>>() {
             lease.statements.doom(key);
         }
         let own = self.memory.statements.named();
-        let doomed = lease.statements.take_doomed(!self.unsynced);
+        let doomed = lease.statements.take_doomed(!self.exchange.is_open());
         let nothing = doomed.is_empty() && own.is_empty();
         self.close_named(doomed);
         for (name, prepared) in own {
             self.lend_name(&name, &prepared.sql, &prepared.types);
         }
-        if !self.unsynced && !nothing {
+        if !self.exchange.is_open() && !nothing {
             self.sync_ours();
         }
     }
@@ -116,20 +118,20 @@ impl Session {
         for name in names {
             if let Some(out) = self.out() {
                 frontend::put_named(out, tag::CLOSE, b'S', &name);
-                self.ledger.push(close_ours(name));
+                self.exchange.ledger.push(close_ours(name));
             }
         }
     }
 
     /// What is of no use on the server any more goes.
     pub(super) fn close_doomed(&mut self) {
-        let Some(lease) = self.lease.as_mut() else { return };
-        let doomed = lease.statements.take_doomed(!self.unsynced);
+        let Some(lease) = self.holding.lease.as_mut() else { return };
+        let doomed = lease.statements.take_doomed(!self.exchange.is_open());
         if doomed.is_empty() {
             return;
         }
         self.close_named(doomed);
-        if !self.unsynced {
+        if !self.exchange.is_open() {
             self.sync_ours();
         }
     }
@@ -144,7 +146,7 @@ impl Session {
     ) {
         self.send_named_for_sql(&prepared.classified);
         let schema = self.schema();
-        let Some(lease) = self.lease.as_mut() else { return };
+        let Some(lease) = self.holding.lease.as_mut() else { return };
         if prepared.sharing == Sharing::Tied {
             prepared.known.settle(&lease.node, lease.cancel.process);
         }
@@ -155,7 +157,7 @@ impl Session {
             lease.connection.output.extend_from_slice(whole);
             let before = self.rename(&name, Some(prepared));
             let undo = Undo { client: Some((name, before)), unnamed: Some(prepared.key), ..Undo::default() };
-            self.ledger.push(Owed::Parse { ours: false, undo });
+            self.exchange.ledger.push(Owed::Parse { ours: false, undo });
             // One that is bound at once has done its work with that, as a rule.
             if !asks_itself && !matches!(next, Some((tag::BIND, _))) {
                 self.ask_for_shape(prepared, false);
@@ -169,7 +171,7 @@ impl Session {
                 self.take_name(&name);
             }
             self.put(whole);
-            return self.ledger.push(Owed::Parse { ours: false, undo: Undo::default() });
+            return self.exchange.ledger.push(Owed::Parse { ours: false, undo: Undo::default() });
         }
         // In a failed transaction the server refuses most texts, and is asked.
         let fresh =
@@ -181,7 +183,7 @@ impl Session {
         if fresh {
             // Another session has prepared the same on this server.
             let reply = Bytes::from_static(&backend::PARSE_COMPLETE);
-            self.ledger.push(Owed::Instead { reply, undo: Undo { client, ..Undo::default() } });
+            self.exchange.ledger.push(Owed::Instead { reply, undo: Undo { client, ..Undo::default() } });
             match shape {
                 Some(shape) => prepared.known.learn_shape(shape),
                 None if !asks_itself => self.ask_for_shape(prepared, true),
@@ -196,7 +198,7 @@ impl Session {
         let Some(out) = self.out() else { return };
         frontend::put_parse(out, ServerName::of(prepared.key).as_bytes(), &prepared.sql, &prepared.types);
         let undo = Undo { client, server: Some(prepared.key), ..Undo::default() };
-        self.ledger.push(Owed::Parse { ours: false, undo });
+        self.exchange.ledger.push(Owed::Parse { ours: false, undo });
         if !asks_itself {
             self.ask_for_shape(prepared, true);
         }
@@ -210,7 +212,7 @@ impl Session {
             // The server refuses it, in its own words.
             self.take_name(&name);
             self.put(whole);
-            return self.ledger.push(Owed::Parse { ours: false, undo: Undo::default() });
+            return self.exchange.ledger.push(Owed::Parse { ours: false, undo: Undo::default() });
         }
         let before = self.names_before();
         if name.is_empty() {
@@ -220,11 +222,12 @@ impl Session {
         self.memory.sql_names.insert(name.as_ref().into());
         self.put(whole);
         let undo = Undo { names: Some(Box::new(before)), ..Undo::default() };
-        self.ledger.push(Owed::Parse { ours: false, undo });
+        self.exchange.ledger.push(Owed::Parse { ours: false, undo });
     }
 
     fn names_before(&self) -> Before {
-        let server = self.lease.as_ref().map_or_else(Default::default, |lease| lease.statements.clone());
+        let server =
+            self.holding.lease.as_ref().map_or_else(Default::default, |lease| lease.statements.clone());
         let Memory { statements, sql_names, .. } = &self.memory;
         Before { statements: statements.clone(), sql_names: sql_names.clone(), server }
     }
@@ -239,7 +242,7 @@ impl Session {
         let Some(out) = self.out() else { return };
         frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes());
         let of = Some(Described { prepared: prepared.clone(), named });
-        self.ledger.push(Owed::Describe { of, ours: true });
+        self.exchange.ledger.push(Owed::Describe { of, ours: true });
     }
 
     /// A name of the client's means another statement now, or none. What it meant before.
@@ -248,13 +251,13 @@ impl Session {
             Some(prepared) => self.memory.statements.insert(Bytes::copy_from_slice(name), prepared.clone()),
             None => self.memory.statements.remove(name),
         };
-        self.renamed.push((name.clone(), before.clone()));
+        self.turn.renamed.push((name.clone(), before.clone()));
         before
     }
 
     /// The request is going to be sent again: names mean what they meant before it.
     pub(super) fn take_back_names(&mut self) {
-        for (name, before) in std::mem::take(&mut self.renamed).into_iter().rev() {
+        for (name, before) in std::mem::take(&mut self.turn.renamed).into_iter().rev() {
             match before {
                 Some(before) => drop(self.memory.statements.insert(name, before)),
                 None => drop(self.memory.statements.remove(&name)),
@@ -271,7 +274,7 @@ impl Session {
 
     /// A shared statement leaves the server at once.
     pub(super) fn close_shared(&mut self, key: u64) {
-        let Some(lease) = self.lease.as_mut() else { return };
+        let Some(lease) = self.holding.lease.as_mut() else { return };
         lease.statements.remove(key);
         self.close_named(vec![ServerName::of(key).into()]);
     }
@@ -283,7 +286,7 @@ impl Session {
         if named {
             self.make_room_for(prepared);
         }
-        let Some(lease) = self.lease.as_mut() else { return };
+        let Some(lease) = self.holding.lease.as_mut() else { return };
         if foreign && named {
             // It could not be brought under its own settings: nobody else may take it for what it is not.
             lease.statements.doom_later(prepared.key);
@@ -298,13 +301,13 @@ impl Session {
         } else {
             Undo { unnamed: key, ..Undo::default() }
         };
-        self.ledger.push(Owed::Parse { ours: true, undo });
+        self.exchange.ledger.push(Owed::Parse { ours: true, undo });
     }
 
     fn make_room_for(&mut self, prepared: &Prepared) {
         let max = self.config.pool.server_statements_max;
         let schema = self.schema();
-        let Some(lease) = self.lease.as_mut() else { return };
+        let Some(lease) = self.holding.lease.as_mut() else { return };
         if let Some(evicted) = lease.statements.insert(prepared.key, prepared.number, schema, max) {
             self.close_named(vec![ServerName::of(evicted).into()]);
         }
@@ -320,7 +323,7 @@ impl Session {
             }
             return None;
         };
-        let lease = self.lease.as_mut()?;
+        let lease = self.holding.lease.as_mut()?;
         let key = prepared.key;
         // What was parsed under other settings is there by a name of ours, even where the client's is none.
         let unnamed = name.is_empty() && lease.statements.unnamed == Some(key);
@@ -332,13 +335,13 @@ impl Session {
             }
         }
         let server_name = if named || !name.is_empty() { ServerName::of(key) } else { ServerName::UNNAMED };
-        self.bound.push((key, name));
+        self.turn.bound.push((key, name));
         Some((server_name, prepared))
     }
 
     /// What the request has bound has run, and the client knows its results.
     pub(super) fn rely_on_bound(&mut self) {
-        for (_, name) in &self.bound {
+        for (_, name) in &self.turn.bound {
             if let Some(prepared) = self.memory.statements.get(name) {
                 prepared.known.rely();
             }
@@ -351,7 +354,7 @@ impl Session {
             // The statement stays on the server for whoever prepares the same text.
             let name = Bytes::copy_from_slice(named.name);
             let before = self.rename(&name, None);
-            if let (Some(before), Some(lease)) = (&before, self.lease.as_mut())
+            if let (Some(before), Some(lease)) = (&before, self.holding.lease.as_mut())
                 && before.sharing != Sharing::All
             {
                 // Nobody else has any use for it.
@@ -359,7 +362,7 @@ impl Session {
             }
             let undo = Undo { client: Some((name, before)), ..Undo::default() };
             let reply = Bytes::from_static(&backend::CLOSE_COMPLETE);
-            return self.ledger.push(Owed::Instead { reply, undo });
+            return self.exchange.ledger.push(Owed::Instead { reply, undo });
         }
         let mut undo = Undo::default();
         if named.kind == b'S' {
@@ -369,53 +372,53 @@ impl Session {
             }
         }
         self.put(whole);
-        self.ledger.push(Owed::Close { ours: false, undo });
+        self.exchange.ledger.push(Owed::Close { ours: false, undo });
     }
 
     /// An Execute is owed its answer. The names that its statement gives or takes count from here on.
     pub(super) fn push_execute(&mut self, of: Option<Arc<Classified>>) {
         let of = match of {
             Some(of) if names::touches_names(&of) => of,
-            of => return self.ledger.push(Owed::Execute(of)),
+            of => return self.exchange.ledger.push(Owed::Execute(of)),
         };
         let before = self.names_before();
         for effect in of.statements.iter().flat_map(|statement| &statement.effects) {
             self.give_and_take_names(effect);
         }
-        self.ledger.push(Owed::Execute(Some(of)));
+        self.exchange.ledger.push(Owed::Execute(Some(of)));
         // It says nothing, and is what an error takes back.
         let undo = Undo { names: Some(Box::new(before)), ..Undo::default() };
-        self.ledger.push(Owed::Instead { reply: Bytes::new(), undo });
+        self.exchange.ledger.push(Owed::Instead { reply: Bytes::new(), undo });
     }
 
     /// What a statement with this effect does to names, the client's and the server's.
     pub(super) fn give_and_take_names(&mut self, effect: &SessionEffect) {
         self.memory.on_names(effect);
-        if let Some(lease) = self.lease.as_mut() {
+        if let Some(lease) = self.holding.lease.as_mut() {
             lease.statements.on_names(effect);
         }
     }
 
     /// What skipped messages would have changed is taken back.
     pub(super) fn undo_skipped(&mut self) {
-        for undo in self.ledger.take_undone() {
+        for undo in self.exchange.ledger.take_undone() {
             if let Some(before) = undo.names {
                 (self.memory.statements, self.memory.sql_names) = (before.statements, before.sql_names);
-                if let Some(lease) = self.lease.as_mut() {
+                if let Some(lease) = self.holding.lease.as_mut() {
                     lease.statements = before.server;
                 }
                 self.memory.maybe_unpinned = true;
             }
-            if let (Some(key), Some(lease)) = (undo.server, self.lease.as_mut()) {
+            if let (Some(key), Some(lease)) = (undo.server, self.holding.lease.as_mut()) {
                 lease.statements.remove(key);
             }
-            if let (Some(key), Some(lease)) = (undo.unnamed, self.lease.as_mut()) {
+            if let (Some(key), Some(lease)) = (undo.unnamed, self.holding.lease.as_mut()) {
                 lease.statements.remove_unnamed(key);
             }
-            if let (Some(name), Some(lease)) = (undo.kept, self.lease.as_mut()) {
+            if let (Some(name), Some(lease)) = (undo.kept, self.holding.lease.as_mut()) {
                 lease.statements.doom_name(name);
             }
-            if let (Some(name), Some(lease)) = (undo.taken, self.lease.as_mut()) {
+            if let (Some(name), Some(lease)) = (undo.taken, self.holding.lease.as_mut()) {
                 lease.statements.unlend_name(&name);
             }
             self.memory.sql_names.extend(undo.sql_name);

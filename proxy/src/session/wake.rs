@@ -1,6 +1,6 @@
 //! What a session waits for, and what ends its waiting.
 
-use crate::limits::{BACKLOG_BYTES_MAX, BATCH_PAUSE};
+use crate::limits::BATCH_PAUSE;
 use crate::server::context;
 use crate::session::Session;
 use crate::session::doubts::DOUBTED_FOR;
@@ -84,8 +84,9 @@ impl Session {
     /// Waits, within the limits for clients that do nothing.
     pub(super) async fn woke_in_time(&mut self) -> Result<Woke, Failure> {
         let mut bound = self.bound_while_it_waits();
-        let may_be_ended = self.memory.status == Status::Idle && !self.unsynced;
-        let wanted = self.can_yield().then(|| self.kept.as_ref().or(self.lease.as_ref())).flatten();
+        let may_be_ended = self.memory.status == Status::Idle && !self.exchange.is_open();
+        let wanted =
+            self.can_yield().then(|| self.holding.kept.as_ref().or(self.holding.lease.as_ref())).flatten();
         let mut wanted = wanted.map(|lease| Box::pin(lease.wanted()));
         let mut pause = self.pause_of_batch().map(|pause| Box::pin(tokio::time::sleep(pause)));
         let mut doubt = self.is_held_by_doubts().then(|| Box::pin(tokio::time::sleep(DOUBTED_FOR)));
@@ -111,7 +112,7 @@ impl Session {
                 return Poll::Ready(Ok(Woke::Wanted));
             }
             let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-            if is(&self.card.killed_now) || (may_be_ended && is(&self.card.killed)) {
+            if is(&self.client.card.killed_now) || (may_be_ended && is(&self.client.card.killed)) {
                 return Poll::Ready(Err(ended_by_administrator()));
             }
             Poll::Pending
@@ -122,7 +123,9 @@ impl Session {
     /// How long the client may leave a batch that it has begun as it is: not at all where a server is held
     /// for it, which could be at work.
     fn pause_of_batch(&self) -> Option<Duration> {
-        let begun = !self.copy_in && !self.skipping && receive::is_begun(&self.client.input);
+        let begun = !self.exchange.copy_in
+            && !self.exchange.is_refused()
+            && receive::is_begun(&self.client.socket.input);
         begun.then(|| if self.is_begun_on_primary() { Duration::ZERO } else { BATCH_PAUSE })
     }
 
@@ -139,8 +142,10 @@ impl Session {
             let own = self.own_timeout("idle_session_timeout");
             return earlier(limits.client_idle, own, IDLE_SESSION, "limits.client_idle");
         }
-        let left =
-            limits.transaction.zip(self.began).map(|(limit, began)| limit.saturating_sub(began.elapsed()));
+        let left = limits
+            .transaction
+            .zip(self.memory.began)
+            .map(|(limit, began)| limit.saturating_sub(began.elapsed()));
         let own = self.own_timeout("idle_in_transaction_session_timeout");
         match (left, limits.transaction_idle.into_iter().chain(own).min()) {
             (Some(left), idle) if idle.is_none_or(|idle| left < idle) => {
@@ -152,7 +157,7 @@ impl Session {
 
     /// A time-out of the session's own, where no server of the primary counts it.
     fn own_timeout(&self, name: &str) -> Option<Duration> {
-        if self.lease.is_some() && self.on == Target::Primary {
+        if self.holding.lease.is_some() && self.holding.on == Target::Primary {
             return None;
         }
         let set = self.memory.settings.in_force().value(name);
@@ -180,7 +185,7 @@ impl Session {
         cx: &mut Context<'_>,
         ahead_max: usize,
     ) -> Poll<Result<Woke, Failure>> {
-        if let Some(lease) = self.lease.as_mut()
+        if let Some(lease) = self.holding.lease.as_mut()
             && let Poll::Ready(Err(error)) = lease.connection.poll_flush(cx)
         {
             // What it said before it went counts.
@@ -193,7 +198,7 @@ impl Session {
             return Poll::Ready(Err(Failure::Client(error)));
         }
         if self.takes_from_server()
-            && let Some(lease) = self.lease.as_mut()
+            && let Some(lease) = self.holding.lease.as_mut()
         {
             match lease.connection.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => {
@@ -204,10 +209,9 @@ impl Session {
                 Poll::Pending => {}
             }
         }
-        let server_is_full = self.lease.as_ref().is_some_and(|l| l.connection.is_backlogged());
-        let ahead = self.lease.is_some() && self.client.input.len() >= ahead_max && !self.ledger.is_empty();
-        if !server_is_full && (!ahead || self.copy_in) {
-            match self.client.poll_fill(cx) {
+        let to_server = self.holding.lease.as_ref().map(|lease| lease.connection.output.len());
+        if self.exchange.takes_from_client(self.client.socket.input.len(), ahead_max, to_server) {
+            match self.client.socket.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Woke::ClientGone)),
                 Poll::Ready(Ok(_)) => return Poll::Ready(Ok(Woke::Client)),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Client(error))),
@@ -220,16 +224,16 @@ impl Session {
     /// Writes what the client may see of its output. What is kept back beyond its bound is kept no longer:
     /// it must never stand in the way of what comes behind it.
     fn poll_flush_shown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let before = self.client.output.len();
-        self.held.bound(before);
-        let flushed = self.client.poll_flush_first(cx, self.held.shown(before));
-        self.held.on_written(before - self.client.output.len());
+        let before = self.client.socket.output.len();
+        self.exchange.held.bound(before);
+        let flushed = self.client.socket.poll_flush_first(cx, self.exchange.held.shown(before));
+        self.exchange.held.on_written(before - self.client.socket.output.len());
         flushed
     }
 
     /// Writes what the client takes of the answer at once: the next request may have to wait.
     pub(super) async fn begin_to_flush(&mut self) {
-        if !self.client.output.is_empty() {
+        if !self.client.socket.output.is_empty() {
             // An error is met again, and told, by the next wait.
             poll_fn(|cx| {
                 let _ = self.poll_flush_shown(cx);
@@ -239,8 +243,8 @@ impl Session {
         }
     }
 
-    /// What waits for the client to read it is no more than one may let wait.
+    /// The client reads fast enough for the server to be read.
     pub(super) fn takes_from_server(&self) -> bool {
-        self.held.shown(self.client.output.len()) < BACKLOG_BYTES_MAX
+        self.exchange.takes_from_server(self.client.socket.output.len())
     }
 }

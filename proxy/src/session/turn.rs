@@ -1,0 +1,54 @@
+//! The request under way: what is known of it while it lasts, and forgotten behind it.
+
+use crate::server::prepared::Prepared;
+use crate::session::place::Place;
+use crate::session::signal::Signals;
+use crate::session::stake::Stake;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One request, from its coming to the release of its server.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    /// When it came.
+    pub(crate) started: Instant,
+    /// How long it has waited, for a server or for news of the cluster.
+    pub(crate) waited: Duration,
+    /// What it would lose with its server.
+    pub(crate) stake: Stake,
+    /// The client has sent nothing ahead of it that belongs to it.
+    pub(crate) begins_batch: bool,
+    /// It is here whole, and the first that its server hears of what belongs to it.
+    pub(crate) resendable: bool,
+    /// What the part of its batch that has been sent makes of the session, while its Sync has not come.
+    pub(crate) ahead: Option<Box<Place>>,
+    /// Statements bound in it: their keys, and the client's names for them.
+    pub(crate) bound: Vec<(u64, Bytes)>,
+    /// Names of statements that it gave or took, and what they meant before.
+    pub(crate) renamed: Vec<(Bytes, Option<Arc<Prepared>>)>,
+    /// What the server has told of a statement's parameters, while its result is still to come.
+    pub(crate) parameters: Box<[u8]>,
+    /// It asks what results look like.
+    pub(crate) describes: bool,
+    /// Which functions that signal processes it names.
+    pub(crate) names_signals: Signals,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            waited: Duration::ZERO,
+            stake: Stake::default(),
+            begins_batch: true,
+            resendable: false,
+            ahead: None,
+            bound: vec![],
+            renamed: vec![],
+            parameters: Box::default(),
+            describes: false,
+            names_signals: Signals::default(),
+        }
+    }
+}
