@@ -159,6 +159,8 @@ pub struct Cluster {
     pub fleet: Promises,
     /// What becomes of sessions that have seen writes which a failover has lost.
     pub lost_writes: LostWrites,
+    /// What becomes of sessions that listen.
+    pub lost_listeners: LostListeners,
 }
 
 /// What the level `proxy` promises where several pgweirs front one cluster.
@@ -177,6 +179,16 @@ pub enum LostWrites {
     #[default]
     Warn,
     /// They end.
+    End,
+}
+
+/// What becomes of a session that listens, and whose server is lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LostListeners {
+    /// It listens on the next primary, and gets a warning.
+    #[default]
+    ListenAgain,
+    /// It ends.
     End,
 }
 

@@ -19,6 +19,7 @@ mod holding;
 pub mod lease;
 pub mod ledger;
 pub(crate) mod left;
+mod listening;
 pub mod memory;
 pub mod misspelt;
 mod moving;
@@ -197,6 +198,9 @@ impl Session {
                 Woke::Client => {}
                 Woke::Paused => paused = true,
                 Woke::Wanted => Box::pin(self.yield_on_demand()).await?,
+                Woke::Over(_) | Woke::ServerGone(_) if self.may_listen_again() => {
+                    Box::pin(self.listen_again()).await?;
+                }
                 Woke::Over(_) => self.leave_deposed()?,
                 Woke::ClientGone if self.client.socket.input.is_empty() => return Ok(None),
                 Woke::ClientGone => return Err(Failure::Client(std::io::ErrorKind::UnexpectedEof.into())),
@@ -207,6 +211,11 @@ impl Session {
                         Err(Failure::ServerSaidGoodbye) if self.leave_lost_server() => {
                             self.client.socket.output.truncate(told);
                             self.memory.failed = false;
+                        }
+                        Err(Failure::ServerSaidGoodbye) if self.may_listen_again() => {
+                            self.client.socket.output.truncate(told);
+                            self.memory.failed = false;
+                            Box::pin(self.listen_again()).await?;
                         }
                         taken => drop(taken?),
                     }

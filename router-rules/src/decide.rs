@@ -74,6 +74,23 @@ pub struct Decision {
     pub log: Option<String>,
 }
 
+impl Decision {
+    /// For something that no client has asked for: on the primary.
+    pub fn of_ours(reason: Reason, policy: &Policy) -> Self {
+        Self {
+            target: Target::Primary,
+            reason,
+            consistency: policy.consistency,
+            max_lag: policy.max_lag,
+            max_lag_bytes: policy.max_lag_bytes,
+            transactions: Transactions::Primary,
+            group: None,
+            refuse: None,
+            log: None,
+        }
+    }
+}
+
 /// Decides. Rules first, then hints and the session's own wish, then the verdict; nothing ever
 /// sends to a replica what is not proved read-only.
 pub fn decide(classified: &Classified, session: &SessionView<'_>, policy: &Policy) -> Decision {

@@ -276,3 +276,51 @@ fn an_address_that_leads_to_several_servers_is_not_read_from_and_is_told() -> Ou
     assert_eq!(weir.metrics()?.sum("pgweir_node_is_several", &[("node", name.as_str())]), 1.0);
     Ok(())
 }
+
+/// Killed, and deposed while it lives on.
+#[test]
+fn a_session_that_listens_goes_on_listening_on_the_next_primary_and_is_told_that_it_may_have_missed_some()
+-> Outcome {
+    let stage = broken_stage()?;
+    let mut listener = stage.client()?;
+    listener.run("LISTEN jobs")?;
+    listener.run("BEGIN")?;
+    listener.run("LISTEN \"A \"\"b\"\"\"")?;
+    listener.run("LISTEN never")?;
+    listener.run("UNLISTEN never")?;
+    listener.run("COMMIT")?;
+    let mut bound = stage.client()?;
+    bound.run("LISTEN jobs")?;
+    bound.run("SELECT pg_advisory_lock(7)")?;
+    let heard = |listener: &mut RawClient, stage: &Stage| -> Outcome {
+        listener.set_patience(Duration::from_secs(20))?;
+        let warning = listener.until(b"NE")?;
+        let text = warning.last().and_then(|frame| frame.field(b'M')).unwrap_or_default();
+        assert!(text.contains("may have been missed"), "{warning:?}\n{}", stage.weir.log());
+        let mut sender = stage.client()?;
+        for channel in ["never", "jobs", "A \"b\""] {
+            sender.run(&format!("SELECT pg_notify('{channel}', 'now')"))?;
+        }
+        for channel in ["jobs", "A \"b\""] {
+            let told = listener.frame()?;
+            assert_eq!(told.tag, b'A', "{told:?}");
+            assert_eq!(&told.body[4..], format!("{channel}\0now\0").as_bytes());
+        }
+        assert_eq!(listener.value("SELECT count(*) FROM pg_listening_channels()")?, "2");
+        Ok(())
+    };
+    stage.cluster.kill(0);
+    stage.cluster.promote(1)?;
+    wait_for_primary(&stage, 1)?;
+    heard(&mut listener, &stage)?;
+    assert!(bound.run("SELECT 1").is_err(), "it had a lock there");
+    // Now one that lives on, and is primary no more.
+    stage.cluster.follow(2, 1)?;
+    stage.cluster.wait_caught_up()?;
+    stage.cluster.promote(2)?;
+    wait_for_primary(&stage, 2)?;
+    heard(&mut listener, &stage)?;
+    listener.run("UNLISTEN *")?;
+    listener.run("SELECT 1")?;
+    Ok(())
+}

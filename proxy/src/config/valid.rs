@@ -5,8 +5,8 @@ use super::reader::{Reader, Section};
 use super::value::Off;
 use super::{
     Auth, AuthMethod, AuthRule, CertificateCheck, Cluster, Config, ConnectionKind, Console, Http, HttpTls,
-    Limits, Listen, ListenTls, Log, LostWrites, Node, Pool, PoolMode, Promises, Proof, Routing, Runtime,
-    Secret, ServerAuth, ServerTls, SslMode, Traces, User, WhenLate,
+    Limits, Listen, ListenTls, Log, LostListeners, LostWrites, Node, Pool, PoolMode, Promises, Proof,
+    Routing, Runtime, Secret, ServerAuth, ServerTls, SslMode, Traces, User, WhenLate,
 };
 use crate::limits::NODES_MAX;
 use router_rules::hint::Consistency;
@@ -234,6 +234,10 @@ fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings
         lost_writes: match section.read::<String>("lost_writes").as_str() {
             "end" => LostWrites::End,
             _ => LostWrites::Warn,
+        },
+        lost_listeners: match section.read::<String>("lost_listeners").as_str() {
+            "end" => LostListeners::End,
+            _ => LostListeners::ListenAgain,
         },
     };
     if cluster.auth_query.as_ref().is_some_and(|q| !q.contains("$1")) {

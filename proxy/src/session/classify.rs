@@ -62,7 +62,8 @@ impl Default for Work {
 }
 
 impl Work {
-    fn nothing() -> Self {
+    /// Of a request that asks for nothing.
+    pub(super) fn nothing() -> Self {
         Self {
             parts: SmallVec::new(),
             texts: SmallVec::new(),

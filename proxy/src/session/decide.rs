@@ -54,17 +54,8 @@ impl Session {
                 Some(so_far) => stricter(so_far, next),
             });
         }
-        let mut decision = decision.unwrap_or_else(|| Decision {
-            target: Target::Primary,
-            reason: work.verdict.err().unwrap_or(Reason::Session),
-            consistency: policy.consistency,
-            max_lag: policy.max_lag,
-            max_lag_bytes: policy.max_lag_bytes,
-            transactions: Transactions::Primary,
-            group: None,
-            refuse: None,
-            log: None,
-        });
+        let reason = work.verdict.err().unwrap_or(Reason::Session);
+        let mut decision = decision.unwrap_or_else(|| Decision::of_ours(reason, policy));
         if work.parts.is_empty() && work.verdict.is_ok() && self.holding.lease.is_some() {
             // It goes on with what it has begun, where it has begun.
             decision.target = self.holding.on;

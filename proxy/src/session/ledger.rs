@@ -109,6 +109,8 @@ pub enum Ours {
     Right,
     /// What has changed on the server, its settings among it?
     Changed,
+    /// What does it listen to?
+    Channels,
     /// Takes away what sequences gave to others.
     Sequences,
     /// Makes a placeholder readable by SHOW.

@@ -47,6 +47,8 @@ pub struct Answers {
     settings: Vec<(String, Option<String>)>,
     /// Settings to be asked for: they were given values that only the server knows.
     pub unknown_settings: Vec<String>,
+    /// What the session listens to; `None` where the name is not one that can be carried elsewhere.
+    pub channels: Vec<Option<String>>,
     /// Clients that the request under way has asked to be ended or cancelled.
     pub signals: Vec<Signal>,
 }
@@ -55,6 +57,10 @@ impl Answers {
     /// A row has come. A setting's value is carried when it means the same in every encoding, or is `utf8`.
     pub fn on_row(&mut self, ours: Ours, body: &[u8], utf8: bool) {
         let row = backend::data_row(body).unwrap_or_default();
+        if let (Ours::Channels, [Some(name)]) = (ours, row.as_slice()) {
+            let carried = std::str::from_utf8(name).ok().filter(|text| utf8 || text.is_ascii());
+            return self.channels.push(carried.map(str::to_owned));
+        }
         if let (Ours::Changed, [Some(name), value]) = (ours, row.as_slice()) {
             // A placeholder that has not been set is NULL.
             let Some(value) = value else { return };

@@ -9,6 +9,7 @@ use crate::server::placeholders::Placeholders;
 use crate::server::settings::Track;
 use crate::session::begin::begin_with;
 use crate::session::doubts::Doubts;
+use crate::session::listening::Listening;
 use crate::session::moving::Moving;
 use crate::session::names::{ClientStatements, SqlNames};
 use crate::session::temporary::OwnTemporary;
@@ -63,6 +64,10 @@ pub struct Memory {
     pub doubts: Doubts,
     /// Something happened that may have ended what a pin is for.
     pub maybe_unpinned: bool,
+    /// What it listens to.
+    pub(crate) listening: Listening,
+    /// Something happened that may have changed that.
+    pub maybe_listens: bool,
     /// What it wrote and read.
     pub freshness: SessionFreshness,
     /// What the transaction under way may have written.
@@ -504,7 +509,12 @@ impl Memory {
                         // It keeps its server anyway, until it is known whether it does.
                     }
                     SessionEffect::Pin(PinReason::SequenceState) => self.sequences = true,
-                    SessionEffect::Pin(reason) => self.pin(*reason),
+                    SessionEffect::Pin(reason) => {
+                        self.maybe_listens |= *reason == PinReason::Listen;
+                        self.pin(*reason);
+                    }
+                    // UNLISTEN among others.
+                    SessionEffect::MayUnpin => self.maybe_listens = true,
                     _ => {}
                 }
             }

@@ -53,6 +53,11 @@ enum Verdict {
     Elsewhere(Cause),
 }
 
+/// A server's WARNING that it is about to end.
+fn is_farewell(body: &[u8]) -> bool {
+    [sqlstate::ADMIN_SHUTDOWN, sqlstate::CRASH_SHUTDOWN].contains(&ErrorFields::parse(body).sqlstate.as_str())
+}
+
 fn framed(kind: u8, body: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(HEADER_BYTES + body.len());
     frame::put(&mut out, kind, |out| out.extend_from_slice(body));
@@ -261,6 +266,10 @@ impl Session {
         let Reply { mut fate, news } = reply;
         if kind == tag::NOTICE && self.is_asked_to_signal(body) {
             // Untrue: the client is no process of that server, and yet it ends.
+            return Ok(Verdict::Drop);
+        }
+        if kind == tag::NOTICE && self.may_listen_again() && is_farewell(body) {
+            // The session goes on.
             return Ok(Verdict::Drop);
         }
         if self.exchange.looks_at_rows {

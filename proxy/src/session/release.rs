@@ -36,6 +36,9 @@ impl Session {
         if self.memory.is_pinned() && self.memory.maybe_unpinned {
             Box::pin(self.ask_whether_clean()).await?;
         }
+        if self.memory.maybe_listens && self.memory.pins.contains(&PinReason::Listen) {
+            Box::pin(self.ask_for_channels()).await?;
+        }
         let wanted = self.holding.lease.as_ref().is_some_and(Lease::is_wanted);
         if self.memory.is_pinned() && !(wanted && self.memory.is_pinned_for_process_only()) {
             self.client.card.set_pin(self.memory.pins.first().copied());

@@ -50,7 +50,7 @@ impl Session {
                 return Err(Failure::Fatal(refusal));
             }
             News::OursFailed(_) => {}
-            News::OursRow(ours @ (Ours::Unpin | Ours::Right | Ours::Changed)) => {
+            News::OursRow(ours @ (Ours::Unpin | Ours::Right | Ours::Changed | Ours::Channels)) => {
                 let utf8 = self.memory.told.get("client_encoding") == Some("UTF8");
                 self.answers.on_row(ours, body, utf8);
             }

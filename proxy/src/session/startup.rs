@@ -235,6 +235,8 @@ async fn open_session(
         sequences: false,
         process_asked: None,
         maybe_unpinned: false,
+        listening: Default::default(),
+        maybe_listens: false,
         freshness,
         written: Footprint::none(),
         only_reads: true,

@@ -41,6 +41,8 @@ pub const NOT_IN_PREREQUISITE_STATE: &str = "55000";
 pub const QUERY_CANCELED: &str = "57014";
 /// admin_shutdown
 pub const ADMIN_SHUTDOWN: &str = "57P01";
+/// crash_shutdown
+pub const CRASH_SHUTDOWN: &str = "57P02";
 /// cannot_connect_now
 pub const CANNOT_CONNECT_NOW: &str = "57P03";
 /// idle_session_timeout
