@@ -30,10 +30,10 @@ mod cluster;
 pub mod command;
 mod config;
 mod console;
-#[cfg(test)]
-mod floors;
 mod front;
 mod gate;
+#[cfg(test)]
+mod house;
 mod limits;
 mod listen;
 mod loops;

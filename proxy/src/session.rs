@@ -8,13 +8,17 @@
 //! One task owns both sockets. Bad news comes in two types: a [`Refusal`] is answered and the
 //! session lives; a [`Failure`] ends it.
 
+mod account;
 pub mod begin;
+mod bring;
 pub mod classify;
 mod client;
+mod copy;
 pub mod decide;
 mod doubts;
 pub(crate) mod exchange;
 pub mod failure;
+mod farewell;
 mod holding;
 pub mod lease;
 pub mod ledger;
@@ -22,51 +26,57 @@ pub(crate) mod left;
 mod listening;
 pub mod memory;
 pub mod misspelt;
+mod moves;
 mod moving;
 pub mod names;
 pub mod place;
 pub mod receive;
+mod refuse;
 pub mod reign;
 pub mod relay;
 pub mod release;
 pub mod remember;
 pub mod replication;
 pub mod reroute;
+mod rest;
 pub mod restore;
 pub mod send;
+mod sequences;
 pub mod shapes;
+mod shown;
 pub mod signal;
 pub mod stake;
 pub mod startup;
 pub mod statements;
 mod temporary;
+mod told;
 mod turn;
 pub mod wake;
+mod welcome;
+pub mod wishes;
 
 use crate::clients::registry::Doing;
 use crate::config::Config;
 use crate::limits::AHEAD_BYTES_MIN;
 use crate::loops::{self, Heard};
-use crate::observe::traces::Told;
 use crate::pool::Lease;
 use crate::session::classify::Work;
 use crate::session::client::Client;
 pub use crate::session::client::Who;
 use crate::session::exchange::Exchange;
-use crate::session::exchange::held::Held;
 use crate::session::failure::Failure;
 use crate::session::holding::Holding;
 use crate::session::left::Answers;
-use crate::session::memory::{Block, Memory, Route};
-use crate::session::receive::{End, Kind, Request, Violation};
+use crate::session::memory::{Block, Memory};
+use crate::session::place::Place;
+use crate::session::receive::{Kind, Request, Violation};
 use crate::session::relay::Relayed;
-use crate::session::stake::Stake;
 use crate::session::turn::Turn;
 use crate::session::wake::Woke;
 use crate::weir::Weir;
-use crate::wire::backend::{self, Status};
+use crate::wire::backend::Status;
 use crate::wire::{Refusal, sqlstate};
-use router_rules::{Decision, PinReason, Reason, SessionEffect, Target};
+use router_rules::{PinReason, Reason, SessionEffect, Target};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -133,25 +143,6 @@ impl Session {
                 if let Some(number) = self.client.heard.call() {
                     self.go_on_in(number).await;
                 }
-            }
-        }
-    }
-
-    /// The rest of a message that was refused goes nowhere.
-    async fn discard(&mut self, mut left: usize) -> Result<(), Failure> {
-        loop {
-            let here = left.min(self.client.socket.input.len());
-            drop(self.client.socket.input.split_to(here));
-            left -= here;
-            if left == 0 {
-                return Ok(());
-            }
-            match self.woke_in_time().await? {
-                Woke::Client | Woke::Wanted | Woke::Paused => {}
-                Woke::Over(_) => self.leave_deposed()?,
-                Woke::ClientGone => return Err(Failure::Client(std::io::ErrorKind::UnexpectedEof.into())),
-                Woke::Server => drop(self.take_replies()?),
-                Woke::ServerGone(error) => return Err(self.server_failure(error)),
             }
         }
     }
@@ -257,37 +248,21 @@ impl Session {
 
     /// One request, from classification to memory.
     async fn answer(&mut self, request: &Request) -> Result<Result<(), Refusal>, Failure> {
-        (self.turn.started, self.turn.waited) = (Instant::now(), Duration::ZERO);
-        self.client.card.set_requested(self.turn.started);
-        self.refresh_config();
-        if self.memory.losses != self.weir.cluster.losses() {
-            self.hear_of_losses()?;
-        }
-        self.forget_process_in_time(self.turn.started);
-        // Between statements there is nothing to cancel.
-        self.client.card.cancelled.store(false, Ordering::Relaxed);
+        self.begin_turn()?;
         let ahead = self.turn.ahead.clone();
         let mut work = match self.classify(request) {
             Ok(work) => work,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let doubted = work.is_doubtful();
-        if (work.verdict == Err(Reason::NoCatalog) || doubted) && self.catalog_comes(doubted).await {
-            self.turn.ahead.clone_from(&ahead);
-            work = match self.classify(request) {
-                Ok(work) => work,
-                Err(refusal) => return Ok(Err(refusal)),
-            };
+        if work.lacks_something()
+            && let Err(refusal) = Box::pin(self.wait_for_what_it_lacks(request, &ahead, &mut work)).await
+        {
+            return Ok(Err(refusal));
         }
-        if let Some(shown) = work.shows.as_mut().filter(|shown| &*shown.name == "pgweir.lsn") {
-            let token = Box::pin(self.weir.cluster.token(POSITION_WAIT)).await;
-            shown.position = token.map(|token| token.to_string());
-        }
-        if matches!(self.memory.block, Block::Lost { .. }) {
-            let step = work.single().and_then(|s| s.transaction.as_ref());
-            if let Some(refusal) = self.tell_of_lost_block(step) {
-                return Ok(Err(refusal));
-            }
+        if matches!(self.memory.block, Block::Lost { .. })
+            && let Some(refusal) = self.tell_of_lost_block(work.single().and_then(|s| s.transaction.as_ref()))
+        {
+            return Ok(Err(refusal));
         }
         if self.answer_locally(request, &work) {
             return Ok(Ok(()));
@@ -313,8 +288,7 @@ impl Session {
             // What has been sent of the batch has failed: the rest is skipped, as there.
             return Ok(self.skip_failed(request));
         }
-        self.turn.renamed.clear();
-        self.turn.begins_batch = !self.exchange.is_open();
+        self.turn.begin(!self.exchange.is_open());
         loop {
             if let Err(refusal) = self.lease(&mut decision, &work).await? {
                 return Ok(Err(refusal));
@@ -325,12 +299,9 @@ impl Session {
                 Box::pin(self.reroute(cause, &mut decision, (request, &work))).await?;
                 continue;
             }
-            let in_block = !matches!(self.memory.block, Block::None);
-            let stake = Stake::of(&work, in_block);
-            self.turn.stake = if self.turn.begins_batch { stake } else { self.turn.stake.max(stake) };
+            self.note_stake(&work);
             self.send(request, &work, &decision);
-            let ours = self.turn.started.elapsed().saturating_sub(self.turn.waited);
-            self.weir.metrics.proxy_seconds.observe(ours.as_secs_f64());
+            self.account_for_itself();
             match self.relay(request).await? {
                 Relayed::Done => break,
                 Relayed::Lost(refusal) => return Ok(Err(refusal)),
@@ -339,13 +310,45 @@ impl Session {
                 }
             }
         }
-        self.rely_on_bound();
         self.account(&work);
         if !self.answers.signals.is_empty() && self.exchange.is_clean() {
             Box::pin(self.send_signals()).await;
         }
         self.release().await?;
         Ok(Ok(()))
+    }
+
+    /// Nothing of the request before it counts any more.
+    fn begin_turn(&mut self) -> Result<(), Failure> {
+        (self.turn.started, self.turn.waited) = (Instant::now(), Duration::ZERO);
+        self.client.card.set_requested(self.turn.started);
+        self.refresh_config();
+        if self.memory.losses != self.weir.cluster.losses() {
+            self.hear_of_losses()?;
+        }
+        self.forget_process_in_time(self.turn.started);
+        // Between statements there is nothing to cancel.
+        self.client.card.cancelled.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The catalog, where that is being read, or a position for `SHOW pgweir.lsn`. `ahead`: as its batch stands.
+    async fn wait_for_what_it_lacks(
+        &mut self,
+        request: &Request,
+        ahead: &Option<Box<Place>>,
+        work: &mut Work,
+    ) -> Result<(), Refusal> {
+        let doubted = work.is_doubtful();
+        if (work.verdict == Err(Reason::NoCatalog) || doubted) && self.catalog_comes(doubted).await {
+            self.turn.ahead.clone_from(ahead);
+            *work = self.classify(request)?;
+        }
+        if let Some(shown) = work.shows.as_mut().filter(|shown| &*shown.name == "pgweir.lsn") {
+            let token = self.weir.cluster.token(POSITION_WAIT).await;
+            shown.position = token.map(|token| token.to_string());
+        }
+        Ok(())
     }
 
     /// Waits for the catalog that the statement lacks, where that may come and matters: the statement might go
@@ -385,141 +388,9 @@ impl Session {
         Ok(())
     }
 
-    /// Counts what the statement took, and the transaction if it ended one.
-    fn account(&mut self, work: &Work) {
-        let now = Instant::now();
-        let took = now - self.turn.started;
-        if self.config.log.slow_statement.is_some_and(|bound| took > bound) {
-            crate::limited!(
-                warn,
-                shape = format_args!("{:016x}", work.shape()),
-                milliseconds = took.as_millis(),
-                role = %self.holding.on,
-                user = self.client.who.user,
-                database = self.client.who.database,
-                "slow statement"
-            );
-        }
-        if self.config.traces.is_some() {
-            self.tell_traces(work, took);
-        }
-        self.weir.metrics.statement_seconds(self.holding.on).observe(took.as_secs_f64());
-        if let Some(route) = self.memory.last_route.as_ref().filter(|_| work.shows.is_none()) {
-            route.node.statement_took(took, &self.weir.metrics.cluster);
-        }
-        self.client.counters.statement_took(took);
-        let began = *self.memory.began.get_or_insert(self.turn.started);
-        if self.memory.status == Status::Idle {
-            self.client.counters.transaction(now - began);
-            self.memory.began = None;
-        }
-        let (received, sent) = self.client.socket.take_counts();
-        self.client.counters.received(received);
-        self.client.counters.sent(sent);
-    }
-
-    fn tell_traces(&self, work: &Work, took: Duration) {
-        let Some(route) = self.memory.last_route.as_ref().filter(|_| work.shows.is_none()) else { return };
-        let told = Told {
-            kind: work.single().map_or("batch", |statement| statement.kind.as_str()),
-            database: &self.client.who.database,
-            node: &route.node.name,
-            on: route.on,
-            reason: route.reason,
-            shape: work.shape(),
-            took,
-            freshness_wait: route.waited,
-            lease_wait: self.turn.waited.saturating_sub(route.waited),
-        };
-        self.weir.traces.tell(&told, work.texts.last().map_or(&[], |sql| sql));
-    }
-
-    /// In the batch that was refused, everything up to its Sync is skipped, as Postgres does.
-    fn skip(&mut self, request: &Request) -> bool {
-        if !self.exchange.is_refused() {
-            return false;
-        }
-        if request.kind == Kind::Batch(End::Sync) {
-            self.exchange.end_refused();
-            self.sync_unseen();
-            backend::put_ready(&mut self.client.socket.output, self.memory.status);
-        }
-        true
-    }
-
-    /// The rest of a batch that has failed already.
-    fn skip_failed(&mut self, request: &Request) -> Result<(), Refusal> {
-        self.exchange.refuse();
-        self.skip(request);
-        Ok(())
-    }
-
-    /// Tells the client of a refusal, in the place where Postgres would.
-    fn refuse(&mut self, request: &Request, refusal: &Refusal) {
-        refusal.put(&mut self.client.socket.output, "ERROR");
-        match request.kind {
-            Kind::Batch(End::Flush | End::More | End::Begun) => self.exchange.refuse(),
-            _ => {
-                self.sync_unseen();
-                backend::put_ready(&mut self.client.socket.output, self.memory.status);
-            }
-        }
-    }
-
-    /// The end: the client is told why, the server goes back to the pool if that can be.
-    async fn part(&mut self, ended: &Result<(), Failure>) {
-        if let Err(failure) = ended {
-            let refusal = match failure {
-                Failure::Fatal(refusal) => Some(refusal.clone()),
-                Failure::Server { .. } => Some(
-                    Refusal::new(
-                        sqlstate::CONNECTION_FAILURE,
-                        "the server closed the connection unexpectedly",
-                    )
-                    .with_hint("What was under way may or may not have been done."),
-                ),
-                Failure::OutOfStep { .. } => {
-                    Some(Refusal::new(sqlstate::PROTOCOL_VIOLATION, "the server broke the protocol"))
-                }
-                Failure::Client(_) | Failure::ServerSaidGoodbye | Failure::TimedOut => None,
-            };
-            // In the middle of a message nothing can be said.
-            if let Some(refusal) = refusal.filter(|_| !self.exchange.is_passing()) {
-                self.exchange.held = Held::No;
-                refusal.put(&mut self.client.socket.output, "FATAL");
-            }
-            if !matches!(failure, Failure::Client(_)) {
-                // A client that does not read does not keep us.
-                let _ = tokio::time::timeout(Duration::from_secs(5), self.client.socket.flush()).await;
-            }
-        } else if !self.client.socket.output.is_empty() {
-            let _ = tokio::time::timeout(Duration::from_secs(5), self.client.socket.flush()).await;
-        }
-        self.memory_of_writes_in_doubt();
-        if matches!(ended, Err(Failure::ServerSaidGoodbye | Failure::TimedOut | Failure::OutOfStep { .. })) {
-            // It owes nothing, and yet is of no use to anybody.
-            self.drop_lease();
-        }
-        self.retire_lease();
-    }
-
     /// What the work's decision would be for nobody in particular: used by SHOW and trace.
     fn node_name(&self) -> &str {
         self.holding.lease.as_ref().map_or("none", |lease| lease.node.name.as_str())
-    }
-
-    /// `SET pgweir.trace = on`: a NOTICE per statement. Also what `SHOW pgweir.last_route` says.
-    fn explain(&mut self, decision: &Decision, waited: Duration, lag: Duration, work: &Work) {
-        if work.shows.is_some() {
-            return;
-        }
-        let Some(lease) = self.holding.lease.as_ref() else { return };
-        let route =
-            Route { node: lease.node.clone(), on: self.holding.on, reason: decision.reason, waited, lag };
-        if self.memory.wishes.trace {
-            crate::wire::error::put_notice(&mut self.client.socket.output, "00000", &route.to_string());
-        }
-        self.memory.last_route = Some(route);
     }
 }
 
@@ -528,6 +399,7 @@ mod tests {
     use super::*;
     use crate::clients::registry::Card;
     use crate::net::Connection;
+    use router_rules::Decision;
 
     fn size<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
         size_of::<F>()

@@ -81,13 +81,13 @@ fn a_deposed_primary_is_written_to_no_more_whatever_holds_a_session_there() -> O
     assert!(late(0)?.is_empty(), "{:?} were written on the former primary", late(0)?);
     for (kind, code) in &told {
         let wanted = match *kind {
-            "plain" | "sequence" | "process" => None,
+            "plain" | "sequence" | "process" | "listen" => None,
             "open" => Some("40001"),
             _ => Some("57P01"),
         };
         assert_eq!(code.as_deref(), wanted, "{kind}");
     }
-    assert_eq!(late(1)?.len(), 3);
+    assert_eq!(late(1)?.len(), 4);
     // The lost transaction's session goes on, as after any error in a transaction.
     let (_, open) = clients.iter_mut().find(|(kind, _)| *kind == "open").expect("it is there");
     assert_eq!(outcome(open, "SELECT 1").as_deref(), Some("25P02"));

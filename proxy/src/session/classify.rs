@@ -4,10 +4,10 @@ use crate::cluster::catalogs;
 use crate::server::prepared::{Known, Prepared, Sharing};
 use crate::server::settings::Settings;
 use crate::session::Session;
-use crate::session::memory::Wishes;
 use crate::session::misspelt;
 use crate::session::place::Place;
 use crate::session::receive::{End, Kind, Request, frames};
+use crate::session::wishes::Wishes;
 use crate::wire::error::put_notice;
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};
@@ -108,6 +108,11 @@ impl Work {
     /// What it leaves behind hangs on a catalog that is not known.
     pub fn is_doubtful(&self) -> bool {
         self.parts.iter().any(|part| part.statements.iter().any(router_rules::Statement::is_doubtful))
+    }
+
+    /// A catalog that would tell what it does or leaves behind, or the position that it shows.
+    pub fn lacks_something(&self) -> bool {
+        self.verdict == Err(Reason::NoCatalog) || self.shows.is_some() || self.is_doubtful()
     }
 
     /// Names it in logs: a hash of its first text, literals stripped.

@@ -7,16 +7,12 @@ use crate::clients::registry::Doing;
 use crate::cluster::{Placement, Wish};
 use crate::node::Node;
 use crate::pool::{Lease, LeaseError, Opening, Pool};
-use crate::server::LastUse;
 use crate::server::placeholders::{self, Placeholders};
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
-use crate::session::ledger::{Ours, Owed};
-use crate::session::memory::Block;
-use crate::wire::backend::Status;
-use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
-use router_rules::{Decision, PinReason, Reason, SessionEffect, Target};
+use crate::wire::{ErrorFields, Refusal, sqlstate};
+use router_rules::{Decision, Reason, Target};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -254,27 +250,8 @@ impl Session {
         }))
     }
 
-    /// What sequences last gave is known to one server only: where that is asked for, the server that
-    /// this session had last, if nobody has had it since.
-    fn try_lease(&self, pool: &Arc<Pool>, work: &Work) -> Option<Lease> {
-        let known = self.known_placeholders(work);
-        let fits = |lease: &Lease| known.as_ref().is_none_or(|known| lease.placeholders.is_within(known));
-        if uses_sequences(work)
-            && let Some(lease) = self.holding.last_primary.and_then(|last| pool.try_lease_again(last))
-        {
-            if fits(&lease) {
-                return Some(lease);
-            }
-            lease.give_back();
-        }
-        match known {
-            Some(known) => pool.try_lease_within(&known),
-            None => pool.try_lease(),
-        }
-    }
-
     /// The placeholders that the session knows, those that this work sets among them, where it may read some.
-    fn known_placeholders(&self, work: &Work) -> Option<Placeholders> {
+    pub(super) fn known_placeholders(&self, work: &Work) -> Option<Placeholders> {
         let mut texts = work.parts.iter().zip(&work.texts);
         let temporary = placeholders::makes_temporary_schema(&self.memory.scope.search_path);
         let may_read = temporary
@@ -288,40 +265,6 @@ impl Session {
             work.parts.iter().for_each(|part| known.add_of(part));
             known
         })
-    }
-
-    /// On any other server `lastval()` must say that it knows nothing, and not what somebody else was given.
-    fn hide_sequences(&mut self, work: &Work) {
-        let Some(lease) = self.holding.lease.as_mut() else { return };
-        let had_it_last = self.holding.last_primary.is_some_and(|last| {
-            lease.last_use() == LastUse { process: last.process, leases: last.leases + 1 }
-        });
-        if uses_sequences(work) && !had_it_last {
-            lease.statements.unnamed = None;
-            frontend::put_query(&mut lease.connection.output, b"DISCARD SEQUENCES");
-            self.exchange.ledger.push(Owed::Ours(Ours::Sequences));
-        }
-    }
-
-    /// A transaction that can still move comes to a read on its replica.
-    fn reads_on_in_block(&self, decision: &Decision, work: &Work) -> bool {
-        self.holding.lease.is_some()
-            && self.holding.on == Target::Replica
-            && decision.target == Target::Replica
-            && !work.reads.is_none()
-            && self.memory.may_move()
-            && self.weir.cluster.primary().is_some()
-    }
-
-    /// The replica is fresh enough for that read, or is so within `routing.freshness_wait`.
-    async fn keeps_up(&mut self, decision: &Decision, work: &Work) -> bool {
-        let Some(lease) = self.holding.lease.as_ref() else { return false };
-        let (database, session) = (&self.client.who.database, &self.memory.freshness);
-        let wish = Wish { database, decision, reads: &work.reads, session };
-        let waiting = Instant::now();
-        let keeps_up = self.weir.cluster.keeps_up(&lease.node, &wish).await;
-        self.turn.waited += waiting.elapsed();
-        keeps_up
     }
 
     async fn place(&self, decision: &Decision, work: &Work) -> Option<Placement> {
@@ -418,7 +361,7 @@ impl Session {
         pool
     }
 
-    fn refusal_of(&self, error: LeaseError) -> Refusal {
+    pub(super) fn refusal_of(&self, error: LeaseError) -> Refusal {
         match error {
             LeaseError::TooLong(refusal) => {
                 self.weir.metrics.refused("lease_wait");
@@ -440,121 +383,6 @@ impl Session {
             }
         }
     }
-
-    /// Settings first: the server must be as the client left its last one. `None`: it was lost before it was.
-    async fn bring_settings(&mut self) -> Option<Result<(), Refusal>> {
-        let lease = self.holding.lease.as_mut()?;
-        // A default that has become another since the client logged in is none of its concern.
-        for name in lease.settings.base().names() {
-            if !self.memory.settings.base().contains(name) {
-                // Empty is as near as a placeholder comes to being unknown.
-                let known = self.memory.defaults.all.get(name).map(|value| &**value);
-                let value = known.or(name.contains('.').then_some(""));
-                value.into_iter().for_each(|value| self.memory.settings.keep(name, value));
-            }
-        }
-        // What a block that has moved here set itself is set again inside of it.
-        let settings = &self.memory.settings;
-        let replays = !self.memory.moving.replay().is_empty();
-        let wanted = if replays { settings.committed().clone() } else { settings.now().clone() };
-        let unknown = lease.placeholders.lacks(&self.memory.placeholders, &wanted);
-        if (*lease.settings.now() == wanted && unknown.is_empty())
-            || lease.status != Status::Idle
-            || self.exchange.is_open()
-        {
-            return Some(Ok(()));
-        }
-        let mut queries = lease.settings.now().change_to(&wanted);
-        // What the session has set once is empty for it by now, not unknown.
-        queries.extend(unknown.iter().map(|name| placeholders::define(name)));
-        let identity = ["role", "session_authorization"];
-        let becomes_another = identity.iter().any(|n| wanted.value(n) != lease.settings.now().value(n));
-        lease.placeholders.add_all(&wanted);
-        unknown.iter().for_each(|name| lease.placeholders.add(name));
-        lease.settings.applied(wanted);
-        lease.statements.unnamed = None;
-        for sql in queries {
-            if !becomes_another {
-                let lease = self.holding.lease.as_mut()?;
-                frontend::put_query(&mut lease.connection.output, sql.as_bytes());
-                self.exchange.ledger.push(Owed::Ours(Ours::Settings));
-                continue;
-            }
-            // Nothing may run as the wrong one: wait for the answer.
-            if let Err(error) = Box::pin(self.ask(&sql)).await {
-                self.drop_lease();
-                let error = LeaseError::Login(Arc::new(error));
-                return if error.is_nodes_fault() { None } else { Some(Err(self.refusal_of(error))) };
-            }
-        }
-        Some(Ok(()))
-    }
-
-    /// What a batch has begun on a replica ends there, before the primary goes on with it. False when it has
-    /// failed: Postgres skips the rest.
-    pub(super) async fn end_batch_on_replica(&mut self) -> Result<bool, Failure> {
-        let begun =
-            self.holding.lease.is_some() && self.holding.on == Target::Replica && self.exchange.is_open();
-        if !begun || !matches!(self.memory.block, Block::None) || self.memory.is_pinned() {
-            return Ok(true);
-        }
-        if self.exchange.ledger.is_skipping() {
-            return Ok(false);
-        }
-        self.exchange.batch_failed = false;
-        self.sync_unseen();
-        Box::pin(self.wait_until_nothing_is_owed()).await?;
-        let done = !self.exchange.batch_failed;
-        if self.exchange.ledger.is_settled() && self.memory.status == Status::Idle {
-            self.give_back();
-        }
-        Ok(done)
-    }
-
-    /// Leaves a replica in the middle: what comes next needs the primary.
-    async fn leave_replica(&mut self, work: &Work) -> Result<(), Failure> {
-        if matches!(self.memory.block, Block::None) {
-            if self.exchange.ledger.is_settled() && matches!(work.verdict, Err(Reason::Write | Reason::Ddl)) {
-                // A transaction whose snapshot could not leave has pinned the session here. Better without what
-                // the pin is for than unable to write.
-                self.retire_lease();
-                self.memory.unpin();
-            }
-            return Ok(());
-        }
-        if !self.memory.may_move()
-            || !self.exchange.ledger.is_settled()
-            || self.memory.status != Status::Transaction
-        {
-            return Ok(());
-        }
-        let Block::Open { modes, begin, .. } = self.memory.block.clone() else { return Ok(()) };
-        if begin.is_empty() {
-            return Ok(());
-        }
-        // What it has set there is set again on the next server.
-        match self.ask("ROLLBACK").await {
-            Ok(_) => {
-                if let Some(lease) = self.holding.lease.as_mut() {
-                    lease.settings.on_rollback();
-                }
-                self.give_back();
-            }
-            Err(_) => self.drop_lease(),
-        }
-        self.memory.block = Block::Deferred { begin, modes };
-        Ok(())
-    }
-}
-
-/// It asks what a sequence gave to its session.
-pub(super) fn asks_sequences(work: &Work) -> bool {
-    uses_sequences(work) && (work.asks_server(b"currval") || work.asks_server(b"lastval"))
-}
-
-fn uses_sequences(work: &Work) -> bool {
-    let pins = SessionEffect::Pin(PinReason::SequenceState);
-    work.parts.iter().any(|part| part.statements.iter().any(|s| s.effects.contains(&pins)))
 }
 
 /// The database that this statement needs to be empty.

@@ -9,6 +9,7 @@ use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Ours, Owed};
+use crate::session::listening::Listening;
 use crate::session::signal::Signal;
 use crate::wire::backend::{self, Status};
 use crate::wire::frontend;
@@ -47,7 +48,9 @@ pub struct Answers {
     settings: Vec<(String, Option<String>)>,
     /// Settings to be asked for: they were given values that only the server knows.
     pub unknown_settings: Vec<String>,
-    /// What the session listens to; `None` where the name is not one that can be carried elsewhere.
+    /// What the session listens to.
+    pub(crate) listening: Listening,
+    /// The channels of an answer; `None` where the name is not one that can be carried elsewhere.
     pub channels: Vec<Option<String>>,
     /// Clients that the request under way has asked to be ended or cancelled.
     pub signals: Vec<Signal>,
@@ -77,10 +80,10 @@ impl Session {
     pub(super) fn pin_for_temporary_schema(&mut self, work: &Work) {
         let looks = |kind| !matches!(kind, Kind::Set | Kind::Transaction | Kind::Empty);
         let mut statements = work.parts.iter().flat_map(|part| &part.statements);
-        if self.on == Target::Primary
+        if self.holding.on == Target::Primary
             && placeholders::makes_temporary_schema(&self.memory.scope.search_path)
             && (work.parts.is_empty() || statements.any(|statement| looks(statement.kind)))
-            && let Some(lease) = self.lease.as_mut()
+            && let Some(lease) = self.holding.lease.as_mut()
         {
             lease.placeholders.add_temporary();
             self.memory.placeholders.add_temporary();

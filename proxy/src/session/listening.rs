@@ -52,11 +52,12 @@ impl Listening {
 impl Session {
     /// A transaction is over in which the session may have begun or ceased to listen: the server tells.
     pub(super) async fn ask_for_channels(&mut self) -> Result<(), Failure> {
-        self.memory.listening = Listening::Unknown;
+        self.client.card.set_pin(self.memory.pins.first().copied());
+        self.answers.listening = Listening::Unknown;
         self.memory.maybe_listens = false;
         self.answers.channels.clear();
         self.ask_server(CHANNELS_SQL, Ours::Channels).await?;
-        self.memory.listening = Listening::of(std::mem::take(&mut self.answers.channels));
+        self.answers.listening = Listening::of(std::mem::take(&mut self.answers.channels));
         Ok(())
     }
 
@@ -68,7 +69,7 @@ impl Session {
             && self.config.cluster.lost_listeners == LostListeners::ListenAgain
             && self.memory.status == Status::Idle
             && self.exchange.is_clean()
-            && self.memory.listening.again().is_some()
+            && self.answers.listening.again().is_some()
     }
 
     /// Between two requests its server was lost: it listens on the next primary.
@@ -76,7 +77,7 @@ impl Session {
     /// # Errors
     /// When there is none within `cluster.primary_wait`, or it does not let the session listen.
     pub(super) async fn listen_again(&mut self) -> Result<(), Failure> {
-        let Some(sql) = self.memory.listening.again() else { return Err(Failure::ServerSaidGoodbye) };
+        let Some(sql) = self.answers.listening.again() else { return Err(Failure::ServerSaidGoodbye) };
         tracing::info!(node = self.node_name(), "a session that listens goes on on another server");
         if let Some(lease) = &self.holding.lease {
             self.weir.cluster.suspect(&lease.node);

@@ -9,17 +9,15 @@ use crate::server::placeholders::Placeholders;
 use crate::server::settings::Track;
 use crate::session::begin::begin_with;
 use crate::session::doubts::Doubts;
-use crate::session::listening::Listening;
 use crate::session::moving::Moving;
 use crate::session::names::{ClientStatements, SqlNames};
 use crate::session::temporary::OwnTemporary;
+use crate::session::wishes::Wishes;
 use crate::wire::backend::Status;
 use bytes::Bytes;
-use router_rules::hint::Consistency;
 use router_rules::statement::{Footprint, Isolation, Statement};
 use router_rules::{
     Alters, Classified, PinReason, Reason, Scope, SessionEffect, Target, TransactionModes, TransactionStep,
-    Transactions,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -64,9 +62,7 @@ pub struct Memory {
     pub doubts: Doubts,
     /// Something happened that may have ended what a pin is for.
     pub maybe_unpinned: bool,
-    /// What it listens to.
-    pub(crate) listening: Listening,
-    /// Something happened that may have changed that.
+    /// Something happened that may have changed what it listens to.
     pub maybe_listens: bool,
     /// What it wrote and read.
     pub freshness: SessionFreshness,
@@ -178,76 +174,6 @@ pub enum Block {
     },
     /// Lost, and the client knows: it has to end it. No server has heard of it.
     Aborted,
-}
-
-/// `SET pgweir.…`, understood.
-#[derive(Debug, Clone, Default)]
-pub struct Wishes {
-    /// `pgweir.consistency`
-    pub consistency: Option<Consistency>,
-    /// `pgweir.max_lag`
-    pub max_lag: Option<Duration>,
-    /// `pgweir.route`
-    pub route: Option<Target>,
-    /// `pgweir.transactions`
-    pub transactions: Option<Transactions>,
-    /// `pgweir.trace`
-    pub trace: bool,
-}
-
-impl Wishes {
-    /// Whether `value` is one that `name` can have; the message says which are.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn check(name: &str, value: &str) -> Result<(), String> {
-        Wishes::default().set(name, Some(value))
-    }
-
-    /// Takes a setting over; `None` takes it back to the default.
-    ///
-    /// # Errors
-    /// What is wrong with the value.
-    pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), String> {
-        let wrong = |wanted: &str| {
-            Err(format!(
-                "invalid value for parameter \"{name}\": \"{}\" (one of: {wanted})",
-                value.unwrap_or("")
-            ))
-        };
-        match name {
-            "pgweir.consistency" => match value.map(str::parse).transpose() {
-                Ok(level) => self.consistency = level,
-                Err(()) => return wrong("eventual, session, proxy, global"),
-            },
-            "pgweir.max_lag" => match value.map(humantime::parse_duration).transpose() {
-                Ok(lag) => self.max_lag = lag,
-                Err(_) => return wrong("a duration such as 500ms, 5s, 1m"),
-            },
-            "pgweir.route" => match value {
-                None | Some("auto") => self.route = None,
-                Some("primary") => self.route = Some(Target::Primary),
-                Some("replica") => self.route = Some(Target::Replica),
-                Some(_) => return wrong("auto, primary, replica"),
-            },
-            "pgweir.transactions" => match value.map(str::parse).transpose() {
-                Ok(transactions) => self.transactions = transactions,
-                Err(()) => return wrong("primary, until_first_write"),
-            },
-            "pgweir.trace" => match value.map(str::to_ascii_lowercase).as_deref() {
-                None | Some("off" | "false" | "no" | "0") => self.trace = false,
-                Some("on" | "true" | "yes" | "1") => self.trace = true,
-                Some(_) => return wrong("on, off"),
-            },
-            "pgweir.min_lsn" => SessionFreshness::default().set_min_lsn(value.unwrap_or(""))?,
-            _ => {
-                return Err(format!(
-                    "unrecognized configuration parameter \"{name}\" (pgweir knows consistency, max_lag, route, transactions, trace, min_lsn)"
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Memory {

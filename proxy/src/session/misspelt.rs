@@ -74,7 +74,7 @@ mod tests {
         assert!(setting("pgweir.consistancy").unwrap().contains("\"pgweir.consistency\"?"));
         assert!(setting("pgwier.trace").unwrap().contains("\"pgweir.trace\"?"));
         for known in SETTINGS {
-            let refused = crate::session::memory::Wishes::check(known, "?").unwrap_err();
+            let refused = crate::session::wishes::Wishes::check(known, "?").unwrap_err();
             assert!(!refused.contains("unrecognized"), "{known}: {refused}");
             assert_eq!(setting(known), None);
         }

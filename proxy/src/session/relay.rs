@@ -19,14 +19,13 @@ use crate::session::stake::Stake;
 use crate::session::wake::{Woke, ended_by_administrator};
 use crate::wire::backend::{self, tag};
 use crate::wire::frame::{self, HEADER_BYTES};
-use crate::wire::{ErrorFields, Refusal, frontend, sqlstate};
+use crate::wire::{ErrorFields, Refusal, sqlstate};
 use bytes::{Buf, Bytes, BytesMut};
 use router_rules::Target;
 use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 /// How a request ended.
 #[derive(Debug)]
@@ -359,156 +358,6 @@ impl Session {
         Some(text)
     }
 
-    /// A setting that the server reports: the client hears of it when it is news to it.
-    fn on_parameter(&mut self, body: &[u8]) -> Fate {
-        let Some((name, value)) = backend::parameter_status(body) else { return Fate::Swallow };
-        let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
-        let (is_ours, is_lost) = (self.exchange.ledger.is_ours(), self.has_lost_settings());
-        if let Some(lease) = self.holding.lease.as_mut() {
-            lease.reported.insert(name.to_string(), value.to_string());
-            if !is_ours && !is_lost {
-                lease.settings.on_reported(&name, &value);
-                self.memory.settings.on_reported(&name, &value);
-            }
-        }
-        if is_lost || self.exchange.ledger.is_restoring() {
-            // Of what a RESET has done the client hears once its settings are back.
-            return Fate::Swallow;
-        }
-        if name == "application_name" {
-            value.as_ref().clone_into(&mut self.client.card.application_name.lock());
-        }
-        // The client talks to the primary, as far as it is concerned.
-        if name == "in_hot_standby" || self.memory.told.get(&name) == Some(&*value) {
-            return Fate::Swallow;
-        }
-        self.memory.told.set(&name, &value);
-        Fate::Pass
-    }
-
-    /// A notification tells who sent it: clients of ours are named as they were named to themselves.
-    fn name_notifier(&self, body: &mut [u8]) {
-        let Some(process) = body.first_chunk_mut::<4>() else { return };
-        let server = i32::from_be_bytes(*process);
-        let own = self.holding.lease.as_ref().is_some_and(|lease| lease.cancel.process == server);
-        let client =
-            if own { Some(self.knows_itself_as(server)) } else { self.weir.registry.notifier(server) };
-        match client {
-            Some(client) => *process = client.to_be_bytes(),
-            // Who sent it may have written anything, and not through us.
-            None => self.weir.cluster.told_of_anything(&self.client.who.database, &self.memory.freshness),
-        }
-    }
-
-    /// The process id that the session was told at log-in, or, since it asked for that, its server's.
-    pub(super) fn knows_itself_as(&self, server: i32) -> i32 {
-        match self.memory.process_asked {
-            Some((asked, _)) if asked == server => server,
-            _ => self.client.card.process,
-        }
-    }
-
-    /// Moves COPY data (and the end of it) from the client to the server while the server takes it.
-    pub(super) fn pass_copy_data(&mut self) -> Result<(), Failure> {
-        while self.exchange.copy_in {
-            let broken = |error| Failure::Client(io::Error::new(io::ErrorKind::InvalidData, error));
-            let Some((kind, total)) = self.copy_frame().map_err(broken)? else { return Ok(()) };
-            let have = self.client.socket.input.len().min(total);
-            let streams = kind == frontend::tag::COPY_DATA;
-            if have < total && !streams {
-                return Ok(());
-            }
-            let Some(lease) = self.holding.lease.as_mut() else { return Ok(()) };
-            match kind {
-                frontend::tag::COPY_DATA => {
-                    if have < total {
-                        // The rest of this frame follows with the next reads.
-                        if have < crate::limits::READ_BYTES {
-                            return Ok(());
-                        }
-                        let out = &mut lease.connection.output;
-                        // A long frame is cut into shorter ones: COPY data has no frame of its own.
-                        let part = have - HEADER_BYTES;
-                        frame::put(out, kind, |out| {
-                            out.extend_from_slice(&self.client.socket.input[HEADER_BYTES..have]);
-                        });
-                        self.client.socket.input.advance(part);
-                        let rest = (total - 1 - part) as u32;
-                        self.client.socket.input[0] = kind;
-                        self.client.socket.input[1..5].copy_from_slice(&rest.to_be_bytes());
-                        return Ok(());
-                    }
-                    lease.connection.output.extend_from_slice(&self.client.socket.input[..total]);
-                }
-                frontend::tag::COPY_DONE | frontend::tag::COPY_FAIL => {
-                    lease.connection.output.extend_from_slice(&self.client.socket.input[..total]);
-                    self.exchange.copy_in = false;
-                }
-                frontend::tag::FLUSH | frontend::tag::SYNC => {
-                    // Ignored by the server while it copies.
-                }
-                _ => {
-                    // The server says what it says to that, and ends the session.
-                    lease.connection.output.extend_from_slice(&self.client.socket.input[..total]);
-                    self.exchange.copy_in = false;
-                }
-            }
-            self.client.socket.input.advance(total);
-        }
-        // Behind the end of the data comes the Sync of the extended protocol.
-        Ok(())
-    }
-
-    /// The client has sent COPY data before the server could say that it takes any: it is waited for.
-    pub(super) fn copy_data_comes(&self) -> bool {
-        let first = self.client.socket.input.first();
-        let is_data = matches!(
-            first,
-            Some(&(frontend::tag::COPY_DATA | frontend::tag::COPY_DONE | frontend::tag::COPY_FAIL))
-        );
-        is_data && !self.exchange.ledger.is_empty()
-    }
-
-    /// Moves what has come of the request's last frame; returns how much is still to come.
-    fn stream_rest(&mut self, left: usize) -> usize {
-        if left == 0 {
-            return 0;
-        }
-        let Some(lease) = self.holding.lease.as_mut() else { return left };
-        if lease.connection.is_backlogged() {
-            return left;
-        }
-        let here = self.client.socket.input.split_to(left.min(self.client.socket.input.len()));
-        lease.connection.output.extend_from_slice(&here);
-        left - here.len()
-    }
-
-    /// Waits, unseen by the client, until the server owes nothing. False when that cannot be had.
-    pub(super) async fn drain(&mut self) -> bool {
-        let from = self.client.socket.output.len();
-        self.exchange.held = Held::No;
-        loop {
-            if !matches!(self.take_replies(), Ok(None)) {
-                return false;
-            }
-            self.client.socket.output.truncate(from);
-            let settled = self.exchange.is_settled();
-            let Some(lease) = self.holding.lease.as_mut() else { return false };
-            let server = &mut lease.connection;
-            if settled {
-                return server.flush().await.is_ok();
-            }
-            // Both at once: a server that waits to be read takes nothing.
-            let read = poll_fn(|cx| match server.poll_flush(cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                _ => server.poll_fill(cx),
-            });
-            if !matches!(read.await, Ok(count) if count > 0) {
-                return false;
-            }
-        }
-    }
-
     /// The statement has taken too long: the server is asked to stop it, and says so to the client.
     fn cancel_running(&self) {
         if let Some(target) = self.client.card.start_cancel() {
@@ -530,29 +379,6 @@ impl Session {
 
     fn out_of_step(&self, error: OutOfStep) -> Failure {
         Failure::OutOfStep { node: self.node_name().to_owned(), error }
-    }
-
-    pub(super) async fn wait_until_nothing_is_owed(&mut self) -> Result<Option<Cause>, Failure> {
-        while !self.exchange.ledger.is_empty() || self.exchange.is_passing() {
-            match self.woke(AHEAD_BYTES_MAX).await? {
-                Woke::Server => {
-                    if let Some(cause) = self.take_replies()? {
-                        return Ok(Some(cause));
-                    }
-                }
-                Woke::Client | Woke::Wanted | Woke::Paused => {}
-                Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
-                Woke::Over(_) | Woke::ServerGone(_) if self.exchange.held.is_held() => {
-                    return Ok(Some(Cause::Lost));
-                }
-                Woke::Over(over) => return Err(self.server_failure(over.error())),
-                Woke::ServerGone(error) => return Err(self.server_failure(error)),
-            }
-            if self.client.socket.input.len() >= AHEAD_BYTES_MAX {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        }
-        Ok(None)
     }
 
     /// True while the block is open on a server.

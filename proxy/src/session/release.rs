@@ -7,7 +7,6 @@ use crate::session::ledger::Owed;
 use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, frontend};
 use router_rules::{PinReason, Target};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// For so long after it asked for the process id of its server a session keeps that server: to look for
@@ -69,30 +68,6 @@ impl Session {
             self.yield_server();
         }
         Ok(())
-    }
-
-    /// The server that it has used sequences on stays with the session, unless others wait for it and
-    /// nobody has been seen to ask what sequences gave.
-    fn keeps_for_sequences(&self) -> bool {
-        let Some(lease) = &self.holding.lease else { return false };
-        let settled = *lease.cancel.pending.lock() == 0;
-        let yields = lease.is_wanted() && !lease.asks_sequences();
-        self.memory.sequences
-            && self.holding.kept.is_none()
-            && self.holding.on == Target::Primary
-            && !yields
-            && settled
-    }
-
-    /// The server that the session keeps without being pinned to it, when it is that one's turn: still
-    /// there, and still of the primary.
-    pub(super) fn take_kept(&mut self, target: Target) -> Option<Lease> {
-        if target != Target::Primary {
-            return None;
-        }
-        let mut kept = self.holding.kept.take()?;
-        let primary = self.weir.cluster.primary().is_some_and(|node| Arc::ptr_eq(&node, &kept.node));
-        (primary && !kept.is_deposed() && kept.is_quiet()).then_some(kept)
     }
 
     /// True when the session can do without the server that it keeps, should others need one.

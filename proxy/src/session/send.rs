@@ -3,16 +3,16 @@
 use crate::server::prepared::Prepared;
 use crate::server::settings::set_config;
 use crate::session::Session;
-use crate::session::classify::{Shown, Work};
+use crate::session::classify::Work;
 use crate::session::client::Client;
 use crate::session::exchange::held::Held;
-use crate::session::lease::asks_sequences;
 use crate::session::ledger::{Described, Ours, Owed};
 use crate::session::memory::Block;
-use crate::session::receive::{self, End, Kind, Request, frames};
+use crate::session::receive::{End, Kind, Request, frames};
+use crate::session::sequences::asks_sequences;
 use crate::session::signal::Signals;
 use crate::wire::backend::Status;
-use crate::wire::frame::{FrameError, HEADER_BYTES};
+use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};
 use bytes::BytesMut;
 use router_rules::statement::Kind as StatementKind;
@@ -231,36 +231,6 @@ impl Session {
         false
     }
 
-    /// `SHOW pgweir.…` is an ordinary SHOW of a placeholder that holds the answer.
-    fn send_placeholder(&mut self, work: &Work) {
-        let Some(Shown { name, position }) = work.shows.as_deref() else { return };
-        if self.memory.status == Status::Failed || self.exchange.is_open() {
-            return;
-        }
-        let wishes = &self.memory.wishes;
-        let policy = self.config.policy.clone();
-        let value = match &**name {
-            "pgweir.last_route" => self.memory.last_route.as_ref().map_or(String::new(), ToString::to_string),
-            "pgweir.lsn" => position.clone().unwrap_or_default(),
-            "pgweir.consistency" => wishes.consistency.unwrap_or(policy.consistency).as_str().into(),
-            "pgweir.max_lag" => wishes
-                .max_lag
-                .or(policy.max_lag)
-                .map_or(String::new(), |d| humantime::format_duration(d).to_string()),
-            "pgweir.route" => wishes.route.map_or("auto", Target::as_str).into(),
-            "pgweir.transactions" => wishes.transactions.unwrap_or(policy.transactions).as_str().into(),
-            "pgweir.trace" => if wishes.trace { "on" } else { "off" }.into(),
-            "pgweir.min_lsn" => self.memory.settings.now().value(name).unwrap_or("").into(),
-            _ => return,
-        };
-        let sql = set_config(name, &value);
-        if let Some(out) = self.out() {
-            frontend::put_query(out, sql.as_bytes());
-            self.exchange.ledger.push(Owed::Ours(Ours::Placeholder));
-            self.forget_server_unnamed();
-        }
-    }
-
     fn send_batch(&mut self, request: &Request, work: &Work, end: End) {
         let mut parsed = work.parsed.iter();
         let last_is_partial = request.left > 0;
@@ -382,11 +352,6 @@ impl Session {
             None => out.extend_from_slice(whole),
         }
         self.exchange.ledger.push(Owed::Describe { of, ours: false });
-    }
-
-    /// How long a frame is, for a stream of COPY data.
-    pub(super) fn copy_frame(&self) -> Result<Option<(u8, usize)>, FrameError> {
-        receive::header(&self.client.socket.input)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a session would lose, were its server lost now.
 
+use crate::session::Session;
 use crate::session::classify::Work;
+use crate::session::memory::Block;
 use router_rules::TransactionStep;
 use router_rules::statement::Kind;
 
@@ -63,5 +65,13 @@ impl Stake {
             Err(_) if work.single().is_some_and(|s| is_dml(s.kind)) => Stake::Statement,
             Err(_) => Stake::Outcome,
         }
+    }
+}
+
+impl Session {
+    /// The request is about to be sent: what the session would lose with its server from now on.
+    pub(super) fn note_stake(&mut self, work: &Work) {
+        let stake = Stake::of(work, !matches!(self.memory.block, Block::None));
+        self.turn.stake = if self.turn.begins_batch { stake } else { self.turn.stake.max(stake) };
     }
 }

@@ -52,3 +52,11 @@ impl Default for Turn {
         }
     }
 }
+
+impl Turn {
+    /// It is about to be sent. `begins_batch`: the client has sent nothing ahead of it that belongs to it.
+    pub(crate) fn begin(&mut self, begins_batch: bool) {
+        self.renamed.clear();
+        self.begins_batch = begins_batch;
+    }
+}

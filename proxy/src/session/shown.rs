@@ -1,0 +1,41 @@
+//! `SHOW pgweir.…`, by a placeholder that holds the answer.
+
+use crate::server::settings::set_config;
+use crate::session::Session;
+use crate::session::classify::{Shown, Work};
+use crate::session::ledger::{Ours, Owed};
+use crate::wire::backend::Status;
+use crate::wire::frontend;
+use router_rules::Target;
+
+impl Session {
+    /// `SHOW pgweir.…` is an ordinary SHOW of a placeholder that holds the answer.
+    pub(super) fn send_placeholder(&mut self, work: &Work) {
+        let Some(Shown { name, position }) = work.shows.as_deref() else { return };
+        if self.memory.status == Status::Failed || self.exchange.is_open() {
+            return;
+        }
+        let wishes = &self.memory.wishes;
+        let policy = self.config.policy.clone();
+        let value = match &**name {
+            "pgweir.last_route" => self.memory.last_route.as_ref().map_or(String::new(), ToString::to_string),
+            "pgweir.lsn" => position.clone().unwrap_or_default(),
+            "pgweir.consistency" => wishes.consistency.unwrap_or(policy.consistency).as_str().into(),
+            "pgweir.max_lag" => wishes
+                .max_lag
+                .or(policy.max_lag)
+                .map_or(String::new(), |d| humantime::format_duration(d).to_string()),
+            "pgweir.route" => wishes.route.map_or("auto", Target::as_str).into(),
+            "pgweir.transactions" => wishes.transactions.unwrap_or(policy.transactions).as_str().into(),
+            "pgweir.trace" => if wishes.trace { "on" } else { "off" }.into(),
+            "pgweir.min_lsn" => self.memory.settings.now().value(name).unwrap_or("").into(),
+            _ => return,
+        };
+        let sql = set_config(name, &value);
+        if let Some(out) = self.out() {
+            frontend::put_query(out, sql.as_bytes());
+            self.exchange.ledger.push(Owed::Ours(Ours::Placeholder));
+            self.forget_server_unnamed();
+        }
+    }
+}
