@@ -130,7 +130,8 @@ fn a_node_of_another_cluster_is_refused_loudly_wherever_it_is_listed() -> Outcom
         let mut nodes = stage.cluster.addresses();
         nodes.insert(if first { 0 } else { 3 }, other.address(0));
         let weir = Weir::builder_for(&nodes).start()?;
-        works_without(&weir, &other.address(0), "belongs to another cluster")?;
+        works_without(&weir, &other.address(0), "belongs to another cluster")
+            .map_err(|error| HarnessError::failed(format!("{error}\n{}", weir.log())))?;
     }
     Ok(())
 }

@@ -304,6 +304,8 @@ impl Board {
             if let Some(text) = entry.system.and_then(|system| self.membership.stranger(system)) {
                 entry.node.progress.reset(0);
                 entry.forget_position();
+                // Whatever it answers from now on, nobody waits for it.
+                entry.was_tried = true;
                 if std::mem::take(&mut entry.facts.up) {
                     entry.since = now;
                 }
