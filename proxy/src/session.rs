@@ -357,10 +357,15 @@ impl Session {
         let settled = !matches!(self.memory.block, Block::None)
             || self.memory.is_pinned()
             || !self.config.routing.split;
-        if self.memory.altered.changes_meanings() || (settled && !doubted) {
+        let asked = Instant::now();
+        if self.memory.altered.changes_meanings()
+            || (settled && !doubted)
+            || self.answers.patience.is_over(asked)
+        {
             return false;
         }
         let comes = Box::pin(self.weir.cluster.catalog_comes(&self.client.who.database)).await;
+        self.answers.patience.spend(asked.elapsed());
         self.turn.waited += self.turn.started.elapsed();
         comes
     }

@@ -10,7 +10,7 @@ use crate::session::classify::Work;
 use crate::wire::backend::Status;
 use bytes::Bytes;
 use router_rules::PinReason;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two looks of an idle client for the catalog.
 pub const DOUBTED_FOR: Duration = Duration::from_millis(200);
@@ -22,6 +22,35 @@ const CATALOG_WAITS: u32 = 8;
 const TEXTS_MAX: usize = 256;
 /// And their bytes.
 const TEXTS_BYTES_MAX: usize = 256 * 1024;
+
+/// A session that has waited for catalogs so long within [`PATIENCE_WINDOW`], since it changes the schema all
+/// the time, waits no more: its statements go to the primary, and it keeps its server meanwhile.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// See there: a migration takes a tenth longer at most.
+const PATIENCE_WINDOW: Duration = Duration::from_secs(20);
+
+/// How long a session has waited for catalogs lately.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    since: Option<Instant>,
+    spent: Duration,
+}
+
+impl Patience {
+    /// It waits no more for now.
+    pub(crate) fn is_over(&mut self, now: Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
+        if now.duration_since(since) >= PATIENCE_WINDOW {
+            *self = Self { since: Some(now), spent: Duration::ZERO };
+        }
+        self.spent >= PATIENCE
+    }
+
+    /// It has waited.
+    pub(crate) fn spend(&mut self, waited: Duration) {
+        self.spent += waited;
+    }
+}
 
 /// The texts in doubt.
 #[derive(Debug, Default)]
@@ -108,5 +137,21 @@ impl Session {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_ends_and_comes_back() {
+        let (mut patience, start) = (Patience::default(), Instant::now());
+        assert!(!patience.is_over(start));
+        patience.spend(PATIENCE);
+        assert!(patience.is_over(start + PATIENCE));
+        assert!(!patience.is_over(start + PATIENCE_WINDOW));
+        patience.spend(PATIENCE / 2);
+        assert!(!patience.is_over(start + PATIENCE_WINDOW + PATIENCE));
     }
 }

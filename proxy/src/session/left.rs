@@ -7,6 +7,7 @@ use crate::server::placeholders;
 use crate::server::settings::{quote_text, set_config};
 use crate::session::Session;
 use crate::session::classify::Work;
+use crate::session::doubts::Patience;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Ours, Owed};
 use crate::session::listening::Listening;
@@ -52,6 +53,8 @@ pub struct Answers {
     pub(crate) listening: Listening,
     /// The channels of an answer; `None` where the name is not one that can be carried elsewhere.
     pub channels: Vec<Option<String>>,
+    /// How long it has waited for catalogs lately.
+    pub(crate) patience: Patience,
     /// Clients that the request under way has asked to be ended or cancelled.
     pub signals: Vec<Signal>,
 }
