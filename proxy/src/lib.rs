@@ -54,5 +54,7 @@ pub use limits::STACK_BYTES;
 
 /// What hostile input outside of this crate is tried on.
 pub mod for_tests {
+    pub use crate::limits::STARTUP_BYTES_MAX;
     pub use crate::session::ledger::{Fate, Ledger, News, Ours, Owed, Undo};
+    pub use crate::wire::{ErrorFields, backend, frame, frontend, startup};
 }
