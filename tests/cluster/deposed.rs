@@ -213,8 +213,12 @@ fn two_promotions_onto_one_timeline_are_two_histories() -> Outcome {
 fn a_replica_that_cannot_follow_a_promotion_is_shown_as_stranded() -> Outcome {
     let stage = torn_stage()?;
     // It has more than the one that will be promoted.
-    stage.cluster.set_on(1, "primary_conninfo", "")?;
     stage.cluster.wait_caught_up()?;
+    stage.cluster.set_on(1, "primary_conninfo", "")?;
+    let receives = "SELECT count(*) FROM pg_stat_wal_receiver";
+    wait_until("it receives nothing more", || {
+        stage.cluster.value(1, "app", receives).is_ok_and(|n| n == "0")
+    })?;
     stage.weir.app().sql("INSERT INTO note (body) VALUES ('beyond the fork')")?;
     let ahead = "SELECT count(*) FROM note";
     wait_until("the other has it", || stage.cluster.value(2, "app", ahead).is_ok_and(|n| n == "1"))?;
