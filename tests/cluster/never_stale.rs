@@ -115,7 +115,7 @@ fn who_hears_of_a_commit_before_it_is_acknowledged_may_tell_others_who_see_it() 
     })?;
     // Or waits for a lock that the writer takes, and gives back when it has committed.
     let locked = "SELECT pg_advisory_lock(7); BEGIN; UPDATE counter SET n = n + 1 WHERE id = 7; \
-         SELECT pg_sleep(0.1); COMMIT; SELECT pg_advisory_unlock(7); SELECT pg_sleep(0.3)";
+         SELECT pg_sleep(0.6); COMMIT; SELECT pg_advisory_unlock(7); SELECT pg_sleep(0.3)";
     heard(&stage, locked, |hearer, _| {
         let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7 AND objsubid = 1";
         let mut primary = stage.direct()?;
