@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// Nodes tried for one request before the client hears of it.
 const PLACES_MAX: usize = 4;
+/// Before another server is tried, where one was lost while it was given the session's settings.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 impl Session {
     /// Sees to it that the session has the right server, with the session's settings.
@@ -29,70 +31,73 @@ impl Session {
         work: &Work,
     ) -> Result<Result<(), Refusal>, Failure> {
         self.leave_database(work);
-        let paused = self.weir.gate.is_closed_for(&self.client.who.database);
-        if std::mem::take(&mut self.holding.lingers) && (decision.target == Target::Replica || paused) {
-            self.give_back();
-        }
-        if self.holding.lease.as_ref().is_some_and(Lease::is_deposed) {
-            self.leave_deposed()?;
-            if let Some(refusal) = self.tell_of_lost_block(work.single().and_then(|s| s.transaction.as_ref()))
+        loop {
+            let paused = self.weir.gate.is_closed_for(&self.client.who.database);
+            if std::mem::take(&mut self.holding.lingers) && (decision.target == Target::Replica || paused) {
+                self.give_back();
+            }
+            if self.holding.lease.as_ref().is_some_and(Lease::is_deposed) {
+                self.leave_deposed()?;
+                if let Some(refusal) =
+                    self.tell_of_lost_block(work.single().and_then(|s| s.transaction.as_ref()))
+                {
+                    return Ok(Err(refusal));
+                }
+            }
+            if self.reads_on_in_block(decision, work) && !Box::pin(self.keeps_up(decision, work)).await {
+                (decision.target, decision.reason) = (Target::Primary, Reason::FreshnessTimeout);
+            }
+            if self.holding.lease.is_some()
+                && self.holding.on == Target::Replica
+                && decision.target == Target::Primary
+            {
+                Box::pin(self.leave_replica(work)).await?;
+            }
+            if self.holding.lease.is_none()
+                && paused
+                && let Err(refusal) = Box::pin(self.wait_at_gate()).await
             {
                 return Ok(Err(refusal));
             }
-        }
-        if self.reads_on_in_block(decision, work) && !Box::pin(self.keeps_up(decision, work)).await {
-            (decision.target, decision.reason) = (Target::Primary, Reason::FreshnessTimeout);
-        }
-        if self.holding.lease.is_some()
-            && self.holding.on == Target::Replica
-            && decision.target == Target::Primary
-        {
-            Box::pin(self.leave_replica(work)).await?;
-        }
-        if self.holding.lease.is_none()
-            && paused
-            && let Err(refusal) = Box::pin(self.wait_at_gate()).await
-        {
-            return Ok(Err(refusal));
-        }
-        let mut placed = (Duration::ZERO, Duration::ZERO);
-        if self.holding.lease.is_none()
-            && work.relied.iter().any(|(prepared, _)| prepared.known.home().is_some())
-            && Box::pin(self.go_home(work, decision)).await
-        {
-            return Ok(Err(called_off()));
-        }
-        if self.holding.lease.is_none()
-            && let Some(kept) = self.take_kept(decision.target)
-        {
-            self.client.card.set_running_on(Some(kept.cancel.clone()));
-            self.holding.on = Target::Primary;
-            self.holding.lease = Some(kept);
-        }
-        if self.holding.lease.is_none() {
-            self.client.card.set_doing(Doing::Waiting);
-            match self.lease_anew(decision, work).await? {
-                Ok(_) if self.client.card.cancelled.swap(false, Ordering::Relaxed) => {
-                    self.yield_unused();
-                    return Ok(Err(called_off()));
+            let mut placed = (Duration::ZERO, Duration::ZERO);
+            if self.holding.lease.is_none()
+                && work.relied.iter().any(|(prepared, _)| prepared.known.home().is_some())
+                && Box::pin(self.go_home(work, decision)).await
+            {
+                return Ok(Err(called_off()));
+            }
+            if self.holding.lease.is_none()
+                && let Some(kept) = self.take_kept(decision.target)
+            {
+                self.client.card.set_running_on(Some(kept.cancel.clone()));
+                self.holding.on = Target::Primary;
+                self.holding.lease = Some(kept);
+            }
+            if self.holding.lease.is_none() {
+                self.client.card.set_doing(Doing::Waiting);
+                match self.lease_anew(decision, work).await? {
+                    Ok(_) if self.client.card.cancelled.swap(false, Ordering::Relaxed) => {
+                        self.yield_unused();
+                        return Ok(Err(called_off()));
+                    }
+                    Ok(waited_and_lag) => placed = waited_and_lag,
+                    Err(refusal) => return Ok(Err(refusal)),
                 }
-                Ok(waited_and_lag) => placed = waited_and_lag,
-                Err(refusal) => return Ok(Err(refusal)),
+                self.client.card.set_doing(Doing::Active);
             }
-            self.client.card.set_doing(Doing::Active);
-        }
-        if decision.target == Target::Primary && self.holding.on == Target::Replica {
-            // A snapshot that cannot be left: the replica itself will say what it does not allow.
-            decision.target = Target::Replica;
-        }
-        self.explain(decision, placed.0, placed.1, work);
-        match self.bring_settings().await {
-            Some(brought) => Ok(brought),
-            // Nothing of the client's was run there.
-            None if self.turn.started.elapsed() < self.config.cluster.primary_wait => {
-                Box::pin(self.lease(decision, work)).await
+            if decision.target == Target::Primary && self.holding.on == Target::Replica {
+                // A snapshot that cannot be left: the replica itself will say what it does not allow.
+                decision.target = Target::Replica;
             }
-            None => Ok(Err(no_primary(&self.config, self.weir.cluster.why_headless()))),
+            self.explain(decision, placed.0, placed.1, work);
+            match self.bring_settings().await {
+                Some(brought) => return Ok(brought),
+                // Nothing of the client's was run there.
+                None if self.turn.started.elapsed() < self.config.cluster.primary_wait => {
+                    Box::pin(tokio::time::sleep(RETRY_PAUSE)).await;
+                }
+                None => return Ok(Err(no_primary(&self.config, self.weir.cluster.why_headless()))),
+            }
         }
     }
 
