@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 use tokio_postgres::types::{FromSql, ToSql, Type};
@@ -27,6 +27,9 @@ use tokio_postgres::{Row, error::SqlState};
 
 /// Postgres cuts names to this (`NAMEDATALEN` - 1).
 const NAME_BYTES_MAX: usize = 63;
+
+/// Between two tries for a connection to a node that is full.
+const FULL_PAUSE: Duration = Duration::from_millis(20);
 
 const BY_FUNCTION: &str = "SELECT rolname, rolpassword, rolvaliduntil FROM pgweir.user_lookup($1)";
 const BY_CATALOG: &str =
@@ -195,8 +198,7 @@ impl Source {
     }
 
     async fn rows(&self, question: Question<'_>, config: &Config) -> Result<Vec<Row>, LookupError> {
-        let unreachable = |error| LookupError::Unreachable(self.kept_out(&error, config));
-        let server = self.pool.get().await.map_err(unreachable)?;
+        let server = self.connection(config).await?;
         // A connection that is dropped in the middle of a query must not go back to the pool.
         let mut lent = Lent(Some(server));
         let Some(server) = &lent.0 else { return Err(LookupError::Query("no connection".into())) };
@@ -209,6 +211,21 @@ impl Source {
         // Complete: it may be used again.
         drop(lent.0.take());
         Ok(answer)
+    }
+
+    /// A connection of our own. On a node that is full there is none to be opened, but one of ours comes back
+    /// in a moment, or room is made.
+    async fn connection(&self, config: &Config) -> Result<Object, LookupError> {
+        let began = Instant::now();
+        loop {
+            match self.pool.get().await {
+                Ok(server) => return Ok(server),
+                Err(error) if is_full(&error) && began.elapsed() < LOOKUP_TIMEOUT / 2 => {
+                    tokio::time::sleep(FULL_PAUSE).await;
+                }
+                Err(error) => return Err(LookupError::Unreachable(self.kept_out(&error, config))),
+            }
+        }
     }
 
     /// Why there is no connection, in Postgres's words where it has said something.
@@ -251,6 +268,12 @@ impl Source {
         *self.query.lock() = Some(query.clone());
         Ok(query)
     }
+}
+
+/// The node has no connection left.
+fn is_full(error: &deadpool_postgres::PoolError) -> bool {
+    use deadpool_postgres::PoolError;
+    matches!(error, PoolError::Backend(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS))
 }
 
 /// The way to verifiers that is open to the role of this connection: its name and its query.
