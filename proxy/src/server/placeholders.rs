@@ -128,15 +128,7 @@ mod tests {
     use router_rules::{Classifier, Scope};
 
     fn classified(sql: &str) -> std::sync::Arc<Classified> {
-        let scope = Scope {
-            id: 1,
-            catalog: None,
-            search_path: vec![],
-            role: String::new(),
-            standard_conforming_strings: true,
-            encoding: Default::default(),
-            temporary: Default::default(),
-        };
+        let scope = Scope::new(None, vec![], String::new(), true);
         Classifier::new(1 << 20).classify(sql.as_bytes(), &scope)
     }
 

@@ -116,15 +116,7 @@ mod tests {
     use router_rules::{Classifier, Scope};
 
     fn statement(sql: &'static str) -> Arc<Prepared> {
-        let scope = Scope {
-            id: 1,
-            catalog: None,
-            search_path: vec![],
-            role: String::new(),
-            standard_conforming_strings: true,
-            encoding: Default::default(),
-            temporary: Default::default(),
-        };
+        let scope = Scope::new(None, vec![], String::new(), true);
         Arc::new(Prepared {
             key: 1,
             sql: Bytes::from_static(sql.as_bytes()),
