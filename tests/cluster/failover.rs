@@ -289,6 +289,9 @@ fn a_session_that_listens_goes_on_listening_on_the_next_primary_and_is_told_that
     listener.run("LISTEN never")?;
     listener.run("UNLISTEN never")?;
     listener.run("COMMIT")?;
+    listener.run("SET work_mem = '7MB'")?;
+    listener.prepare("sum", "SELECT $1::int + 1")?;
+    listener.run("BEGIN; LISTEN undone; ROLLBACK")?;
     let mut bound = stage.client()?;
     bound.run("LISTEN jobs")?;
     bound.run("SELECT pg_advisory_lock(7)")?;
@@ -298,7 +301,7 @@ fn a_session_that_listens_goes_on_listening_on_the_next_primary_and_is_told_that
         let text = warning.last().and_then(|frame| frame.field(b'M')).unwrap_or_default();
         assert!(text.contains("may have been missed"), "{warning:?}\n{}", stage.weir.log());
         let mut sender = stage.client()?;
-        for channel in ["never", "jobs", "A \"b\""] {
+        for channel in ["never", "undone", "jobs", "A \"b\""] {
             sender.run(&format!("SELECT pg_notify('{channel}', 'now')"))?;
         }
         for channel in ["jobs", "A \"b\""] {
@@ -307,6 +310,8 @@ fn a_session_that_listens_goes_on_listening_on_the_next_primary_and_is_told_that
             assert_eq!(&told.body[4..], format!("{channel}\0now\0").as_bytes());
         }
         assert_eq!(listener.value("SELECT count(*) FROM pg_listening_channels()")?, "2");
+        assert_eq!(listener.value("SHOW work_mem")?, "7MB");
+        assert_eq!(listener.execute("sum", &[Some("1")])?, [[Some("2".to_owned())]]);
         Ok(())
     };
     stage.cluster.kill(0);
