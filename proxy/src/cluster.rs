@@ -12,6 +12,7 @@ pub mod catalogs;
 pub mod choose;
 mod claim;
 pub mod connect;
+pub mod descent;
 pub mod fleet;
 pub mod flushing;
 pub mod late;
@@ -41,6 +42,7 @@ use crate::rows::{Events, NodeStatus, Sibling};
 use arc_swap::ArcSwap;
 use board::{Board, Identity, News, Sighting};
 use catalogs::Catalogs;
+use descent::Promotion;
 use fleet::Fleet;
 use loss::Loss;
 use pace::{Demand, Standing};
@@ -306,6 +308,11 @@ impl Cluster {
         let board = self.board.lock();
         let lasted = |(since, until): (Moment, Moment)| (since..=until).contains(&session.last_seen());
         board.loss.is_some_and(lasted)
+    }
+
+    /// How a node became the primary that it is, where that was seen.
+    pub fn promotion(&self, node: &Arc<Node>) -> Option<Promotion> {
+        self.board.lock().promotion(node)
     }
 
     /// A connection to this node failed or ended: probe it now rather than later.

@@ -161,6 +161,8 @@ pub struct Cluster {
     pub lost_writes: LostWrites,
     /// What becomes of sessions that listen.
     pub lost_listeners: LostListeners,
+    /// Whether the outcome of a COMMIT whose answer was lost is asked of the next primary.
+    pub commit_outcome: bool,
 }
 
 /// What the level `proxy` promises where several pgweirs front one cluster.

@@ -9,7 +9,9 @@
 //! session lives; a [`Failure`] ends it.
 
 mod account;
+mod aftermath;
 pub mod begin;
+mod begun;
 mod bring;
 pub mod classify;
 mod client;
@@ -24,11 +26,13 @@ pub mod lease;
 pub mod ledger;
 pub(crate) mod left;
 mod listening;
+mod lost;
 pub mod memory;
 pub mod misspelt;
 mod moves;
 mod moving;
 pub mod names;
+mod outcome;
 pub mod place;
 pub mod receive;
 mod refuse;
@@ -57,7 +61,6 @@ pub mod wishes;
 
 use crate::clients::registry::Doing;
 use crate::config::Config;
-use crate::limits::AHEAD_BYTES_MIN;
 use crate::loops::{self, Heard};
 use crate::pool::Lease;
 use crate::session::classify::Work;
@@ -199,11 +202,14 @@ impl Session {
                     let told = self.client.socket.output.len();
                     match self.take_replies() {
                         // A replica's farewell concerns nobody who can go on elsewhere.
-                        Err(Failure::ServerSaidGoodbye) if self.leave_lost_server() => {
+                        Err(Failure::ServerSaidGoodbye(farewell))
+                            if self.leave_lost_server()
+                                || (farewell.is_shutdown && self.outlive_server()) =>
+                        {
                             self.client.socket.output.truncate(told);
                             self.memory.failed = false;
                         }
-                        Err(Failure::ServerSaidGoodbye) if self.may_listen_again() => {
+                        Err(Failure::ServerSaidGoodbye(_)) if self.may_listen_again() => {
                             self.client.socket.output.truncate(told);
                             self.memory.failed = false;
                             Box::pin(self.listen_again()).await?;
@@ -211,39 +217,10 @@ impl Session {
                         taken => drop(taken?),
                     }
                 }
-                Woke::ServerGone(_) if self.leave_lost_server() => {}
+                Woke::ServerGone(_) if self.leave_lost_server() || self.outlive_server() => {}
                 Woke::ServerGone(error) => return Err(self.server_failure(error)),
             }
         }
-    }
-
-    /// What has come of a batch goes to a server before the batch's end does when the client pauses, and of
-    /// a batch that only the primary can run also when it is long: an error in its midst, or a time-out,
-    /// reaches the client as soon as on a direct connection. Anything else is gathered, so that it may run
-    /// elsewhere.
-    fn begun_batch(&mut self, paused: bool) -> Option<Request> {
-        if paused {
-            return receive::begun_batch(&mut self.client.socket.input, 0);
-        }
-        if self.client.socket.input.len() < AHEAD_BYTES_MIN || self.exchange.copy_in {
-            return None;
-        }
-        if !self.is_begun_on_primary()
-            && !receive::binds_first(&self.client.socket.input, |name| self.is_for_primary(name))
-        {
-            return None;
-        }
-        receive::begun_batch(&mut self.client.socket.input, AHEAD_BYTES_MIN)
-    }
-
-    /// A server of the primary is held for what the client has begun.
-    pub(crate) fn is_begun_on_primary(&self) -> bool {
-        let on_primary = self.holding.lease.is_some() && self.holding.on == Target::Primary;
-        on_primary && (self.exchange.is_open() || self.memory.status != Status::Idle)
-    }
-
-    fn is_for_primary(&self, statement: &[u8]) -> bool {
-        self.memory.statements.get(statement).is_some_and(|prepared| prepared.classified.verdict.is_err())
     }
 
     /// One request, from classification to memory.

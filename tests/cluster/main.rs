@@ -29,6 +29,7 @@ mod never_wrong;
 mod noise;
 mod nothing_lost;
 mod operate;
+mod outcome;
 mod pgbench;
 mod pipelines;
 mod pooling;

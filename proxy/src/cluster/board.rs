@@ -2,6 +2,7 @@
 
 use super::acknowledged::Acknowledged;
 use super::claim::{self, STRANDED_AFTER};
+use super::descent::{Descent, Promotion};
 use super::flushing::Flushing;
 use super::loss::Loss;
 use super::membership::Membership;
@@ -84,6 +85,8 @@ pub struct Entry {
     pub newest_timeline: u32,
     /// Where the timeline that it writes forked off, as far as it tells.
     fork: Option<Lsn>,
+    /// Where its history comes from.
+    descent: Descent,
     /// Why it is not taken for the primary that it says it is.
     pub claim: Option<String>,
     /// Since when it is on an older timeline than the cluster's.
@@ -274,6 +277,7 @@ impl Board {
         entry.layout = identity.layout;
         entry.started = identity.started;
         (entry.facts.timeline, entry.facts.known, entry.fork) = (0, 0, None);
+        entry.descent.connected(identity.started);
         entry.forget_position();
         entry.node.progress.reset(self.incarnations);
         Ok(())
@@ -360,6 +364,7 @@ impl Board {
         entry.facts.known = entry.facts.known.max(seen.known.unwrap_or(0));
         entry.newest_timeline = entry.newest_timeline.max(entry.facts.timeline).max(entry.facts.known);
         entry.fork = seen.fork.or(entry.fork);
+        entry.descent.saw(seen.role, seen.timeline, seen.fork, entry.started);
         if !entry.facts.up {
             entry.good_probes += 1;
             if !entry.was_up || seen.role == Role::Primary || entry.good_probes >= RETURN_PROBES {
@@ -410,6 +415,11 @@ impl Board {
             self.news.push(News::of("stranded", &entry.node, text.clone()));
             entry.stranded = Some(text);
         }
+    }
+
+    /// How a node became the primary that it is, where that was seen.
+    pub fn promotion(&self, node: &Arc<Node>) -> Option<Promotion> {
+        self.find(node).and_then(|i| self.entries[i].descent.promotion())
     }
 
     /// The moment through which the freshest serving replica is fresh.
@@ -645,6 +655,7 @@ impl Entry {
             told: None,
             newest_timeline: 0,
             fork: None,
+            descent: Descent::default(),
             claim: None,
             stranded_since: now,
             stranded: None,

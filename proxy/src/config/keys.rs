@@ -326,6 +326,8 @@ pub const KEYS: &[Key] = &[
         "A replica that is promoted may lack writes that were acknowledged. Sessions that wrote or read just before get a WARNING once (`warn`), or end with 57P01 (`end`), for applications that keep what they have read."),
     key("cluster.lost_listeners", Word(&["listen_again", "end"]), Some("\"listen_again\""), Reload,
         "A session that listens has its registrations on one server. When that is lost, it listens to the same channels on the next primary, and gets a WARNING, since notifications may have been missed (`listen_again`); or it ends with 57P01 (`end`), for clients that look for what they have missed when they connect anew."),
+    key("cluster.commit_outcome", Bool, Some("false"), Reload,
+        "When the answer to a COMMIT is lost with its server, the next primary is asked what became of it, and the client gets its COMMIT, or 40001, or, where that cannot be proved, 08007 as without this. It costs each transaction that writes a question, which travels with its first write, and an empty logical message in the log (prefix `pgweir`). `SET pgweir.commit_outcome` overrules it for a session. See [When nodes fail](failover.md). PostgreSQL 13 or later."),
     key("cluster.require_auth", Words(PROOFS), Some("[\"scram-sha-256\", \"md5\", \"none\"]"), Reload,
         "What a node may ask for at a log-in, as libpq's `require_auth`; `none` is that it asks for nothing (`trust`, `cert`, `peer`). The password in clear is not among them by default: whoever stands in for a node could ask for it. Add `password` for nodes whose pg_hba.conf says `password`, `ldap`, `pam` or `radius`, and verify them with `tls.mode = \"verify-full\"`."),
     key("cluster.tls.mode", Word(SSL_MODES), Some("\"prefer\""), Reload,

@@ -239,6 +239,7 @@ fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings
             "end" => LostListeners::End,
             _ => LostListeners::ListenAgain,
         },
+        commit_outcome: section.read("commit_outcome"),
     };
     if cluster.auth_query.as_ref().is_some_and(|q| !q.contains("$1")) {
         section.mistake_in("auth_query", "`auth_query`: it needs the parameter $1, the user's name");

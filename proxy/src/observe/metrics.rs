@@ -210,6 +210,8 @@ pub struct Metrics {
     pub lease_wait_seconds: Histogram,
     /// Statements run again on the primary after a replica's refusal, by cause.
     pub reroutes_total: IntCounterVec,
+    /// COMMITs whose answer was lost and whose outcome was asked, by what that is.
+    pub commit_outcomes_total: IntCounterVec,
     /// Connections refused or ended by a limit, by the limit's name.
     pub refused_total: IntCounterVec,
     /// Nodes, lag and freshness.
@@ -274,6 +276,11 @@ impl Metrics {
                 "Statements run again on the primary, by cause",
                 &["cause"],
             )?,
+            commit_outcomes_total: made.counters(
+                "commit_outcomes_total",
+                "COMMITs whose answer was lost, by the outcome that the next primary told",
+                &["outcome"],
+            )?,
             refused_total: made.counters(
                 "refused_total",
                 "Clients refused or ended by a limit",
@@ -319,6 +326,9 @@ impl Metrics {
         }
         for limit in ["clients_max", "user_clients_max", "database_clients_max", "lease_wait"] {
             metrics.refused_total.with_label_values(&[limit]);
+        }
+        for outcome in ["committed", "aborted", "unknown"] {
+            metrics.commit_outcomes_total.with_label_values(&[outcome]);
         }
         for cause in RerouteCause::ALL {
             metrics.reroutes_total.with_label_values(&[cause.as_str()]);

@@ -16,7 +16,7 @@ pub enum Failure {
     Fatal(Refusal),
     /// The server ended while the session needed it, having said why (already passed on).
     #[error("the server ended the connection")]
-    ServerSaidGoodbye,
+    ServerSaidGoodbye(Farewell),
     /// A time-out of the session's own ended it on the server, which has said so (already passed on).
     #[error("the session was idle for longer than it wished")]
     TimedOut,
@@ -36,4 +36,13 @@ pub enum Failure {
         /// What it sent.
         error: OutOfStep,
     },
+}
+
+/// A server's last words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Farewell {
+    /// They are the last so many bytes of the client's output.
+    pub bytes: usize,
+    /// It was shut down, or crashed: nothing that the session has done ended it.
+    pub is_shutdown: bool,
 }

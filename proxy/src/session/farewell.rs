@@ -22,7 +22,7 @@ impl Session {
                 Failure::OutOfStep { .. } => {
                     Some(Refusal::new(sqlstate::PROTOCOL_VIOLATION, "the server broke the protocol"))
                 }
-                Failure::Client(_) | Failure::ServerSaidGoodbye | Failure::TimedOut => None,
+                Failure::Client(_) | Failure::ServerSaidGoodbye(_) | Failure::TimedOut => None,
             };
             // In the middle of a message nothing can be said.
             if let Some(refusal) = refusal.filter(|_| !self.exchange.is_passing()) {
@@ -37,7 +37,8 @@ impl Session {
             let _ = tokio::time::timeout(Duration::from_secs(5), self.client.socket.flush()).await;
         }
         self.memory_of_writes_in_doubt();
-        if matches!(ended, Err(Failure::ServerSaidGoodbye | Failure::TimedOut | Failure::OutOfStep { .. })) {
+        if matches!(ended, Err(Failure::ServerSaidGoodbye(_) | Failure::TimedOut | Failure::OutOfStep { .. }))
+        {
             // It owes nothing, and yet is of no use to anybody.
             self.drop_lease();
         }

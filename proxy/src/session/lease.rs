@@ -160,7 +160,8 @@ impl Session {
         }
     }
 
-    async fn lease_anew(
+    /// A server for this work, wherever that may run now, before it is given the session's settings.
+    pub(super) async fn lease_anew(
         &mut self,
         decision: &mut Decision,
         work: &Work,

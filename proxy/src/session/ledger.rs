@@ -115,6 +115,8 @@ pub enum Ours {
     Sequences,
     /// Makes a placeholder readable by SHOW.
     Placeholder,
+    /// What is the id of the transaction under way?
+    Trace,
     /// Settings that a RESET has taken from the server; the client is ready behind them.
     Restore,
 }

@@ -11,9 +11,11 @@ use crate::session::doubts::Patience;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Ours, Owed};
 use crate::session::listening::Listening;
+use crate::session::outcome::Trace;
 use crate::session::signal::Signal;
 use crate::wire::backend::{self, Status};
 use crate::wire::frontend;
+use bytes::Bytes;
 use router_rules::statement::Kind;
 use router_rules::{PinReason, SessionEffect, Target};
 
@@ -55,6 +57,10 @@ pub struct Answers {
     pub channels: Vec<Option<String>>,
     /// How long it has waited for catalogs lately.
     pub(crate) patience: Patience,
+    /// What is known of the transaction under way, in case the answer to its COMMIT is lost.
+    pub(crate) trace: Trace,
+    /// An error that was ours and has failed the client's transaction: the client is to be told it.
+    pub(crate) failed_ahead: Option<Bytes>,
     /// Clients that the request under way has asked to be ended or cancelled.
     pub signals: Vec<Signal>,
 }

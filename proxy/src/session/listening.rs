@@ -7,7 +7,7 @@
 use crate::config::LostListeners;
 use crate::session::Session;
 use crate::session::classify::Work;
-use crate::session::failure::Failure;
+use crate::session::failure::{Failure, Farewell};
 use crate::session::ledger::Ours;
 use crate::wire::backend::Status;
 use crate::wire::error::put_warning;
@@ -77,7 +77,9 @@ impl Session {
     /// # Errors
     /// When there is none within `cluster.primary_wait`, or it does not let the session listen.
     pub(super) async fn listen_again(&mut self) -> Result<(), Failure> {
-        let Some(sql) = self.answers.listening.again() else { return Err(Failure::ServerSaidGoodbye) };
+        let Some(sql) = self.answers.listening.again() else {
+            return Err(Failure::ServerSaidGoodbye(Farewell::default()));
+        };
         tracing::info!(node = self.node_name(), "a session that listens goes on on another server");
         if let Some(lease) = &self.holding.lease {
             self.weir.cluster.suspect(&lease.node);

@@ -10,6 +10,7 @@ const SETTINGS: &[&str] = &[
     "pgweir.route",
     "pgweir.transactions",
     "pgweir.trace",
+    "pgweir.commit_outcome",
     "pgweir.min_lsn",
 ];
 

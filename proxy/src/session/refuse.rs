@@ -12,6 +12,7 @@ impl Session {
         refusal.put(&mut self.client.socket.output, "ERROR");
         match request.kind {
             Kind::Batch(End::Flush | End::More | End::Begun) => self.exchange.refuse(),
+            _ if self.exchange.is_refused() => {}
             _ => {
                 self.sync_unseen();
                 backend::put_ready(&mut self.client.socket.output, self.memory.status);

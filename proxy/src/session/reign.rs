@@ -30,14 +30,17 @@ pub enum Over {
     Deposed,
     /// Its node does not answer.
     Silent,
+    /// It has ended, or its connection has.
+    Gone,
 }
 
 impl Over {
     /// What a client is told of the node.
-    fn says(self, node: &str) -> String {
+    pub(super) fn says(self, node: &str) -> String {
         match self {
             Over::Deposed => format!("another server has taken the place of {node}"),
             Over::Silent => format!("{node} does not answer any more"),
+            Over::Gone => format!("{node} has ended the connection"),
         }
     }
 
@@ -46,6 +49,7 @@ impl Over {
         match self {
             Over::Deposed => io::Error::other("another server has taken its place"),
             Over::Silent => io::Error::new(io::ErrorKind::TimedOut, "its node does not answer"),
+            Over::Gone => io::ErrorKind::UnexpectedEof.into(),
         }
     }
 }
@@ -112,26 +116,46 @@ impl Session {
         if is_quiet && self.leave_lost_server() {
             return Ok(());
         }
-        let is_bound = self.is_bound_to_server();
         if !is_quiet {
             return Err(self.outcome_unknown(&says));
         }
-        self.drop_lease();
-        if is_bound {
+        if self.is_bound_to_server() {
+            self.drop_lease();
             let refusal = Refusal::new(
                 sqlstate::ADMIN_SHUTDOWN,
                 format!("terminating connection: what this session had on its server is lost, since {says}"),
             );
             return Err(Failure::Fatal(refusal.with_hint("Connect again.")));
         }
+        self.go_on_without_server(&says);
+        Ok(())
+    }
+
+    /// Between two requests its server is lost, which had nothing that another cannot give it.
+    fn go_on_without_server(&mut self, says: &str) {
+        self.drop_lease();
         self.memory.unpin();
         self.client.card.set_pin(None);
+        self.memory.failed = false;
         match self.memory.status {
             Status::Idle => {}
             Status::Transaction => self.lose_block(Block::Lost { says: says.into() }),
             Status::Failed => self.lose_block(Block::Aborted),
         }
-        Ok(())
+    }
+
+    /// Nothing is under way, and the server has gone: a session that has an open transaction there, and nothing
+    /// else, goes on. False where it cannot.
+    pub(super) fn outlive_server(&mut self) -> bool {
+        let Some(lease) = self.holding.lease.as_ref() else { return false };
+        let in_block = matches!(self.memory.block, Block::Open { .. });
+        if !in_block || !self.exchange.is_clean() || self.is_bound_to_server() {
+            return false;
+        }
+        self.weir.cluster.suspect(&lease.node);
+        let says = Over::Gone.says(&lease.node.name);
+        self.go_on_without_server(&says);
+        true
     }
 
     /// What it has on its server no other can give it.
@@ -161,7 +185,12 @@ impl Session {
         }
         self.take_back_names();
         self.memory.writing = None;
+        let is_open = self.exchange.is_open();
         self.drop_lease();
+        if is_open {
+            // A Sync that came with a COPY counts no more: the one behind the data ends the batch.
+            self.exchange.refuse();
+        }
         self.memory.unpin();
         self.client.card.set_pin(None);
         let in_block = !matches!(self.memory.block, Block::None);
@@ -175,7 +204,7 @@ impl Session {
     }
 
     /// The session ends, since nobody can say what became of its last request.
-    fn outcome_unknown(&mut self, says: &str) -> Failure {
+    pub(super) fn outcome_unknown(&mut self, says: &str) -> Failure {
         tracing::warn!(node = self.node_name(), "a client was told that an outcome is unknown");
         self.weir.cluster.may_have_written(&self.client.who.database, &self.memory.written);
         self.memory.written = Footprint::none();
@@ -191,7 +220,7 @@ impl Session {
     }
 
     /// The block has gone with its server, of which the session holds nothing any more.
-    fn lose_block(&mut self, block: Block) {
+    pub(super) fn lose_block(&mut self, block: Block) {
         self.memory.settings.on_rollback();
         self.memory.written = Footprint::none();
         self.memory.altered = Default::default();
@@ -241,7 +270,7 @@ impl Session {
 }
 
 /// What a client is told whose transaction, or read, is lost and can be tried again.
-fn lost(says: &str, in_block: bool) -> Refusal {
+pub(super) fn lost(says: &str, in_block: bool) -> Refusal {
     let what = if in_block { "the transaction was lost with its server" } else { "the read was cut off" };
     Refusal::new(sqlstate::SERIALIZATION_FAILURE, format!("{what}: {says}"))
         .with_hint("Nothing of it was committed. Try it again.")

@@ -8,14 +8,13 @@ use crate::server::prepared::{SERVER_NAME_PREFIX, ServerName};
 use crate::session::Session;
 use crate::session::exchange::Reply;
 use crate::session::exchange::held::Held;
-use crate::session::failure::Failure;
+use crate::session::failure::{Failure, Farewell};
 use crate::session::ledger::{Fate, News, Ours, OutOfStep};
 use crate::session::memory::Block;
 use crate::session::receive::Request;
 use crate::session::reign::Over;
 use crate::session::reroute::{Cause, cause_of};
 use crate::session::signal;
-use crate::session::stake::Stake;
 use crate::session::wake::{Woke, ended_by_administrator};
 use crate::wire::backend::{self, tag};
 use crate::wire::frame::{self, HEADER_BYTES};
@@ -94,11 +93,20 @@ impl Session {
             let woke = woke?;
             match woke {
                 // What comes after another primary was published is not what it seems to be.
-                Woke::Server if let Some(over) = self.deposed() => return self.over_while_asked(over, left),
-                Woke::Over(over) => return self.over_while_asked(over, left),
+                Woke::Server if let Some(over) = self.deposed() => {
+                    return Box::pin(self.over_while_asked(over, request, left)).await;
+                }
+                Woke::Over(over) => return Box::pin(self.over_while_asked(over, request, left)).await,
                 Woke::Server => {
-                    if let Some(cause) = self.take_replies()? {
-                        return Ok(Relayed::Refused(cause));
+                    match self.take_replies() {
+                        Err(Failure::ServerSaidGoodbye(farewell)) if farewell.is_shutdown => {
+                            return Box::pin(self.ended_while_asked(farewell, request, left)).await;
+                        }
+                        taken => {
+                            if let Some(cause) = taken? {
+                                return Ok(Relayed::Refused(cause));
+                            }
+                        }
                     }
                     self.pass_copy_data()?;
                 }
@@ -110,62 +118,13 @@ impl Session {
                         crate::limited!(info, node = self.node_name(), %error, "server lost before it answered");
                         return Ok(Relayed::Refused(Cause::Lost));
                     }
-                    return Err(self.server_failure(error));
+                    return match self.survives() {
+                        true => Box::pin(self.over_while_asked(Over::Gone, request, left)).await,
+                        false => Err(self.server_failure(error)),
+                    };
                 }
             }
         }
-    }
-
-    /// A read of whose answer the client has seen nothing, and that is still here whole.
-    ///
-    /// Of a write a lost answer is no proof that nothing was done.
-    fn may_run_elsewhere(&self, left: usize) -> bool {
-        left == 0 && self.exchange.held.is_held() && self.only_reads() && !self.is_bound_to_server()
-    }
-
-    /// What is under way can be asked again of any other server.
-    fn only_reads(&self) -> bool {
-        self.holding.on == Target::Replica
-            || self.exchange.held.is_of_block()
-            || self.turn.stake == Stake::Read
-    }
-
-    /// A server's last words, which prove that nothing of the request was done.
-    fn ended_before(&self, fields: &ErrorFields) -> bool {
-        let is_shutdown = fields.is_fatal() && fields.sqlstate == sqlstate::ADMIN_SHUTDOWN;
-        let has_answered = matches!(self.exchange.held, Held::Seen { .. });
-        self.only_reads() || (is_shutdown && self.turn.stake == Stake::Statement && !has_answered)
-    }
-
-    /// A server ends in the midst of our own preparations: nothing of the client's has been run.
-    fn ends_early(&mut self, body: &[u8]) -> bool {
-        use crate::session::ledger::Ours::{Begin, Placeholder, Sequences, Settings};
-        let is_preparing =
-            matches!(self.exchange.ledger.ours(), Some(Begin | Placeholder | Sequences | Settings));
-        let ends = is_preparing && self.turn.resendable && !self.is_bound_to_server() && {
-            let fields = ErrorFields::parse(body);
-            fields.is_fatal() && cause_of(&fields) == Some(Cause::Lost)
-        };
-        if ends {
-            let from = self.exchange.held.from().unwrap_or(self.client.socket.output.len());
-            self.client.socket.output.truncate(from);
-            let begins = matches!(&self.memory.block, Block::Open { begin, .. } if !begin.is_empty());
-            self.exchange.held = if begins { Held::Block { from } } else { Held::Request { from } };
-        }
-        ends
-    }
-
-    fn deposed(&self) -> Option<Over> {
-        self.holding.lease.as_ref().filter(|lease| lease.is_deposed()).map(|_| Over::Deposed)
-    }
-
-    /// The server that is to answer is of no use any more.
-    fn over_while_asked(&mut self, over: Over, left: usize) -> Result<Relayed, Failure> {
-        tracing::info!(node = self.node_name(), ?over, "a server is left before it has answered");
-        if self.may_run_elsewhere(left) {
-            return Ok(Relayed::Refused(Cause::Lost));
-        }
-        self.lose_server(over).map(Relayed::Lost)
     }
 
     /// It is told to end at once, and is woken when it is. A server that works hears that by a cancel
@@ -241,7 +200,7 @@ impl Session {
                 }
                 Err(failure) => {
                     // What came before the end is told before it, and so is a server's farewell.
-                    if matches!(failure, Failure::ServerSaidGoodbye | Failure::TimedOut) {
+                    if matches!(failure, Failure::ServerSaidGoodbye(_) | Failure::TimedOut) {
                         passage.pass(total);
                     }
                     passage.flush(input, output);
@@ -293,13 +252,21 @@ impl Session {
             }
             renamed = self.in_clients_names(body);
         }
+        if matches!(kind, tag::ERROR | tag::COMMAND_COMPLETE)
+            && fate == Fate::Pass
+            && let Some(error) = self.answers.failed_ahead.take()
+        {
+            // The client's transaction failed by what we had asked: a statement finds that it has, and a COMMIT
+            // that it was rolled back.
+            renamed = Some(error.into());
+        }
         let command = if kind == tag::COMMAND_COMPLETE { backend::command_tag(body) } else { None };
         self.remember(news, command.unwrap_or_default(), body)?;
         if kind == tag::READY_FOR_QUERY && fate == Fate::Pass && self.restore_settings() {
             fate = Fate::Swallow;
         }
         Ok(match (fate, renamed) {
-            (Fate::Pass, Some(error)) => Verdict::Replace(framed(kind, &error)),
+            (Fate::Pass, Some(error)) => Verdict::Replace(framed(tag::ERROR, &error)),
             (Fate::Pass, None) => Verdict::Pass,
             (Fate::Swallow, _) => Verdict::Drop,
         })
@@ -323,7 +290,7 @@ impl Session {
             self.doom_bound(cause == Some(Cause::StalePlan));
         }
         let retry_here = match cause {
-            Some(Cause::StalePlan) => true,
+            Some(Cause::StalePlan) => !self.turn.commits,
             Some(Cause::Lost) => !self.is_bound_to_server() && self.ended_before(&fields),
             _ => self.holding.on == Target::Replica,
         };
@@ -340,7 +307,11 @@ impl Session {
         if fields.is_fatal() {
             let own = [sqlstate::IDLE_SESSION_TIMEOUT, sqlstate::IDLE_IN_TRANSACTION_TIMEOUT];
             let timed_out = own.contains(&fields.sqlstate.as_str());
-            return Err(if timed_out { Failure::TimedOut } else { Failure::ServerSaidGoodbye });
+            let farewell = Farewell {
+                bytes: HEADER_BYTES + body.len(),
+                is_shutdown: cause_of(&fields) == Some(Cause::Lost),
+            };
+            return Err(if timed_out { Failure::TimedOut } else { Failure::ServerSaidGoodbye(farewell) });
         }
         Ok(None)
     }

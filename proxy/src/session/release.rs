@@ -4,6 +4,7 @@ use crate::pool::Lease;
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::ledger::Owed;
+use crate::session::outcome::Trace;
 use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, frontend};
 use router_rules::{PinReason, Target};
@@ -159,6 +160,7 @@ impl Session {
         self.holding.lease = None;
         // They went with the server.
         self.memory.sql_names.clear();
+        self.answers.trace = Trace::None;
     }
 
     /// The session ends: its server is cleaned for the next one, or closed.

@@ -6,6 +6,7 @@ use crate::session::begin::begin_with;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Described, News, Ours};
 use crate::session::memory::Block;
+use crate::session::outcome::Trace;
 use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, Refusal};
 use router_rules::statement::Footprint;
@@ -49,6 +50,8 @@ impl Session {
                 };
                 return Err(Failure::Fatal(refusal));
             }
+            News::OursFailed(Ours::Trace) => self.trace_failed(body),
+            News::OursRow(Ours::Trace) => self.answers.trace = Trace::read(body),
             News::OursFailed(_) => {}
             News::OursRow(ours @ (Ours::Unpin | Ours::Right | Ours::Changed | Ours::Channels)) => {
                 let utf8 = self.memory.told.get("client_encoding") == Some("UTF8");
@@ -84,7 +87,12 @@ impl Session {
         lease.settings.on_effect(effect);
     }
 
-    fn on_step(&mut self, step: &TransactionStep, command: &[u8]) {
+    pub(super) fn on_step(&mut self, step: &TransactionStep, command: &[u8]) {
+        use TransactionStep::{Commit, PrepareTransaction, Rollback};
+        if matches!(step, Commit { .. } | PrepareTransaction | Rollback { .. }) {
+            // Where another begins at once, that has another id.
+            self.answers.trace = Trace::None;
+        }
         let mut none = Default::default();
         let server = self.holding.lease.as_mut().map_or(&mut none, |lease| &mut lease.settings);
         self.memory.on_step(step, command, server);
@@ -103,7 +111,7 @@ impl Session {
         }
     }
 
-    fn on_ready(&mut self, status: Status, ours: Option<Ours>) {
+    pub(super) fn on_ready(&mut self, status: Status, ours: Option<Ours>) {
         if let Some(lease) = self.holding.lease.as_mut() {
             lease.status = status;
         }
@@ -120,6 +128,7 @@ impl Session {
         }
         self.memory.failed = false;
         self.memory.writing = None;
+        self.answers.failed_ahead = None;
     }
 
     fn end_of_transaction(&mut self) {
@@ -137,6 +146,7 @@ impl Session {
             self.memory.temporary.on_commit();
         }
         self.memory.block = Block::None;
+        self.answers.trace = Trace::None;
         self.memory.moving.clear();
         self.memory.notifies = false;
         self.exchange.portals.clear();

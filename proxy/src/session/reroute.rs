@@ -7,7 +7,7 @@
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::exchange::held::Held;
-use crate::session::failure::Failure;
+use crate::session::failure::{Failure, Farewell};
 use crate::session::memory::Block;
 use crate::session::receive::Request;
 use crate::wire::ErrorFields;
@@ -78,7 +78,7 @@ impl Session {
                     .await
                     .unwrap_or(false)
                 {
-                    return Err(Failure::ServerSaidGoodbye);
+                    return Err(Failure::ServerSaidGoodbye(Farewell::default()));
                 }
             }
             _ => self.drain_lease().await,

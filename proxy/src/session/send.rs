@@ -40,6 +40,7 @@ impl Session {
             // Behind a query Postgres takes no other modes: here, too, there was one.
             self.put_ours(b"SELECT 1");
         }
+        self.trace_transaction(request, work);
         self.send_placeholder(work);
         for (part, sql) in work.parts.iter().zip(&work.texts) {
             self.memory.on_sent(part, sql);
@@ -169,6 +170,8 @@ impl Session {
             && !matches!(request.kind, Kind::Batch(end) if end.goes_on());
         let from = self.client.socket.output.len();
         self.exchange.held = match may_run_again || resumes {
+            // Its outcome may come from another server.
+            _ if self.turn.commits => Held::Request { from },
             true if in_block => Held::Block { from },
             true => Held::Request { from },
             false => Held::No,

@@ -28,6 +28,10 @@ impl Session {
             "pgweir.route" => wishes.route.map_or("auto", Target::as_str).into(),
             "pgweir.transactions" => wishes.transactions.unwrap_or(policy.transactions).as_str().into(),
             "pgweir.trace" => if wishes.trace { "on" } else { "off" }.into(),
+            "pgweir.commit_outcome" => {
+                let on = wishes.commit_outcome.unwrap_or(self.config.cluster.commit_outcome);
+                if on { "on" } else { "off" }.into()
+            }
             "pgweir.min_lsn" => self.memory.settings.now().value(name).unwrap_or("").into(),
             _ => return,
         };

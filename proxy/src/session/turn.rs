@@ -21,6 +21,8 @@ pub(crate) struct Turn {
     pub(crate) begins_batch: bool,
     /// It is here whole, and the first that its server hears of what belongs to it.
     pub(crate) resendable: bool,
+    /// It is a COMMIT whose outcome can be asked of another server, should its answer be lost.
+    pub(crate) commits: bool,
     /// What the part of its batch that has been sent makes of the session, while its Sync has not come.
     pub(crate) ahead: Option<Box<Place>>,
     /// Statements bound in it: their keys, and the client's names for them.
@@ -43,6 +45,7 @@ impl Default for Turn {
             stake: Stake::default(),
             begins_batch: true,
             resendable: false,
+            commits: false,
             ahead: None,
             bound: vec![],
             renamed: vec![],

@@ -18,6 +18,8 @@ pub struct Wishes {
     pub transactions: Option<Transactions>,
     /// `pgweir.trace`
     pub trace: bool,
+    /// `pgweir.commit_outcome`
+    pub commit_outcome: Option<bool>,
 }
 
 impl Wishes {
@@ -59,18 +61,32 @@ impl Wishes {
                 Ok(transactions) => self.transactions = transactions,
                 Err(()) => return wrong("primary, until_first_write"),
             },
-            "pgweir.trace" => match value.map(str::to_ascii_lowercase).as_deref() {
-                None | Some("off" | "false" | "no" | "0") => self.trace = false,
-                Some("on" | "true" | "yes" | "1") => self.trace = true,
-                Some(_) => return wrong("on, off"),
+            "pgweir.trace" => match value.map(switch) {
+                None => self.trace = false,
+                Some(Some(on)) => self.trace = on,
+                Some(None) => return wrong("on, off"),
+            },
+            "pgweir.commit_outcome" => match value.map(switch) {
+                None => self.commit_outcome = None,
+                Some(Some(on)) => self.commit_outcome = Some(on),
+                Some(None) => return wrong("on, off"),
             },
             "pgweir.min_lsn" => SessionFreshness::default().set_min_lsn(value.unwrap_or(""))?,
             _ => {
                 return Err(format!(
-                    "unrecognized configuration parameter \"{name}\" (pgweir knows consistency, max_lag, route, transactions, trace, min_lsn)"
+                    "unrecognized configuration parameter \"{name}\" (pgweir knows consistency, max_lag, route, transactions, trace, commit_outcome, min_lsn)"
                 ));
             }
         }
         Ok(())
+    }
+}
+
+/// As Postgres reads it.
+fn switch(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "off" | "false" | "no" | "0" => Some(false),
+        "on" | "true" | "yes" | "1" => Some(true),
+        _ => None,
     }
 }

@@ -42,6 +42,9 @@ pub const CLOSE_COMPLETE: [u8; 5] = [tag::CLOSE_COMPLETE, 0, 0, 0, 4];
 /// NoData, whole.
 pub const NO_DATA: [u8; 5] = [tag::NO_DATA, 0, 0, 0, 4];
 
+/// ParameterDescription of a statement without parameters, whole.
+pub const NO_PARAMETERS: [u8; 7] = [tag::PARAMETER_DESCRIPTION, 0, 0, 0, 6, 0, 0];
+
 /// What ReadyForQuery says of the transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Status {
