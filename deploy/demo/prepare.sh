@@ -63,6 +63,8 @@ if [ "$purpose" = drivers ]; then
     perl -MDBD::Pg -e1 2>/dev/null || missing="$missing libdbd-pg-perl"
 fi
 if [ "$purpose" = test ] || [ "$purpose" = drivers ]; then
+    # A name server for the tests' own names; on Debian's PATH for users it is not.
+    [ -x /usr/sbin/dnsmasq ] || have dnsmasq || missing="$missing dnsmasq-base"
     have node || missing="$missing nodejs"
     have npm || missing="$missing npm"
     have prometheus && have promtool || missing="$missing prometheus"

@@ -15,6 +15,7 @@ pub mod connect;
 pub mod descent;
 pub mod fleet;
 pub mod flushing;
+pub mod found;
 pub mod late;
 pub mod loss;
 pub mod membership;
@@ -40,10 +41,11 @@ use crate::node::moment::{Clock, Moment};
 use crate::observe::Metrics;
 use crate::rows::{Events, NodeStatus, Sibling};
 use arc_swap::ArcSwap;
-use board::{Board, Identity, News, Sighting};
+use board::{Board, By, Identity, News, Sighting};
 use catalogs::Catalogs;
 use descent::Promotion;
 use fleet::Fleet;
+use found::Finders;
 use loss::Loss;
 use pace::{Demand, Standing};
 use parking_lot::{Mutex, RwLock};
@@ -117,6 +119,7 @@ pub struct Cluster {
     waited: Mark,
     marks: Arc<SharedMarks>,
     fleet: Fleet,
+    finders: Finders,
     databases: RwLock<HashMap<String, Arc<DatabaseMarks>>>,
     catalogs: Catalogs,
     /// How often acknowledged writes were lost with a former primary.
@@ -167,6 +170,7 @@ impl Cluster {
             waited: Mark::default(),
             marks: Arc::default(),
             fleet: Fleet::default(),
+            finders: Finders::default(),
             databases: RwLock::default(),
             catalogs: Catalogs::default(),
             losses: AtomicU64::new(0),
@@ -181,19 +185,28 @@ impl Cluster {
 
     /// A reload: nodes come and go, intervals change.
     pub fn apply(&self, config: &Config) {
-        let settings = Arc::new(Settings::of(config));
-        let names = |view: &View| view.members.iter().map(|m| m.node.name.clone()).collect::<Vec<_>>();
-        let before = names(&self.view.load());
+        self.apply_sources(config);
+    }
+
+    /// Nodes come and go, or are to be watched in another way.
+    fn configure(&self, settings: Settings, by: By, is_searching: bool) {
+        let settings = Arc::new(settings);
+        let before = self.view.load_full();
         self.change(|board, now| {
-            for node in board.configure(settings, now) {
+            for node in board.configure(settings, by, is_searching, now) {
                 let task = self.probers.spawn(probe::watch(self.itself.clone(), node.clone()));
                 if let Some(entry) = board.entries.iter_mut().find(|e| Arc::ptr_eq(&e.node, &node)) {
                     entry.task = Some(task);
                 }
             }
         });
-        let after = names(&self.view.load());
-        before.iter().filter(|name| !after.contains(name)).for_each(|name| self.metrics.cluster.forget(name));
+        let after = self.view.load();
+        let stays = |node: &Arc<Node>| after.members.iter().any(|member| Arc::ptr_eq(&member.node, node));
+        for node in before.members.iter().map(|member| &member.node).filter(|node| !stays(node)) {
+            node.leave();
+            self.metrics.cluster.forget(&node.name);
+        }
+        drop(after);
         self.rouse_probers();
     }
 
@@ -428,6 +441,7 @@ impl Cluster {
                 weight: e.config.weight,
                 stranded: verdict.stranded >> i & 1 == 1,
                 several: e.facts.several,
+                source: e.config.source.as_deref().map(str::to_owned),
                 error: e.trouble(),
             }
         };
@@ -671,7 +685,7 @@ impl Cluster {
             "lost_writes" | "rival" | "stranded" | "several_servers" => {
                 tracing::error!(node, kind, lost_writes, "{text}")
             }
-            "node_down" | "no_primary" | "failover" | "lagging" | "late_flush" => {
+            "node_down" | "no_primary" | "source_failed" | "failover" | "lagging" | "late_flush" => {
                 tracing::warn!(node, kind, "{text}")
             }
             _ => tracing::info!(node, kind, "{text}"),

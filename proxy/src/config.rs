@@ -7,18 +7,22 @@ pub mod entries;
 pub mod environment;
 pub mod files;
 pub mod keys;
+mod nodes;
 pub mod own_directory;
 pub mod reader;
 pub mod reference;
 pub mod reload;
+pub mod sources;
 pub mod times;
 mod valid;
 pub mod value;
 
+pub(crate) use nodes::node_address;
 pub use reader::{Mistake, Place};
 
 use router_rules::Policy;
 use router_rules::rules::Network;
+use sources::{Find, Source};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -133,8 +137,12 @@ pub struct HttpTls {
 /// The Postgres cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
-    /// Its nodes; roles are discovered.
+    /// The nodes that are written down; roles are discovered. What watches the cluster adds those that are found.
     pub nodes: Vec<Node>,
+    /// Where others are found.
+    pub sources: Vec<Source>,
+    /// How they are looked for.
+    pub find: Find,
     /// The role with which pgweir probes, reads catalogs and looks up verifiers.
     pub user: String,
     /// Its password.
@@ -205,6 +213,15 @@ pub struct Node {
     pub zone: Option<String>,
     /// Named groups it belongs to ("analytics"). A node in a group serves only reads sent to that group.
     pub groups: Vec<String>,
+    /// The source that tells it; `None`: it is written down.
+    pub source: Option<Arc<str>>,
+}
+
+impl Cluster {
+    /// What is said of nodes that are written down, and of those that sources tell.
+    pub fn kinds_of_nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().chain(self.sources.iter().map(|source| &source.like))
+    }
 }
 
 /// How the servers are spoken to.

@@ -114,3 +114,10 @@ pub const CATALOG_WAIT: Duration = Duration::from_millis(250);
 
 /// The same while there is no primary, and the snapshot is read from a replica.
 pub const CATALOG_WAIT_HEADLESS: Duration = Duration::from_secs(5);
+/// What a source of nodes tells is asked for again no sooner, though a name server may say that it has expired: a
+/// look is a packet or two.
+pub const FOUND_EXPIRY_MIN: Duration = Duration::from_secs(1);
+/// And no later: a name server's mistake is put right within an hour.
+pub const FOUND_EXPIRY_MAX: Duration = Duration::from_secs(3600);
+/// The answer of an API that tells nodes: ten times what Patroni says of a cluster with as many nodes as are watched.
+pub const FOUND_BYTES_MAX: u64 = 256 * 1024;

@@ -27,6 +27,8 @@ pub struct Node {
     pub(crate) progress: Progress,
     pub(crate) prober: Prober,
     is_given_up: AtomicBool,
+    /// It is not in the list any more.
+    has_left: AtomicBool,
     /// Grows whenever it ceases to be what sessions took it for: another node is the primary now, or it
     /// writes a history of its own.
     reign: AtomicU64,
@@ -48,6 +50,7 @@ impl Node {
             progress: Progress::default(),
             prober: Prober::default(),
             is_given_up: AtomicBool::new(false),
+            has_left: AtomicBool::new(false),
             reign: AtomicU64::new(0),
             server: AtomicI64::new(0),
             other: AtomicI64::new(0),
@@ -111,6 +114,16 @@ impl Node {
     /// Nothing can be hoped for from it.
     pub fn is_given_up(&self) -> bool {
         self.is_given_up.load(Ordering::SeqCst)
+    }
+
+    /// It is not in the list of nodes any more: what runs there ends, and no connection to it is kept.
+    pub(crate) fn leave(&self) {
+        self.has_left.store(true, Ordering::SeqCst);
+    }
+
+    /// It is not in the list of nodes any more.
+    pub fn has_left(&self) -> bool {
+        self.has_left.load(Ordering::SeqCst)
     }
 
     /// From now on this bell is rung whenever it is given up or its reign ends.

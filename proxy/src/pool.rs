@@ -275,7 +275,7 @@ impl Pool {
                 let too_old = min < usize::MAX
                     && now.duration_since(server.opened) > lifetime(server, config.pool.server_lifetime);
                 let stale = stale_before.is_some_and(|t| server.opened < t) || !server.is_watched();
-                if too_idle || too_old || stale || !server.is_quiet() {
+                if too_idle || too_old || stale || self.is_abandoned() || !server.is_quiet() {
                     gone.push(state.idle.remove(at));
                 } else {
                     at += 1;
@@ -286,6 +286,11 @@ impl Pool {
             drop(server);
             self.closed();
         }
+    }
+
+    /// Its node is not in the list of nodes any more: nothing is kept there.
+    pub fn is_abandoned(&self) -> bool {
+        self.node.has_left()
     }
 
     /// Every server is replaced as it comes back; idle ones at once.

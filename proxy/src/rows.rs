@@ -2,7 +2,7 @@
 
 pub mod nodes;
 
-pub use nodes::{Event, Events, NodeStatus};
+pub use nodes::{Event, Events, NodeStatus, SourceStatus};
 
 use crate::config::PoolMode;
 use router_rules::{PinReason, words};

@@ -82,6 +82,7 @@ impl Weir {
             },
             uptime: self.metrics.started.elapsed().unwrap_or_default(),
             nodes: self.cluster.snapshot(),
+            sources: self.cluster.sources(),
             siblings: self.cluster.siblings(),
             clients: self.registry.rows(),
             servers: self.pools.server_rows(),

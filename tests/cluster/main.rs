@@ -17,6 +17,7 @@ mod explained;
 mod extended;
 mod failover;
 mod fleet;
+mod found;
 mod harness_itself;
 mod hostile_sql;
 mod housekeeping;

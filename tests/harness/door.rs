@@ -1,6 +1,7 @@
 //! A TCP door between pgweir and one node, which can be slowed, blocked and slammed.
 
 use crate::runtime;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,10 +34,15 @@ pub struct Door {
 impl Door {
     /// Opens a door to `node_port` on this machine.
     pub fn open(node_port: u16) -> std::io::Result<Door> {
+        Self::open_at(SocketAddr::from(([127, 0, 0, 1], 0)), node_port)
+    }
+
+    /// Opens a door at this address.
+    pub fn open_at(address: SocketAddr, node_port: u16) -> std::io::Result<Door> {
         let (weather, seen) = watch::channel(Weather::Clear);
         let bytes = Arc::new(AtomicU64::new(0));
         let counter = bytes.clone();
-        let listener = runtime::block_on(TcpListener::bind(("127.0.0.1", 0)))?;
+        let listener = runtime::block_on(TcpListener::bind(address))?;
         let port = listener.local_addr()?.port();
         runtime::handle().spawn(async move {
             let mut closed = seen.clone();

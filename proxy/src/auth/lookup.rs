@@ -10,7 +10,7 @@ use super::Nodes;
 use super::entry::NoEntry;
 use super::standing::{Database, Role, Standing};
 use crate::config::{self, Config, Secret};
-use crate::limits::{LOOKUP_CONNECTIONS_MAX, LOOKUP_TIMEOUT};
+use crate::limits::{LOOKUP_CONNECTIONS_MAX, LOOKUP_TIMEOUT, NODES_MAX};
 use crate::net::dial::{dial, host_of};
 use crate::net::tls::Connector;
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
@@ -147,7 +147,7 @@ impl Lookup {
         nodes: &dyn Nodes,
         config: &Config,
     ) -> Result<(Vec<Row>, String), LookupError> {
-        let mut last = LookupError::Unreachable("none is configured".into());
+        let mut last = LookupError::Unreachable("no node is known".into());
         for address in candidates(nodes, config) {
             let source = self.source(&address, config)?;
             let outcome = tokio::time::timeout(LOOKUP_TIMEOUT, source.rows(question, config)).await;
@@ -166,6 +166,10 @@ impl Lookup {
             return Ok(source.clone());
         }
         let source = Arc::new(Source::new(address, &config.cluster, connector)?);
+        if sources.len() >= NODES_MAX {
+            // Nodes that are found come and go; connections to those that are asked are made again.
+            sources.clear();
+        }
         sources.insert(address.to_owned(), source.clone());
         Ok(source)
     }

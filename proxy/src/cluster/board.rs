@@ -127,6 +127,15 @@ impl Drop for Entry {
     }
 }
 
+/// Who has changed the list of nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A person, by a reload.
+    Operator,
+    /// A source that tells nodes: it decides nothing about histories.
+    Source,
+}
+
 /// A replica that was up and went away serves again after this many good probes.
 const RETURN_PROBES: u32 = 3;
 
@@ -141,6 +150,8 @@ pub struct Board {
     pub flushing: Flushing,
     verdict: Verdict,
     settings: Arc<Settings>,
+    /// There may be nodes that are not in the list yet.
+    is_searching: bool,
     /// Which cluster this is.
     membership: Membership,
     incarnations: u64,
@@ -175,6 +186,7 @@ impl Board {
             flushing: Flushing::default(),
             verdict: Verdict::default(),
             settings,
+            is_searching: false,
             membership: Membership::default(),
             incarnations: 0,
             drained: HashSet::new(),
@@ -202,9 +214,15 @@ impl Board {
         View::new(self.entries.iter().map(member).collect(), self.verdict, self.settings.clone())
     }
 
-    /// A reload: keeps what is known of nodes that stay. Gives the nodes that need a prober.
-    pub fn configure(&mut self, settings: Arc<Settings>, now: Moment) -> Vec<Arc<Node>> {
-        self.settings = settings;
+    /// Nodes come and go: keeps what is known of those that stay. Gives the nodes that need a prober.
+    pub fn configure(
+        &mut self,
+        settings: Arc<Settings>,
+        by: By,
+        is_searching: bool,
+        now: Moment,
+    ) -> Vec<Arc<Node>> {
+        (self.settings, self.is_searching) = (settings, is_searching);
         let named = |i: Option<usize>| i.map(|i| self.entries[i].node.name.clone());
         let (primary, holder) = (named(self.verdict.primary), named(self.verdict.holder));
         let mut old = std::mem::take(&mut self.entries);
@@ -224,7 +242,7 @@ impl Board {
         // Indexes have moved: the verdict in force is about names.
         self.verdict.primary = primary.and_then(|name| self.position(&name));
         self.verdict.holder = holder.and_then(|name| self.position(&name));
-        if !old.is_empty() {
+        if !old.is_empty() && by == By::Operator {
             // A person has decided which histories are not the cluster's.
             self.verdict.timeline = self.entries.iter().map(|e| e.newest_timeline).max().unwrap_or(0);
             self.verdict.contested = false;
@@ -556,7 +574,7 @@ impl Board {
         let facts: Vec<Facts> = self.entries.iter().map(|e| e.facts).collect();
         let before = self.verdict;
         let mut verdict = judge(&facts, &before);
-        if self.published.is_none() && self.entries.iter().any(|e| !e.was_tried) {
+        if self.published.is_none() && (self.is_searching || self.entries.iter().any(|e| !e.was_tried)) {
             // One that has not been heard yet may know of a newer history.
             (verdict.primary, verdict.holder, verdict.rivals) = (None, None, 0);
         }

@@ -62,7 +62,11 @@ pub fn run(args: &CheckArgs) -> ExitCode {
                 }
             }
             let rules = config.policy.rules.iter().count();
-            println!("{}: good: {} nodes, {rules} rules", path.display(), nodes.len());
+            let sources = match config.cluster.sources.len() {
+                0 => String::new(),
+                n => format!(" and {n} places where others are found"),
+            };
+            println!("{}: good: {} nodes{sources}, {rules} rules", path.display(), nodes.len());
             if config.listen.tls.as_ref().is_some_and(|tls| tls.is_made) {
                 println!(
                     "clients that ask for TLS are shown a self-signed certificate: none is configured (listen.tls)"

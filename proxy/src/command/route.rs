@@ -3,6 +3,7 @@
 use super::ConfigArgs;
 use crate::cluster::catalog;
 use crate::cluster::connect::Link;
+use crate::cluster::found::look_once;
 use crate::config::Config;
 use router_rules::catalog::{Catalog, Unknown};
 use router_rules::rehearse::{Rehearsal, Step, worst};
@@ -103,8 +104,10 @@ fn read_catalog(config: &Config, database: &str) -> Result<Catalog, String> {
 
 /// A connection to `database` on the node that takes writes.
 pub(super) async fn connect_to_primary(config: &Config, database: &str) -> Result<Link, String> {
-    let mut reasons = vec![];
-    for node in &config.cluster.nodes {
+    let (nodes, sources) = look_once(&config.cluster).await;
+    let failed = |(source, told): (String, Result<usize, String>)| Some(format!("{source}: {}", told.err()?));
+    let mut reasons: Vec<_> = sources.into_iter().filter_map(failed).collect();
+    for node in &nodes {
         let link = match Link::open(&config.cluster, &node.address, database, CONNECT_LIMIT).await {
             Ok(link) => link,
             Err(reason) => {

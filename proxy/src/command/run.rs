@@ -192,7 +192,7 @@ async fn keep_warm(weir: Arc<Weir>) {
         let mut dead: Vec<String> = vec![];
         for pool in weir.pools.all() {
             let count = if is_peak { pool.limit() } else { config.pool.server_connections_min };
-            if count == 0 || dead.contains(&pool.key.node) {
+            if count == 0 || pool.is_abandoned() || dead.contains(&pool.key.node) {
                 continue;
             }
             if let Err(error) = pool.warm(count, &weir.connector, &config).await {

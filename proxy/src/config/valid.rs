@@ -1,14 +1,15 @@
 //! From what is written to what is valid: each section becomes its struct, each mistake is noted.
 
+use super::nodes::nodes;
 use super::own_directory;
 use super::reader::{Reader, Section};
+use super::sources::{Find, Patroni};
 use super::value::Off;
 use super::{
     Auth, AuthMethod, AuthRule, CertificateCheck, Cluster, Config, ConnectionKind, Console, Http, HttpTls,
-    Limits, Listen, ListenTls, Log, LostListeners, LostWrites, Node, Pool, PoolMode, Promises, Proof,
-    Routing, Runtime, Secret, ServerAuth, ServerTls, SslMode, Traces, User, WhenLate,
+    Limits, Listen, ListenTls, Log, LostListeners, LostWrites, Pool, PoolMode, Promises, Proof, Routing,
+    Runtime, Secret, ServerAuth, ServerTls, SslMode, Traces, User, WhenLate,
 };
-use crate::limits::NODES_MAX;
 use router_rules::hint::Consistency;
 use router_rules::rules::{Act, Network, Rule, Rules, When, WhenUnknown};
 use router_rules::{Policy, Target};
@@ -93,7 +94,7 @@ fn warn_of_sections_together(top: &Section<'_, '_>, cluster: &Cluster) {
         }
     }
     let alone = cluster.nodes.iter().filter(|node| node.groups.is_empty()).count();
-    if alone == 1 && cluster.nodes.len() > 1 {
+    if alone == 1 && cluster.nodes.len() > 1 && cluster.sources.is_empty() {
         top.section("cluster").warning_in(
             "nodes",
             "only one node is in no group: while it is the primary, reads of no group stay there",
@@ -209,8 +210,11 @@ fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings
         tls.mistake_in("mode", "`mode`: the servers' certificates cannot be verified without `ca`");
     }
     let pair = certificate_and_key_if_any(&tls, around);
+    let (nodes, sources) = nodes(section, reader);
     let cluster = Cluster {
-        nodes: nodes(section, reader),
+        nodes,
+        sources,
+        find: find(section, around),
         user: section.read("user"),
         password: secret(section, "password", "PGWEIR_CLUSTER_PASSWORD", around),
         database: section.read("database"),
@@ -251,101 +255,41 @@ fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings
         );
     }
     if let Some(zone) = &cluster.zone
-        && cluster.nodes.iter().all(|n| n.zone.as_ref() != Some(zone))
+        && cluster.kinds_of_nodes().all(|n| n.zone.as_ref() != Some(zone))
     {
         section.warning_in("zone", format!("no node is in zone \"{zone}\": it has no effect"));
     }
     cluster
 }
 
+/// How nodes are looked for that are not written down.
+fn find(cluster: &Section<'_, '_>, around: &Surroundings<'_>) -> Find {
+    let (find, patroni) = (cluster.section("find"), cluster.section("patroni"));
+    let pair = certificate_and_key_if_any(&patroni, around);
+    let read = Patroni {
+        ca: pem(&patroni, "ca", around),
+        certificate: pair.as_ref().map(|p| p.0.clone()),
+        key: pair.map(|p| p.1),
+        user: patroni.read_optional("user"),
+        password: secret(&patroni, "password", "", around),
+        token: secret(&patroni, "token", "", around),
+    };
+    if read.password.is_some() && read.user.is_none() {
+        patroni.mistake_in("password", "`password` needs its `user`");
+    }
+    if read.token.is_some() && read.user.is_some() {
+        patroni.mistake_in("token", "`token` and `user`: only one of them");
+    }
+    Find {
+        interval: find.read("interval"),
+        timeout: find.read("timeout"),
+        resolvers: find.read_optional("resolver").unwrap_or_default(),
+        patroni: read,
+    }
+}
+
 /// Long enough to be never, short enough to be added to a clock.
 pub(super) const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
-
-fn nodes(section: &Section<'_, '_>, reader: &Reader<'_>) -> Vec<Node> {
-    let Some(written) = section.written("nodes") else {
-        section.mistake("[cluster] needs `nodes`: a list such as [\"127.0.0.1:5432\", \"127.0.0.1:5433\"]");
-        return vec![];
-    };
-    let Some(list) = written.get_ref().as_array() else {
-        section
-            .mistake_in("nodes", "`nodes`: expected a list such as [\"127.0.0.1:5432\", \"127.0.0.1:5433\"]");
-        return vec![];
-    };
-    if list.is_empty() || list.len() > NODES_MAX {
-        section
-            .mistake_in("nodes", format!("`nodes`: expected 1 to {NODES_MAX} nodes, found {}", list.len()));
-    }
-    let mut nodes: Vec<Node> = vec![];
-    for item in list.iter() {
-        let (text, at, table) = match item.get_ref() {
-            toml::de::DeValue::String(text) => (Some(text.to_string()), item.span(), None),
-            toml::de::DeValue::Table(_) => {
-                let table = section.section_of("nodes", item);
-                let text = table.read_required::<String>("address");
-                (text, table.span_of("address"), Some(table))
-            }
-            _ => {
-                reader.mistake(
-                    item.span(),
-                    "`nodes`: expected \"host:port\" or { address = \"host:port\", … }",
-                );
-                continue;
-            }
-        };
-        let Some(text) = text else { continue };
-        match node_address(&text) {
-            Err(message) => reader.mistake(at, format!("node \"{}\": {message}", text.escape_debug())),
-            Ok(address) if nodes.iter().any(|n| n.address == address) => {
-                reader.mistake(at, format!("node \"{address}\" is there twice"));
-            }
-            Ok(address) => nodes.push(Node {
-                address,
-                weight: table.as_ref().map_or(100, |t| t.read("weight")),
-                zone: table.as_ref().and_then(|t| t.read_optional("zone")),
-                groups: table.as_ref().map(|t| t.read("groups")).unwrap_or_default(),
-            }),
-        }
-    }
-    if !nodes.is_empty() && nodes.iter().all(|n| !n.groups.is_empty()) {
-        section
-            .warning_in("nodes", "every node is in a group, so that reads of no group have only the primary");
-    }
-    nodes
-}
-
-/// `host:port`, `[v6]:port` or `/directory:port`, the port filled in.
-fn node_address(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control() || c == ',') {
-        return Err("expected one \"host:port\"".into());
-    }
-    if text.contains("://") || text.contains('@') {
-        return Err("expected \"host:port\", not a connection string".into());
-    }
-    let bare_v6 = text.parse::<std::net::Ipv6Addr>().is_ok();
-    let (host, port) = match text.rsplit_once(':') {
-        _ if bare_v6 => (format!("[{text}]"), None),
-        Some((host, _)) if text.starts_with('[') && !host.ends_with(']') => (text.to_owned(), None),
-        Some((host, port)) => (host.to_owned(), Some(port)),
-        None => (text.to_owned(), None),
-    };
-    let port = match port {
-        None => 5432,
-        Some(port) => match port.parse::<u16>() {
-            Ok(port) if port > 0 => port,
-            _ => return Err(format!("`{port}` is not a port (1 to 65535)")),
-        },
-    };
-    let v6 = host.strip_prefix('[').map(|h| h.strip_suffix(']').unwrap_or(""));
-    match v6 {
-        Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_err() => {
-            return Err(format!("`{host}` is not an IPv6 address"));
-        }
-        None if host.contains(':') => return Err("an IPv6 address needs brackets: \"[::1]:5432\"".into()),
-        None if host.is_empty() => return Err("the host is missing".into()),
-        _ => {}
-    }
-    Ok(format!("{host}:{port}"))
-}
 
 fn pool(section: &Section<'_, '_>) -> Pool {
     let pool = Pool {
@@ -633,7 +577,7 @@ fn check_act(section: &Section<'_, '_>, rule: &Rule, cluster: &Cluster) {
         section.mistake_in("group", "a group is of replicas; `target` says primary");
     }
     if let Some(group) = &act.group
-        && !cluster.nodes.iter().any(|n| n.groups.contains(group))
+        && !cluster.kinds_of_nodes().any(|n| n.groups.contains(group))
     {
         section.mistake_in("group", format!("no node is in group \"{}\"", group.escape_debug()));
     }

@@ -116,6 +116,7 @@ shows! {
     Databases = "DATABASES": "The databases that are in use.",
     Users = "USERS": "The users that are configured or in use.",
     Config = "CONFIG": "Every key with its value and default.",
+    Sources = "SOURCES": "Where nodes are found, and which.",
     Siblings = "SIBLINGS": "The other pgweirs of this cluster, as the primary shows them.",
     Lists = "LISTS": "How many there are of what.",
     State = "STATE": "What pgweir as a whole is doing.",

@@ -48,6 +48,7 @@ pub(super) fn show(what: Show, seen: &Seen<'_>) -> Table {
         Show::Databases => pools::databases(seen),
         Show::Users => users(seen),
         Show::Config => config(seen),
+        Show::Sources => sources(seen),
         Show::Siblings => siblings(seen),
         Show::Lists => lists(seen),
         Show::State => state(seen),
@@ -101,6 +102,7 @@ fn nodes(seen: &Seen<'_>) -> Table {
         ("weight", Number),
         ("since", Number),
         ("error", Text),
+        ("source", Text),
     ]);
     for node in &seen.picture.nodes {
         let pools = || seen.picture.pools.iter().filter(|p| p.node == node.name);
@@ -129,6 +131,7 @@ fn nodes(seen: &Seen<'_>) -> Table {
             node.weight,
             node.since.as_secs(),
             node.error.as_deref(),
+            node.source.as_deref().unwrap_or("configuration"),
         ]);
     }
     table
@@ -192,6 +195,15 @@ fn lists(seen: &Seen<'_>) -> Table {
         row!["siblings", picture.siblings.len()],
         row!["rules", seen.config.policy.rules.iter().count()],
     ];
+    table
+}
+
+fn sources(seen: &Seen<'_>) -> Table {
+    let mut table = Table::new(&[("source", Text), ("state", Text), ("nodes", Text), ("error", Text)]);
+    for source in &seen.picture.sources {
+        let nodes = source.nodes.join(",");
+        table.rows.push(row![source.name.as_str(), source.state, nodes, source.error.as_deref()]);
+    }
     table
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::observe::metrics::Totals;
-use crate::rows::{Event, Held, NodeStatus, PoolRow, ServerRow, Sibling};
+use crate::rows::{Event, Held, NodeStatus, PoolRow, ServerRow, Sibling, SourceStatus};
 use router_rules::{PinReason, Reason, Target};
 
 fn picture() -> Picture {
@@ -25,6 +25,7 @@ fn picture() -> Picture {
         groups: vec!["analytics".into()],
         zone: None,
         weight: 100,
+        source: None,
         error: None,
     };
     let client = |process, state, server: Option<(i32, &str)>| ClientRow {
@@ -83,6 +84,12 @@ fn picture() -> Picture {
             by_reason: vec![(Target::Primary, Reason::Write, 2), (Target::Replica, Reason::ReadOnly, 10)],
             transactions: 11,
             ..Totals::default()
+        }],
+        sources: vec![SourceStatus {
+            name: "dns://pg".into(),
+            state: "answers",
+            nodes: vec!["10.0.0.2:5432".into()],
+            error: None,
         }],
         siblings: vec![Sibling { number: 7, since: Some(1), ..Sibling::default() }],
         events: vec![Event { at, kind: "node_up", node: "a".into(), text: "t".into() }],

@@ -1,5 +1,9 @@
 //! The cluster's metrics, each a kept handle.
 
+mod sources;
+
+pub use sources::Sources;
+
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     histogram_opts, opts,
@@ -27,6 +31,8 @@ pub struct ClusterMetrics {
     pub siblings: IntGauge,
     /// Databases in use whose catalog cannot be read, or not proved to be current.
     pub catalogs_unread: IntGauge,
+    /// Where nodes are found.
+    pub sources: Sources,
     /// Reads that found no fresh replica at once.
     pub waits: Waits,
 }
@@ -161,6 +167,7 @@ impl ClusterMetrics {
             flush_delay_seconds,
             siblings,
             catalogs_unread,
+            sources: Sources::register(registry)?,
             waits,
         })
     }

@@ -24,6 +24,7 @@ fn node(name: &str) -> NodeStatus {
         groups: vec![],
         zone: None,
         weight: 100,
+        source: None,
         error: None,
     }
 }

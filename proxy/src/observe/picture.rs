@@ -1,7 +1,7 @@
 //! All that there is at one moment, as plain rows: for the console, the status page and the gauges.
 
 use super::metrics::{Gauges, Totals};
-use crate::rows::{ClientRow, Doing, Event, NodeStatus, PoolRow, ServerRow, Sibling};
+use crate::rows::{ClientRow, Doing, Event, NodeStatus, PoolRow, ServerRow, Sibling, SourceStatus};
 use router_rules::PinReason;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub struct Picture {
     pub uptime: Duration,
     /// The nodes, as configured.
     pub nodes: Vec<NodeStatus>,
+    /// Where nodes are found.
+    pub sources: Vec<SourceStatus>,
     /// The other pgweirs of this cluster.
     pub siblings: Vec<Sibling>,
     /// The clients, by process id.

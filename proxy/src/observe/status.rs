@@ -66,6 +66,7 @@ fn nodes(picture: &Picture) -> Vec<Value> {
             "zone": n.zone,
             "groups": n.groups,
             "weight": n.weight,
+            "source": n.source,
             "error": n.error,
         })
     };

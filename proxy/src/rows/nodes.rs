@@ -41,7 +41,22 @@ pub struct NodeStatus {
     pub zone: Option<String>,
     /// Its share of reads.
     pub weight: u32,
+    /// The source that tells it; `None`: it is written down.
+    pub source: Option<String>,
     /// What went wrong last.
+    pub error: Option<String>,
+}
+
+/// A place that tells nodes.
+#[derive(Clone, Debug)]
+pub struct SourceStatus {
+    /// As it is written in the configuration.
+    pub name: String,
+    /// `unheard`, `answers` or `fails`.
+    pub state: &'static str,
+    /// The nodes that it tells, or told last.
+    pub nodes: Vec<String>,
+    /// Why it fails.
     pub error: Option<String>,
 }
 

@@ -1,5 +1,7 @@
 //! Placement by a cluster whose probers never run: the tests tell it what they would have seen.
 
+mod listed;
+
 use super::super::board::{Identity, Sighting};
 use super::super::loss::Loss;
 use super::super::verdict::Role;

@@ -1,8 +1,9 @@
 //! Tries the cluster as `pgweir run` would: every node, with the cluster's own role.
 
-use super::judge::{Answer, Finding, Lookup, Rights, Wanted, Weight, judge, of_primary};
+use super::judge::{Answer, Finding, Lookup, Rights, Wanted, Weight, judge, of_primary, of_source};
 use crate::auth::lookup;
 use crate::cluster::connect::{Link, NoEntry, explain};
+use crate::cluster::found::look_once;
 use crate::config::{self, Config};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -52,8 +53,12 @@ const CLOSED: &str = "SELECT d.datname::pg_catalog.text FROM pg_catalog.pg_datab
 pub fn try_cluster(config: &Config) -> Result<Vec<Finding>, String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let nodes = runtime.block_on(ask_all(config));
-    Ok(judge(&nodes, &Wanted::of(config)))
+    Ok(runtime.block_on(async {
+        let (nodes, sources) = look_once(&config.cluster).await;
+        let mut findings: Vec<_> = sources.iter().map(|(source, told)| of_source(source, told)).collect();
+        findings.extend(judge(&ask_all(config, &nodes).await, &Wanted::of(config)));
+        findings
+    }))
 }
 
 /// What the primary at `address` does not let the role do, or is set to that undoes splitting: said in the
@@ -74,10 +79,10 @@ fn needs_lookup(config: &Config) -> bool {
     config.users.is_empty() || config.users.iter().any(|user| user.password.is_none())
 }
 
-/// Every node's answer, in the order of the configuration.
-async fn ask_all(config: &Config) -> Vec<(String, Result<Answer, NoEntry>)> {
+/// Every node's answer, in the order of the list.
+async fn ask_all(config: &Config, nodes: &[config::Node]) -> Vec<(String, Result<Answer, NoEntry>)> {
     let mut asking = JoinSet::new();
-    for (i, node) in config.cluster.nodes.iter().enumerate() {
+    for (i, node) in nodes.iter().enumerate() {
         let (cluster, address) = (config.cluster.clone(), node.address.clone());
         let needs_lookup = needs_lookup(config);
         asking.spawn(async move {

@@ -46,6 +46,17 @@ impl Finding {
     }
 }
 
+/// What a place says at which nodes are found.
+pub fn of_source(source: &str, told: &Result<usize, String>) -> Finding {
+    match told {
+        Ok(nodes) => Finding::good(format!("{source}: tells {nodes} nodes")),
+        Err(why) => Finding::mistake(
+            format!("{source}: {why}"),
+            "see cluster.nodes, cluster.find and cluster.patroni; while it fails, none of its nodes is known",
+        ),
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match self.weight {

@@ -1,6 +1,7 @@
 //! The limit on open files, raised to what the configuration may need.
 
 use crate::config::Config;
+use crate::limits::NODES_MAX;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// Beside clients and servers: listeners, HTTP, probes, files.
@@ -8,7 +9,8 @@ const OTHERS: u64 = 256;
 
 /// Raises the soft limit as far as the hard one allows; says so where that is not enough.
 pub(super) fn raise(config: &Config) {
-    let servers = config.pool.server_connections_max.saturating_mul(config.cluster.nodes.len());
+    let nodes = if config.cluster.sources.is_empty() { config.cluster.nodes.len() } else { NODES_MAX };
+    let servers = config.pool.server_connections_max.saturating_mul(nodes);
     let needed = (config.limits.clients_max.saturating_add(servers) as u64).saturating_add(OTHERS);
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {

@@ -7,8 +7,7 @@ use sd_notify::NotifyState;
 
 /// Serving, in these words in `systemctl status`.
 pub(super) fn ready(weir: &Weir) {
-    let config = weir.config.load();
-    let status = format!("{} nodes, {} clients", config.cluster.nodes.len(), weir.registry.len());
+    let status = format!("{} nodes, {} clients", weir.cluster.snapshot().len(), weir.registry.len());
     tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
