@@ -1,11 +1,9 @@
 //! One connection to a Postgres node.
 
 mod card;
-pub mod context;
 mod last_use;
 pub mod placeholders;
 pub mod prepared;
-pub mod settings;
 
 pub use card::Card;
 pub use last_use::LastUse;
@@ -22,7 +20,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use placeholders::Placeholders;
 use prepared::{Prepared, ServerName, ServerStatements};
-use settings::{Settings, Track};
+use router_rules::session::{Settings, Track};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;

@@ -30,7 +30,6 @@ mod lost;
 pub mod memory;
 pub mod misspelt;
 mod moves;
-mod moving;
 pub mod names;
 mod outcome;
 pub mod place;
@@ -52,12 +51,10 @@ pub mod signal;
 pub mod stake;
 pub mod startup;
 pub mod statements;
-mod temporary;
 mod told;
 mod turn;
 pub mod wake;
 mod welcome;
-pub mod wishes;
 
 use crate::clients::registry::Doing;
 use crate::config::Config;
@@ -70,7 +67,7 @@ use crate::session::exchange::Exchange;
 use crate::session::failure::Failure;
 use crate::session::holding::Holding;
 use crate::session::left::Answers;
-use crate::session::memory::{Block, Memory};
+use crate::session::memory::Memory;
 use crate::session::place::Place;
 use crate::session::receive::{Kind, Request, Violation};
 use crate::session::relay::Relayed;
@@ -79,6 +76,7 @@ use crate::session::wake::Woke;
 use crate::weir::Weir;
 use crate::wire::backend::Status;
 use crate::wire::{Refusal, sqlstate};
+use router_rules::session::Block;
 use router_rules::{PinReason, Reason, SessionEffect, Target};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -111,7 +109,7 @@ impl Session {
     /// Pool mode `session`: this server is the client's own.
     pub(crate) fn keep(&mut self, lease: Lease) {
         self.client.card.set_running_on(Some(lease.cancel.clone()));
-        self.memory.pin(PinReason::SessionMode);
+        self.memory.state.pin(PinReason::SessionMode);
         self.client.card.set_pin(Some(PinReason::SessionMode));
         self.holding.on = Target::Primary;
         lease.node.tell(&self.client.card.bell);
@@ -236,7 +234,7 @@ impl Session {
         {
             return Ok(Err(refusal));
         }
-        if matches!(self.memory.block, Block::Lost { .. })
+        if matches!(self.memory.state.block, Block::Lost { .. })
             && let Some(refusal) = self.tell_of_lost_block(work.single().and_then(|s| s.transaction.as_ref()))
         {
             return Ok(Err(refusal));
@@ -260,7 +258,6 @@ impl Session {
         if let Some(message) = decision.refuse.take() {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
         }
-        self.keep_begun_on_primary(request, &work, &mut decision);
         if decision.target == Target::Primary && !self.end_batch_on_replica().await? {
             // What has been sent of the batch has failed: the rest is skipped, as there.
             return Ok(self.skip_failed(request));
@@ -331,11 +328,10 @@ impl Session {
     /// Waits for the catalog that the statement lacks, where that may come and matters: the statement might go
     /// elsewhere than to the primary, or without a catalog (`doubted`) nobody could say what it leaves behind.
     async fn catalog_comes(&mut self, doubted: bool) -> bool {
-        let settled = !matches!(self.memory.block, Block::None)
-            || self.memory.is_pinned()
-            || !self.config.routing.split;
+        let settled =
+            self.memory.state.block.is_there() || self.memory.is_pinned() || !self.config.routing.split;
         let asked = Instant::now();
-        if self.memory.altered.changes_meanings()
+        if self.memory.state.altered.changes_meanings()
             || (settled && !doubted)
             || self.answers.patience.is_over(asked)
         {

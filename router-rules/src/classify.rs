@@ -15,7 +15,7 @@ use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
@@ -260,22 +260,25 @@ impl Scope {
         role: String,
         standard_conforming_strings: bool,
     ) -> Self {
-        let mut hasher = foldhash::fast::FixedState::with_seed(1).build_hasher();
-        catalog.as_ref().map(|c| c.generation).hash(&mut hasher);
-        search_path.hash(&mut hasher);
-        role.hash(&mut hasher);
-        standard_conforming_strings.hash(&mut hasher);
-        let encoding = Encoding::Utf8;
-        let temporary = Arc::default();
-        Scope {
-            id: hasher.finish(),
+        let mut scope = Scope {
+            id: 0,
             catalog,
             search_path,
             role,
             standard_conforming_strings,
-            encoding,
-            temporary,
-        }
+            encoding: Encoding::Utf8,
+            temporary: Arc::default(),
+        };
+        scope.identify(&foldhash::fast::FixedState::with_seed(1), "");
+        scope
+    }
+
+    /// Works out its `id`, as one of this database.
+    pub fn identify(&mut self, seed: &impl BuildHasher, database: &str) {
+        let generation = self.catalog.as_ref().map_or(0, |catalog| catalog.generation);
+        let Scope { search_path, role, standard_conforming_strings, encoding, temporary, .. } = self;
+        let meaning = (&*search_path, &*role, *standard_conforming_strings, *encoding, &*temporary);
+        self.id = seed.hash_one((database, generation, meaning));
     }
 
     /// The same for a client that writes in another encoding.

@@ -3,6 +3,7 @@
 //! See <https://www.postgresql.org/docs/current/sql-set.html>.
 
 use crate::lex::TokenKind;
+use crate::quote::{quote_identifier, quote_text};
 use crate::statement::{Isolation, SessionEffect, TransactionModes};
 use crate::tokens::Tokens;
 
@@ -306,7 +307,8 @@ fn set_config_column(tokens: Tokens<'_>, at: usize) -> Option<(SessionEffect, us
         None if parameter.is_some() && (local || matters_to_routing(&name)) => return None,
         None if let Some(parameter) = parameter => SessionEffect::SetToParameter { name, parameter },
         Some(value) => {
-            let replay = format!("SELECT pg_catalog.set_config({}, {}, false)", quote(&name), quote(&value));
+            let replay =
+                format!("SELECT pg_catalog.set_config({}, {}, false)", quote_text(&name), quote_text(&value));
             SessionEffect::Set { name, value: Some(value), replay: replay.into(), local }
         }
         None => SessionEffect::Reset { name, local },
@@ -357,19 +359,6 @@ pub(crate) fn is_true(tokens: Tokens<'_>, at: usize) -> Option<bool> {
         "false" | "f" => Some(false),
         _ => None,
     }
-}
-
-fn quote(value: &str) -> String {
-    // E'' and doubled backslashes mean the same under either standard_conforming_strings.
-    if value.contains('\\') {
-        format!("E'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
-    } else {
-        format!("'{}'", value.replace('\'', "''"))
-    }
-}
-
-fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn quote_where_needed(name: &str) -> String {

@@ -3,23 +3,10 @@
 use crate::auth::Identity;
 use crate::limits::WELCOMES_MAX;
 use crate::server::Reported;
-use crate::server::settings::Settings;
 use parking_lot::Mutex;
+use router_rules::session::{Defaults, Settings};
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// What the server says where the session has not set anything.
-#[derive(Debug, Clone, Default)]
-pub struct Defaults {
-    /// `search_path`.
-    pub search_path: String,
-    /// `default_transaction_isolation`.
-    pub isolation: String,
-    /// `default_transaction_read_only` is on.
-    pub read_only: bool,
-    /// Every setting that the user may change, by its name in lower case.
-    pub all: HashMap<Box<str>, Box<str>>,
-}
 
 /// What a server reports to a user who starts with certain settings.
 #[derive(Debug)]

@@ -197,7 +197,7 @@ fn function(row: &Columns<'_>) -> Function {
         body: body
             .and_then(|text| if text.starts_with("CREATE ") { standard_body(&text) } else { Some(text) }),
         default_exprs: row.optional(12).or(row.truth(18).then(|| UNREAD.to_owned())),
-        search_path: path.map(router_rules::rehearse::split_list),
+        search_path: path.map(router_rules::quote::split_names),
         sets: settings.iter().filter_map(|s| s.split_once('=')).map(|(name, _)| name.to_owned()).collect(),
         definer: row.optional(16),
         extension: row.optional(14),

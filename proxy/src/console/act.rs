@@ -10,8 +10,9 @@ use crate::order::{Leave, Order};
 use crate::rows::{ClientRow, Doing};
 use crate::weir::Weir;
 use crate::wire::{Refusal, sqlstate};
+use router_rules::rehearse::{Rehearsal, Step};
 use router_rules::statement::Footprint;
-use router_rules::{Decision, PinReason, Scope, SessionView, Target, decide};
+use router_rules::{Decision, PinReason, Target};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -235,24 +236,9 @@ async fn route(weir: &Weir, sql: &str, database: Option<&str>, user: &str) -> Re
         None => only_database(weir)?,
     };
     let config = weir.config.load_full();
-    let search_path = vec!["$user".to_owned(), "public".to_owned()];
-    let scope = Scope::new(weir.cluster.catalog(&database), search_path, user.to_owned(), true);
-    let classified = weir.classifier.classify(sql.as_bytes(), &scope);
-    let view = SessionView {
-        user,
-        database: &database,
-        application_name: "",
-        client_address: None,
-        route: None,
-        consistency: None,
-        transactions: None,
-        max_lag: None,
-        read_only_transaction: false,
-        serializable: false,
-        sql: sql.as_bytes(),
-    };
-    let decision = decide(&classified, &view, &config.policy);
-    let rule = config.policy.rules.first_match(&classified, &view).map(|r| r.name.clone());
+    let catalog = weir.cluster.catalog(&database);
+    let mut session = Rehearsal::new(&weir.classifier, &config.policy, catalog, user, &database);
+    let Step { decision, rule, classified, .. } = session.step(sql);
     let mut table = Table::new(ROUTE);
     let max_lag = decision.max_lag.map(|lag| humantime::format_duration(lag).to_string());
     let explanation = match &decision.refuse {

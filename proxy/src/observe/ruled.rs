@@ -1,7 +1,8 @@
 //! The log lines that rules ask for (`rule[].log`): one per statement, so many a second.
 
 use super::rate::LogLimit;
-use router_rules::{Classified, Decision, SessionView};
+use router_rules::session::Who;
+use router_rules::{Classified, Decision};
 use std::time::{Duration, Instant};
 
 /// Lines per second; what comes beyond them is counted, and the count is logged. A rule that matches
@@ -23,7 +24,7 @@ impl Default for Ruled {
 impl Ruled {
     /// A statement was matched by a rule that wants it logged. SQL and values are not written: the shape
     /// names the statement.
-    pub fn log(&self, rule: &str, part: &Classified, decision: &Decision, session: &SessionView<'_>) {
+    pub fn log(&self, rule: &str, part: &Classified, decision: &Decision, who: Who<'_>) {
         let Some(left_out) = self.limit.allow(Instant::now()) else { return };
         if left_out > 0 {
             tracing::info!(left_out, "log lines of rules were left out: too many in one second");
@@ -35,8 +36,8 @@ impl Ruled {
             role = decision.target.as_str(),
             reason = decision.reason.as_str(),
             refused = decision.refuse.is_some(),
-            user = session.user,
-            database = session.database,
+            user = who.user,
+            database = who.database,
             "a rule matched"
         );
     }

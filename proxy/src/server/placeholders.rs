@@ -5,7 +5,9 @@
 //! reads one would mean something else by chance. So servers are kept apart by the placeholders that were
 //! ever set on them: a session that may read some gets a server with none but its own.
 
-use crate::server::settings::{Settings, quote_text, set_config_for};
+use router_rules::quote::quote_text;
+use router_rules::session::Settings;
+use router_rules::session::settings::set_config_for;
 use router_rules::statement::{Kind, Statement};
 use router_rules::{Classified, PinReason, SessionEffect};
 use std::collections::BTreeSet;

@@ -6,8 +6,8 @@
 //! server that lacks a statement is given it, unseen, just before it is bound.
 
 use crate::node::Node;
-use crate::server::settings::Settings;
 use bytes::Bytes;
+use router_rules::session::Settings;
 use router_rules::statement::Kind;
 use router_rules::{Classified, SessionEffect};
 use std::collections::HashMap;

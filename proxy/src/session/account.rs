@@ -73,7 +73,7 @@ impl Session {
         let Some(lease) = self.holding.lease.as_ref() else { return };
         let route =
             Route { node: lease.node.clone(), on: self.holding.on, reason: decision.reason, waited, lag };
-        if self.memory.wishes.trace {
+        if self.memory.state.wishes.trace {
             crate::wire::error::put_notice(&mut self.client.socket.output, "00000", &route.to_string());
         }
         self.memory.last_route = Some(route);

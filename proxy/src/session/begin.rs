@@ -7,13 +7,12 @@
 
 use crate::session::Session;
 use crate::session::classify::Work;
-use crate::session::memory::Block;
 use crate::session::receive::{End, Kind, Request, frames};
 use crate::wire::backend::{self, Status};
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};
-use bytes::{Bytes, BytesMut};
-use router_rules::{PinReason, SessionEffect, TransactionModes, TransactionStep};
+use router_rules::session::Block;
+use router_rules::{PinReason, SessionEffect, TransactionStep};
 
 impl Session {
     /// Answers what needs no server. True when that was all.
@@ -35,7 +34,7 @@ impl Session {
     fn answer_step(&mut self, request: &Request, work: &Work) -> bool {
         let Some(step) = work.single().and_then(|s| s.transaction.as_ref()) else { return false };
         let sql = frontend::query(&request.frames[HEADER_BYTES..]).unwrap_or_default();
-        match (&self.memory.block, step) {
+        match (&self.memory.state.block, step) {
             // Behind a Parse that was flushed and not synced, a server is at work for us already: it
             // hears of the BEGIN now, so that it is left for the right one first. A server that is kept hears of
             // it, too: notifications wait there for the end of the transaction.
@@ -44,12 +43,12 @@ impl Session {
                     && !self.exchange.is_open()
                     && !self.memory.is_pinned() =>
             {
-                let Some(command) = plain_begin(sql) else { return false };
-                self.memory.block = Block::Deferred { begin: request.frames.clone(), modes: *modes };
+                let Some((command, begin)) = plain_begin(sql) else { return false };
+                self.memory.state.block = Block::Deferred { begin: begin.into(), modes: *modes };
                 self.say(command, Status::Transaction)
             }
             (Block::Deferred { .. }, TransactionStep::Commit { chain: false }) => {
-                self.memory.block = Block::None;
+                self.memory.state.block = Block::None;
                 self.say("COMMIT", Status::Idle)
             }
             (Block::Deferred { .. }, TransactionStep::Rollback { chain: false })
@@ -57,7 +56,7 @@ impl Session {
                 Block::Aborted,
                 TransactionStep::Commit { chain: false } | TransactionStep::Rollback { chain: false },
             ) => {
-                self.memory.block = Block::None;
+                self.memory.state.block = Block::None;
                 self.say("ROLLBACK", Status::Idle)
             }
             _ => false,
@@ -74,7 +73,7 @@ impl Session {
         let asks = self.memory.status == Status::Failed
             || self.exchange.is_open()
             || !self.exchange.ledger.is_settled()
-            || self.memory.pins.contains(&PinReason::SqlPrepare);
+            || self.memory.state.pins.has(PinReason::SqlPrepare);
         if asks || self.memory.statements.remove(name.as_bytes()).is_none() {
             return false;
         }
@@ -115,28 +114,12 @@ impl Session {
     }
 }
 
-/// A Query that begins a transaction in these modes.
-pub(super) fn begin_with(modes: &TransactionModes) -> Bytes {
-    let mut sql = String::from("BEGIN");
-    if let Some(isolation) = modes.isolation {
-        sql.push_str(" ISOLATION LEVEL ");
-        sql.push_str(isolation.as_str());
-    }
-    for (mode, yes, no) in
-        [(modes.read_only, " READ ONLY", " READ WRITE"), (modes.deferrable, " DEFERRABLE", " NOT DEFERRABLE")]
-    {
-        sql.push_str(mode.map_or("", |mode| if mode { yes } else { no }));
-    }
-    let mut query = BytesMut::new();
-    frontend::put_query(&mut query, sql.as_bytes());
-    query.freeze()
-}
-
-/// The command tag of a BEGIN that Postgres is sure to accept.
+/// A BEGIN that Postgres is sure to accept: its command tag, and the text.
 ///
 /// <https://www.postgresql.org/docs/current/sql-begin.html>
-fn plain_begin(sql: &[u8]) -> Option<&'static str> {
-    let text = std::str::from_utf8(sql).ok()?.trim().to_ascii_uppercase();
+fn plain_begin(sql: &[u8]) -> Option<(&'static str, &str)> {
+    let begin = std::str::from_utf8(sql).ok()?;
+    let text = begin.trim().to_ascii_uppercase();
     let text = text.strip_suffix(';').unwrap_or(&text).replace(',', " , ");
     let mut words = text.split_ascii_whitespace().peekable();
     let command = match words.next()? {
@@ -164,7 +147,7 @@ fn plain_begin(sql: &[u8]) -> Option<&'static str> {
         }
         comma = words.next_if_eq(&",").is_some();
     }
-    (!comma).then_some(command)
+    (!comma).then_some((command, begin))
 }
 
 #[cfg(test)]

@@ -14,16 +14,16 @@ impl Session {
         let lease = self.holding.lease.as_mut()?;
         // A default that has become another since the client logged in is none of its concern.
         for name in lease.settings.base().names() {
-            if !self.memory.settings.base().contains(name) {
+            if !self.memory.state.settings.base().contains(name) {
                 // Empty is as near as a placeholder comes to being unknown.
-                let known = self.memory.defaults.all.get(name).map(|value| &**value);
+                let known = self.memory.state.defaults.all.get(name).map(|value| &**value);
                 let value = known.or(name.contains('.').then_some(""));
-                value.into_iter().for_each(|value| self.memory.settings.keep(name, value));
+                value.into_iter().for_each(|value| self.memory.state.settings.keep(name, value));
             }
         }
         // What a block that has moved here set itself is set again inside of it.
-        let settings = &self.memory.settings;
-        let replays = !self.memory.moving.replay().is_empty();
+        let settings = &self.memory.state.settings;
+        let replays = !self.memory.state.moving.replay().is_empty();
         let wanted = if replays { settings.committed().clone() } else { settings.now().clone() };
         let unknown = lease.placeholders.lacks(&self.memory.placeholders, &wanted);
         if (*lease.settings.now() == wanted && unknown.is_empty())

@@ -1,21 +1,21 @@
 //! Step two: what would it do.
 
-use crate::cluster::catalogs;
+use crate::cluster::{SessionFreshness, catalogs};
 use crate::server::prepared::{Known, Prepared, Sharing};
-use crate::server::settings::Settings;
 use crate::session::Session;
 use crate::session::misspelt;
 use crate::session::place::Place;
 use crate::session::receive::{End, Kind, Request, frames};
-use crate::session::wishes::Wishes;
 use crate::wire::error::put_notice;
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};
 use crate::wire::{Refusal, sqlstate};
 use bytes::Bytes;
 use router_rules::encoding::Encoding;
+use router_rules::session::Settings;
+use router_rules::session::Wishes;
 use router_rules::statement::Footprint;
-use router_rules::{Catalog, Classified, Reason, Scope, SessionEffect, clock, cut_name};
+use router_rules::{Catalog, Classified, Reason, Scope, SessionEffect, clock};
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -274,13 +274,13 @@ impl Session {
 
     /// A Parse at this place of its batch. `is_kept`: it outlives the batch.
     fn prepare(&self, parse: &frontend::Parse<'_>, place: Option<&Place>, is_kept: bool) -> Arc<Prepared> {
-        let under = place.map_or(self.memory.settings.in_force(), Place::in_force).clone();
+        let under = place.map_or(self.memory.state.settings.in_force(), Place::in_force).clone();
         let scope = match place {
             Some(_) => Arc::new(self.scope_under(&under)),
             None => self.memory.scope.clone(),
         };
         let mut classified = self.weir.classifier.classify(parse.sql, &scope);
-        let sees_its_own = place.map_or_else(|| self.memory.sees_its_own(), Place::sees_its_own);
+        let sees_its_own = place.map_or_else(|| self.memory.state.sees_its_own(), Place::sees_its_own);
         let conforming = scope.standard_conforming_strings;
         // A Parse that may warn of its backslashes does so each time.
         let may_warn = !conforming && memchr::memchr(b'\\', parse.sql).is_some();
@@ -343,15 +343,15 @@ impl Session {
     /// The scope follows the session's settings and the catalog.
     pub(super) fn refresh_scope(&mut self) {
         let changes = catalogs::changes();
-        let settings = self.memory.settings.in_force();
+        let settings = self.memory.state.settings.in_force();
         let scope = &self.memory.scope;
         let as_told = scope.encoding == self.encoding_told()
             && scope.standard_conforming_strings == self.is_conforming(settings)
-            && (Arc::ptr_eq(&scope.temporary, self.memory.temporary.known())
-                || scope.temporary == *self.memory.temporary.known());
+            && (Arc::ptr_eq(&scope.temporary, self.memory.state.temporary.known())
+                || scope.temporary == *self.memory.state.temporary.known());
         let settings = settings.id();
         // What it has changed itself and not committed is in nobody's snapshot.
-        let hidden = self.memory.altered.changes_meanings();
+        let hidden = self.memory.state.altered.changes_meanings();
         if as_told
             && !(hidden && scope.catalog.is_some())
             && self.memory.scope_settings == settings
@@ -369,7 +369,7 @@ impl Session {
         }
         self.weir.classifier.on_catalog(generation);
         self.memory.scope_settings = settings;
-        let scope = self.scope_with(catalog, self.memory.settings.in_force(), self.encoding_told());
+        let scope = self.scope_with(catalog, self.memory.state.settings.in_force(), self.encoding_told());
         self.memory.scope = Arc::new(scope);
     }
 
@@ -385,35 +385,16 @@ impl Session {
     }
 
     fn scope_with(&self, catalog: Option<Arc<Catalog>>, settings: &Settings, encoding: Encoding) -> Scope {
-        let generation = catalog.as_ref().map_or(0, |c| c.generation);
-        let search_path = settings.value("search_path").unwrap_or(&self.memory.defaults.search_path);
-        let role = match settings.value("role") {
-            Some(role) if !role.eq_ignore_ascii_case("none") => role,
-            _ => settings.value("session_authorization").unwrap_or(&self.client.who.user),
-        };
-        let standard = self.is_conforming(settings);
-        let temporary = self.memory.temporary.known().clone();
-        let key = (&self.client.who.database, generation, search_path, role, standard, encoding, &temporary);
-        let id = self.weir.statement_seed.hash_one(key);
-        Scope {
-            id,
-            catalog,
-            search_path: split_path(search_path),
-            role: cut_name(role).to_owned(),
-            standard_conforming_strings: standard,
-            encoding,
-            temporary,
-        }
+        let mut scope = self.memory.state.scope(catalog, settings, &self.client.who.user, encoding);
+        scope.standard_conforming_strings = self.is_conforming(settings);
+        scope.identify(&self.weir.statement_seed, &self.client.who.database);
+        scope
     }
 
     /// `standard_conforming_strings` where these settings are in force; what cannot be read is off.
     fn is_conforming(&self, settings: &Settings) -> bool {
-        let name = "standard_conforming_strings";
-        match settings.value(name) {
-            Some(value) => ["on", "true", "yes", "1"].iter().any(|on| value.eq_ignore_ascii_case(on)),
-            None if settings.contains(name) => false,
-            None => self.memory.told.get(name) != Some("off"),
-        }
+        let told = self.memory.told.get("standard_conforming_strings") != Some("off");
+        router_rules::session::is_conforming(settings, told)
     }
 }
 
@@ -462,52 +443,12 @@ fn malformed(what: &str) -> Refusal {
 fn check_wish(effect: &SessionEffect) -> Result<(), Refusal> {
     match effect {
         SessionEffect::Set { name, value, .. } if name.starts_with("pgweir.") => {
-            Wishes::check(name, value.as_deref().unwrap_or(""))
+            let value = value.as_deref().unwrap_or("");
+            let position = || SessionFreshness::default().set_min_lsn(value);
+            Wishes::check(name, value)
+                .and_then(|()| if name == "pgweir.min_lsn" { position() } else { Ok(()) })
                 .map_err(|message| Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, message))
         }
         _ => Ok(()),
-    }
-}
-
-/// Splits a `search_path` as the server shows it: `"$user", public`.
-fn split_path(path: &str) -> Vec<String> {
-    let mut names = vec![];
-    let mut name = String::new();
-    let mut quoted = false;
-    let mut was_quoted = false;
-    let mut chars = path.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => {
-                chars.next();
-                name.push('"');
-            }
-            '"' => {
-                quoted = !quoted;
-                was_quoted = true;
-            }
-            ',' if !quoted => names.push(std::mem::take(&mut name)),
-            c if c.is_whitespace() && !quoted => {}
-            c if quoted => name.push(c),
-            c => name.extend(c.to_lowercase()),
-        }
-    }
-    if !name.is_empty() || was_quoted {
-        names.push(name);
-    }
-    names.retain(|n| !n.is_empty());
-    names.into_iter().map(|name| cut_name(&name).to_owned()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_search_path_is_split_as_postgres_reads_it() {
-        assert_eq!(split_path("\"$user\", public"), ["$user", "public"]);
-        assert_eq!(split_path("A, \"B c\"\"d,\" ,e"), ["a", "B c\"d,", "e"]);
-        assert!(split_path("").is_empty());
-        assert!(split_path("\"\"").is_empty());
     }
 }

@@ -83,7 +83,7 @@ impl Session {
             let doubted = part.statements.iter().any(|statement| statement.is_doubtful());
             let hidden = replaces && !self.memory.doubts.texts.is_empty();
             if hidden || (doubted && !self.memory.doubts.add(text)) {
-                self.memory.pin(PinReason::Unfollowable);
+                self.memory.state.pin(PinReason::Unfollowable);
             }
         }
     }
@@ -92,7 +92,7 @@ impl Session {
     /// for a moment. True when there is a catalog that there was not before.
     pub(super) async fn catalog_comes_for_rule(&mut self) -> bool {
         let is_known = self.memory.scope.catalog.as_ref().is_some_and(|catalog| catalog.doubts().is_empty());
-        if is_known || self.memory.altered.changes_meanings() {
+        if is_known || self.memory.state.altered.changes_meanings() {
             return false;
         }
         for _ in 0..CATALOG_WAITS {
@@ -105,7 +105,7 @@ impl Session {
 
     /// It keeps its server for nothing else, and could let it go.
     pub(super) fn is_held_by_doubts(&self) -> bool {
-        self.memory.pins.contains(&PinReason::NoCatalog)
+        self.memory.state.pins.has(PinReason::NoCatalog)
             && self.memory.status == Status::Idle
             && self.exchange.ledger.is_settled()
             && !self.exchange.is_open()
@@ -121,19 +121,19 @@ impl Session {
             return;
         }
         let doubts = std::mem::take(&mut self.memory.doubts);
-        self.memory.pins.retain(|pin| *pin != PinReason::NoCatalog);
+        self.memory.state.pins.remove(PinReason::NoCatalog);
         for text in &doubts.texts {
             for pin in self.weir.classifier.left_behind(text, &self.memory.scope) {
                 match pin {
                     // The catalog in sight does not tell yet.
                     PinReason::NoCatalog => {
-                        self.memory.pin(pin);
+                        self.memory.state.pin(pin);
                         self.memory.doubts.add(text);
                     }
-                    PinReason::SequenceState => self.memory.sequences = true,
+                    PinReason::SequenceState => self.memory.state.pins.sequences = true,
                     // That was clear from the text alone.
                     PinReason::ServerProcess => {}
-                    pin => self.memory.pin(pin),
+                    pin => self.memory.state.pin(pin),
                 }
             }
         }

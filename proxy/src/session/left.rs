@@ -4,7 +4,6 @@
 //! server knows, and when others wait for a server of a session that may have changed it.
 
 use crate::server::placeholders;
-use crate::server::settings::{quote_text, set_config};
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::doubts::Patience;
@@ -16,27 +15,18 @@ use crate::session::signal::Signal;
 use crate::wire::backend::{self, Status};
 use crate::wire::frontend;
 use bytes::Bytes;
+use router_rules::quote::quote_text;
+use router_rules::session::Pin;
+use router_rules::session::settings::set_config;
 use router_rules::statement::Kind;
 use router_rules::{PinReason, SessionEffect, Target};
+use std::sync::LazyLock;
 
-/// What a session may have left on its server, one boolean for each kind, in the order of [`PINS`].
-const LEFT_SQL: &str = "SELECT \
-    EXISTS(SELECT FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()) \
-    OR EXISTS(SELECT FROM pg_catalog.pg_proc WHERE pronamespace = pg_catalog.pg_my_temp_schema()) \
-    OR EXISTS(SELECT FROM pg_catalog.pg_type WHERE typnamespace = pg_catalog.pg_my_temp_schema()),\
-    EXISTS(SELECT FROM pg_catalog.pg_listening_channels()),\
-    EXISTS(SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()),\
-    EXISTS(SELECT FROM pg_catalog.pg_cursors WHERE is_holdable),\
-    EXISTS(SELECT FROM pg_catalog.pg_prepared_statements WHERE name OPERATOR(pg_catalog.!~) '^pgweir_[0-9a-f]+$' AND name OPERATOR(pg_catalog.<>) '')";
-
-/// The pins that [`LEFT_SQL`] can tell.
-const PINS: [PinReason; 5] = [
-    PinReason::TemporaryTable,
-    PinReason::Listen,
-    PinReason::AdvisoryLock,
-    PinReason::HoldCursor,
-    PinReason::SqlPrepare,
-];
+/// What a session may have left on its server, one boolean for each pin that the server can tell of.
+static LEFT_SQL: LazyLock<String> = LazyLock::new(|| {
+    let questions: Vec<_> = Pin::askable().map(|(_, question)| question).collect();
+    format!("SELECT {}", questions.join(","))
+});
 
 /// The settings of a server's session that somebody has set there. Placeholders are not among them.
 const SETTINGS_SQL: &str = "SELECT pg_catalog.lower(name), pg_catalog.current_setting(name) \
@@ -96,7 +86,7 @@ impl Session {
         {
             lease.placeholders.add_temporary();
             self.memory.placeholders.add_temporary();
-            self.memory.pin(PinReason::TemporaryTable);
+            self.memory.state.pin(PinReason::TemporaryTable);
         }
     }
 
@@ -119,19 +109,19 @@ impl Session {
 
     /// Asks the server whether what the session is pinned for is still there.
     pub(super) async fn ask_whether_clean(&mut self) -> Result<(), Failure> {
-        self.memory.maybe_unpinned = false;
-        self.ask_server(LEFT_SQL, Ours::Unpin).await?;
+        self.memory.state.pins.may_have_ended = false;
+        self.ask_server(&LEFT_SQL, Ours::Unpin).await?;
         self.judge_pins();
         Ok(())
     }
 
     fn judge_pins(&mut self) {
         let Some(left) = self.answers.told.take() else { return };
-        for (pin, still) in PINS.iter().zip(left) {
+        for ((pin, _), still) in Pin::askable().zip(left) {
             if still {
-                self.memory.pin(*pin);
+                self.memory.state.pin(pin.reason);
             } else {
-                self.memory.pins.retain(|p| p != pin);
+                self.memory.state.pins.remove(pin.reason);
             }
         }
     }
@@ -152,18 +142,18 @@ impl Session {
     fn take_over_settings(&mut self) {
         for (name, value) in std::mem::take(&mut self.answers.settings) {
             match value {
-                Some(value) if self.memory.settings.now().value(&name) == Some(&value) => {}
+                Some(value) if self.memory.state.settings.now().value(&name) == Some(&value) => {}
                 Some(value) => self.on_effect(&SessionEffect::Set {
                     replay: set_config(&name, &value),
                     value: Some(value),
                     name,
                     local: false,
                 }),
-                None => self.memory.pin(PinReason::Unfollowable),
+                None => self.memory.state.pin(PinReason::Unfollowable),
             }
         }
         if self.memory.status == Status::Idle {
-            self.memory.settings.on_commit();
+            self.memory.state.settings.on_commit();
             if let Some(lease) = self.holding.lease.as_mut() {
                 lease.settings.on_commit();
             }
@@ -173,31 +163,31 @@ impl Session {
     /// Others wait for the server of a session that may have changed it: what has changed is asked for, and
     /// what is only settings is taken over. The server goes to the others, cleaned, unless more is left.
     pub(super) async fn leave_what_may_have_changed(&mut self) -> Result<(), Failure> {
-        let relies_on_sequences =
-            self.memory.sequences && self.holding.lease.as_ref().is_some_and(|lease| lease.asks_sequences());
-        if !self.memory.is_pinned_softly() || relies_on_sequences {
+        let relies_on_sequences = self.memory.state.pins.sequences
+            && self.holding.lease.as_ref().is_some_and(|lease| lease.asks_sequences());
+        if !self.memory.state.pins.are_soft() || relies_on_sequences {
             return Ok(());
         }
-        self.ask_server(&format!("{LEFT_SQL};{SETTINGS_SQL}"), Ours::Changed).await?;
+        self.ask_server(&format!("{};{SETTINGS_SQL}", *LEFT_SQL), Ours::Changed).await?;
         if self.answers.told.is_none() || !self.exchange.is_clean() {
             return Ok(());
         }
         self.judge_pins();
-        self.memory.pins.retain(|pin| *pin != PinReason::MayHaveChanged);
+        self.memory.state.pins.remove(PinReason::MayHaveChanged);
         // What is in force and was not reported has been taken back.
         let now: Vec<_> = self.answers.settings.iter().map(|(name, _)| name.clone()).collect();
-        for name in self.memory.settings.now().listed_names() {
+        for name in self.memory.state.settings.now().listed_names() {
             if !now.contains(&name) {
                 self.on_effect(&SessionEffect::Reset { name, local: false });
             }
         }
         self.take_over_settings();
-        if self.memory.is_pinned() && !self.memory.is_pinned_softly() {
-            self.client.card.set_pin(self.memory.pins.first().copied());
+        if self.memory.is_pinned() && !self.memory.state.pins.are_soft() {
+            self.client.card.set_pin(self.memory.state.pins.first());
             return Ok(());
         }
         self.memory.unpin();
-        self.memory.sequences = false;
+        self.memory.state.pins.sequences = false;
         self.give_back_cleaned();
         Ok(())
     }

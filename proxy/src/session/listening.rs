@@ -52,9 +52,9 @@ impl Listening {
 impl Session {
     /// A transaction is over in which the session may have begun or ceased to listen: the server tells.
     pub(super) async fn ask_for_channels(&mut self) -> Result<(), Failure> {
-        self.client.card.set_pin(self.memory.pins.first().copied());
+        self.client.card.set_pin(self.memory.state.pins.first());
         self.answers.listening = Listening::Unknown;
-        self.memory.maybe_listens = false;
+        self.memory.state.pins.may_listen = false;
         self.answers.channels.clear();
         self.ask_server(CHANNELS_SQL, Ours::Channels).await?;
         self.answers.listening = Listening::of(std::mem::take(&mut self.answers.channels));
@@ -63,8 +63,8 @@ impl Session {
 
     /// Nothing but what it listens to would be lost with its server, and that can be had on another.
     pub(super) fn may_listen_again(&self) -> bool {
-        let only_listens = self.memory.pins.contains(&PinReason::Listen)
-            && self.memory.pins.iter().all(|pin| matches!(pin, PinReason::Listen | PinReason::ServerProcess));
+        let only_listens = self.memory.state.pins.has(PinReason::Listen)
+            && self.memory.state.pins.are_only(&[PinReason::Listen, PinReason::ServerProcess]);
         only_listens
             && self.config.cluster.lost_listeners == LostListeners::ListenAgain
             && self.memory.status == Status::Idle
@@ -95,7 +95,7 @@ impl Session {
             }
             match self.ask(&sql).await {
                 Ok(_) => {
-                    self.memory.pin(PinReason::Listen);
+                    self.memory.state.pin(PinReason::Listen);
                     self.client.card.set_pin(Some(PinReason::Listen));
                     put_warning(
                         &mut self.client.socket.output,

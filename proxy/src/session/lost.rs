@@ -3,7 +3,6 @@
 use crate::session::Session;
 use crate::session::exchange::held::Held;
 use crate::session::failure::{Failure, Farewell};
-use crate::session::memory::Block;
 use crate::session::receive::Request;
 use crate::session::reign::Over;
 use crate::session::relay::Relayed;
@@ -11,6 +10,7 @@ use crate::session::reroute::{Cause, cause_of};
 use crate::session::stake::Stake;
 use crate::wire::{ErrorFields, sqlstate};
 use router_rules::Target;
+use router_rules::session::Block;
 
 impl Session {
     /// A read of whose answer the client has seen nothing, and that is still here whole.
@@ -46,7 +46,7 @@ impl Session {
         if ends {
             let from = self.exchange.held.from().unwrap_or(self.client.socket.output.len());
             self.client.socket.output.truncate(from);
-            let begins = matches!(&self.memory.block, Block::Open { begin, .. } if !begin.is_empty());
+            let begins = self.memory.state.block.has_begin();
             self.exchange.held = if begins { Held::Block { from } } else { Held::Request { from } };
         }
         ends
@@ -77,7 +77,7 @@ impl Session {
     /// Without its server the session goes on all the same: with a transaction that was not committed, or may
     /// have been, as can be asked.
     pub(super) fn survives(&self) -> bool {
-        let loses_block = matches!(self.memory.block, Block::Open { .. })
+        let loses_block = matches!(self.memory.state.block, Block::Open { .. })
             && self.turn.stake <= Stake::Transaction
             && !self.is_bound_to_server()
             && !self.exchange.is_passing();

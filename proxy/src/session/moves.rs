@@ -4,7 +4,6 @@ use crate::cluster::Wish;
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
-use crate::session::memory::Block;
 use crate::wire::backend::Status;
 use router_rules::{Decision, Reason, Target};
 use std::time::Instant;
@@ -15,7 +14,7 @@ impl Session {
     pub(super) async fn end_batch_on_replica(&mut self) -> Result<bool, Failure> {
         let begun =
             self.holding.lease.is_some() && self.holding.on == Target::Replica && self.exchange.is_open();
-        if !begun || !matches!(self.memory.block, Block::None) || self.memory.is_pinned() {
+        if !begun || self.memory.state.block.is_there() || self.memory.is_pinned() {
             return Ok(true);
         }
         if self.exchange.ledger.is_skipping() {
@@ -33,7 +32,7 @@ impl Session {
 
     /// Leaves a replica in the middle: what comes next needs the primary.
     pub(super) async fn leave_replica(&mut self, work: &Work) -> Result<(), Failure> {
-        if matches!(self.memory.block, Block::None) {
+        if !self.memory.state.block.is_there() {
             if self.exchange.ledger.is_settled() && matches!(work.verdict, Err(Reason::Write | Reason::Ddl)) {
                 // A transaction whose snapshot could not leave has pinned the session here. Better without what
                 // the pin is for than unable to write.
@@ -42,16 +41,13 @@ impl Session {
             }
             return Ok(());
         }
-        if !self.memory.may_move()
+        if !self.memory.state.may_move()
             || !self.exchange.ledger.is_settled()
             || self.memory.status != Status::Transaction
         {
             return Ok(());
         }
-        let Block::Open { modes, begin, .. } = self.memory.block.clone() else { return Ok(()) };
-        if begin.is_empty() {
-            return Ok(());
-        }
+        let Some(deferred) = self.memory.state.block.before_server() else { return Ok(()) };
         // What it has set there is set again on the next server.
         match self.ask("ROLLBACK").await {
             Ok(_) => {
@@ -62,7 +58,7 @@ impl Session {
             }
             Err(_) => self.drop_lease(),
         }
-        self.memory.block = Block::Deferred { begin, modes };
+        self.memory.state.block = deferred;
         Ok(())
     }
 
@@ -72,7 +68,7 @@ impl Session {
             && self.holding.on == Target::Replica
             && decision.target == Target::Replica
             && !work.reads.is_none()
-            && self.memory.may_move()
+            && self.memory.state.may_move()
             && self.weir.cluster.primary().is_some()
     }
 

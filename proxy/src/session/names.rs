@@ -112,7 +112,7 @@ pub fn touches_names(text: &Classified) -> bool {
 mod tests {
     use super::*;
     use crate::server::prepared::{Known, Sharing};
-    use crate::server::settings::Settings;
+    use router_rules::session::Settings;
     use router_rules::{Classifier, Scope};
 
     fn statement(sql: &'static str) -> Arc<Prepared> {

@@ -14,11 +14,12 @@ use crate::cluster::descent::{Record, Run};
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::ledger::{Ours, Owed};
-use crate::session::memory::{Block, Memory};
 use crate::session::receive::{End, Kind, Request, frames};
 use crate::wire::backend::{self, Status};
 use crate::wire::frontend::{self, tag};
 use bytes::Bytes;
+use router_rules::SessionState;
+use router_rules::session::Block;
 use router_rules::statement::Kind as StatementKind;
 use router_rules::{Alters, Statement, Target, TransactionStep};
 
@@ -87,8 +88,8 @@ impl Session {
     /// The request is about to be put into the server's output: asks ahead of it, if this is the time.
     pub(super) fn trace_transaction(&mut self, request: &Request, work: &Work) {
         self.turn.commits = false;
-        let wanted = self.memory.wishes.commit_outcome.unwrap_or(self.config.cluster.commit_outcome);
-        let in_block = matches!(self.memory.block, Block::Open { .. })
+        let wanted = self.memory.state.wishes.commit_outcome.unwrap_or(self.config.cluster.commit_outcome);
+        let in_block = matches!(self.memory.state.block, Block::Open { .. })
             && self.holding.on == Target::Primary
             && self.memory.status != Status::Failed;
         if !in_block {
@@ -98,7 +99,7 @@ impl Session {
         if wanted
             && self.answers.trace == Trace::None
             && is_quiet
-            && !self.memory.in_read_only_block()
+            && !self.memory.state.in_read_only_block()
             && self.writes_first(work)
             && !self.would_lose_portal(request)
             && let Some(lease) = self.holding.lease.as_mut()
@@ -118,14 +119,14 @@ impl Session {
     /// The first of it writes, and takes its snapshot before anything else; or all that was written ends here.
     fn writes_first(&self, work: &Work) -> bool {
         let Some(first) = work.parts.first().and_then(|part| part.statements.first()) else { return false };
-        let Memory { written, altered, notifies, .. } = &self.memory;
+        let SessionState { written, altered, .. } = &self.memory.state;
         match first.kind {
             StatementKind::Insert | StatementKind::Update | StatementKind::Delete | StatementKind::Merge => {
                 true
             }
             StatementKind::Select | StatementKind::Copy => first.verdict.is_err(),
             StatementKind::Transaction if commits(first) => {
-                !written.is_none() || *altered != Alters::Nothing || *notifies
+                !written.is_none() || *altered != Alters::Nothing || self.memory.notifies
             }
             _ => false,
         }

@@ -4,9 +4,9 @@
 //! what it means *there*: so the effects of what is executed ahead of it are followed here, as if all went
 //! well. If it does not, Postgres skips the rest of the batch, and the Parse with it.
 
-use crate::server::context;
-use crate::server::settings::{Settings, Track};
 use crate::session::memory::Memory;
+use router_rules::session::context;
+use router_rules::session::{Settings, Track};
 use router_rules::statement::Kind;
 use router_rules::{Classified, PinReason, SessionEffect};
 
@@ -21,7 +21,7 @@ pub struct Place {
 impl Place {
     /// The place at which the session is now.
     pub fn of(memory: &Memory) -> Self {
-        Self { settings: memory.settings.clone(), sees_its_own: memory.sees_its_own() }
+        Self { settings: memory.state.settings.clone(), sees_its_own: memory.state.sees_its_own() }
     }
 
     /// Whether a text leaves anything for those behind it to see.

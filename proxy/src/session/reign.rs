@@ -13,13 +13,13 @@ use crate::pool::Lease;
 use crate::server::Row;
 use crate::session::Session;
 use crate::session::failure::Failure;
-use crate::session::memory::Block;
 use crate::session::stake::Stake;
 use crate::wire::backend::Status;
 use crate::wire::error::put_warning;
 use crate::wire::{Refusal, sqlstate};
-use router_rules::TransactionStep;
+use router_rules::session::Block;
 use router_rules::statement::Footprint;
+use router_rules::{PinReason, TransactionStep};
 use std::io;
 use std::task::Context;
 
@@ -105,7 +105,7 @@ impl Session {
     /// When the session had something there that it cannot go on without.
     pub(super) fn leave_deposed(&mut self) -> Result<(), Failure> {
         if self.holding.kept.take_if(|kept| kept.is_deposed()).is_some() {
-            self.memory.sequences = false;
+            self.memory.state.pins.sequences = false;
             self.client.card.set_pin(None);
         }
         let Some(lease) = self.holding.lease.as_ref().filter(|lease| lease.is_deposed()) else {
@@ -148,7 +148,7 @@ impl Session {
     /// else, goes on. False where it cannot.
     pub(super) fn outlive_server(&mut self) -> bool {
         let Some(lease) = self.holding.lease.as_ref() else { return false };
-        let in_block = matches!(self.memory.block, Block::Open { .. });
+        let in_block = matches!(self.memory.state.block, Block::Open { .. });
         if !in_block || !self.exchange.is_clean() || self.is_bound_to_server() {
             return false;
         }
@@ -160,7 +160,7 @@ impl Session {
 
     /// What it has on its server no other can give it.
     pub(super) fn is_bound_to_server(&self) -> bool {
-        self.memory.is_pinned() && !self.memory.is_pinned_for_process_only()
+        self.memory.is_pinned() && !self.memory.state.pins.is_only(PinReason::ServerProcess)
     }
 
     /// In the midst of a request the server is of no use any more. What the client is told, where the
@@ -193,12 +193,12 @@ impl Session {
         }
         self.memory.unpin();
         self.client.card.set_pin(None);
-        let in_block = !matches!(self.memory.block, Block::None);
+        let in_block = self.memory.state.block.is_there();
         if in_block {
             self.lose_block(Block::Aborted);
         } else {
-            self.memory.settings.on_rollback();
-            self.memory.written = Footprint::none();
+            self.memory.state.settings.on_rollback();
+            self.memory.state.written = Footprint::none();
         }
         Ok(lost(&says, in_block))
     }
@@ -206,8 +206,8 @@ impl Session {
     /// The session ends, since nobody can say what became of its last request.
     pub(super) fn outcome_unknown(&mut self, says: &str) -> Failure {
         tracing::warn!(node = self.node_name(), "a client was told that an outcome is unknown");
-        self.weir.cluster.may_have_written(&self.client.who.database, &self.memory.written);
-        self.memory.written = Footprint::none();
+        self.weir.cluster.may_have_written(&self.client.who.database, &self.memory.state.written);
+        self.memory.state.written = Footprint::none();
         self.drop_lease();
         let refusal = Refusal::new(
             sqlstate::TRANSACTION_RESOLUTION_UNKNOWN,
@@ -221,15 +221,15 @@ impl Session {
 
     /// The block has gone with its server, of which the session holds nothing any more.
     pub(super) fn lose_block(&mut self, block: Block) {
-        self.memory.settings.on_rollback();
-        self.memory.written = Footprint::none();
-        self.memory.altered = Default::default();
-        self.memory.temporary.on_rollback();
+        self.memory.state.settings.on_rollback();
+        self.memory.state.written = Footprint::none();
+        self.memory.state.altered = Default::default();
+        self.memory.state.temporary.on_rollback();
         self.memory.notifies = false;
         self.memory.writing = None;
         self.memory.status =
             if matches!(block, Block::Aborted) { Status::Failed } else { self.memory.status };
-        self.memory.block = block;
+        self.memory.state.block = block;
     }
 
     /// Acknowledged writes were lost with a former primary: whoever may have seen or made some of them is told.
@@ -253,15 +253,15 @@ impl Session {
     /// The first request after its transaction was lost unseen: what the client is told of it. A ROLLBACK
     /// needs not be told anything.
     pub(super) fn tell_of_lost_block(&mut self, step: Option<&TransactionStep>) -> Option<Refusal> {
-        let Block::Lost { says } = &self.memory.block else { return None };
+        let Block::Lost { says } = &self.memory.state.block else { return None };
         let refusal = lost(says, true);
-        self.memory.block = Block::Aborted;
+        self.memory.state.block = Block::Aborted;
         self.memory.status = Status::Failed;
         match step {
             Some(TransactionStep::Rollback { .. }) => return None,
             Some(TransactionStep::Commit { .. }) => {
                 // As a COMMIT that fails, it ends the block.
-                (self.memory.block, self.memory.status) = (Block::None, Status::Idle);
+                (self.memory.state.block, self.memory.status) = (Block::None, Status::Idle);
             }
             _ => {}
         }

@@ -10,7 +10,6 @@ use crate::session::exchange::Reply;
 use crate::session::exchange::held::Held;
 use crate::session::failure::{Failure, Farewell};
 use crate::session::ledger::{Fate, News, Ours, OutOfStep};
-use crate::session::memory::Block;
 use crate::session::receive::Request;
 use crate::session::reign::Over;
 use crate::session::reroute::{Cause, cause_of};
@@ -280,7 +279,7 @@ impl Session {
         (self.memory.failed, self.exchange.batch_failed) = (true, true);
         self.undo_skipped();
         let mut cause = cause_of(&fields);
-        if self.exchange.held.is_of_block() && cause != Some(Cause::Lost) && !self.memory.may_move() {
+        if self.exchange.held.is_of_block() && cause != Some(Cause::Lost) && !self.memory.state.may_move() {
             cause = None;
         }
         if cause == Some(Cause::StalePlan) && self.relies_on_old_shape() {
@@ -354,7 +353,7 @@ impl Session {
 
     /// True while the block is open on a server.
     pub(super) fn in_open_block(&self) -> bool {
-        matches!(self.memory.block, Block::Open { .. })
+        self.memory.state.block.is_open()
     }
 
     pub(super) fn on_news(&mut self, news: &News) {

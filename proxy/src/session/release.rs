@@ -33,15 +33,15 @@ impl Session {
             return Ok(());
         }
         self.settle_doubts();
-        if self.memory.is_pinned() && self.memory.maybe_unpinned {
+        if self.memory.is_pinned() && self.memory.state.pins.may_have_ended {
             Box::pin(self.ask_whether_clean()).await?;
         }
-        if self.memory.maybe_listens && self.memory.pins.contains(&PinReason::Listen) {
+        if self.memory.state.pins.may_listen && self.memory.state.pins.has(PinReason::Listen) {
             Box::pin(self.ask_for_channels()).await?;
         }
         let wanted = self.holding.lease.as_ref().is_some_and(Lease::is_wanted);
-        if self.memory.is_pinned() && !(wanted && self.memory.is_pinned_for_process_only()) {
-            self.client.card.set_pin(self.memory.pins.first().copied());
+        if self.memory.is_pinned() && !(wanted && self.memory.state.pins.is_only(PinReason::ServerProcess)) {
+            self.client.card.set_pin(self.memory.state.pins.first());
             if wanted {
                 Box::pin(self.leave_what_may_have_changed()).await?;
             }
@@ -76,7 +76,7 @@ impl Session {
         match (&self.holding.lease, &self.holding.kept) {
             (None, Some(kept)) => !kept.asks_sequences(),
             (Some(lease), _) => {
-                (self.memory.is_pinned_softly() || !self.memory.is_pinned())
+                (self.memory.state.pins.are_soft() || !self.memory.is_pinned())
                     && self.memory.status == Status::Idle
                     && lease.status == Status::Idle
                     && self.exchange.is_clean()
@@ -91,11 +91,11 @@ impl Session {
         if !self.can_yield() {
             return;
         }
-        self.memory.pins.clear();
+        self.memory.state.pins.clear();
         self.client.card.set_pin(None);
         match self.holding.kept.take() {
             Some(kept) => {
-                self.memory.sequences = false;
+                self.memory.state.pins.sequences = false;
                 self.holding.last_primary = Some(kept.last_use());
                 kept.give_back();
             }
@@ -105,7 +105,7 @@ impl Session {
 
     /// Others wait, and may have the server that is kept, once that has said what is left on it.
     pub(super) async fn yield_on_demand(&mut self) -> Result<(), Failure> {
-        if self.holding.lease.is_some() && self.memory.pins.contains(&PinReason::MayHaveChanged) {
+        if self.holding.lease.is_some() && self.memory.state.pins.has(PinReason::MayHaveChanged) {
             return self.leave_what_may_have_changed().await;
         }
         self.yield_server();
@@ -125,7 +125,7 @@ impl Session {
 
     /// Who asked for its server's process long ago has no more use for it.
     pub(super) fn forget_process_in_time(&mut self, now: Instant) {
-        if self.memory.is_pinned_for_process_only()
+        if self.memory.state.pins.is_only(PinReason::ServerProcess)
             && self.memory.process_asked.is_some_and(|(_, asked)| now - asked > PROCESS_KEPT_FOR)
             && self.can_yield()
         {
@@ -180,9 +180,8 @@ impl Session {
             });
             return;
         }
-        let cleanable =
-            !self.memory.pins.iter().any(|p| matches!(p, PinReason::Load | PinReason::Unfollowable));
-        let pinned = self.memory.is_pinned() && !self.memory.is_pinned_for_process_only();
+        let cleanable = self.memory.state.pins.can_be_cleaned();
+        let pinned = self.memory.is_pinned() && !self.memory.state.pins.is_only(PinReason::ServerProcess);
         if !pinned && lease.status == Status::Idle {
             self.holding.lease = Some(lease);
             return self.give_back();

@@ -2,15 +2,14 @@
 
 use crate::server::prepared::shape;
 use crate::session::Session;
-use crate::session::begin::begin_with;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Described, News, Ours};
-use crate::session::memory::Block;
 use crate::session::outcome::Trace;
 use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, Refusal};
+use router_rules::session::Block;
 use router_rules::statement::Footprint;
-use router_rules::{Alters, SessionEffect, Target, TransactionStep};
+use router_rules::{Alters, SessionEffect, TransactionStep};
 use std::sync::atomic::Ordering;
 
 impl Session {
@@ -95,19 +94,9 @@ impl Session {
         }
         let mut none = Default::default();
         let server = self.holding.lease.as_mut().map_or(&mut none, |lease| &mut lease.settings);
-        self.memory.on_step(step, command, server);
-        match step {
-            TransactionStep::Begin(_) => {
-                if let Block::Open { on, modes, begin } = &mut self.memory.block {
-                    *on = self.holding.on;
-                    if self.holding.on == Target::Replica && begin.is_empty() {
-                        // Sent by the extended protocol; should the block have to go on elsewhere, this begins it.
-                        *begin = begin_with(modes);
-                    }
-                }
-            }
-            TransactionStep::Commit { .. } if command != b"ROLLBACK" => self.wrote(),
-            _ => {}
+        self.memory.state.on_step(step, command, self.holding.on, server);
+        if matches!(step, TransactionStep::Commit { .. }) && command != b"ROLLBACK" {
+            self.wrote();
         }
     }
 
@@ -122,9 +111,8 @@ impl Session {
         self.exchange.copy_in = false;
         if status == Status::Idle {
             self.end_of_transaction();
-        } else if matches!(self.memory.block, Block::None) {
-            self.memory.block =
-                Block::Open { on: self.holding.on, modes: Default::default(), begin: Default::default() };
+        } else if !self.memory.state.block.is_there() {
+            self.memory.state.block = Block::unknown(self.holding.on);
         }
         self.memory.failed = false;
         self.memory.writing = None;
@@ -134,24 +122,12 @@ impl Session {
     fn end_of_transaction(&mut self) {
         let implicit_and_failed = self.memory.failed && !self.in_open_block();
         let Some(lease) = self.holding.lease.as_mut() else { return };
-        for track in [&mut self.memory.settings, &mut lease.settings] {
-            if implicit_and_failed { track.on_rollback() } else { track.on_commit() }
-        }
-        if implicit_and_failed {
-            self.memory.written = Footprint::none();
-            self.memory.altered = Alters::Nothing;
-            self.memory.temporary.on_rollback();
-            self.memory.maybe_unpinned = true;
-        } else {
-            self.memory.temporary.on_commit();
-        }
-        self.memory.block = Block::None;
         self.answers.trace = Trace::None;
-        self.memory.moving.clear();
+        self.memory.state.end_of_transaction(implicit_and_failed, &mut lease.settings);
         self.memory.notifies = false;
         self.exchange.portals.clear();
         self.wrote();
-        let seen = std::mem::replace(&mut self.memory.seen, Footprint::none());
+        let seen = std::mem::replace(&mut self.memory.state.seen, Footprint::none());
         if let Some(lease) = self.holding.lease.as_ref() {
             self.weir.cluster.read_of(&lease.node, &seen, &mut self.memory.freshness);
         }
@@ -159,11 +135,11 @@ impl Session {
 
     /// What was written is acknowledged (or may be there although nobody said so).
     fn wrote(&mut self) {
-        if !self.memory.written.is_none() {
-            let written = std::mem::replace(&mut self.memory.written, Footprint::none());
+        if !self.memory.state.written.is_none() {
+            let written = std::mem::replace(&mut self.memory.state.written, Footprint::none());
             self.weir.cluster.wrote(&self.client.who.database, &written, &mut self.memory.freshness);
         }
-        let altered = std::mem::take(&mut self.memory.altered);
+        let altered = std::mem::take(&mut self.memory.state.altered);
         if altered.changes_meanings() {
             self.weir.schema_changes.fetch_add(1, Ordering::Relaxed);
             self.weir.cluster.changed_meanings(&mut self.memory.freshness);
@@ -180,7 +156,7 @@ impl Session {
 
     /// The connection ends and nobody knows whether the last commit came to pass: as if it had.
     pub(super) fn memory_of_writes_in_doubt(&mut self) {
-        let written = std::mem::replace(&mut self.memory.written, Footprint::none());
+        let written = std::mem::replace(&mut self.memory.state.written, Footprint::none());
         self.weir.cluster.may_have_written(&self.client.who.database, &written);
         self.wrote();
     }

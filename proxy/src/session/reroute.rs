@@ -8,7 +8,6 @@ use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::exchange::held::Held;
 use crate::session::failure::{Failure, Farewell};
-use crate::session::memory::Block;
 use crate::session::receive::Request;
 use crate::wire::ErrorFields;
 use crate::wire::backend::Status;
@@ -54,12 +53,12 @@ impl Session {
                 self.weir.classifier.learn(part.shape);
             }
         }
-        self.memory.written = router_rules::statement::Footprint::none();
+        self.memory.state.written = router_rules::statement::Footprint::none();
         self.take_back_names();
-        let moves = !matches!(self.memory.block, Block::None) && self.memory.may_move();
-        if matches!(self.memory.block, Block::None) {
+        let moves = self.memory.state.block.is_there() && self.memory.state.may_move();
+        if !self.memory.state.block.is_there() {
             // What succeeded ahead of the error goes with it.
-            self.memory.settings.on_rollback();
+            self.memory.state.settings.on_rollback();
             if let Some(lease) = self.holding.lease.as_mut() {
                 lease.settings.on_rollback();
             }
@@ -104,28 +103,23 @@ impl Session {
         let quiet = self.memory.status == Status::Transaction
             && self.exchange.ledger.is_settled()
             && !self.exchange.is_open();
-        if !quiet || !self.memory.may_begin_again() || self.memory.is_pinned() {
+        if !quiet || !self.memory.state.may_begin_again() || self.memory.is_pinned() {
             return false;
         }
-        let Block::Open { modes, begin, .. } = self.memory.block.clone() else { return false };
-        if begin.is_empty() {
-            return false;
-        }
+        let Some(deferred) = self.memory.state.block.before_server() else { return false };
         crate::limited!(info, node = lease.node.name, "a server was lost between two reads of a transaction");
         // What the block has shown must not be unseen elsewhere.
         self.weir.cluster.suspect(&lease.node);
-        self.weir.cluster.read_of(&lease.node, &self.memory.seen, &mut self.memory.freshness);
+        self.weir.cluster.read_of(&lease.node, &self.memory.state.seen, &mut self.memory.freshness);
         self.drop_lease();
-        self.memory.block = Block::Deferred { begin, modes };
+        self.memory.state.block = deferred;
         true
     }
 
     /// The block that was lost with its replica begins anew on the next server.
     fn begin_again(&mut self) {
-        if self.exchange.held.is_of_block()
-            && let Block::Open { modes, begin, .. } = std::mem::take(&mut self.memory.block)
-        {
-            self.memory.block = Block::Deferred { begin, modes };
+        if self.exchange.held.is_of_block() && self.memory.state.block.is_open() {
+            self.memory.state.block = self.memory.state.block.before_server().unwrap_or_default();
         }
     }
 }

@@ -13,7 +13,7 @@ impl Session {
     /// What is in force on the server is not what the session wants.
     pub(super) fn has_lost_settings(&self) -> bool {
         let Some(lease) = &self.holding.lease else { return false };
-        lease.settings.in_force() != self.memory.settings.in_force()
+        lease.settings.in_force() != self.memory.state.settings.in_force()
     }
 
     /// The server is ready. True when the client is not to hear of it yet: settings are brought first.
@@ -25,8 +25,8 @@ impl Session {
             return false;
         }
         let Some(lease) = self.holding.lease.as_mut() else { return false };
-        let queries = lease.settings.change_to(&self.memory.settings);
-        lease.settings.follow(&self.memory.settings);
+        let queries = lease.settings.change_to(&self.memory.state.settings);
+        lease.settings.follow(&self.memory.state.settings);
         if self.memory.status == Status::Idle {
             lease.settings.on_commit();
         }

@@ -1,13 +1,11 @@
 //! Step five, the way there: a request becomes messages to a server, each owed an answer.
 
 use crate::server::prepared::Prepared;
-use crate::server::settings::set_config;
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::client::Client;
 use crate::session::exchange::held::Held;
 use crate::session::ledger::{Described, Ours, Owed};
-use crate::session::memory::Block;
 use crate::session::receive::{End, Kind, Request, frames};
 use crate::session::sequences::asks_sequences;
 use crate::session::signal::Signals;
@@ -15,6 +13,8 @@ use crate::wire::backend::Status;
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};
 use bytes::BytesMut;
+use router_rules::session::Block;
+use router_rules::session::settings::set_config;
 use router_rules::statement::Kind as StatementKind;
 use router_rules::transactions::Redo;
 use router_rules::{Classified, Decision, PinReason, Reason, SessionEffect, Target};
@@ -30,11 +30,13 @@ impl Session {
         self.turn.describes = false;
         self.turn.names_signals = Signals::of(work);
         self.close_doomed();
-        let had_read = self.memory.moving.has_read();
-        if matches!(self.memory.block, Block::None | Block::Deferred { .. }) {
-            self.memory.only_reads = true;
+        let had_read = self.memory.state.moving.has_read();
+        if !self.memory.state.block.is_open()
+            && !matches!(self.memory.state.block, Block::Lost { .. } | Block::Aborted)
+        {
+            self.memory.state.only_reads = true;
         }
-        let had_only_read = self.memory.only_reads;
+        let had_only_read = self.memory.state.only_reads;
         let begun = self.send_begin();
         if begun && had_read && sets_modes(work) {
             // Behind a query Postgres takes no other modes: here, too, there was one.
@@ -43,14 +45,14 @@ impl Session {
         self.trace_transaction(request, work);
         self.send_placeholder(work);
         for (part, sql) in work.parts.iter().zip(&work.texts) {
-            self.memory.on_sent(part, sql);
+            self.memory.state.on_sent(part, sql);
             if let Some(lease) = self.holding.lease.as_mut() {
                 lease.placeholders.add_of(part);
             }
         }
         self.pin_for_temporary_schema(work);
         self.note_doubts(work);
-        if self.memory.pins.contains(&PinReason::ServerProcess)
+        if self.memory.state.pins.has(PinReason::ServerProcess)
             && pins_process(work)
             && let Some(lease) = &self.holding.lease
         {
@@ -69,24 +71,25 @@ impl Session {
             lease.set_asks_sequences();
         }
         if work.parts.is_empty() && work.verdict.is_err() {
-            self.memory.written = router_rules::statement::Footprint::Everything;
-            self.memory.seen = router_rules::statement::Footprint::Everything;
+            self.memory.state.written = router_rules::statement::Footprint::Everything;
+            self.memory.state.seen = router_rules::statement::Footprint::Everything;
             if request.left > 0 && request.kind == Kind::Query {
-                self.memory.pin(router_rules::PinReason::Unfollowable);
+                self.memory.state.pin(router_rules::PinReason::Unfollowable);
             }
         }
-        if !self.memory.written.is_none() {
+        if !self.memory.state.written.is_none() {
             let Session { weir, client: Client { who, .. }, memory, .. } = &*self;
-            self.memory.writing =
-                Some(weir.cluster.writes_begin(&who.database, &memory.written, &memory.freshness).into());
+            self.memory.writing = Some(
+                weir.cluster.writes_begin(&who.database, &memory.state.written, &memory.freshness).into(),
+            );
         }
         self.show_own_statements(work);
-        let begins_with_read = begun && (self.holding.on == Target::Replica || self.memory.only_reads);
+        let begins_with_read = begun && (self.holding.on == Target::Replica || self.memory.state.only_reads);
         let ends = ends_transaction(work) && (self.holding.on == Target::Replica || had_only_read);
-        self.hold_back(request, begins_with_read || ends || self.memory.may_begin_again());
+        self.hold_back(request, begins_with_read || ends || self.memory.state.may_begin_again());
         self.turn.resendable = request.left == 0
             && self.turn.begins_batch
-            && (begun || matches!(self.memory.block, Block::None))
+            && (begun || !self.memory.state.block.is_there())
             && !matches!(request.kind, Kind::Batch(end) if end.goes_on());
         match request.kind {
             Kind::Query => {
@@ -149,11 +152,9 @@ impl Session {
     /// `movable`: the request begins or ends a block, or the block takes a snapshot per statement. If
     /// the server is lost, such a block, which only reads, can begin again elsewhere.
     fn hold_back(&mut self, request: &Request, movable: bool) {
-        let in_block = movable
-            && self.memory.status != Status::Failed
-            && matches!(&self.memory.block, Block::Open { begin, .. } if !begin.is_empty());
+        let in_block = movable && self.memory.status != Status::Failed && self.memory.state.block.has_begin();
         let may_run_again = request.left == 0
-            && (in_block || matches!(self.memory.block, Block::None))
+            && (in_block || !self.memory.state.block.is_there())
             && !self.exchange.is_open()
             && (self.holding.on == Target::Replica
                 || in_block
@@ -180,20 +181,18 @@ impl Session {
 
     /// The client's BEGIN that was answered by us goes first. True when there was one.
     pub(super) fn send_begin(&mut self) -> bool {
-        if matches!(self.memory.block, Block::Aborted) {
+        if matches!(self.memory.state.block, Block::Aborted) {
             return self.send_aborted();
         }
-        let Block::Deferred { begin, modes } = &self.memory.block else { return false };
-        let (begin, modes) = (begin.clone(), *modes);
-        self.put(&begin);
+        let Some(begin) = self.memory.state.open_deferred(self.holding.on) else { return false };
         self.forget_server_unnamed();
         self.exchange.ledger.push(Owed::Ours(Ours::Begin));
-        self.memory.block = Block::Open { on: self.holding.on, modes, begin };
         if let Some(lease) = self.holding.lease.as_mut() {
+            frontend::put_query(&mut lease.connection.output, begin.as_bytes());
             lease.settings.on_commit();
         }
-        if self.memory.moving.replay().is_empty() {
-            self.memory.settings.on_commit();
+        if self.memory.state.moving.replay().is_empty() {
+            self.memory.state.settings.on_commit();
         } else {
             self.send_replay();
         }
@@ -210,7 +209,7 @@ impl Session {
     /// The block has moved here: its savepoints and settings are made again, in their order.
     fn send_replay(&mut self) {
         let Some(lease) = self.holding.lease.as_mut() else { return };
-        for (sql, redo) in self.memory.moving.replay().steps() {
+        for (sql, redo) in self.memory.state.moving.replay().steps() {
             frontend::put_query(&mut lease.connection.output, sql.as_bytes());
             self.exchange.ledger.push(Owed::Ours(Ours::Settings));
             match redo {
@@ -229,8 +228,7 @@ impl Session {
             self.exchange.ledger.push(Owed::Ours(ours));
         }
         self.forget_server_unnamed();
-        self.memory.block =
-            Block::Open { on: self.holding.on, modes: Default::default(), begin: Default::default() };
+        self.memory.state.block = Block::unknown(self.holding.on);
         false
     }
 
@@ -331,7 +329,7 @@ impl Session {
                 },
                 Some(Some(None)) => SessionEffect::Reset { name, local: false },
                 _ => {
-                    self.memory.pin(PinReason::Unfollowable);
+                    self.memory.state.pin(PinReason::Unfollowable);
                     SessionEffect::Pin(PinReason::Unfollowable)
                 }
             };

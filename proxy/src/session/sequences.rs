@@ -48,7 +48,7 @@ impl Session {
         let Some(lease) = &self.holding.lease else { return false };
         let settled = *lease.cancel.pending.lock() == 0;
         let yields = lease.is_wanted() && !lease.asks_sequences();
-        self.memory.sequences
+        self.memory.state.pins.sequences
             && self.holding.kept.is_none()
             && self.holding.on == Target::Primary
             && !yields

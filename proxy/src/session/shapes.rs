@@ -10,7 +10,6 @@ use crate::session::classify::Work;
 use crate::session::exchange::held::Held;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Described, Owed};
-use crate::session::memory::Block;
 use crate::session::receive::{Kind, Request};
 use crate::session::reroute::Cause;
 use crate::wire::backend::Status;
@@ -46,7 +45,7 @@ impl Session {
             self.close_doomed();
         }
         let elsewhere = self.holding.on == Target::Replica
-            && matches!(self.memory.block, Block::None)
+            && !self.memory.state.block.is_there()
             && !self.exchange.is_open()
             && request.left == 0;
         if !self.ask_for_shapes(work) {
@@ -108,7 +107,7 @@ impl Session {
 
     /// The server lacks it, as the client knows it, and would give it another meaning now.
     fn is_foreign(&self, prepared: &Prepared, named: bool) -> bool {
-        if prepared.under.context() == self.memory.settings.in_force().context() {
+        if prepared.under.context() == self.memory.state.settings.in_force().context() {
             return false;
         }
         let Some(lease) = &self.holding.lease else { return false };

@@ -1,12 +1,12 @@
 //! `SHOW pgweir.…`, by a placeholder that holds the answer.
 
-use crate::server::settings::set_config;
 use crate::session::Session;
 use crate::session::classify::{Shown, Work};
 use crate::session::ledger::{Ours, Owed};
 use crate::wire::backend::Status;
 use crate::wire::frontend;
 use router_rules::Target;
+use router_rules::session::settings::set_config;
 
 impl Session {
     /// `SHOW pgweir.…` is an ordinary SHOW of a placeholder that holds the answer.
@@ -15,7 +15,7 @@ impl Session {
         if self.memory.status == Status::Failed || self.exchange.is_open() {
             return;
         }
-        let wishes = &self.memory.wishes;
+        let wishes = &self.memory.state.wishes;
         let policy = self.config.policy.clone();
         let value = match &**name {
             "pgweir.last_route" => self.memory.last_route.as_ref().map_or(String::new(), ToString::to_string),
@@ -32,7 +32,7 @@ impl Session {
                 let on = wishes.commit_outcome.unwrap_or(self.config.cluster.commit_outcome);
                 if on { "on" } else { "off" }.into()
             }
-            "pgweir.min_lsn" => self.memory.settings.now().value(name).unwrap_or("").into(),
+            "pgweir.min_lsn" => self.memory.state.settings.now().value(name).unwrap_or("").into(),
             _ => return,
         };
         let sql = set_config(name, &value);

@@ -9,12 +9,12 @@
 
 use crate::cancel::{end_client, send_cancel};
 use crate::limits::SETTLE_MAX;
-use crate::server::settings::quote_text;
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::ledger::Ours;
 use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, frontend};
+use router_rules::quote::quote_text;
 
 /// The function of PostgreSQL's source that warns.
 const ROUTINE: &str = "pg_signal_backend";

@@ -2,7 +2,6 @@
 
 use crate::session::Session;
 use crate::session::classify::Work;
-use crate::session::memory::Block;
 use router_rules::TransactionStep;
 use router_rules::statement::Kind;
 
@@ -71,7 +70,7 @@ impl Stake {
 impl Session {
     /// The request is about to be sent: what the session would lose with its server from now on.
     pub(super) fn note_stake(&mut self, work: &Work) {
-        let stake = Stake::of(work, !matches!(self.memory.block, Block::None));
+        let stake = Stake::of(work, self.memory.state.block.is_there());
         self.turn.stake = if self.turn.begins_batch { stake } else { self.turn.stake.max(stake) };
     }
 }

@@ -7,15 +7,13 @@ use crate::loops::Heard;
 use crate::net::Connection;
 use crate::pool::{Lease, LeaseError, Opening};
 use crate::server::placeholders::Placeholders;
-use crate::server::settings::{Settings, Track};
 use crate::session::client::Client;
 use crate::session::exchange::Exchange;
 use crate::session::holding::Holding;
 use crate::session::lease::refusal_of_login;
-use crate::session::memory::{Block, Memory, Told};
+use crate::session::memory::{Memory, Told};
 use crate::session::turn::Turn;
 use crate::session::welcome::{try_out, welcome};
-use crate::session::wishes::Wishes;
 use crate::session::{Session, Who, replication};
 use crate::tenure;
 use crate::weir::Weir;
@@ -24,8 +22,10 @@ use crate::wire::startup::Startup;
 use crate::wire::{Refusal, sqlstate};
 use ring::rand::{SecureRandom, SystemRandom};
 use router_rules::Scope;
+use router_rules::SessionState;
 use router_rules::encoding::Encoding;
-use router_rules::statement::Footprint;
+use router_rules::session::Settings;
+use router_rules::session::Wishes;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -217,9 +217,8 @@ async fn open_session(
     let memory = Memory {
         placeholders,
         // Those of all that start alike: they are kept once.
-        settings: Track::starting_with(welcome.settings.clone()),
+        state: SessionState::new(welcome.settings.clone(), welcome.defaults.clone(), wishes),
         told: Told::at_start(welcome.reported.clone()),
-        defaults: welcome.defaults.clone(),
         scope: Arc::new(scope),
         doubts: Default::default(),
         scope_settings: u64::MAX,
@@ -227,22 +226,10 @@ async fn open_session(
         scope_asked: std::time::Instant::now(),
         statements: Default::default(),
         sql_names: Default::default(),
-        block: Block::None,
-        moving: Default::default(),
         status: Status::Idle,
-        pins: vec![],
-        sequences: false,
         process_asked: None,
-        maybe_unpinned: false,
-        maybe_listens: false,
         freshness,
-        written: Footprint::none(),
-        only_reads: true,
-        seen: Footprint::none(),
-        altered: Default::default(),
-        temporary: Default::default(),
         failed: false,
-        wishes,
         last_route: None,
         notifies: false,
         writing: None,

@@ -57,7 +57,7 @@ impl Session {
             self.lend_name(name.as_bytes(), &prepared.sql, &prepared.types);
             if !prepared.classified.plain {
                 // Nobody looks at what EXECUTE runs.
-                self.memory.pin(PinReason::Unfollowable);
+                self.memory.state.pin(PinReason::Unfollowable);
             }
             sent = true;
         }
@@ -207,7 +207,7 @@ impl Session {
     /// A Parse that streams, since it is too long to be looked into: the server that the session keeps from
     /// now on knows its statement by the client's own name, as one that SQL has prepared.
     pub(super) fn send_unread_parse(&mut self, whole: &[u8], name: Bytes) {
-        self.memory.pin(PinReason::Unfollowable);
+        self.memory.state.pin(PinReason::Unfollowable);
         if !name.is_empty() && self.memory.statements.contains_key(&name) {
             // The server refuses it, in its own words.
             self.take_name(&name);
@@ -268,7 +268,7 @@ impl Session {
     /// The state of the schema, as far as it is known: grows with every change.
     pub(super) fn schema(&self) -> u64 {
         let catalog = self.memory.scope.catalog.as_ref().map_or(0, |catalog| catalog.generation);
-        let own = self.memory.temporary.changes() << 48;
+        let own = self.memory.state.temporary.changes() << 48;
         (self.weir.schema_changes.load(Ordering::Relaxed) << 32) ^ own ^ catalog
     }
 
@@ -282,7 +282,7 @@ impl Session {
     /// The server knows the statement by our name, or as its unnamed one, as of now.
     pub(super) fn parse_ours(&mut self, prepared: &Prepared, named: bool) {
         let name = if named { ServerName::of(prepared.key) } else { ServerName::UNNAMED };
-        let foreign = prepared.under.context() != self.memory.settings.in_force().context();
+        let foreign = prepared.under.context() != self.memory.state.settings.in_force().context();
         if named {
             self.make_room_for(prepared);
         }
@@ -407,7 +407,7 @@ impl Session {
                 if let Some(lease) = self.holding.lease.as_mut() {
                     lease.statements = before.server;
                 }
-                self.memory.maybe_unpinned = true;
+                self.memory.state.pins.may_have_ended = true;
             }
             if let (Some(key), Some(lease)) = (undo.server, self.holding.lease.as_mut()) {
                 lease.statements.remove(key);

@@ -14,7 +14,7 @@ impl Session {
             lease.reported.insert(name.to_string(), value.to_string());
             if !is_ours && !is_lost {
                 lease.settings.on_reported(&name, &value);
-                self.memory.settings.on_reported(&name, &value);
+                self.memory.state.settings.on_reported(&name, &value);
             }
         }
         if is_lost || self.exchange.ledger.is_restoring() {

@@ -1,7 +1,6 @@
 //! What a session waits for, and what ends its waiting.
 
 use crate::limits::BATCH_PAUSE;
-use crate::server::context;
 use crate::session::Session;
 use crate::session::doubts::DOUBTED_FOR;
 use crate::session::failure::Failure;
@@ -10,6 +9,7 @@ use crate::session::reign::Over;
 use crate::wire::backend::Status;
 use crate::wire::{Refusal, sqlstate};
 use router_rules::Target;
+use router_rules::session::context;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -160,8 +160,8 @@ impl Session {
         if self.holding.lease.is_some() && self.holding.on == Target::Primary {
             return None;
         }
-        let set = self.memory.settings.in_force().value(name);
-        context::milliseconds(set.or_else(|| self.memory.defaults.all.get(name).map(|value| &**value))?)
+        let set = self.memory.state.settings.in_force().value(name);
+        context::milliseconds(set.or_else(|| self.memory.state.defaults.all.get(name).map(|value| &**value))?)
     }
 
     /// [`Session::poll_woke`], waited for, while a server is to answer.

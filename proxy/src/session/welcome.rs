@@ -1,16 +1,19 @@
 //! What a client is told at its log-in.
 
 use crate::auth::LoginError;
-use crate::clients::welcomes::{Defaults, Welcome};
+use crate::clients::welcomes::Welcome;
 use crate::pool::{Key as PoolKey, Lease};
 use crate::server::Server;
-use crate::server::settings::{Settings, quote_text, set_config};
 use crate::session::Who;
 use crate::session::lease::refusal_of_login;
 use crate::session::startup::lease_primary;
 use crate::weir::Weir;
 use crate::wire::Refusal;
 use crate::wire::startup::Startup;
+use router_rules::quote::quote_text;
+use router_rules::session::Defaults;
+use router_rules::session::Settings;
+use router_rules::session::settings::set_config;
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -3,8 +3,10 @@
 //! They are known as long as everything that the session runs is understood: whatever may do anything may
 //! have replaced them. No I/O, no clock.
 
-use router_rules::statement::{Footprint, Kind, Statement, Temporary};
-use router_rules::{Classified, PinReason, SessionEffect, temporary};
+use crate::classify::Classified;
+use crate::reason::PinReason;
+use crate::statement::{Footprint, Kind, SessionEffect, Statement, Temporary};
+use crate::temporary;
 use std::sync::Arc;
 
 /// Temporary objects that are known of one session; more, and none is.
@@ -12,7 +14,7 @@ const KNOWN_MAX: usize = 64;
 
 /// What is known of them.
 #[derive(Debug, Default)]
-pub(crate) struct OwnTemporary {
+pub struct OwnTemporary {
     known: Arc<[Temporary]>,
     /// Those that were there when the transaction under way began.
     before: Arc<[Temporary]>,
@@ -35,6 +37,7 @@ impl OwnTemporary {
         u64::from(self.changes)
     }
 
+    /// A request is about to be sent.
     pub fn before_request(&mut self) {
         self.ignores = false;
     }
@@ -148,7 +151,7 @@ mod tests {
     fn what_may_do_anything_ends_the_knowledge() {
         let mut own = OwnTemporary::default();
         own.on_effect(&made("a", false));
-        own.on_sent(&Classified::unknown(router_rules::Reason::NotParsed));
+        own.on_sent(&Classified::unknown(crate::reason::Reason::NotParsed));
         assert!(names(&own).is_empty());
         let SessionEffect::MakesTemporary(b) = made("b", false) else { return };
         own.on_effect(&SessionEffect::MakesTemporary(Temporary { unless_exists: true, ..b.clone() }));

@@ -1,8 +1,10 @@
 //! What `SET pgweir.…` asks for.
 
-use crate::cluster::SessionFreshness;
-use router_rules::hint::Consistency;
-use router_rules::{Target, Transactions};
+use crate::hint::{Consistency, parse_duration};
+use crate::quote::parse_bool;
+use crate::reason::Target;
+use crate::statement::SessionEffect;
+use crate::transactions::Transactions;
 use std::time::Duration;
 
 /// `SET pgweir.…`, understood.
@@ -47,9 +49,9 @@ impl Wishes {
                 Ok(level) => self.consistency = level,
                 Err(()) => return wrong("eventual, session, proxy, global"),
             },
-            "pgweir.max_lag" => match value.map(humantime::parse_duration).transpose() {
+            "pgweir.max_lag" => match value.map(|lag| parse_duration(lag).ok_or(())).transpose() {
                 Ok(lag) => self.max_lag = lag,
-                Err(_) => return wrong("a duration such as 500ms, 5s, 1m"),
+                Err(()) => return wrong("a duration such as 500ms, 5s, 1m"),
             },
             "pgweir.route" => match value {
                 None | Some("auto") => self.route = None,
@@ -61,17 +63,16 @@ impl Wishes {
                 Ok(transactions) => self.transactions = transactions,
                 Err(()) => return wrong("primary, until_first_write"),
             },
-            "pgweir.trace" => match value.map(switch) {
-                None => self.trace = false,
-                Some(Some(on)) => self.trace = on,
-                Some(None) => return wrong("on, off"),
+            "pgweir.trace" => match value.map(|on| parse_bool(on).ok_or(())).transpose() {
+                Ok(trace) => self.trace = trace.unwrap_or(false),
+                Err(()) => return wrong("on, off"),
             },
-            "pgweir.commit_outcome" => match value.map(switch) {
-                None => self.commit_outcome = None,
-                Some(Some(on)) => self.commit_outcome = Some(on),
-                Some(None) => return wrong("on, off"),
+            "pgweir.commit_outcome" => match value.map(|on| parse_bool(on).ok_or(())).transpose() {
+                Ok(asks) => self.commit_outcome = asks,
+                Err(()) => return wrong("on, off"),
             },
-            "pgweir.min_lsn" => SessionFreshness::default().set_min_lsn(value.unwrap_or(""))?,
+            // Whoever knows what a position is looks into it.
+            "pgweir.min_lsn" => {}
             _ => {
                 return Err(format!(
                     "unrecognized configuration parameter \"{name}\" (pgweir knows consistency, max_lag, route, transactions, trace, commit_outcome, min_lsn)"
@@ -80,13 +81,41 @@ impl Wishes {
         }
         Ok(())
     }
+
+    /// A statement with this effect succeeded; its value was checked before it was sent.
+    pub fn on_effect(&mut self, effect: &SessionEffect) {
+        match effect {
+            SessionEffect::Set { name, value, local: false, .. } if name.starts_with("pgweir.") => {
+                let _ = self.set(name, value.as_deref());
+            }
+            SessionEffect::Reset { name, .. } if name.starts_with("pgweir.") => {
+                let _ = self.set(name, None);
+            }
+            SessionEffect::ResetAll | SessionEffect::DiscardAll => *self = Self::default(),
+            _ => {}
+        }
+    }
 }
 
-/// As Postgres reads it.
-fn switch(value: &str) -> Option<bool> {
-    match value.to_ascii_lowercase().as_str() {
-        "off" | "false" | "no" | "0" => Some(false),
-        "on" | "true" | "yes" | "1" => Some(true),
-        _ => None,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_know_their_values() {
+        assert!(Wishes::check("pgweir.consistency", "global").is_ok());
+        assert!(Wishes::check("pgweir.consistency", "strong").unwrap_err().contains("eventual"));
+        assert!(Wishes::check("pgweir.max_lag", "5s").is_ok());
+        assert!(Wishes::check("pgweir.max_lag", "soon").is_err());
+        assert!(Wishes::check("pgweir.tracing", "on").unwrap_err().contains("unrecognized"));
+    }
+
+    #[test]
+    fn a_wish_is_taken_back_by_reset() {
+        let mut wishes = Wishes::default();
+        wishes.set("pgweir.trace", Some("on")).unwrap();
+        assert!(wishes.trace);
+        wishes.set("pgweir.trace", None).unwrap();
+        assert!(!wishes.trace);
     }
 }

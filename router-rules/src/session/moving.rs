@@ -1,13 +1,13 @@
 //! What decides whether a transaction that is open on a replica can go on elsewhere, unseen.
 
-use router_rules::statement::{Kind, Statement};
-use router_rules::transactions::{Replay, names_the_clock};
-use router_rules::{Classified, SessionEffect, TransactionStep};
+use crate::classify::Classified;
+use crate::statement::{Kind, SessionEffect, Statement, TransactionStep};
+use crate::transactions::{Replay, names_the_clock};
 use std::sync::LazyLock;
 
 /// Takes no memory outside of transactions.
 #[derive(Debug, Default)]
-pub(crate) struct Moving(Option<Box<Inner>>);
+pub struct Moving(Option<Box<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -25,23 +25,23 @@ struct Inner {
 
 impl Moving {
     /// What is done again on the next node.
-    pub(crate) fn replay(&self) -> &Replay {
+    pub fn replay(&self) -> &Replay {
         static NOTHING: LazyLock<Replay> = LazyLock::new(Replay::default);
         self.0.as_ref().map_or(&NOTHING, |inner| &inner.replay)
     }
 
     /// A move would show.
-    pub(crate) fn is_tied(&self) -> bool {
+    pub fn is_tied(&self) -> bool {
         self.0.as_ref().is_some_and(|inner| inner.tied)
     }
 
     /// It has taken a snapshot.
-    pub(crate) fn has_read(&self) -> bool {
+    pub fn has_read(&self) -> bool {
         self.0.as_ref().is_some_and(|inner| inner.has_read)
     }
 
     /// A request is about to be sent.
-    pub(crate) fn before_request(&mut self, in_block: bool) {
+    pub fn before_request(&mut self, in_block: bool) {
         if !in_block {
             self.0 = None;
             return;
@@ -52,14 +52,14 @@ impl Moving {
     }
 
     /// The request runs again elsewhere. True if the transaction was there before it.
-    pub(crate) fn take_back_request(&mut self) -> bool {
+    pub fn take_back_request(&mut self) -> bool {
         let Some(inner) = &mut self.0 else { return false };
         inner.replay = std::mem::take(&mut inner.before_request);
         std::mem::take(&mut inner.was_there)
     }
 
     /// A part of the request is about to be sent.
-    pub(crate) fn on_sent(&mut self, classified: &Classified, sql: &[u8]) {
+    pub fn on_sent(&mut self, classified: &Classified, sql: &[u8]) {
         let any = |is: fn(&Statement) -> bool| classified.statements.iter().any(is);
         if self.0.is_none() && any(|s| matches!(s.transaction, Some(TransactionStep::Begin(_)))) {
             self.0 = Some(Box::default());
@@ -71,21 +71,21 @@ impl Moving {
     }
 
     /// A step of the transaction succeeded on a replica.
-    pub(crate) fn on_step(&mut self, step: &TransactionStep) {
+    pub fn on_step(&mut self, step: &TransactionStep) {
         if let Some(inner) = &mut self.0 {
             inner.replay.on_step(step);
         }
     }
 
     /// A statement with this effect succeeded on a replica.
-    pub(crate) fn on_effect(&mut self, effect: &SessionEffect) {
+    pub fn on_effect(&mut self, effect: &SessionEffect) {
         if let Some(inner) = &mut self.0 {
             inner.replay.on_effect(effect);
         }
     }
 
     /// The transaction has ended.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.0 = None;
     }
 }

@@ -5,7 +5,7 @@
 //! therefore known by its text *and* by the settings under which it was parsed. Only settings that are known
 //! to say nothing to a Parse are left out; one that we do not know counts.
 
-use crate::server::settings::Setting;
+use crate::session::settings::Setting;
 use std::time::Duration;
 
 /// Settings that no Parse reads: they are for planning, running, printing or logging.

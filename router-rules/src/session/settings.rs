@@ -1,0 +1,211 @@
+//! The settings of a session, and how a server is brought to them.
+//!
+//! A session's settings travel with it: each is kept as the SQL that brings it about. A server
+//! remembers which ones are applied to it. When a session leases a server and the two differ, one
+//! batch of SETs and RESETs goes ahead of the session's own statement, in the same write.
+
+use crate::quote::{quote_name, quote_text};
+use crate::session::context;
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::sync::{Arc, LazyLock};
+
+/// A set of settings: name → SQL that brings it about. Cheap to clone and to compare.
+#[derive(Debug, Clone)]
+pub struct Settings(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    id: u64,
+    /// Hashes those that a Parse may read.
+    context: u64,
+    of: BTreeMap<String, Setting>,
+}
+
+/// One setting.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Setting {
+    /// SQL that sets it for a whole session.
+    pub replay: Arc<str>,
+    /// Its value as text, where known.
+    pub value: Option<Arc<str>>,
+}
+
+impl PartialEq for Settings {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::from_map(BTreeMap::new())
+    }
+}
+
+impl Settings {
+    pub(super) fn of(&self) -> &BTreeMap<String, Setting> {
+        &self.0.of
+    }
+
+    pub(super) fn from_map(of: BTreeMap<String, Setting>) -> Self {
+        // Of this process's own seed, so that nobody can make two sets look like one.
+        static SEED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
+        let id = if of.is_empty() { 0 } else { SEED.hash_one(&of) };
+        let read: Vec<_> =
+            of.iter().filter(|(name, _)| context::matters(name)).map(context::meaning).collect();
+        let context = if read.is_empty() { 0 } else { SEED.hash_one(&read) };
+        Self(Arc::new(Inner { id, context, of }))
+    }
+
+    /// From plain name and value pairs, as a StartupMessage brings them.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self::from_map(
+            pairs
+                .into_iter()
+                .map(|(name, value)| {
+                    let replay = set_config(name, value);
+                    (name.to_owned(), Setting { replay, value: Some(value.into()) })
+                })
+                .collect(),
+        )
+    }
+
+    /// All of these, and of the others where both have one.
+    #[must_use]
+    pub fn overlaid(&self, others: &Settings) -> Self {
+        let mut of = self.0.of.clone();
+        of.extend(others.0.of.iter().map(|(name, setting)| (name.clone(), setting.clone())));
+        Self::from_map(of)
+    }
+
+    /// The same, each in the words in which a server has reported it.
+    #[must_use]
+    pub fn as_reported(&self, reported: &BTreeMap<String, String>) -> Self {
+        let mut of = self.0.of.clone();
+        for (name, value) in reported {
+            let name = name.to_ascii_lowercase();
+            if let Some(setting) = of.get_mut(&name) {
+                *setting = Setting { replay: set_config(&name, value), value: Some(value.as_str().into()) };
+            }
+        }
+        Self::from_map(of)
+    }
+
+    /// The names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.of.keys().map(String::as_str)
+    }
+
+    /// Equal for equal sets.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// Equal for sets under which Postgres parses a text alike.
+    pub fn context(&self) -> u64 {
+        self.0.context
+    }
+
+    /// The value of a setting as text, where it is set and known.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.0.of.get(name)?.value.as_deref()
+    }
+
+    /// True when the setting is set to something.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.of.contains_key(name)
+    }
+
+    /// The names of those that Postgres lists: no placeholders, nor who one is.
+    pub fn listed_names(&self) -> Vec<String> {
+        const UNLISTED: [&str; 3] = ["role", "session_authorization", "seed"];
+        let names = self.0.of.keys().filter(|name| !name.contains('.') && !UNLISTED.contains(&&***name));
+        names.cloned().collect()
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Setting> {
+        self.0.of.get(name)
+    }
+
+    pub(super) fn with(&self, name: &str, setting: Setting) -> Self {
+        let mut of = self.0.of.clone();
+        of.insert(name.to_owned(), setting);
+        Self::from_map(of)
+    }
+
+    pub(super) fn without(&self, name: &str) -> Self {
+        if !self.contains(name) {
+            return self.clone();
+        }
+        let mut of = self.0.of.clone();
+        of.remove(name);
+        Self::from_map(of)
+    }
+
+    /// The SQL that turns a server with `self` applied into one with `wanted` applied, a Query each;
+    /// nothing when there is nothing to do.
+    ///
+    /// Who one is comes last: what a user may set, it may set before it becomes another. The encoding comes
+    /// first, in a Query of its own: a server decodes a Query whole before it runs any of it.
+    pub fn change_to(&self, wanted: &Settings) -> Vec<String> {
+        if self == wanted {
+            return vec![];
+        }
+        let encoding = "client_encoding";
+        let mut queries = vec![];
+        if self.get(encoding) != wanted.get(encoding) {
+            let of = wanted.get(encoding).map(|setting| setting.replay.to_string());
+            queries.push(of.unwrap_or_else(|| format!("RESET {encoding}")));
+        }
+        let mut sql = String::new();
+        let mut add = |statement: &str| {
+            if !sql.is_empty() {
+                sql.push(';');
+            }
+            sql.push_str(statement);
+        };
+        let identity = ["session_authorization", "role"];
+        let identity_changes = identity.iter().any(|name| self.get(name) != wanted.get(name));
+        // Under another identity a RESET or SET might be refused: step out of it first.
+        let steps_out = identity.iter().any(|name| self.contains(name));
+        if steps_out {
+            add("RESET ROLE;RESET SESSION AUTHORIZATION");
+        }
+        let is_apart = |name: &str| identity.contains(&name) || name == encoding || !is_for_server(name);
+        for name in self.0.of.keys() {
+            if !is_apart(name) && !wanted.contains(name) {
+                add(&format!("RESET {}", quote_name(name)));
+            }
+        }
+        for (name, setting) in &wanted.0.of {
+            if !is_apart(name) && self.get(name) != Some(setting) {
+                add(&setting.replay);
+            }
+        }
+        if identity_changes || steps_out {
+            for setting in identity.iter().filter_map(|name| wanted.get(name)) {
+                add(&setting.replay);
+            }
+        }
+        if !sql.is_empty() {
+            queries.push(sql);
+        }
+        queries
+    }
+}
+
+/// pgweir's own settings concern pgweir: no server needs them.
+fn is_for_server(name: &str) -> bool {
+    !name.starts_with("pgweir.")
+}
+
+/// SQL that sets `name` to `value` for the session.
+pub fn set_config(name: &str, value: &str) -> Arc<str> {
+    set_config_for(name, value, false).into()
+}
+
+/// The same, for the session or for its transaction.
+pub fn set_config_for(name: &str, value: &str, local: bool) -> String {
+    format!("SELECT pg_catalog.set_config({},{},{local})", quote_text(name), quote_text(value))
+}
