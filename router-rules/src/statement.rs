@@ -37,6 +37,33 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// A statement that touches nothing.
+    pub(crate) fn new(kind: Kind, verdict: Result<Reason, Reason>) -> Self {
+        Statement {
+            kind,
+            verdict,
+            reads: Footprint::none(),
+            writes: Footprint::none(),
+            transaction: None,
+            effects: vec![],
+            relations: vec![],
+            functions: vec![],
+            tells_begin: false,
+            unknown: false,
+            draws: false,
+            replaces: false,
+            alters: Alters::Nothing,
+        }
+    }
+
+    /// A statement of which nothing is known: it may read and write anything, and leave anything behind.
+    pub(crate) fn unknown(kind: Kind, reason: Reason) -> Self {
+        let mut statement = Self::new(kind, Err(reason));
+        statement.reads = Footprint::Everything;
+        statement.is_unclear(reason);
+        statement
+    }
+
     /// What it left behind will be known when the catalog is.
     pub fn is_doubtful(&self) -> bool {
         self.effects.contains(&SessionEffect::Pin(PinReason::NoCatalog))

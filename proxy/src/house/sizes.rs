@@ -27,7 +27,6 @@ const LONG_FILES: &[(&str, &str)] = &[
     ("proxy/src/session/lease.rs", "all ways to a server meet in one order"),
     ("proxy/src/session/ledger.rs", "the theory of what is owed, and the queue that keeps it"),
     ("proxy/src/session/statements.rs", "prepared statements on the way, by all three of their names"),
-    ("router-rules/src/analyse.rs", "a table of commands, and what each does"),
     ("router-rules/src/catalog.rs", "the snapshot's types and how rows become it"),
     ("router-rules/src/classify.rs", "the two caches and what lies behind them"),
     ("router-rules/src/lex.rs", "Postgres's lexer, which has no parts"),
