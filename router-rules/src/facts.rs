@@ -38,6 +38,8 @@ pub(crate) struct Call<'a> {
     pub shown: Vec<Shown>,
     /// The first argument, when it is a plain literal.
     pub literal: Option<String>,
+    /// The second one.
+    pub second: Option<String>,
     /// How it is written.
     pub form: Form,
 }

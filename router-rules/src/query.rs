@@ -15,7 +15,9 @@ pub(crate) fn facts<'a>(tokens: Tokens<'a>, thorough: bool, effort: &Effort) -> 
         second::consult(tokens, &mut facts);
     }
     facts.names_only = statistics::only_names_are_read(tokens, &facts);
-    facts.literals_matter =
-        facts.calls.iter().any(|call| matches!(&*call.name.name, "current_setting" | "set_config"));
+    facts.literals_matter = facts.calls.iter().any(|call| {
+        let name = &*call.name.name;
+        matches!(name, "current_setting" | "set_config") || name.starts_with("crosstab")
+    });
     facts
 }

@@ -291,7 +291,7 @@ impl<'a> Walker<'a> {
         let from = frame.argument_from;
         frame.argument_from = end + 1;
         frame.arguments += 1;
-        let first = frame.arguments == 1;
+        let number = frame.arguments;
         let argument = self.tokens.slice(from, end);
         let shown = shown_type(argument);
         let call = &mut self.facts.calls[index];
@@ -299,8 +299,10 @@ impl<'a> Walker<'a> {
         // Postgres itself writes `'a'::text` in views and policies.
         let is_text = argument.len() == 1
             || (argument.len() == 3 && argument.is_mark(1, "::") && argument.is(2, "text"));
-        if first && is_text {
-            call.literal = argument.literal(0);
+        match number {
+            1 if is_text => call.literal = argument.literal(0),
+            2 if is_text => call.second = argument.literal(0),
+            _ => {}
         }
         if argument.is(0, "variadic") || argument.is_mark(1, "=>") || argument.is_mark(1, ":=") {
             call.args = None;

@@ -15,6 +15,7 @@ mod deposed;
 mod drivers;
 mod explained;
 mod extended;
+mod extensions;
 mod failover;
 mod fleet;
 mod found;

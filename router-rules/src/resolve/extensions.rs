@@ -1,4 +1,8 @@
 //! Functions of extensions, which are C code: by a list.
+//!
+//! Read and called on a primary and on its standby: those that PostgreSQL 15 brings (hstore 1.8, citext 1.6,
+//! pg_trgm 1.6, ltree 1.2, intarray 1.5, unaccent 1.1, pgcrypto 1.3, uuid-ossp 1.1, tablefunc 1.0 and their like)
+//! and PostGIS 3.3.2. A function belongs to an extension only where the catalog says so.
 
 use crate::catalog::Function;
 use crate::reason::Reason;
@@ -56,6 +60,9 @@ pub(super) fn extension_function(extension: &str, function: &Function, planning:
         ("uuid-ossp", "uuid_generate_v1mc"),
         ("uuid-ossp", "uuid_generate_v4"),
         ("tablefunc", "normal_rand"),
+        ("postgis", "st_clusterkmeans"),
+        ("postgis", "st_generatepoints"),
+        ("postgis", "st_symmetricdifference"),
     ];
     let name = function.name.as_str();
     if HARMLESS_VOLATILE.contains(&(extension, name)) {
@@ -70,4 +77,31 @@ pub(super) fn extension_function(extension: &str, function: &Function, planning:
         return if takes_sql { Err(Reason::UnknownFunction) } else { Ok(()) };
     }
     Err(if function.volatility == 'v' { Reason::WritingFunction } else { Reason::UnknownFunction })
+}
+
+/// What functions of an extension read beside what they are given.
+pub(super) enum Reads {
+    /// Nothing.
+    Nothing,
+    /// A relation of that name.
+    Relation(&'static str),
+    /// Whatever they are told to.
+    Anything,
+}
+
+/// What the functions of an extension read.
+pub(super) fn reads(extension: &str) -> Reads {
+    match extension {
+        // Definitions of projections.
+        "postgis" | "postgis_sfcgal" | "h3_postgis" => Reads::Relation("spatial_ref_sys"),
+        // Some take names of tables and columns.
+        "postgis_raster" | "postgis_topology" => Reads::Anything,
+        _ => Reads::Nothing,
+    }
+}
+
+/// True for a function that runs the queries that it is given as texts, read-only.
+pub(super) fn runs_query(function: &Function) -> bool {
+    function.extension.as_deref() == Some("tablefunc")
+        && matches!(&*function.name, "crosstab" | "crosstab2" | "crosstab3" | "crosstab4")
 }

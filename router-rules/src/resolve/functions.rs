@@ -1,12 +1,14 @@
 //! Functions: which ones a call may mean, and what is in them.
 
-use super::extensions::extension_function;
-use super::{CATALOG_OID, PLANNING, Resolver, through};
+use super::extensions::{self, Reads, extension_function};
+use super::{BODY_TOKENS_MAX, CATALOG_OID, PLANNING, Resolver, through, trimmed};
 use crate::builtins;
 use crate::catalog::{Catalog, Function, Unknown};
 use crate::facts::{Call, Facts, Form, Shown};
+use crate::lex;
 use crate::reason::Reason;
 use crate::shown::{self, canonical_type};
+use crate::tokens::Tokens;
 use crate::walk::Text;
 use std::sync::Arc;
 
@@ -36,7 +38,11 @@ impl<'a> Resolver<'a> {
             candidates = exact;
         }
         for function in &candidates {
-            self.look_into_function(function)?;
+            if extensions::runs_query(function) {
+                self.given_query(function, call)?;
+            } else {
+                self.look_into_function(function)?;
+            }
         }
         if call.form == Form::Maybe {
             let refused = builtins::refusal(name).filter(|_| !builtins::allows_function(name));
@@ -121,11 +127,51 @@ impl<'a> Resolver<'a> {
         }
         let outcome = self.memoised(function.oid, |inner| inner.function_outcome(function));
         self.absorb(&outcome);
-        // Those of an extension change with it, and that counts as a change of everything.
-        if function.extension.is_none() {
-            self.reads_relation(if function.oid == 0 { CATALOG_OID } else { function.oid });
+        match &function.extension {
+            // It changes with its extension, and that counts as a change of everything.
+            Some(extension) => self.read_by_extension(extension),
+            None => self.reads_relation(if function.oid == 0 { CATALOG_OID } else { function.oid }),
         }
         outcome.verdict
+    }
+
+    /// A function that runs the queries that it is given, and nothing but queries: they count as if they stood
+    /// in the statement.
+    fn given_query(&mut self, function: &Function, call: &Call<'_>) -> Result<(), Reason> {
+        let takes_two = function.args.get(1).is_some_and(|kind| kind == "text");
+        let first = call.literal.as_ref().ok_or(Reason::UnknownFunction)?;
+        let second = call.second.as_ref().filter(|_| takes_two);
+        if takes_two && second.is_none() {
+            return Err(Reason::UnknownFunction);
+        }
+        for query in [first].into_iter().chain(second) {
+            let list =
+                lex::tokenize(query.as_bytes(), true, BODY_TOKENS_MAX).map_err(|_| Reason::NotParsed)?;
+            let tokens = Tokens { sql: query, list: trimmed(&list, query) };
+            let is_query = tokens.is_any(0, &["select", "with", "values", "table"])
+                && !tokens.hides_names()
+                && !(0..tokens.len()).any(|at| tokens.is_mark(at, ";"));
+            if !is_query {
+                return Err(Reason::WritingFunction);
+            }
+            let inner = self.inner(self.session_path, self.role);
+            self.look_with(inner, query, Text::Sql)?;
+        }
+        Ok(())
+    }
+
+    /// What functions of an extension may read beside what they are given.
+    fn read_by_extension(&mut self, extension: &str) {
+        let catalog: &'a Catalog = self.catalog;
+        match extensions::reads(extension) {
+            Reads::Nothing => {}
+            Reads::Relation(name) => {
+                for relation in catalog.relations(name) {
+                    self.reads_relation(relation.oid);
+                }
+            }
+            Reads::Anything => self.reads = None,
+        }
     }
 
     /// All functions of that name are.

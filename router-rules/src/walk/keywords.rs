@@ -141,6 +141,7 @@ impl<'a> Walker<'a> {
                             args: None,
                             shown: vec![],
                             literal: None,
+                            second: None,
                             form: Form::Call,
                         });
                         self.at += 1;

@@ -12,7 +12,14 @@ impl<'a> Walker<'a> {
 
     /// A name before a parenthesis that is probably no call.
     pub(super) fn maybe_called(&mut self, name: Name<'a>) {
-        self.facts.calls.push(Call { name, args: None, shown: vec![], literal: None, form: Form::Maybe });
+        self.facts.calls.push(Call {
+            name,
+            args: None,
+            shown: vec![],
+            literal: None,
+            second: None,
+            form: Form::Maybe,
+        });
     }
 
     pub(super) fn column(&mut self, name: Name<'a>) {
@@ -22,6 +29,7 @@ impl<'a> Walker<'a> {
             args: Some(1),
             shown: vec![None],
             literal: None,
+            second: None,
             form: Form::Column,
         });
     }
@@ -136,7 +144,14 @@ impl<'a> Walker<'a> {
             return;
         }
         let index = self.facts.calls.len();
-        self.facts.calls.push(Call { name, args: Some(0), shown: vec![], literal: None, form: Form::Call });
+        self.facts.calls.push(Call {
+            name,
+            args: Some(0),
+            shown: vec![],
+            literal: None,
+            second: None,
+            form: Form::Call,
+        });
         self.open(Some(index));
         self.at += 1;
     }
