@@ -12,7 +12,8 @@ use std::sync::atomic::Ordering;
 pub(crate) async fn cancel(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
     let Some(card) = weir.registry.find(process, secret) else {
         tracing::debug!(process, "a cancel request with a key that is not of this process");
-        return weir.peers.tell(process, secret);
+        weir.peers.tell(process, secret);
+        return weir.machines.tell(&weir.config.load_full().fleet, process, secret).await;
     };
     if let Some(target) = cancelled(&card) {
         pass_cancel(weir, target).await;
@@ -33,6 +34,14 @@ pub(crate) fn cancel_for_peer(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
     let Some(card) = weir.registry.find(process, secret) else { return };
     if let Some(target) = cancelled(&card) {
         send_cancel(weir.clone(), target);
+    }
+}
+
+/// A cancel request that reached another machine. It may be for another process of this one.
+pub(crate) fn cancel_for_machine(weir: &Arc<Weir>, process: i32, secret: &[u8]) {
+    match weir.registry.find(process, secret) {
+        Some(_) => cancel_for_peer(weir, process, secret),
+        None => weir.peers.tell(process, secret),
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Config {
     pub http: Http,
     /// `[cluster]`
     pub cluster: Cluster,
+    /// `[fleet]`
+    pub fleet: Fleet,
     /// `[pool]`
     pub pool: Pool,
     /// `[runtime]`
@@ -318,6 +320,17 @@ pub enum SslMode {
     VerifyCa,
     /// And named as we called it.
     VerifyFull,
+}
+
+/// The pgweirs on other machines, which are told of cancel requests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fleet {
+    /// Where they are heard; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// Where they hear, as `host:port`.
+    pub peers: Vec<String>,
+    /// What all of them know.
+    pub secret: Option<Secret>,
 }
 
 /// Server connections.

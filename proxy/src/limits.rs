@@ -121,3 +121,13 @@ pub const FOUND_EXPIRY_MIN: Duration = Duration::from_secs(1);
 pub const FOUND_EXPIRY_MAX: Duration = Duration::from_secs(3600);
 /// The answer of an API that tells nodes: ten times what Patroni says of a cluster with as many nodes as are watched.
 pub const FOUND_BYTES_MAX: u64 = 256 * 1024;
+/// Other machines that are told of one cancel key: as many as the processes of one machine.
+pub const FORWARDS_MAX: usize = 64;
+/// Keys that are on their way to other machines at once: each is sent three times within a third of a second.
+pub const FORWARDING_MAX: usize = 64;
+/// How long a peer's name may take to be looked up before a cancel request is passed on.
+pub const FORWARD_LOOKUP_MAX: Duration = Duration::from_secs(1);
+/// How long what was passed on counts, by clocks that need not be quite in step.
+pub const FORWARDED_WINDOW: Duration = Duration::from_secs(30);
+/// Keys from other machines that are remembered, so that none is heard twice: many more than come in that time.
+pub const FORWARDED_MAX: usize = 4096;

@@ -4,9 +4,13 @@
 //! gives a CancelRequest, which comes on a connection of its own, to either. So each process that does
 //! not know a key tells it to the others: every one has a datagram socket in a directory that only their
 //! user may enter. Nobody answers: who sent a cancel learns no more than from Postgres, where a wrong
-//! key is met with silence, too. A key that comes from a peer is not passed on again.
+//! key is met with silence, too. A key that comes from a peer is not passed on again. Those on other machines are
+//! told in another way ([`machines`]).
 //!
 //! <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS>
+
+pub mod machines;
+mod sealed;
 
 use crate::config::{Config, own_directory};
 use std::io;

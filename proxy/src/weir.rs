@@ -14,6 +14,7 @@ use crate::observe::traces::Traces;
 use crate::observe::{Metrics, Picture};
 use crate::order::Order;
 use crate::peers::Peers;
+use crate::peers::machines::Machines;
 use crate::pool::Pools;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use router_rules::Classifier;
@@ -63,6 +64,8 @@ pub struct Weir {
     pub draining: AtomicBool,
     /// The other pgweir processes of this machine.
     pub peers: Peers,
+    /// The pgweirs on other machines.
+    pub machines: Machines,
     /// Spans of statements, if they go anywhere.
     pub traces: Traces,
     /// How many cancel requests may be under way at once.

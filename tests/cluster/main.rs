@@ -25,6 +25,7 @@ mod housekeeping;
 mod left_behind;
 mod lifecycle;
 mod limits;
+mod machines;
 mod meaning;
 mod never_stale;
 mod never_wrong;

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Another process with the same configuration, and so on the same addresses.
-struct Second {
+pub struct Second {
     process: Process,
     log: PathBuf,
 }
@@ -26,7 +26,7 @@ impl Second {
     }
 
     /// One that replaces the process `pid`; returns when it serves.
-    fn replacing(first: &Weir, pid: u32) -> Result<Self, HarnessError> {
+    pub fn replacing(first: &Weir, pid: u32) -> Result<Self, HarnessError> {
         let second = Self::start(first, &["--replace", &pid.to_string()])?;
         wait_until("the new process has taken over", || second.log().contains("taken over"))?;
         Ok(second)

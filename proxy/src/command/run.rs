@@ -20,7 +20,7 @@ use crate::observe::Metrics;
 use crate::observe::logging::Logging;
 use crate::observe::ruled::Ruled;
 use crate::order::{Leave, Order};
-use crate::peers::{self, Peers};
+use crate::peers::{self, Peers, machines};
 use crate::pool::Pools;
 use crate::weir::Weir;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -35,6 +35,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::net::UdpSocket;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -109,6 +110,11 @@ async fn serve(config: Config, path: &Path, logging: &Logging, replace: Option<i
             cancel::cancel_for_peer(&weir, process, secret);
         }));
     }
+    if let Some(address) = config.fleet.listen {
+        let socket =
+            machines::bind(address).map_err(|e| io::Error::other(format!("fleet.listen: {address}: {e}")))?;
+        tokio::spawn(hear_machines(weir.clone(), socket));
+    }
     if let Some(replaced) = replaced {
         replaced.leave();
     }
@@ -124,6 +130,13 @@ async fn serve(config: Config, path: &Path, logging: &Logging, replace: Option<i
     leave(&weir, &mut reloader.doors, how, &mut signals).await;
     weir.traces.end();
     Ok(())
+}
+
+/// Cancel requests that reached other machines.
+async fn hear_machines(weir: Arc<Weir>, socket: UdpSocket) {
+    let fleet = || weir.config.load().fleet.clone();
+    let cancel = |process, secret: &[u8]| cancel::cancel_for_machine(&weir, process, secret);
+    weir.machines.listen(socket, fleet, cancel).await;
 }
 
 fn build(
@@ -154,6 +167,7 @@ fn build(
         schema_changes: Default::default(),
         draining: AtomicBool::new(false),
         peers,
+        machines: Default::default(),
         traces: Default::default(),
         cancels: tokio::sync::Semaphore::new(CANCELS_MAX),
         config: ArcSwap::from_pointee(config),

@@ -206,6 +206,10 @@ pub const SECTIONS: &[Section] = &[
     },
     Section { path: "cluster.patroni", about: "How Patroni's API is spoken to." },
     Section { path: "cluster.tls", about: "TLS with the nodes." },
+    Section {
+        path: "fleet",
+        about: "The pgweirs of other machines: a cancel request that a balancer has led to the wrong one is passed on.",
+    },
     Section { path: "pool", about: "Server connections: one pool per node, database and user." },
     Section { path: "runtime", about: "Threads, files, and the file this is read from." },
     Section {
@@ -365,6 +369,15 @@ pub const KEYS: &[Key] = &[
         "PEM file with a client certificate for nodes that ask for one."),
     key("cluster.tls.key", Path, None, Reload,
         "PEM file with its private key."),
+
+    key("fleet.listen", OptionalAddress, Some("\"off\""), Restart,
+        "UDP address at which the pgweirs of other machines are heard, `\"0.0.0.0:6433\"` say: a cancel request that reached one of them is for a session here. Only datagrams that are sealed with `fleet.secret` count."),
+    key("fleet.peers", Texts, Some("[]"), Reload,
+        "Where the others hear, as `host:port`. A name means all its addresses, looked up each time: a headless Service is all pods. One's own address may be among them."),
+    key("fleet.secret", Text, None, Reload,
+        "What all pgweirs of the fleet have in common, 16 characters at least: what they tell each other is encrypted and authenticated with it. Rather in `fleet.secret_file`."),
+    key("fleet.secret_file", Path, None, Reload,
+        "File with the secret; a line end is cut off."),
 
     key("pool.server_connections_max", Count(1, 10_000), Some("20"), Reload,
         "Server connections per node, database and user. A few per CPU core of the node give the most throughput; the rest of the clients wait for a moment."),

@@ -272,3 +272,35 @@ fn a_secret_is_never_printed() {
     let (config, _) = Config::parse(MINIMAL, "f").unwrap();
     assert!(!format!("{config:?}").contains("\"secret\""));
 }
+
+#[test]
+fn places_at_which_nodes_are_found_are_nodes_with_weights_and_groups() {
+    let text = "[cluster]\nnodes = [\"a\", { address = \"dns://pg.test\", weight = 7, groups = [\"analytics\"] }, \
+                \"patroni+http://p1,p2\"]\nzone = \"z\"\n[[rule]]\ngroup = \"analytics\"\n";
+    let (config, _) = Config::parse(text, "f").unwrap();
+    assert_eq!(config.cluster.nodes.len(), 1);
+    let names: Vec<_> = config.cluster.sources.iter().map(|s| (s.name.as_str(), s.like.weight)).collect();
+    assert_eq!(names, [("dns://pg.test", 7), ("patroni+http://p1,p2", 100)]);
+    let twice = mistakes("cluster.nodes = [\"dns://a\", \"dns://a\", \"dns://\", \"srv://a:1\"]");
+    assert_eq!(twice.len(), 3, "{twice:?}");
+    assert!(only_mistake("[cluster.patroni]\npassword = \"x\"").contains("needs its `user`"));
+    assert!(only_mistake("[cluster.patroni]\nuser = \"x\"\ntoken = \"y\"").contains("only one"));
+}
+
+#[test]
+fn a_fleet_has_a_secret_in_common() {
+    let secret = "secret = \"long enough to be one\"";
+    assert!(only_mistake("fleet.peers = [\"a:1\"]").contains("needs a `secret`"));
+    assert!(only_mistake("fleet.listen = \"127.0.0.1:1\"").contains("needs a `secret`"));
+    assert!(only_mistake("fleet.secret = \"short\"").contains("16 characters"));
+    for peer in ["a", "a:0", ":1", "/tmp:1", "dns://a:1", "a:b"] {
+        assert!(
+            only_mistake(&format!("[fleet]\n{secret}\npeers = [\"{peer}\"]")).contains("not host:port"),
+            "{peer}"
+        );
+    }
+    let (config, _) =
+        Config::parse(&format!("cluster.nodes = [\"a\"]\n[fleet]\n{secret}\npeers = \"[::1]:6433\""), "f")
+            .unwrap();
+    assert_eq!((config.fleet.peers, config.fleet.listen), (vec!["[::1]:6433".to_owned()], None));
+}

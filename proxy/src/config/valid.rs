@@ -6,10 +6,11 @@ use super::reader::{Reader, Section};
 use super::sources::{Find, Patroni};
 use super::value::Off;
 use super::{
-    Auth, AuthMethod, AuthRule, CertificateCheck, Cluster, Config, ConnectionKind, Console, Http, HttpTls,
-    Limits, Listen, ListenTls, Log, LostListeners, LostWrites, Pool, PoolMode, Promises, Proof, Routing,
-    Runtime, Secret, ServerAuth, ServerTls, SslMode, Traces, User, WhenLate,
+    Auth, AuthMethod, AuthRule, CertificateCheck, Cluster, Config, ConnectionKind, Console, Fleet, Http,
+    HttpTls, Limits, Listen, ListenTls, Log, LostListeners, LostWrites, Pool, PoolMode, Promises, Proof,
+    Routing, Runtime, Secret, ServerAuth, ServerTls, SslMode, Traces, User, WhenLate,
 };
+use crate::limits::FORWARDS_MAX;
 use router_rules::hint::Consistency;
 use router_rules::rules::{Act, Network, Rule, Rules, When, WhenUnknown};
 use router_rules::{Policy, Target};
@@ -44,6 +45,7 @@ pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surrou
     Config {
         listen: listen(&top.section("listen"), &own, around),
         http: http(&top.section("http"), around),
+        fleet: fleet(&top.section("fleet"), around),
         pool: pool(&top.section("pool")),
         runtime: Runtime {
             threads: runtime.read_optional("threads").unwrap_or_else(cores),
@@ -290,6 +292,39 @@ fn find(cluster: &Section<'_, '_>, around: &Surroundings<'_>) -> Find {
 
 /// Long enough to be never, short enough to be added to a clock.
 pub(super) const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+/// Shorter ones can be guessed by who sees a datagram.
+const FLEET_SECRET_BYTES_MIN: usize = 16;
+
+fn fleet(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Fleet {
+    let fleet = Fleet {
+        listen: section.read::<Off<SocketAddr>>("listen").0,
+        peers: section.read("peers"),
+        secret: secret(section, "secret", "", around),
+    };
+    for peer in &fleet.peers {
+        let is_address = peer.rsplit_once(':').is_some_and(|(host, port)| {
+            let port = port.parse::<u16>().is_ok_and(|port| port > 0);
+            port && super::node_address(peer).is_ok() && !host.starts_with('/')
+        });
+        if !is_address {
+            section.mistake_in("peers", format!("`peers`: \"{}\" is not host:port", peer.escape_debug()));
+        }
+    }
+    if fleet.peers.len() > FORWARDS_MAX {
+        section.mistake_in("peers", format!("`peers`: {FORWARDS_MAX} at most"));
+    }
+    match &fleet.secret {
+        None if fleet.listen.is_some() || !fleet.peers.is_empty() => {
+            section.mistake("[fleet] needs a `secret` that all its pgweirs have in common");
+        }
+        Some(secret) if secret.0.len() < FLEET_SECRET_BYTES_MIN => {
+            section.mistake_in("secret", format!("`secret`: {FLEET_SECRET_BYTES_MIN} characters at least"));
+        }
+        _ => {}
+    }
+    fleet
+}
 
 fn pool(section: &Section<'_, '_>) -> Pool {
     let pool = Pool {
