@@ -180,6 +180,10 @@ impl<'a> Worker<'a> {
                 Operation { session, start, end, effects, error: None }
             }
             Ok(Err(error)) => {
+                if !self.client.is_closed() {
+                    // Whatever it was in the midst of.
+                    let _ = tokio::time::timeout(OPERATION_MAX, self.rows("ROLLBACK")).await;
+                }
                 Operation { session, start, end, effects: vec![], error: Some(describe(&error)) }
             }
             Err(_) => {
@@ -290,7 +294,7 @@ impl<'a> Worker<'a> {
 
 /// What each row is, read from the primary: a transaction that may write runs there.
 async fn last_state(workload: &Workload) -> Result<HashMap<Key, (Version, Vec<i64>)>, tokio_postgres::Error> {
-    let client = connect(workload.outside.as_ref().unwrap_or(&workload.address)).await?;
+    let client = connect_in_time(workload.outside.as_ref().unwrap_or(&workload.address)).await?;
     let mut last = HashMap::new();
     rows(&client, "BEGIN READ WRITE").await?;
     for table in 0..workload.tables {
@@ -310,6 +314,17 @@ async fn last_state(workload: &Workload) -> Result<HashMap<Key, (Version, Vec<i6
     }
     rows(&client, "COMMIT").await?;
     Ok(last)
+}
+
+/// What is to be connected to may be down just now.
+async fn connect_in_time(address: &Config) -> Result<Client, tokio_postgres::Error> {
+    let began = Instant::now();
+    loop {
+        match connect(address).await {
+            Err(_) if began.elapsed() < OPERATION_MAX => tokio::time::sleep(Duration::from_millis(100)).await,
+            outcome => return outcome,
+        }
+    }
 }
 
 async fn connect(address: &Config) -> Result<Client, tokio_postgres::Error> {

@@ -3,11 +3,10 @@
 
 use crate::support::{Outcome, SCHEMA, Stage, mark};
 use pgweir_tests::cluster::{WEIR, WEIR_PASSWORD, wait_until};
+use pgweir_tests::door::round_robin;
 use pgweir_tests::raw::{self, RawClient};
 use pgweir_tests::sql::Login;
 use pgweir_tests::{HarnessError, Weir};
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 const READ: &str = "SELECT count(*) FROM product";
@@ -218,31 +217,6 @@ fn pause_stops_sessions_that_keep_a_server_and_resume_ends_it() -> Outcome {
         Ok::<_, HarnessError>(())
     })?;
     client.run("COMMIT").map(drop)
-}
-
-/// A port behind which now one server stands and now another.
-fn round_robin(ports: Vec<u16>) -> Result<u16, HarnessError> {
-    let failed = |error: std::io::Error| HarnessError::failed(error.to_string());
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
-    let port = listener.local_addr().map_err(failed)?.port();
-    std::thread::spawn(move || {
-        for (client, to) in listener.incoming().flatten().zip(ports.into_iter().cycle()) {
-            let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { continue };
-            for (from, to) in [(&client, &server), (&server, &client)] {
-                let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { continue };
-                std::thread::spawn(move || {
-                    let mut buffer = [0; 8192];
-                    while let Ok(n @ 1..) = from.read(&mut buffer) {
-                        if to.write_all(&buffer[..n]).is_err() {
-                            break;
-                        }
-                    }
-                    let _ = to.shutdown(Shutdown::Both);
-                });
-            }
-        }
-    });
-    Ok(port)
 }
 
 #[test]

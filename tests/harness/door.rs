@@ -1,5 +1,6 @@
 //! A TCP door between pgweir and one node, which can be slowed, blocked and slammed.
 
+use crate::error::HarnessError;
 use crate::runtime;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -73,6 +74,22 @@ impl Door {
     pub fn bytes_passed(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
+}
+
+/// A port behind which now one server stands and now another.
+pub fn round_robin(ports: Vec<u16>) -> Result<u16, HarnessError> {
+    let failed = |error| HarnessError::Io("opening a port for several servers".into(), error);
+    let listener = runtime::block_on(TcpListener::bind(("127.0.0.1", 0))).map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
+    let (always, weather) = watch::channel(Weather::Clear);
+    runtime::handle().spawn(async move {
+        let mut ports = ports.into_iter().cycle();
+        while let (Ok((client, _)), Some(port)) = (listener.accept().await, ports.next()) {
+            tokio::spawn(pass(client, port, weather.clone(), Arc::default()));
+        }
+        drop(always);
+    });
+    Ok(port)
 }
 
 async fn pass(client: TcpStream, node_port: u16, weather: watch::Receiver<Weather>, bytes: Arc<AtomicU64>) {

@@ -212,6 +212,15 @@ impl Weir {
         self.process().wait(at_most)
     }
 
+    /// Kills the process and starts it anew, with the same configuration and on the same addresses.
+    pub fn restart(&self) -> Result<(), HarnessError> {
+        self.process().end("KILL");
+        let mut command = Command::new(&self.program);
+        command.arg("run").arg("--config").arg(self.config_file());
+        *self.process() = Process::spawn(command, &self.directory.join("pgweir.log"), "KILL")?;
+        self.wait_started(false)
+    }
+
     /// Changes the configuration file, sends SIGHUP, and waits until the change is in force.
     pub fn reconfigure(&self, change: impl FnOnce(&mut Table)) -> Result<(), HarnessError> {
         let mut config = self.config.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

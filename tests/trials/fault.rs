@@ -1,5 +1,6 @@
 //! What is done to a cluster during a trial, round after round.
 
+use crate::primary::Blow;
 use pgweir_tests::{Cluster, HarnessError, Weir};
 use std::time::Duration;
 
@@ -20,6 +21,18 @@ pub enum Fault {
     Reload,
     /// The primary is stopped, a replica promoted, the others follow it.
     Promotion,
+    /// See [`Blow::Frozen`].
+    Frozen,
+    /// See [`Blow::CutOff`].
+    CutOff,
+    /// See [`Blow::MachinePaused`].
+    MachinePaused,
+    /// See [`Blow::BackAsSecond`].
+    BackAsSecond,
+    /// See [`Blow::WithPgweir`].
+    Restart,
+    /// The only address of the replicas leads now to one and now to the other, of which one is late.
+    Several,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,11 +48,32 @@ impl Fault {
             Fault::Slow => "network to a replica slow",
             Fault::Reload => "reload",
             Fault::Promotion => "promotion",
+            Fault::Frozen => "primary frozen, succeeded, and back",
+            Fault::CutOff => "packets of the primary swallowed, succeeded, and back",
+            Fault::MachinePaused => "primary's machine paused, succeeded, and ended",
+            Fault::BackAsSecond => "former primary back as a second one",
+            Fault::Restart => "primary and pgweir killed",
+            Fault::Several => "one name, two replicas",
+        }
+    }
+
+    /// What it does to the primary, if it is that which suffers.
+    pub fn blow(self) -> Option<Blow> {
+        match self {
+            Fault::Frozen => Some(Blow::Frozen),
+            Fault::CutOff => Some(Blow::CutOff),
+            Fault::MachinePaused => Some(Blow::MachinePaused),
+            Fault::BackAsSecond => Some(Blow::BackAsSecond),
+            Fault::Restart => Some(Blow::WithPgweir),
+            _ => None,
         }
     }
 
     /// One round of it; the cluster is whole again at its end.
     pub fn strike(self, cluster: &Cluster, weir: &Weir, round: usize) -> Result<(), HarnessError> {
+        if let Some(blow) = self.blow() {
+            return blow.strike(cluster, weir);
+        }
         let replicas = cluster.replicas();
         let victim = replicas[round % replicas.len()];
         match self {
@@ -48,6 +82,11 @@ impl Fault {
                 for replica in replicas {
                     cluster.set_apply_delay(replica, delay)?;
                 }
+                std::thread::sleep(5 * SECOND);
+            }
+            Fault::Several => {
+                let delay = Duration::from_millis([300, 0][round % 2]);
+                cluster.set_apply_delay(2, delay)?;
                 std::thread::sleep(5 * SECOND);
             }
             Fault::Paused => {
@@ -91,6 +130,7 @@ impl Fault {
                 cluster.follow(old, victim)?;
                 std::thread::sleep(5 * SECOND);
             }
+            Fault::Frozen | Fault::CutOff | Fault::MachinePaused | Fault::BackAsSecond | Fault::Restart => {}
         }
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! `pgweir-trials`: do the levels of consistency keep their promises while the cluster is in trouble?
 
 mod fault;
+mod primary;
 
 use clap::{Parser, ValueEnum};
 use fault::Fault;
 use pgweir_tests::checker::verify::{Promise, Verdict, verify};
 use pgweir_tests::checker::workload::{Workload, describe, prepare, run};
+use pgweir_tests::door::round_robin;
 use pgweir_tests::sql::Login;
 use pgweir_tests::{Cluster, HarnessError, Weir, runtime};
 use std::collections::BTreeMap;
@@ -92,8 +94,9 @@ type Trial = (usize, Vec<(String, usize, Verdict)>);
 
 fn trial(arguments: &Arguments, fault: Fault) -> Result<Trial, HarnessError> {
     let cluster = Cluster::builder().doors().start()?;
-    let weir = Weir::builder(&cluster)
+    let weir = Weir::builder_for(&addresses(fault, &cluster)?)
         .set("cluster.probe_timeout", "500ms")
+        .set("cluster.commit_outcome", true)
         .set("cluster.primary_wait", "30s")
         .set("routing.freshness_wait", "1s")
         .start()?;
@@ -110,6 +113,9 @@ fn trial(arguments: &Arguments, fault: Fault) -> Result<Trial, HarnessError> {
         runtime::block_on(async move { prepare(&workload).await }).map_err(failed)?;
     }
     cluster.wait_caught_up()?;
+    if fault.blow().is_some() {
+        primary::make_synchronous(&cluster)?;
+    }
     let over = AtomicBool::new(false);
     let (rounds, recorded) = std::thread::scope(|scope| {
         let running: Vec<_> = workloads
@@ -144,10 +150,19 @@ fn trial(arguments: &Arguments, fault: Fault) -> Result<Trial, HarnessError> {
     Ok((rounds?, verdicts))
 }
 
+/// The nodes as they are configured.
+fn addresses(fault: Fault, cluster: &Cluster) -> Result<Vec<String>, HarnessError> {
+    if fault != Fault::Several {
+        return Ok(cluster.addresses());
+    }
+    let ports = [1, 2].map(|node| cluster.node(node).port());
+    Ok(vec![cluster.address(0), format!("127.0.0.1:{}", round_robin(ports.to_vec())?)])
+}
+
 fn workload(arguments: &Arguments, fault: Fault, level: &str, cluster: &Cluster, weir: &Weir) -> Workload {
     let database = |login: Login| login.database(&format!("trial_{level}")).config();
     // A writer that passes pgweir by would write to a primary that is none any more.
-    let outside = fault != Fault::Promotion;
+    let outside = fault != Fault::Promotion && fault.blow().is_none();
     Workload {
         address: database(weir.app()),
         setup: Some(format!("SET pgweir.consistency = '{level}'")),

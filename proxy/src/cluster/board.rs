@@ -163,6 +163,8 @@ pub struct Board {
     published: Option<Arc<Node>>,
     /// Nodes whose reign has ended, and whose sessions have not been told yet.
     pub ended: Vec<Arc<Node>>,
+    /// The newest timeline that two nodes have claimed to write: its number does not name one history.
+    doubled: u32,
     /// The timeline that `samples` are of.
     sampled_timeline: u32,
     /// How much of its log goes with which acknowledged writes.
@@ -193,6 +195,7 @@ impl Board {
             last_primary: None,
             published: None,
             ended: Vec::new(),
+            doubled: 0,
             sampled_timeline: 0,
             acknowledged: Acknowledged::default(),
             losses: 0,
@@ -437,7 +440,8 @@ impl Board {
 
     /// How a node became the primary that it is, where that was seen.
     pub fn promotion(&self, node: &Arc<Node>) -> Option<Promotion> {
-        self.find(node).and_then(|i| self.entries[i].descent.promotion())
+        let promotion = self.entries[self.find(node)?].descent.promotion()?;
+        (promotion.from > self.doubled).then_some(promotion)
     }
 
     /// The moment through which the freshest serving replica is fresh.
@@ -628,6 +632,10 @@ impl Board {
         for i in 0..self.entries.len() {
             let is_rival = self.verdict.rivals >> i & 1 == 1;
             let claim = is_rival.then(|| claim::refusal(&self.entries, &self.verdict, i));
+            let timeline = self.entries[i].facts.timeline;
+            if is_rival && timeline == self.verdict.timeline && self.verdict.holder != Some(i) {
+                self.doubled = self.doubled.max(timeline);
+            }
             let entry = &mut self.entries[i];
             if entry.claim != claim
                 && let Some(text) = &claim

@@ -31,7 +31,8 @@
 //!   the number would be higher. A crash between the promotion and the answer would have ended the connection, so
 //!   that the end of its replay is the fork, and not the end of a later recovery.
 //!
-//! Everything else, two promotions one after the other among it, is unknown.
+//! Everything else is unknown: two promotions one after the other, or two nodes that have claimed to write one
+//! timeline, so that its number does not name one history.
 
 use super::verdict::Role;
 use crate::node::lsn::Lsn;
