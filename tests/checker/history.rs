@@ -74,6 +74,8 @@ pub struct Operation {
     pub effects: Vec<Effect>,
     /// It failed with this message.
     pub error: Option<String>,
+    /// The values that it was told, by 40001, are not there.
+    pub denied: Vec<i64>,
 }
 
 impl Operation {
@@ -94,6 +96,7 @@ impl Operation {
             "end": self.end,
             "effects": self.effects.iter().map(effect).collect::<Vec<_>>(),
             "error": self.error,
+            "denied": self.denied,
         })
     }
 }

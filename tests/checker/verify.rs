@@ -111,6 +111,8 @@ pub struct Verdict {
     pub errors: usize,
     /// Acknowledged writes that are not there at the end.
     pub lost: usize,
+    /// Writes that were said not to be there, and are at the end.
+    pub revived: usize,
     /// Reads for which each promise owed at least something.
     pub tested: HashMap<Promise, usize>,
     /// Broken promises, in the order of the history.
@@ -149,6 +151,8 @@ pub fn verify(history: &[Operation], last: &HashMap<Key, (Version, Vec<i64>)>) -
     let mut verdict = Verdict::default();
     let lost = lost_writes(history, last);
     verdict.lost = lost.len();
+    let denied: HashSet<i64> = history.iter().flat_map(|o| &o.denied).copied().collect();
+    verdict.revived = last.values().flat_map(|(_, values)| values).filter(|v| denied.contains(v)).count();
     verdict.errors = history.iter().filter(|o| o.error.is_some()).count();
 
     // In order of their ends: what had been acknowledged before a moment comes before it.
@@ -270,7 +274,7 @@ mod tests {
 
     fn operation(connection: u32, start: Nanos, end: Nanos, effect: Effect) -> Operation {
         let session = Session { connection, outside: connection >= 100 };
-        Operation { session, start, end, effects: vec![effect], error: None }
+        Operation { session, start, end, effects: vec![effect], error: None, denied: vec![] }
     }
 
     fn wrote(connection: u32, start: Nanos, end: Nanos, version: Version) -> Operation {
@@ -334,6 +338,17 @@ mod tests {
         let last = HashMap::from([(ROW, (3, vec![7, 8, 9]))]);
         assert!(verify(&[list(&[7, 8])], &last).violations.is_empty());
         assert_eq!(verify(&[list(&[8])], &last).broken(Promise::Prefix), 1);
+    }
+
+    #[test]
+    fn a_write_that_was_denied_and_is_there_is_counted() {
+        let mut failed = wrote(1, 0, 10, 2);
+        (failed.effects, failed.denied) = (vec![], vec![7, 8]);
+        let verdict = |values: &[i64]| {
+            let last = HashMap::from([(ROW, (values.len() as Version, values.to_vec()))]);
+            verify(std::slice::from_ref(&failed), &last).revived
+        };
+        assert_eq!((verdict(&[6, 8]), verdict(&[6])), (1, 0));
     }
 
     #[test]

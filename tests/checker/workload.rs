@@ -4,9 +4,10 @@ use super::history::{Effect, Key, Nanos, Operation, Session, Version};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
 /// What to do.
@@ -114,7 +115,14 @@ async fn client(shared: Arc<Shared>, number: u32, outside: bool) -> Vec<Operatio
             Err(error) => {
                 let now = shared.now();
                 let error = Some(describe(&error));
-                history.push(Operation { session, start: now, end: now, effects: vec![], error });
+                history.push(Operation {
+                    session,
+                    start: now,
+                    end: now,
+                    effects: vec![],
+                    error,
+                    denied: vec![],
+                });
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -153,6 +161,8 @@ struct Worker<'a> {
     client: Client,
     /// The row it wrote or read last: worth reading again.
     last: Option<Key>,
+    /// The values of the operation under way.
+    values: Mutex<Vec<i64>>,
 }
 
 type Effects = Result<Vec<Effect>, tokio_postgres::Error>;
@@ -165,7 +175,7 @@ impl<'a> Worker<'a> {
         if let (Some(setup), false) = (&workload.setup, session.outside) {
             client.simple_query(setup).await?;
         }
-        Ok(Self { shared, session, client, last: None })
+        Ok(Self { shared, session, client, last: None, values: Mutex::default() })
     }
 
     async fn operation(&mut self, dice: &mut StdRng) -> Operation {
@@ -173,24 +183,23 @@ impl<'a> Worker<'a> {
         let doing = self.do_something(dice);
         let done = tokio::time::timeout(OPERATION_MAX, doing).await;
         let end = self.shared.now();
+        let values =
+            std::mem::take(&mut *self.values.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
         let session = self.session;
-        match done {
-            Ok(Ok(effects)) => {
-                self.last = effects.last().map(Effect::key).or(self.last);
-                Operation { session, start, end, effects, error: None }
-            }
+        let (effects, error, denied) = match done {
+            Ok(Ok(effects)) => (effects, None, vec![]),
             Ok(Err(error)) => {
                 if !self.client.is_closed() {
                     // Whatever it was in the midst of.
                     let _ = tokio::time::timeout(OPERATION_MAX, self.rows("ROLLBACK")).await;
                 }
-                Operation { session, start, end, effects: vec![], error: Some(describe(&error)) }
+                let is_denied = error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE);
+                (vec![], Some(describe(&error)), if is_denied { values } else { vec![] })
             }
-            Err(_) => {
-                let error = Some(format!("no answer within {OPERATION_MAX:?}"));
-                Operation { session, start, end, effects: vec![], error }
-            }
-        }
+            Err(_) => (vec![], Some(format!("no answer within {OPERATION_MAX:?}")), vec![]),
+        };
+        self.last = effects.last().map(Effect::key).or(self.last);
+        Operation { session, start, end, effects, error, denied }
     }
 
     async fn do_something(&self, dice: &mut StdRng) -> Effects {
@@ -224,6 +233,7 @@ impl<'a> Worker<'a> {
 
     async fn write(&self, key: Key) -> Result<Effect, tokio_postgres::Error> {
         let (value, table, row) = (self.shared.value(), name(key.table), key.row);
+        self.values.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(value);
         let sql = if key.table < LISTS {
             format!("UPDATE {table} SET n = n + 1, v = {value} WHERE k = {row} RETURNING n")
         } else {

@@ -29,6 +29,8 @@ pub enum Fault {
     MachinePaused,
     /// See [`Blow::BackAsSecond`].
     BackAsSecond,
+    /// See [`Blow::Torn`].
+    Torn,
     /// See [`Blow::WithPgweir`].
     Restart,
     /// The only address of the replicas leads now to one and now to the other, of which one is late.
@@ -52,6 +54,7 @@ impl Fault {
             Fault::CutOff => "packets of the primary swallowed, succeeded, and back",
             Fault::MachinePaused => "primary's machine paused, succeeded, and ended",
             Fault::BackAsSecond => "former primary back as a second one",
+            Fault::Torn => "connections to the primary ended, and crashes",
             Fault::Restart => "primary and pgweir killed",
             Fault::Several => "one name, two replicas",
         }
@@ -64,6 +67,7 @@ impl Fault {
             Fault::CutOff => Some(Blow::CutOff),
             Fault::MachinePaused => Some(Blow::MachinePaused),
             Fault::BackAsSecond => Some(Blow::BackAsSecond),
+            Fault::Torn => Some(Blow::Torn),
             Fault::Restart => Some(Blow::WithPgweir),
             _ => None,
         }
@@ -130,7 +134,12 @@ impl Fault {
                 cluster.follow(old, victim)?;
                 std::thread::sleep(5 * SECOND);
             }
-            Fault::Frozen | Fault::CutOff | Fault::MachinePaused | Fault::BackAsSecond | Fault::Restart => {}
+            Fault::Frozen
+            | Fault::CutOff
+            | Fault::MachinePaused
+            | Fault::BackAsSecond
+            | Fault::Torn
+            | Fault::Restart => {}
         }
         Ok(())
     }

@@ -58,8 +58,8 @@ fn all(arguments: &Arguments) -> Result<bool, HarnessError> {
     let faults =
         if arguments.fault.is_empty() { Fault::value_variants().to_vec() } else { arguments.fault.clone() };
     let mut table = String::from(
-        "| trouble | rounds | level | operations | errors | acknowledged writes lost | promises broken |\n\
-         |---|---:|---|---:|---:|---:|---:|\n",
+        "| trouble | rounds | level | operations | errors | acknowledged writes lost | denied and there | promises broken |\n\
+         |---|---:|---|---:|---:|---:|---:|---:|\n",
     );
     print!("{table}");
     let mut kept = true;
@@ -68,12 +68,13 @@ fn all(arguments: &Arguments) -> Result<bool, HarnessError> {
         for (level, operations, verdict) in verdicts {
             let promises = Promise::of_level(&level).unwrap_or_default();
             let broken: usize = promises.iter().map(|promise| verdict.broken(*promise)).sum();
-            kept &= broken == 0 || level == "eventual";
+            kept &= (broken == 0 || level == "eventual") && verdict.revived == 0;
             let row = format!(
-                "| {} | {rounds} | {level} | {operations} | {} | {} | {broken} |\n",
+                "| {} | {rounds} | {level} | {operations} | {} | {} | {} | {broken} |\n",
                 fault.as_str(),
                 verdict.errors,
-                verdict.lost
+                verdict.lost,
+                verdict.revived,
             );
             print!("{row}");
             for violation in verdict.violations.iter().filter(|v| promises.contains(&v.promise)).take(3) {

@@ -26,6 +26,8 @@ pub enum Blow {
     MachinePaused,
     /// It dies, has a successor, and is started again as a primary.
     BackAsSecond,
+    /// Its connections are ended, ten times, and then it crashes and recovers.
+    Torn,
     /// It dies, and pgweir is killed and started anew before there is a successor.
     WithPgweir,
 }
@@ -36,7 +38,7 @@ pub fn make_synchronous(cluster: &Cluster) -> Result<(), HarnessError> {
 }
 
 impl Blow {
-    /// One round: at its end the cluster is whole, with another primary.
+    /// One round: at its end the cluster is whole, with another primary where it lost its own.
     pub fn strike(self, cluster: &Cluster, weir: &Weir) -> Result<(), HarnessError> {
         let old = cluster.primary();
         match self {
@@ -74,6 +76,17 @@ impl Blow {
                 let_loose(cluster, old)?;
                 cluster.start(old)?;
                 std::thread::sleep(4 * SECOND);
+            }
+            Blow::Torn => {
+                let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'";
+                for _ in 0..10 {
+                    cluster.sql(old, "postgres", end)?;
+                    std::thread::sleep(SECOND / 3);
+                }
+                cluster.crash(old);
+                cluster.start(old)?;
+                std::thread::sleep(SECOND);
+                return Ok(());
             }
             Blow::WithPgweir => {
                 cluster.crash(old);

@@ -100,6 +100,7 @@ impl Session {
             && self.answers.trace == Trace::None
             && is_quiet
             && !self.memory.state.in_read_only_block()
+            && !self.is_bound_to_server()
             && self.writes_first(work)
             && !self.would_lose_portal(request)
             && let Some(lease) = self.holding.lease.as_mut()
