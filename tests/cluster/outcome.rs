@@ -8,14 +8,14 @@ use pgweir_tests::raw::{self, Frame, RawClient, tags};
 use pgweir_tests::{HarnessError, Weir};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Probers of this stage bear with a node that does not answer for some seconds.
 fn broken_stage() -> Result<Stage, HarnessError> {
     let stage = Stage::own(|weir| {
         weir.set("cluster.commit_outcome", true)
-            .set("cluster.probe_timeout", "8s")
-            .set("cluster.primary_wait", "20s")
+            .set("cluster.probe_timeout", "30s")
+            .set("cluster.primary_wait", "60s")
             .set("runtime.watch_config", false)
     })?;
     stage.cluster.node(0).superuser().database("app").sql(SCHEMA)?;
@@ -226,7 +226,7 @@ fn a_primary_that_comes_back_tells_what_it_has_committed() -> Outcome {
     wait_for_commits(&stage, 0, 1)?;
     stage.cluster.crash(0);
     assert!(cancelled.is_silent_for(Duration::from_secs(1))?);
-    cancelled.set_patience(Duration::from_secs(12))?;
+    cancelled.set_patience(Duration::from_secs(40))?;
     cancelled.cancel()?;
     assert_eq!(code(&cancelled.until(b"E")?).as_deref(), Some("08007"));
     Ok(())
