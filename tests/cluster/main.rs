@@ -33,6 +33,7 @@ mod noise;
 mod nothing_lost;
 mod operate;
 mod outcome;
+mod patterns;
 mod pgbench;
 mod pipelines;
 mod pooling;
