@@ -102,6 +102,11 @@ bench: ## pgweir beside PgBouncer, HAProxy and a direct connection; its levels (
 	$(CARGO_TARGET_DIR)/release/pgweir-benches side-by-side $(ARGS)
 	$(CARGO_TARGET_DIR)/release/pgweir-benches freshness
 
+.PHONY: bench-instructions
+bench-instructions: ## pgweir's own instructions per statement, by valgrind; fails where they grow (ARGS="--update")
+	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO_TARGET_DIR)/release/pgweir-benches instructions $(ARGS)
+
 # make fuzz SECONDS=600 CASES=10000000
 SECONDS ?= 60
 CASES ?= 1000000

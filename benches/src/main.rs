@@ -5,11 +5,13 @@
 //! falls on all of them alike. A figure is the median of its rounds, with the lowest and highest.
 
 mod bench_error;
+mod callgrind;
 mod chart;
 mod contestant;
 mod crowd;
 mod drivers;
 mod freshness;
+mod instructions;
 mod machine;
 mod pgbench;
 mod report;
@@ -35,6 +37,8 @@ enum Command {
     SideBySide(side_by_side::Options),
     /// What each consistency level costs under replay delay and writes.
     Freshness(freshness::Options),
+    /// pgweir's own instructions per statement, counted by valgrind.
+    Instructions(instructions::Options),
     /// Drivers' feature checks and published suites, directly and through pgweir.
     Drivers(drivers::Options),
     /// Opens idle connections until its standard input ends (a part of the side-by-side run).
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::SideBySide(options) => side_by_side::run(&options),
         Command::Freshness(options) => freshness::run(&options),
+        Command::Instructions(options) => instructions::run(&options),
         Command::Drivers(options) => drivers::run(&options),
         Command::Crowd(options) => crowd::run(&options),
     };

@@ -89,7 +89,11 @@ pub fn run(options: &Options) -> Result<(), BenchError> {
     Ok(())
 }
 
-fn check_names<'a>(given: &[String], known: impl Iterator<Item = &'a str>) -> Result<(), BenchError> {
+/// Fails on a name that nobody has.
+pub(crate) fn check_names<'a>(
+    given: &[String],
+    known: impl Iterator<Item = &'a str>,
+) -> Result<(), BenchError> {
     let known: Vec<&str> = known.collect();
     match given.iter().find(|name| !known.contains(&name.as_str())) {
         Some(name) => Err(BenchError(format!("no such name: {name} (there are {})", known.join(", ")))),
@@ -98,7 +102,7 @@ fn check_names<'a>(given: &[String], known: impl Iterator<Item = &'a str>) -> Re
 }
 
 /// Connections for the idle crowd behind a relay that gives each client a server of its own.
-fn cluster(idle: usize) -> Result<Cluster, BenchError> {
+pub(crate) fn cluster(idle: usize) -> Result<Cluster, BenchError> {
     Ok(Cluster::builder()
         .setting("max_connections", &(idle + 300).to_string())
         .setting("shared_buffers", "256MB")
@@ -108,7 +112,8 @@ fn cluster(idle: usize) -> Result<Cluster, BenchError> {
         .start()?)
 }
 
-fn fill(cluster: &Cluster, scale: u32) -> Result<(), BenchError> {
+/// pgbench's tables, on every node and in every cache.
+pub(crate) fn fill(cluster: &Cluster, scale: u32) -> Result<(), BenchError> {
     let output = Command::new(cluster.binaries().program("pgbench"))
         .envs(cluster.app(cluster.primary()).environment())
         .args(["-i", "-q", "-I", "dtgvp", "-s", &scale.to_string()])
