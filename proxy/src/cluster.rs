@@ -56,7 +56,7 @@ use samples::Sample;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use underway::Write;
@@ -298,16 +298,17 @@ impl Cluster {
         }
     }
 
-    /// A read of `reads` on `node` ended just now (on the primary also a transaction, with all that
+    /// A read of `reads` on `node` ended at `now` (on the primary also a transaction, with all that
     /// it read and wrote).
-    pub fn read_of(&self, node: &Arc<Node>, reads: &Footprint, session: &mut SessionFreshness) {
+    pub fn read_of(&self, node: &Arc<Node>, reads: &Footprint, session: &mut SessionFreshness, now: Instant) {
+        let now = self.clock.at(now);
         let placed = session.placed.load(Ordering::Relaxed);
         let view = self.view.load();
         let on_primary = view.primary().is_some_and(|primary| Arc::ptr_eq(primary, node));
         if on_primary || placed == 0 {
-            session.saw_primary(reads, self.now());
+            session.saw_primary(reads, now);
         } else {
-            session.saw_replica(placed, self.now());
+            session.saw_replica(placed, now);
         }
     }
 

@@ -128,7 +128,8 @@ async fn look(all: Weak<EventLoops>) {
 
 impl EventLoop {
     fn start(number: usize, all: Weak<EventLoops>) -> io::Result<Arc<Self>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // Sockets and timers: with signals and child processes each turn would look at those, too.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let (arrivals, mut arrived) = unbounded_channel::<Sitting>();
         let this = Arc::new(Self {
             number,

@@ -87,6 +87,17 @@ impl Stream {
         Ok(())
     }
 
+    /// Something may have come: false only when there is certainly nothing to read. Asks without being woken.
+    fn may_have_news(&self) -> bool {
+        // Of no bytes, a read tells only whether the event loop has heard of any.
+        let read = match self {
+            Stream::Tcp(s) => s.try_read(&mut []),
+            Stream::Unix(s) => s.try_read(&mut []),
+            Stream::TlsServer(_) | Stream::TlsClient(_) => return true,
+        };
+        !read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Resolves when there is something to read, without needing a buffer for it.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -174,6 +185,11 @@ impl Connection {
         self.stream.move_here()
     }
 
+    /// Something may have come that has not been read: false only when there is certainly nothing.
+    pub fn may_have_news(&self) -> bool {
+        !self.input.is_empty() || self.stream.may_have_news()
+    }
+
     /// Reads once. `Ready(Ok(0))` is the end of the stream.
     ///
     /// Cancel-safe: what was read is in `input`.
@@ -228,7 +244,11 @@ impl Connection {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.counts.1 += n as u64;
-            self.output.advance(n);
+            match n == self.output.len() {
+                // All of its room is there again.
+                true => self.output.clear(),
+                false => self.output.advance(n),
+            }
             left -= n;
         }
         if self.output.is_empty() {

@@ -21,7 +21,7 @@ pub use tenure::Tenant;
 use crate::auth::{Credentials, Identity, LoginError};
 use crate::config::Config;
 use crate::node::Node;
-use crate::server::placeholders::Placeholders;
+use crate::server::placeholders::Allowed;
 use crate::server::{Card, LastUse, Server};
 use budget::Budget;
 use parking_lot::Mutex;
@@ -115,11 +115,11 @@ impl Pool {
         self.try_lease_best(|_| Some(0))
     }
 
-    /// The same for a session that may read placeholders: one with none but those that it knows.
-    pub fn try_lease_within(self: &Arc<Self>, known: &Placeholders) -> Option<Lease> {
+    /// The same for a session that may read placeholders: one with none but those that are allowed.
+    pub fn try_lease_within(self: &Arc<Self>, allowed: &Allowed<'_>) -> Option<Lease> {
         // The one that knows most of them: who knows none finds one later, too.
         self.try_lease_best(|server| {
-            server.placeholders.is_within(known).then_some(server.placeholders.len())
+            server.placeholders.is_within(allowed).then_some(server.placeholders.len())
         })
     }
 
@@ -147,13 +147,13 @@ impl Pool {
     }
 
     /// Where no more can be opened, closes an idle server that a session cannot use, so that it may open one.
-    fn spare_beyond(self: &Arc<Self>, known: &Placeholders) {
+    fn spare_beyond(self: &Arc<Self>, allowed: &Allowed<'_>) {
         let server = {
             let mut state = self.state.lock();
             if state.open < self.limit() && self.budget.take() {
                 return self.budget.untake();
             }
-            let at = state.idle.iter().position(|server| !server.placeholders.is_within(known));
+            let at = state.idle.iter().position(|server| !server.placeholders.is_within(allowed));
             at.map(|at| state.idle.remove(at))
         };
         if server.is_some() {
@@ -227,8 +227,8 @@ impl Pool {
     }
 
     /// A server comes back.
-    fn take_back(self: &Arc<Self>, mut server: Box<Server>) {
-        server.idle_since = Instant::now();
+    fn take_back(self: &Arc<Self>, mut server: Box<Server>, now: Instant) {
+        server.idle_since = now;
         server.card.leased.store(false, Ordering::Relaxed);
         server.card.set_used(server.idle_since);
         server.card.statements.store(server.statements.len(), Ordering::Relaxed);

@@ -205,6 +205,9 @@ impl Server {
     /// True when nothing has happened on the idle connection: no end of stream, no farewell.
     /// Costs no system call while nothing has.
     pub fn is_quiet(&mut self) -> bool {
+        if !self.connection.may_have_news() {
+            return true;
+        }
         let mut noop = std::task::Context::from_waker(std::task::Waker::noop());
         if matches!(self.connection.poll_fill(&mut noop), Poll::Pending) {
             return true;

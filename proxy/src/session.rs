@@ -33,6 +33,7 @@ mod moves;
 pub mod names;
 mod outcome;
 pub mod place;
+mod position;
 pub mod receive;
 mod refuse;
 pub mod reign;
@@ -69,6 +70,7 @@ use crate::session::holding::Holding;
 use crate::session::left::Answers;
 use crate::session::memory::Memory;
 use crate::session::place::Place;
+use crate::session::position::POSITION_WAIT;
 use crate::session::receive::{Kind, Request, Violation};
 use crate::session::relay::Relayed;
 use crate::session::turn::Turn;
@@ -77,13 +79,10 @@ use crate::weir::Weir;
 use crate::wire::backend::Status;
 use crate::wire::{Refusal, sqlstate};
 use router_rules::session::Block;
-use router_rules::{PinReason, Reason, SessionEffect, Target};
+use router_rules::{PinReason, Reason, Target};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-/// How long `SHOW pgweir.lsn` waits for the primary to tell.
-const POSITION_WAIT: Duration = Duration::from_secs(1);
 
 /// A logged-in client and all that belongs to it.
 pub struct Session {
@@ -239,11 +238,10 @@ impl Session {
         {
             return Ok(Err(refusal));
         }
-        if self.answer_locally(request, &work) {
-            return Ok(Ok(()));
-        }
-        if let Err(refusal) = self.check_position(&work).await {
-            return Ok(Err(refusal));
+        if !work.is_ordinary()
+            && let Some(answered) = self.answer_here(request, &work).await
+        {
+            return Ok(answered);
         }
         let mut decision = self.decide(request, &work);
         if decision.refuse.is_some() && Box::pin(self.catalog_comes_for_rule()).await {
@@ -294,7 +292,7 @@ impl Session {
 
     /// Nothing of the request before it counts any more.
     fn begin_turn(&mut self) -> Result<(), Failure> {
-        (self.turn.started, self.turn.waited) = (Instant::now(), Duration::ZERO);
+        (self.turn.started, self.turn.ended, self.turn.waited) = (Instant::now(), None, Duration::ZERO);
         self.client.card.set_requested(self.turn.started);
         self.refresh_config();
         if self.memory.losses != self.weir.cluster.losses() {
@@ -348,22 +346,6 @@ impl Session {
         if !Arc::ptr_eq(&in_force, &self.config) {
             self.config = Arc::clone(&in_force);
         }
-    }
-
-    /// `SET pgweir.min_lsn`: a position that this cluster can never reach is refused at once.
-    async fn check_position(&self, work: &Work) -> Result<(), Refusal> {
-        for effect in
-            work.parts.iter().filter(|p| !p.plain).flat_map(|p| &p.statements).flat_map(|s| &s.effects)
-        {
-            if let SessionEffect::Set { name, value: Some(value), .. } = effect
-                && name == "pgweir.min_lsn"
-                && let Ok(token) = value.parse()
-            {
-                let checked = Box::pin(self.weir.cluster.check_min_lsn(token, POSITION_WAIT)).await;
-                checked.map_err(|message| Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, message))?;
-            }
-        }
-        Ok(())
     }
 
     /// What the work's decision would be for nobody in particular: used by SHOW and trace.

@@ -58,6 +58,9 @@ pub struct Classified {
     pub shape: u64,
     /// No transaction steps and no session effects: the whole text is just work.
     pub plain: bool,
+    /// One query and nothing beside it: no hint, no effect, nothing written. With its verdict that makes an
+    /// [ordinary read](Classified::is_ordinary_read).
+    pub single_query: bool,
     /// What it took to find this out, in steps of a token or a name each.
     pub steps: usize,
 }
@@ -148,26 +151,39 @@ impl Classifier {
 
     /// What `sql` would do under `scope`. Never panics, never takes more than linear time.
     pub fn classify(&self, sql: &[u8], scope: &Scope) -> Arc<Classified> {
+        // A text that was not seen lately is not looked for: it has most likely a literal of its own.
+        let again = self.seen_before(sql, scope.id);
         let key = KeyRef { scope: scope.id, text: sql };
-        if let Some(classified) = self.texts.get(&key) {
+        if again && let Some(classified) = self.texts.get(&key) {
             return classified;
         }
-        STRIPPED.with_borrow_mut(|stripped| self.classify_new_text(sql, scope, stripped))
+        STRIPPED.with_borrow_mut(|stripped| self.classify_new_text(sql, scope, again, stripped))
     }
 
-    fn classify_new_text(&self, sql: &[u8], scope: &Scope, stripped: &mut Vec<u8>) -> Arc<Classified> {
+    fn classify_new_text(
+        &self,
+        sql: &[u8],
+        scope: &Scope,
+        again: bool,
+        stripped: &mut Vec<u8>,
+    ) -> Arc<Classified> {
         shape::strip(sql, scope.standard_conforming_strings, stripped);
         // Where what looks like a quote or a backslash may be half a character, a text has no shape in common
         // with others.
-        let readable = match scope.encoding {
-            Encoding::Utf8 => std::str::from_utf8(sql).is_ok(),
-            Encoding::Apart => true,
-            _ => sql.is_ascii(),
-        };
+        let readable = sql.is_ascii()
+            || match scope.encoding {
+                Encoding::Utf8 => std::str::from_utf8(sql).is_ok(),
+                Encoding::Apart => true,
+                _ => false,
+            };
         if readable && let Some(classified) = self.shapes.get(&KeyRef { scope: scope.id, text: stripped }) {
-            if self.seen_before(sql, scope.id) {
+            if again {
                 self.texts.insert(Key { scope: scope.id, text: sql.into() }, classified.clone());
             }
+            return classified;
+        }
+        // One that has no shape in common with others is kept by its text alone.
+        if !again && let Some(classified) = self.texts.get(&KeyRef { scope: scope.id, text: sql }) {
             return classified;
         }
         let (mut classified, shareable) = classify_text(sql, scope, false);
@@ -342,6 +358,12 @@ impl Classified {
         })
     }
 
+    /// A single query that is proved read-only and asks for nothing else: none of what is looked for in
+    /// other statements is in it.
+    pub fn is_ordinary_read(&self) -> bool {
+        self.single_query && self.verdict.is_ok()
+    }
+
     fn bytes(&self) -> u64 {
         let names = |names: &[Arc<str>]| names.iter().map(|n| n.len() + 32).sum::<usize>();
         let oids = |footprint: &Footprint| match footprint {
@@ -458,6 +480,7 @@ fn whole(statements: Vec<Statement>, hint: Option<Hint>) -> Classified {
         verdict,
         reads: union(|s| &s.reads),
         writes: union(|s| &s.writes),
+        single_query: hint.is_none() && matches!(statements.as_slice(), [one] if one.is_only_query()),
         hint,
         shape: 0,
         steps: 0,

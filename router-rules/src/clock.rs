@@ -15,6 +15,9 @@ const TOKENS_MAX: usize = 100_000;
 /// True when a literal of `sql` may mean the moment of its Parse. `conforming`: see
 /// [`Scope::standard_conforming_strings`](crate::Scope).
 pub fn reads_clock(sql: &[u8], conforming: bool) -> bool {
+    if !has_literal(sql) {
+        return false;
+    }
     if !has_word(sql) && memchr::memchr(b'\\', sql).is_none() {
         return false;
     }
@@ -28,6 +31,12 @@ pub fn reads_clock(sql: &[u8], conforming: bool) -> bool {
             _ => false,
         }
     })
+}
+
+/// There may be a quoted text in it: a quote, or a dollar that begins no parameter.
+fn has_literal(sql: &[u8]) -> bool {
+    let begins_quote = |at: usize| !sql.get(at + 1).is_some_and(u8::is_ascii_digit);
+    memchr::memchr(b'\'', sql).is_some() || memchr::memchr_iter(b'$', sql).any(begins_quote)
 }
 
 /// One of the words stands in it by itself.

@@ -189,6 +189,7 @@ mod tests {
             hint,
             shape: 0,
             plain: true,
+            single_query: true,
             steps: 0,
         }
     }

@@ -338,13 +338,16 @@ pub(crate) const fn is_identifier_start(byte: u8) -> bool {
 }
 
 /// One past the last byte at or after `at` that continues an identifier.
-pub(crate) fn word_end(sql: &[u8], at: usize) -> usize {
-    let rest = sql.get(at..).unwrap_or_default();
-    at + rest.iter().take_while(|byte| IDENTIFIER_PART[usize::from(**byte)]).count()
+#[inline]
+pub(crate) fn word_end(sql: &[u8], mut at: usize) -> usize {
+    while sql.get(at).is_some_and(|byte| IDENTIFIER_PART[usize::from(*byte)]) {
+        at += 1;
+    }
+    at
 }
 
 /// True for each byte that continues an identifier.
-const IDENTIFIER_PART: [bool; 256] = {
+static IDENTIFIER_PART: [bool; 256] = {
     let mut parts = [false; 256];
     let mut byte = 0;
     while byte < 256 {

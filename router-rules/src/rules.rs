@@ -329,6 +329,7 @@ mod tests {
             hint: None,
             shape: 0,
             plain: true,
+            single_query: true,
             steps: 0,
         }
     }

@@ -32,6 +32,7 @@ use crate::reason::{PinReason, Target};
 use crate::statement::{Footprint, Isolation, SessionEffect, Statement, TransactionModes, TransactionStep};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What holds where a session sets nothing.
 #[derive(Debug)]
@@ -44,6 +45,10 @@ pub struct Defaults {
     pub read_only: bool,
     /// Every setting that the user may change, by its name in lower case.
     pub all: HashMap<Box<str>, Box<str>>,
+    /// Of those, `idle_session_timeout`: each wait of an idle client asks for it.
+    pub idle_session: Option<Duration>,
+    /// And `idle_in_transaction_session_timeout`.
+    pub idle_in_transaction: Option<Duration>,
 }
 
 impl Default for Defaults {
@@ -54,6 +59,8 @@ impl Default for Defaults {
             isolation: "read committed".to_owned(),
             read_only: false,
             all: HashMap::new(),
+            idle_session: None,
+            idle_in_transaction: None,
         }
     }
 }
@@ -217,6 +224,16 @@ impl SessionState {
             self.block = deferred;
         }
         was_there
+    }
+
+    /// [Ordinary reads](Classified::is_ordinary_read) are about to be sent, which see `seen` together.
+    pub fn on_sent_reads<'a, T: AsRef<[u8]> + 'a>(
+        &mut self,
+        reads: impl Iterator<Item = (&'a Arc<Classified>, &'a T)>,
+        seen: &Footprint,
+    ) {
+        reads.for_each(|(classified, sql)| self.moving.on_sent(classified, sql.as_ref()));
+        self.seen = self.seen.union(seen);
     }
 
     /// A text is about to be sent: what it pins, it pins even if it fails half-way.

@@ -25,6 +25,41 @@ pub(crate) const STRIPPED_BYTES_MAX: usize = 64 * 1024;
 /// Integers of up to so many digits are `integer` for certain.
 const INTEGER_DIGITS: usize = 9;
 
+/// What a byte begins, where a token may begin.
+#[derive(Clone, Copy)]
+enum First {
+    Other,
+    Word,
+    Digit,
+    Quote,
+    DoubleQuote,
+    Dollar,
+    Dash,
+    Slash,
+    Mark,
+}
+
+/// The same for each byte: this is looked up for every token of every text.
+static FIRST: [First; 256] = {
+    let mut first = [First::Other; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        first[byte] = match byte as u8 {
+            b'\'' => First::Quote,
+            b'"' => First::DoubleQuote,
+            b'0'..=b'9' => First::Digit,
+            b'$' => First::Dollar,
+            b'-' => First::Dash,
+            b'/' => First::Slash,
+            b if is_identifier_start(b) => First::Word,
+            STRING..=WHOLE => First::Mark,
+            _ => First::Other,
+        };
+        byte += 1;
+    }
+    first
+};
+
 /// The hash that names a shape in logs.
 pub(crate) fn hash(stripped: &[u8]) -> u64 {
     let mut hasher = foldhash::fast::FixedState::with_seed(0).build_hasher();
@@ -39,19 +74,29 @@ pub(crate) fn hash(stripped: &[u8]) -> u64 {
 pub(crate) fn strip(sql: &[u8], conforming: bool, out: &mut Vec<u8>) {
     out.clear();
     out.reserve(sql.len());
+    let is_long = sql.len() > STRIPPED_BYTES_MAX;
     let mut at = 0;
     // Where the text that is kept as it is began.
     let mut kept = 0;
     // Where the last word began: `E` before a quote is a prefix only as a word of its own.
     let mut word = usize::MAX;
-    while at < sql.len() {
-        if out.len() + (at - kept) > STRIPPED_BYTES_MAX {
-            // No shape that is kept is so long.
+    while let Some(&byte) = sql.get(at) {
+        // No shape that is kept is longer.
+        if is_long && out.len() + (at - kept) > STRIPPED_BYTES_MAX {
             return whole(sql, out);
         }
-        let byte = sql[at];
-        let (end, mark) = match byte {
-            b'\'' => {
+        let (end, mark) = match FIRST[usize::from(byte)] {
+            First::Word => {
+                word = at;
+                at = word_end(sql, at + 1);
+                continue;
+            }
+            First::Other => {
+                at += 1;
+                continue;
+            }
+            First::Digit => number_end(sql, at),
+            First::Quote => {
                 let prefixed = word.checked_add(1) == Some(at) && matches!(sql[word], b'e' | b'E');
                 let escapes = !conforming || prefixed;
                 let Some(end) = quote_end(sql, at, escapes) else { return whole(sql, out) };
@@ -61,13 +106,7 @@ pub(crate) fn strip(sql: &[u8], conforming: bool, out: &mut Vec<u8>) {
                 }
                 (end, if escapes { ESCAPE_STRING } else { STRING })
             }
-            b'"' => {
-                let Some(end) = quote_end(sql, at, false) else { return whole(sql, out) };
-                at = end;
-                continue;
-            }
-            b'0'..=b'9' => number_end(sql, at),
-            b'$' => match dollar_tag_end(sql, at) {
+            First::Dollar => match dollar_tag_end(sql, at) {
                 Some(tag_end) => {
                     let tag = &sql[at..tag_end];
                     let Some(i) = memchr::memmem::find(&sql[tag_end..], tag) else { return whole(sql, out) };
@@ -82,24 +121,24 @@ pub(crate) fn strip(sql: &[u8], conforming: bool, out: &mut Vec<u8>) {
                     continue;
                 }
             },
-            b'-' if sql.get(at + 1) == Some(&b'-') => {
+            First::DoubleQuote => {
+                let Some(end) = quote_end(sql, at, false) else { return whole(sql, out) };
+                at = end;
+                continue;
+            }
+            First::Dash if sql.get(at + 1) == Some(&b'-') => {
                 at += memchr::memchr2(b'\n', b'\r', &sql[at..]).unwrap_or(sql.len() - at);
                 continue;
             }
-            b'/' if sql.get(at + 1) == Some(&b'*') => {
+            First::Slash if sql.get(at + 1) == Some(&b'*') => {
                 at = comment_end(sql, at).unwrap_or(sql.len());
                 continue;
             }
-            b if is_identifier_start(b) => {
-                word = at;
-                at = word_end(sql, at + 1);
-                continue;
-            }
-            STRING..=WHOLE => return whole(sql, out),
-            _ => {
+            First::Dash | First::Slash => {
                 at += 1;
                 continue;
             }
+            First::Mark => return whole(sql, out),
         };
         out.extend_from_slice(&sql[kept..at]);
         out.push(mark);

@@ -69,6 +69,17 @@ impl Statement {
         self.effects.contains(&SessionEffect::Pin(PinReason::NoCatalog))
     }
 
+    /// A query that leaves nothing behind, writes nothing and changes nothing of what others mean.
+    pub(crate) fn is_only_query(&self) -> bool {
+        self.kind == Kind::Select
+            && self.transaction.is_none()
+            && self.effects.is_empty()
+            && self.writes.is_none()
+            && !self.draws
+            && !self.replaces
+            && self.alters == Alters::Nothing
+    }
+
     /// Some of its names may mean anything.
     pub(crate) fn is_unclear(&mut self, reason: Reason) {
         self.verdict = self.verdict.and(Err(reason));
@@ -218,6 +229,8 @@ impl Footprint {
         match (self, other) {
             (Footprint::Relations(a), _) if a.is_empty() => other.clone(),
             (_, Footprint::Relations(b)) if b.is_empty() => self.clone(),
+            // Requests read the same tables again and again.
+            (Footprint::Relations(a), Footprint::Relations(b)) if has_all(a, b) => self.clone(),
             (Footprint::Relations(a), Footprint::Relations(b)) => {
                 let mut all: Vec<u32> = a.iter().chain(b.iter()).copied().collect();
                 all.sort_unstable();
@@ -227,6 +240,11 @@ impl Footprint {
             _ => Footprint::Everything,
         }
     }
+}
+
+/// Each of `some` is among `all`, which are sorted.
+fn has_all(all: &[u32], some: &[u32]) -> bool {
+    some.iter().all(|oid| all.binary_search(oid).is_ok())
 }
 
 /// A temporary object of a session.

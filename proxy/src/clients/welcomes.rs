@@ -3,6 +3,7 @@
 use crate::auth::Identity;
 use crate::limits::WELCOMES_MAX;
 use crate::server::Reported;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use router_rules::session::{Defaults, Settings};
 use std::collections::HashMap;
@@ -15,6 +16,8 @@ pub struct Welcome {
     pub settings: Settings,
     /// Name → value, as in ParameterStatus.
     pub reported: Arc<Reported>,
+    /// The same as messages, which each client gets.
+    pub told: Bytes,
     /// What holds where the session sets nothing.
     pub defaults: Arc<Defaults>,
 }

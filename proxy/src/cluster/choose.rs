@@ -5,6 +5,7 @@
 //! zone come first and spill over to others when they are clearly busier. A replica that has just
 //! come back is given its share little by little, so that its cold cache is not overrun.
 
+use smallvec::SmallVec;
 use std::time::Duration;
 
 /// What is asked of one replica.
@@ -38,45 +39,57 @@ impl Load {
         }
         u64::from(self.weight) * ramp.max(SLOW_START_FLOOR)
     }
-
-    /// True when `self` has less to do than `other`, in relation to their shares.
-    fn lighter_than(&self, other: &Load) -> bool {
-        (self.outstanding as u64 + 1) * other.share() < (other.outstanding as u64 + 1) * self.share()
-    }
 }
 
 /// Chooses among the nodes of `candidates` (a bit per index). `dice` is a random number.
 ///
 /// `None` when nobody with a weight is among them.
 pub fn choose(candidates: u64, load: impl Fn(usize) -> Load, dice: u64) -> Option<usize> {
-    let near = filter(candidates, |i| load(i).near);
+    let all: SmallVec<[Candidate; 4]> = bits(candidates).map(|at| Candidate::new(at, load(at))).collect();
+    let near = || all.iter().filter(|c| c.load.near);
+    let far = || all.iter().filter(|c| !c.load.near);
     let (low, high) = (dice as u32, (dice >> 32) as u32);
-    let Some(here) = two_choices(near, &load, low, high) else {
-        return two_choices(candidates, &load, low, high);
+    let Some(here) = two_choices(near, low, high) else {
+        return two_choices(|| all.iter(), low, high).map(|chosen| chosen.at);
     };
-    let far = candidates & !near;
-    let here_load = load(here);
-    if far == 0 || here_load.outstanding < SPILL_FLOOR {
-        return Some(here);
+    if here.load.outstanding < SPILL_FLOOR || far().next().is_none() {
+        return Some(here.at);
     }
-    let there = two_choices(far, &load, high, low)?;
-    let there_load = load(there);
-    let busier = (here_load.outstanding as u64) * there_load.share()
-        > SPILL_FACTOR * (there_load.outstanding as u64 + 1) * here_load.share();
-    Some(if busier { there } else { here })
+    let there = two_choices(far, high, low)?;
+    let busier = (here.load.outstanding as u64) * there.share
+        > SPILL_FACTOR * (there.load.outstanding as u64 + 1) * here.share;
+    Some(if busier { there.at } else { here.at })
 }
 
-fn two_choices(candidates: u64, load: &impl Fn(usize) -> Load, one: u32, two: u32) -> Option<usize> {
-    let total: u64 = bits(candidates).map(|i| load(i).share()).sum();
+/// A replica that may be chosen.
+struct Candidate {
+    at: usize,
+    load: Load,
+    share: u64,
+}
+
+impl Candidate {
+    fn new(at: usize, load: Load) -> Self {
+        Self { at, load, share: load.share() }
+    }
+
+    /// It has less to do than `other`, in relation to their shares.
+    fn is_lighter_than(&self, other: &Candidate) -> bool {
+        (self.load.outstanding as u64 + 1) * other.share < (other.load.outstanding as u64 + 1) * self.share
+    }
+}
+
+fn two_choices<'a, I: Iterator<Item = &'a Candidate>>(
+    among: impl Fn() -> I,
+    one: u32,
+    two: u32,
+) -> Option<&'a Candidate> {
+    let total: u64 = among().map(|candidate| candidate.share).sum();
     if total == 0 {
         return None;
     }
-    let a = draw(candidates, load, ticket(one, total));
-    if candidates.is_power_of_two() {
-        return Some(a);
-    }
-    let b = draw(candidates, load, ticket(two, total));
-    Some(if load(b).lighter_than(&load(a)) { b } else { a })
+    let (a, b) = (draw(among(), ticket(one, total))?, draw(among(), ticket(two, total))?);
+    Some(if b.is_lighter_than(a) { b } else { a })
 }
 
 /// A random number scaled to below `total`.
@@ -85,17 +98,12 @@ fn ticket(random: u32, total: u64) -> u64 {
 }
 
 /// The candidate in whose part of the total share `ticket` lies.
-fn draw(candidates: u64, load: &impl Fn(usize) -> Load, mut ticket: u64) -> usize {
-    let mut last = 0;
-    for i in bits(candidates) {
-        let share = load(i).share();
-        if ticket < share {
-            return i;
-        }
-        ticket -= share;
-        last = i;
-    }
-    last
+fn draw<'a>(mut among: impl Iterator<Item = &'a Candidate>, mut ticket: u64) -> Option<&'a Candidate> {
+    among.find(|candidate| {
+        let lies_here = ticket < candidate.share;
+        ticket = ticket.saturating_sub(candidate.share);
+        lies_here
+    })
 }
 
 /// The indexes of the bits that are set.

@@ -48,12 +48,12 @@ pub struct DatabaseMetrics {
 }
 
 impl DatabaseMetrics {
-    /// One more statement ran on `target` because of `reason`.
-    pub fn statement(&self, target: Target, reason: Reason) {
+    /// So many more statements ran on `target` because of `reason`.
+    pub fn statements(&self, target: Target, reason: Reason, count: u64) {
         let counter = &self.statements[target as usize * Reason::ALL.len() + reason as usize];
         let make =
             || self.statements_total.with_label_values(&[&self.name, target.as_str(), reason.as_str()]);
-        counter.get_or_init(make).inc();
+        counter.get_or_init(make).inc_by(count);
     }
 
     /// The servers worked for so long on a statement.
@@ -493,9 +493,9 @@ mod tests {
     fn a_statement_is_counted_under_its_target_and_reason() {
         let metrics = Metrics::new().unwrap();
         let shop = metrics.database("shop");
-        shop.statement(Target::Replica, Reason::ReadOnly);
-        shop.statement(Target::Replica, Reason::ReadOnly);
-        shop.statement(Target::Primary, Reason::Write);
+        shop.statements(Target::Replica, Reason::ReadOnly, 1);
+        shop.statements(Target::Replica, Reason::ReadOnly, 1);
+        shop.statements(Target::Primary, Reason::Write, 1);
         let text = text(&metrics, &Gauges::default());
         let line = |target: &str, reason: &str, n: u32| {
             format!(
@@ -513,7 +513,7 @@ mod tests {
     fn a_thousand_databases_do_not_make_a_thousand_labels() {
         let metrics = Metrics::new().unwrap();
         for i in 0..1000 {
-            metrics.database(&format!("db{i}")).statement(Target::Primary, Reason::Write);
+            metrics.database(&format!("db{i}")).statements(Target::Primary, Reason::Write, 1);
         }
         assert_eq!(metrics.totals().len(), DATABASES_MAX + 1);
         let other = metrics.database("yet another").totals();
@@ -559,7 +559,7 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let shop = metrics.database("shop");
         let start = Instant::now();
-        let run = |n: u32| (0..n).for_each(|_| shop.statement(Target::Replica, Reason::ReadOnly));
+        let run = |n: u32| (0..n).for_each(|_| shop.statements(Target::Replica, Reason::ReadOnly, 1));
         run(120);
         assert_eq!(metrics.averages(start + Duration::from_secs(10))[0].statements, 12);
         metrics.tick(start + Duration::from_secs(60));
@@ -573,7 +573,7 @@ mod tests {
     #[test]
     fn every_metric_is_in_the_documentation() {
         let metrics = Metrics::new().unwrap();
-        metrics.database("shop").statement(Target::Primary, Reason::Write);
+        metrics.database("shop").statements(Target::Primary, Reason::Write, 1);
         metrics.cluster.node("a:1");
         metrics.cluster.node_statement_seconds("a:1");
         let page = include_str!("../../../docs/metrics.md");

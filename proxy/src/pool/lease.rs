@@ -7,6 +7,7 @@ use crate::server::Server;
 use crate::wire::{ErrorFields, Refusal};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// A server, for as long as a session needs it. Dropped, it is closed; given back, it is shared.
 #[derive(Debug)]
@@ -39,10 +40,15 @@ impl Lease {
     }
 
     /// The session is done with the server, which owes nothing and is outside a transaction.
-    pub fn give_back(mut self) {
+    pub fn give_back(self) {
+        self.give_back_at(Instant::now());
+    }
+
+    /// The same, at `now`.
+    pub fn give_back_at(mut self, now: Instant) {
         if let Some(server) = self.server.take() {
             self.pool.leased.fetch_sub(1, Ordering::Relaxed);
-            self.pool.take_back(server);
+            self.pool.take_back(server, now);
         }
     }
 

@@ -6,7 +6,7 @@ use super::{Key, Pool, State};
 use crate::auth::Full;
 use crate::config::Config;
 use crate::server::Server;
-use crate::server::placeholders::Placeholders;
+use crate::server::placeholders::Allowed;
 use crate::wire::{Refusal, sqlstate};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -65,26 +65,26 @@ impl Pool {
         }
     }
 
-    /// The same for a session that may read placeholders: a server with none but those that it knows.
+    /// The same for a session that may read placeholders: a server with none but those that are allowed.
     ///
     /// # Errors
     /// As [`Pool::lease`].
     pub async fn lease_within(
         self: &Arc<Self>,
         opening: Opening<'_>,
-        known: &Placeholders,
+        allowed: &Allowed<'_>,
     ) -> Result<Lease, LeaseError> {
-        if let Some(lease) = self.try_lease_within(known) {
+        if let Some(lease) = self.try_lease_within(allowed) {
             return Ok(lease);
         }
-        self.spare_beyond(known);
-        self.lease_in_time(opening, Some(known)).await
+        self.spare_beyond(allowed);
+        self.lease_in_time(opening, Some(allowed)).await
     }
 
     async fn lease_in_time(
         self: &Arc<Self>,
         opening: Opening<'_>,
-        known: Option<&Placeholders>,
+        allowed: Option<&Allowed<'_>>,
     ) -> Result<Lease, LeaseError> {
         let deadline = tokio::time::Instant::now() + opening.config.pool.lease_wait;
         loop {
@@ -102,7 +102,7 @@ impl Pool {
             };
             let place = match grant {
                 // It makes room for one that will do.
-                Grant::Server(lease) if known.is_some_and(|known| !lease.placeholders.is_within(known)) => {
+                Grant::Server(lease) if allowed.is_some_and(|a| !lease.placeholders.is_within(a)) => {
                     drop(lease);
                     continue;
                 }

@@ -10,6 +10,7 @@ use router_rules::session::Settings;
 use router_rules::session::settings::set_config_for;
 use router_rules::statement::{Kind, Statement};
 use router_rules::{Classified, PinReason, SessionEffect};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// Stands for one whose name is not known; no setting is called so.
@@ -23,10 +24,39 @@ const TEMPORARY: &str = "pg_temp";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Placeholders(BTreeSet<Box<str>>);
 
+/// Those that a server may know that runs a session's work.
+#[derive(Debug, Clone)]
+pub struct Allowed<'a> {
+    known: Cow<'a, Placeholders>,
+    /// A schema of temporary objects, too: the work cannot tell whether there is one.
+    temporary: bool,
+}
+
+impl<'a> Allowed<'a> {
+    /// These, and a schema of temporary objects where `temporary`.
+    pub fn new(known: Cow<'a, Placeholders>, temporary: bool) -> Self {
+        Self { known, temporary }
+    }
+
+    /// The same for longer.
+    pub fn into_owned(self) -> Allowed<'static> {
+        Allowed { known: Cow::Owned(self.known.into_owned()), temporary: self.temporary }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.known.0.contains(name) || (self.temporary && name == TEMPORARY)
+    }
+}
+
 impl Placeholders {
-    /// None of these is unknown to the other.
-    pub fn is_within(&self, other: &Placeholders) -> bool {
-        self.0.is_empty() || self.0.is_subset(&other.0)
+    /// None of these is more than is allowed.
+    pub fn is_within(&self, allowed: &Allowed<'_>) -> bool {
+        self.0.iter().all(|name| allowed.has(name))
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Those that a session knows and that are not here, nor come with these settings.
@@ -140,16 +170,20 @@ mod tests {
         all
     }
 
+    fn is_within(some: &Placeholders, known: &Placeholders) -> bool {
+        some.is_within(&Allowed::new(Cow::Borrowed(known), false))
+    }
+
     #[test]
     fn whoever_has_set_more_sees_no_difference() {
         let none = Placeholders::default();
         let one = set_by(&["SET app.tenant = '1'", "SET work_mem = '1MB'", "SET pgweir.trace = on"]);
         let two = set_by(&["SELECT set_config('app.tenant', $1, true)", "SET LOCAL app.other = ''"]);
         assert_eq!((none.len(), one.len(), two.len()), (0, 1, 2));
-        assert!(none.is_within(&one) && one.is_within(&two) && one.is_within(&one));
-        assert!(!two.is_within(&one) && !one.is_within(&none));
+        assert!(is_within(&none, &one) && is_within(&one, &two) && is_within(&one, &one));
+        assert!(!is_within(&two, &one) && !is_within(&one, &none));
         let some = set_by(&["SELECT set_config($1, $2, true)"]);
-        assert!(!some.is_within(&two) && some.is_within(&some));
+        assert!(!is_within(&some, &two) && is_within(&some, &some));
         assert!(none.lacks(&some, &Settings::default()).is_empty());
         assert_eq!(one.lacks(&two, &Settings::default()), ["app.other".into()]);
         assert_eq!(none.lacks(&two, &Settings::from_pairs([("app.other", "")])), ["app.tenant".into()]);
@@ -159,7 +193,8 @@ mod tests {
     fn a_schema_of_temporary_objects_is_no_setting_to_be_defined() {
         let none = Placeholders::default();
         let made = set_by(&["CREATE TEMP TABLE t (a int)"]);
-        assert!(!made.is_within(&none) && none.lacks(&made, &Settings::default()).is_empty());
+        assert!(!is_within(&made, &none) && made.is_within(&Allowed::new(Cow::Borrowed(&none), true)));
+        assert!(none.lacks(&made, &Settings::default()).is_empty());
         for (path, makes) in [("pg_temp", true), ("public", false)] {
             assert_eq!(makes_temporary_schema(&[path.to_owned(), "pg_temp".to_owned()]), makes, "{path}");
         }

@@ -355,6 +355,9 @@ impl ServerStatements {
 
     /// What is to be closed now; `is_over`: the request before is.
     pub fn take_doomed(&mut self, is_over: bool) -> Vec<Bytes> {
+        if self.doomed.is_empty() && self.passing.is_empty() && self.lent.is_empty() {
+            return vec![];
+        }
         if is_over {
             for key in std::mem::take(&mut self.passing) {
                 self.doom(key);

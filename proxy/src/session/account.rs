@@ -18,7 +18,7 @@ impl Session {
     /// Counts what the statement took, and the transaction if it ended one.
     pub(super) fn account(&mut self, work: &Work) {
         self.rely_on_bound();
-        let now = Instant::now();
+        let now = self.turn.ended.unwrap_or_else(Instant::now);
         let took = now - self.turn.started;
         if self.config.log.slow_statement.is_some_and(|bound| took > bound) {
             crate::limited!(

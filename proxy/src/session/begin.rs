@@ -8,6 +8,7 @@
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::receive::{End, Kind, Request, frames};
+use crate::wire::Refusal;
 use crate::wire::backend::{self, Status};
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};
@@ -15,8 +16,20 @@ use router_rules::session::Block;
 use router_rules::{PinReason, SessionEffect, TransactionStep};
 
 impl Session {
+    /// What needs no server is answered, what cannot be is refused. `None`: a server runs it.
+    pub(super) async fn answer_here(
+        &mut self,
+        request: &Request,
+        work: &Work,
+    ) -> Option<Result<(), Refusal>> {
+        if self.answer_locally(request, work) {
+            return Some(Ok(()));
+        }
+        self.check_position(work).await.err().map(Err)
+    }
+
     /// Answers what needs no server. True when that was all.
-    pub(super) fn answer_locally(&mut self, request: &Request, work: &Work) -> bool {
+    fn answer_locally(&mut self, request: &Request, work: &Work) -> bool {
         match request.kind {
             Kind::Query => {
                 let answered = self.answer_step(request, work) || self.answer_deallocate(work);

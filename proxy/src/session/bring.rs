@@ -9,6 +9,17 @@ use crate::wire::{Refusal, frontend};
 use std::sync::Arc;
 
 impl Session {
+    /// The server is as the client left its last one: there is nothing to bring.
+    pub(super) fn has_its_settings(&self) -> bool {
+        self.holding.lease.as_ref().is_some_and(|lease| {
+            let base = self.memory.state.settings.base();
+            lease.settings.base().names().all(|name| base.contains(name))
+                && lease.settings.now() == self.memory.state.settings.now()
+                && self.memory.placeholders.is_empty()
+                && self.memory.state.moving.replay().is_empty()
+        })
+    }
+
     /// Settings first: the server must be as the client left its last one. `None`: it was lost before it was.
     pub(super) async fn bring_settings(&mut self) -> Option<Result<(), Refusal>> {
         let lease = self.holding.lease.as_mut()?;

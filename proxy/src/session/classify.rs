@@ -40,6 +40,8 @@ pub struct Work {
     pub reads: Footprint,
     /// Every part is proved read-only, or why the first is not.
     pub verdict: Result<Reason, Reason>,
+    /// Every part is an ordinary read (see [`Work::is_ordinary`]).
+    ordinary: bool,
     /// It is SHOW of a setting of ours.
     pub shows: Option<Box<Shown>>,
     /// What it binds or describes of the statements prepared earlier, each with whether it is a named one.
@@ -70,6 +72,7 @@ impl Work {
             parsed: vec![],
             reads: Footprint::none(),
             verdict: Ok(Reason::ReadOnly),
+            ordinary: true,
             shows: None,
             relied: vec![],
         }
@@ -82,6 +85,7 @@ impl Work {
         if self.verdict.is_ok() {
             self.verdict = part.verdict;
         }
+        self.ordinary &= part.is_ordinary_read();
         self.reads = if self.parts.is_empty() { part.reads.clone() } else { self.reads.union(&part.reads) };
         self.parts.push(part.clone());
         self.texts.push(sql);
@@ -105,6 +109,12 @@ impl Work {
         work
     }
 
+    /// Proved reads, each a query with nothing beside it: most work is that, and none of what is rare has to
+    /// be looked for in it.
+    pub fn is_ordinary(&self) -> bool {
+        self.ordinary && self.verdict.is_ok() && !self.parts.is_empty() && self.shows.is_none()
+    }
+
     /// What it leaves behind hangs on a catalog that is not known.
     pub fn is_doubtful(&self) -> bool {
         self.parts.iter().any(|part| part.statements.iter().any(router_rules::Statement::is_doubtful))
@@ -112,7 +122,8 @@ impl Work {
 
     /// A catalog that would tell what it does or leaves behind, or the position that it shows.
     pub fn lacks_something(&self) -> bool {
-        self.verdict == Err(Reason::NoCatalog) || self.shows.is_some() || self.is_doubtful()
+        !self.is_ordinary()
+            && (self.verdict == Err(Reason::NoCatalog) || self.shows.is_some() || self.is_doubtful())
     }
 
     /// Names it in logs: a hash of its first text, literals stripped.
@@ -176,6 +187,9 @@ impl Session {
             }
             Kind::Terminate => Work::nothing(),
         };
+        if work.is_ordinary() {
+            return Ok(work);
+        }
         for effect in
             work.parts.iter().filter(|p| !p.plain).flat_map(|p| &p.statements).flat_map(|s| &s.effects)
         {
@@ -345,8 +359,12 @@ impl Session {
         let changes = catalogs::changes();
         let settings = self.memory.state.settings.in_force();
         let scope = &self.memory.scope;
-        let as_told = scope.encoding == self.encoding_told()
-            && scope.standard_conforming_strings == self.is_conforming(settings)
+        let told = self.memory.told.changes();
+        let is_made_of_these =
+            self.memory.scope_settings == settings.id() && self.memory.scope_told == Some(told);
+        let as_told = (is_made_of_these
+            || (scope.encoding == self.encoding_told()
+                && scope.standard_conforming_strings == self.is_conforming(settings)))
             && (Arc::ptr_eq(&scope.temporary, self.memory.state.temporary.known())
                 || scope.temporary == *self.memory.state.temporary.known());
         let settings = settings.id();
@@ -365,10 +383,11 @@ impl Session {
         let generation = catalog.as_ref().map_or(0, |c| c.generation);
         let known = self.memory.scope.catalog.as_ref().map_or(0, |c| c.generation);
         if as_told && self.memory.scope_settings == settings && known == generation {
+            self.memory.scope_told = Some(told);
             return;
         }
         self.weir.classifier.on_catalog(generation);
-        self.memory.scope_settings = settings;
+        (self.memory.scope_settings, self.memory.scope_told) = (settings, Some(told));
         let scope = self.scope_with(catalog, self.memory.state.settings.in_force(), self.encoding_told());
         self.memory.scope = Arc::new(scope);
     }

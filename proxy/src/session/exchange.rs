@@ -171,7 +171,8 @@ impl Exchange {
         Passage::of(run)
     }
 
-    /// The next message that asks for a look; rows on the way go into the passage. `None`: more must come.
+    /// The next message that asks for a look; what passes without one goes into the passage. `None`: more must
+    /// come.
     ///
     /// # Errors
     /// The server breaks the protocol.
@@ -191,6 +192,13 @@ impl Exchange {
             }
             if rest.len() < total {
                 return Ok(None);
+            }
+            if !self.looks_at_rows && self.ledger.strike_plain(kind) {
+                passage.pass(total);
+                if is_result(kind) {
+                    self.held.show();
+                }
+                continue;
             }
             return Ok(Some(Message { kind, total }));
         }

@@ -7,12 +7,13 @@ use crate::clients::registry::Doing;
 use crate::cluster::{Placement, Wish};
 use crate::node::Node;
 use crate::pool::{Lease, LeaseError, Opening, Pool};
-use crate::server::placeholders::{self, Placeholders};
+use crate::server::placeholders::{self, Allowed};
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
 use crate::wire::{ErrorFields, Refusal, sqlstate};
 use router_rules::{Decision, Reason, Target};
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,7 +31,9 @@ impl Session {
         decision: &mut Decision,
         work: &Work,
     ) -> Result<Result<(), Refusal>, Failure> {
-        self.leave_database(work);
+        if !work.is_ordinary() {
+            self.leave_database(work);
+        }
         loop {
             let paused = self.weir.gate.is_closed_for(&self.client.who.database);
             if std::mem::take(&mut self.holding.lingers) && (decision.target == Target::Replica || paused) {
@@ -90,7 +93,10 @@ impl Session {
                 decision.target = Target::Replica;
             }
             self.explain(decision, placed.0, placed.1, work);
-            match self.bring_settings().await {
+            if self.has_its_settings() {
+                return Ok(Ok(()));
+            }
+            match Box::pin(self.bring_settings()).await {
                 Some(brought) => return Ok(brought),
                 // Nothing of the client's was run there.
                 None if self.turn.started.elapsed() < self.config.cluster.primary_wait => {
@@ -232,7 +238,7 @@ impl Session {
                     last = Some(error);
                     if self.holding.on == Target::Primary {
                         // Give the probe a moment to see what is going on.
-                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        Box::pin(tokio::time::sleep(Duration::from_millis(50))).await;
                     }
                 }
                 Err(error @ LeaseError::Login(_)) if self.holding.on == Target::Replica => {
@@ -257,19 +263,18 @@ impl Session {
     }
 
     /// The placeholders that the session knows, those that this work sets among them, where it may read some.
-    pub(super) fn known_placeholders(&self, work: &Work) -> Option<Placeholders> {
+    pub(super) fn allowed_placeholders(&self, work: &Work) -> Option<Allowed<'_>> {
         let mut texts = work.parts.iter().zip(&work.texts);
         let temporary = placeholders::makes_temporary_schema(&self.memory.scope.search_path);
         let may_read = temporary
             || work.parts.is_empty()
             || texts.any(|(part, sql)| placeholders::may_be_read_by(part, sql));
         may_read.then(|| {
-            let mut known = self.memory.placeholders.clone();
-            if !temporary {
-                known.add_temporary();
+            let mut known = Cow::Borrowed(&self.memory.placeholders);
+            for part in work.parts.iter().filter(|part| !part.plain) {
+                known.to_mut().add_of(part);
             }
-            work.parts.iter().for_each(|part| known.add_of(part));
-            known
+            Allowed::new(known, !temporary)
         })
     }
 
@@ -310,10 +315,10 @@ impl Session {
     ) -> Result<Result<Result<Lease, LeaseError>, Refusal>, Failure> {
         let card = self.client.card.clone();
         let notice = opening.config.pool.lease_wait_notice;
-        let known = self.known_placeholders(work);
+        let allowed = self.allowed_placeholders(work).map(Allowed::into_owned);
         let mut lease = std::pin::pin!(async {
-            match &known {
-                Some(known) => pool.lease_within(opening, known).await,
+            match &allowed {
+                Some(allowed) => pool.lease_within(opening, allowed).await,
                 None => pool.lease(opening).await,
             }
         });

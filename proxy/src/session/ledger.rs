@@ -48,7 +48,7 @@ pub enum Owed {
         /// It brings a statement, prepared earlier, to this server.
         ours: bool,
         /// What it takes back when it does not come to pass.
-        undo: Undo,
+        undo: Box<Undo>,
     },
     /// A client's Bind.
     Bind,
@@ -57,7 +57,7 @@ pub enum Owed {
         /// Swallow the CloseComplete.
         ours: bool,
         /// What it takes back when it does not come to pass.
-        undo: Undo,
+        undo: Box<Undo>,
     },
     /// A Describe.
     Describe {
@@ -78,7 +78,7 @@ pub enum Owed {
         /// The reply, whole.
         reply: Bytes,
         /// What it takes back when its turn never comes.
-        undo: Undo,
+        undo: Box<Undo>,
     },
     /// A message of ours that must fail: the client is told this (an ErrorResponse, whole) in place of
     /// the server's words.
@@ -262,7 +262,7 @@ impl Ledger {
             match owed {
                 Owed::Sync { .. } => self.skipping = false,
                 Owed::Parse { undo, .. } | Owed::Close { undo, .. } | Owed::Instead { undo, .. } => {
-                    return self.undone.push(undo);
+                    return self.undone.push(*undo);
                 }
                 _ => return,
             }
@@ -293,6 +293,27 @@ impl Ledger {
     /// True for a reply that settles nothing and asks for no look: a row, while rows are the client's.
     pub fn passes_rows(&self) -> bool {
         matches!(self.owed.front(), Some(Owed::Query { .. } | Owed::Execute(_)))
+    }
+
+    /// A reply came that is the client's and tells nothing else, as most do: it is struck off, and nobody has
+    /// to look at it any further. False: [`Ledger::on_reply`] says what it means.
+    pub fn strike_plain(&mut self, reply: u8) -> bool {
+        let Some(front) = self.owed.front() else { return false };
+        let settles = match (front, reply) {
+            (Owed::Query { of: None, .. }, tag::ROW_DESCRIPTION | tag::COMMAND_COMPLETE) => false,
+            (Owed::Parse { ours: false, .. }, tag::PARSE_COMPLETE)
+            | (Owed::Bind, tag::BIND_COMPLETE)
+            | (Owed::Execute(None), tag::COMMAND_COMPLETE) => true,
+            _ => return false,
+        };
+        if settles {
+            // A reply of ours that is due then is given behind this one.
+            if matches!(self.owed.get(1), Some(Owed::Instead { .. })) {
+                return false;
+            }
+            self.owed.pop_front();
+        }
+        true
     }
 
     /// A reply came.
@@ -399,10 +420,12 @@ impl Ledger {
         let outcome = match self.owed.front_mut() {
             Some(Owed::Fails(told)) => (Fate::Swallow, News::ErrorInstead(std::mem::take(told))),
             // The old unnamed statement is gone before the new one is looked at.
-            Some(Owed::Parse { ours: false, undo: Undo { client: Some((name, before)), .. } })
-                if name.is_empty() =>
-            {
-                *before = None;
+            Some(Owed::Parse { ours: false, undo }) => {
+                if let Some((name, before)) = &mut undo.client
+                    && name.is_empty()
+                {
+                    *before = None;
+                }
                 (Fate::Pass, News::Error)
             }
             _ => (Fate::Pass, News::Error),
@@ -411,7 +434,7 @@ impl Ledger {
             match owed {
                 Owed::Sync { .. } => return outcome,
                 Owed::Parse { undo, .. } | Owed::Close { undo, .. } | Owed::Instead { undo, .. } => {
-                    self.undone.push(std::mem::take(undo));
+                    self.undone.push(std::mem::take(&mut **undo));
                 }
                 _ => {}
             }
@@ -443,7 +466,7 @@ mod tests {
     }
 
     fn parse(ours: bool) -> Owed {
-        Owed::Parse { ours, undo: Undo { server: Some(7), ..Undo::default() } }
+        Owed::Parse { ours, undo: Undo { server: Some(7), ..Undo::default() }.into() }
     }
 
     const QUERY: fn() -> Owed = || Owed::Query { of: None, next: 0 };
@@ -491,7 +514,7 @@ mod tests {
         let mut l = ledger([
             Owed::Bind,
             Owed::Execute(None),
-            Owed::Instead { reply: Bytes::from_static(b"one"), undo: Undo::default() },
+            Owed::Instead { reply: Bytes::from_static(b"one"), undo: Box::default() },
             SYNC,
         ]);
         let mut out = BytesMut::new();
@@ -509,6 +532,39 @@ mod tests {
         l.push(SYNC); // the one behind CopyDone
         assert_eq!(fates(&mut l, b"CZ"), [Pass, Pass]);
         assert!(l.is_settled());
+    }
+
+    #[test]
+    fn what_is_struck_off_as_plain_would_have_passed_and_told_nothing() {
+        let instead = || Owed::Instead { reply: Bytes::new(), undo: Box::default() };
+        let owed: [&dyn Fn() -> Owed; 8] = [
+            &QUERY,
+            &|| parse(false),
+            &|| parse(true),
+            &|| Owed::Bind,
+            &|| DESCRIBE,
+            &|| Owed::Execute(None),
+            &|| Owed::Ours(Ours::Settings),
+            &|| SYNC,
+        ];
+        let mut struck = 0;
+        for first in owed {
+            for next in [&(|| SYNC) as &dyn Fn() -> Owed, &instead] {
+                for reply in 0..=u8::MAX {
+                    let (mut plain, mut full) = (ledger([first(), next()]), ledger([first(), next()]));
+                    if !plain.strike_plain(reply) {
+                        assert_eq!(plain.owed.len(), 2);
+                        continue;
+                    }
+                    struck += 1;
+                    assert!(matches!(full.on_reply(reply, b"I"), Ok((Pass, News::None))));
+                    assert_eq!(plain.owed.len(), full.owed.len());
+                    assert!(!plain.has_instead());
+                }
+            }
+        }
+        // Two replies to a Query, whatever stands behind it; one to each of the other three.
+        assert_eq!(struck, 4 + 3);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Memory {
     pub scope: Arc<Scope>,
     /// The settings that `scope` was made of.
     pub scope_settings: u64,
+    /// How often the client had been told something when it was made.
+    pub scope_told: Option<u32>,
     /// How often catalogs had changed when `scope` was looked at last, and when that was.
     pub scope_changes: u64,
     /// See `scope_changes`.
@@ -67,12 +69,18 @@ pub struct Memory {
 pub struct Told {
     at_start: Arc<Reported>,
     since: Vec<(Box<str>, Box<str>)>,
+    changes: u32,
 }
 
 impl Told {
     /// Of a client that has just logged in.
     pub fn at_start(reported: Arc<Reported>) -> Self {
-        Self { at_start: reported, since: vec![] }
+        Self { at_start: reported, since: vec![], changes: 0 }
+    }
+
+    /// Grows whenever it is told another value.
+    pub fn changes(&self) -> u32 {
+        self.changes
     }
 
     /// The value that it knows.
@@ -83,6 +91,7 @@ impl Told {
 
     /// It is told another one.
     pub fn set(&mut self, name: &str, value: &str) {
+        self.changes = self.changes.wrapping_add(1);
         self.since.retain(|(of, _)| &**of != name);
         if self.at_start.get(name).is_none_or(|at_start| at_start != value) {
             self.since.push((name.into(), value.into()));

@@ -55,6 +55,9 @@ impl ClientStatements {
 
     /// The name means nothing any more. What it meant before.
     pub fn remove(&mut self, name: &[u8]) -> Option<Arc<Prepared>> {
+        if self.of.is_empty() {
+            return None;
+        }
         let before = self.of.remove(name)?;
         self.bytes -= name.len() + size_of_statement(&before);
         Some(before)

@@ -64,7 +64,7 @@ impl Session {
             self.holding.lingers = true;
             return Ok(());
         }
-        self.give_back();
+        self.give_back_at(self.turn.ended.unwrap_or_else(Instant::now));
         if self.holding.kept.as_ref().is_some_and(|kept| kept.is_wanted() && !kept.asks_sequences()) {
             self.yield_server();
         }
@@ -135,6 +135,10 @@ impl Session {
 
     /// The server goes back to its pool, or to a short rest while a cancel is on its way to it.
     pub(super) fn give_back(&mut self) {
+        self.give_back_at(Instant::now());
+    }
+
+    fn give_back_at(&mut self, now: Instant) {
         self.holding.in_a_row = 0;
         let Some(lease) = self.holding.lease.take() else { return };
         self.client.card.set_running_on(None);
@@ -144,7 +148,7 @@ impl Session {
         if *lease.cancel.pending.lock() > 0 {
             tokio::spawn(settle(lease));
         } else {
-            lease.give_back();
+            lease.give_back_at(now);
         }
     }
 

@@ -11,6 +11,7 @@ use router_rules::session::Block;
 use router_rules::statement::Footprint;
 use router_rules::{Alters, SessionEffect, TransactionStep};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 impl Session {
     /// A reply told us something.
@@ -129,7 +130,8 @@ impl Session {
         self.wrote();
         let seen = std::mem::replace(&mut self.memory.state.seen, Footprint::none());
         if let Some(lease) = self.holding.lease.as_ref() {
-            self.weir.cluster.read_of(&lease.node, &seen, &mut self.memory.freshness);
+            let now = *self.turn.ended.insert(Instant::now());
+            self.weir.cluster.read_of(&lease.node, &seen, &mut self.memory.freshness, now);
         }
     }
 

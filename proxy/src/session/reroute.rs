@@ -13,6 +13,7 @@ use crate::wire::ErrorFields;
 use crate::wire::backend::Status;
 pub(super) use router_rules::RerouteCause as Cause;
 use router_rules::{Decision, Reason, Target};
+use std::time::Instant;
 
 /// Whether an error is one that another run may cure.
 pub(super) fn cause_of(fields: &ErrorFields) -> Option<Cause> {
@@ -110,7 +111,12 @@ impl Session {
         crate::limited!(info, node = lease.node.name, "a server was lost between two reads of a transaction");
         // What the block has shown must not be unseen elsewhere.
         self.weir.cluster.suspect(&lease.node);
-        self.weir.cluster.read_of(&lease.node, &self.memory.state.seen, &mut self.memory.freshness);
+        self.weir.cluster.read_of(
+            &lease.node,
+            &self.memory.state.seen,
+            &mut self.memory.freshness,
+            Instant::now(),
+        );
         self.drop_lease();
         self.memory.state.block = deferred;
         true

@@ -43,39 +43,17 @@ impl Session {
             self.put_ours(b"SELECT 1");
         }
         self.trace_transaction(request, work);
-        self.send_placeholder(work);
-        for (part, sql) in work.parts.iter().zip(&work.texts) {
-            self.memory.state.on_sent(part, sql);
-            if let Some(lease) = self.holding.lease.as_mut() {
-                lease.placeholders.add_of(part);
-            }
+        if work.is_ordinary() {
+            self.memory.state.on_sent_reads(work.parts.iter().zip(&work.texts), &work.reads);
+            self.pin_for_temporary_schema(work);
+        } else {
+            self.note_work(request, work);
         }
-        self.pin_for_temporary_schema(work);
-        self.note_doubts(work);
-        if self.memory.state.pins.has(PinReason::ServerProcess)
-            && pins_process(work)
-            && let Some(lease) = &self.holding.lease
-        {
-            self.memory.process_asked = Some((lease.cancel.process, Instant::now()));
-        }
-        self.memory.notifies |= work.parts.iter().any(|part| notifies(part));
         if self.memory.notifies
             && let Some(lease) = &self.holding.lease
         {
             let server = lease.cancel.process;
             self.weir.registry.note_notifier(server, self.knows_itself_as(server));
-        }
-        if asks_sequences(work)
-            && let Some(lease) = &self.holding.lease
-        {
-            lease.set_asks_sequences();
-        }
-        if work.parts.is_empty() && work.verdict.is_err() {
-            self.memory.state.written = router_rules::statement::Footprint::Everything;
-            self.memory.state.seen = router_rules::statement::Footprint::Everything;
-            if request.left > 0 && request.kind == Kind::Query {
-                self.memory.state.pin(router_rules::PinReason::Unfollowable);
-            }
         }
         if !self.memory.state.written.is_none() {
             let Session { weir, client: Client { who, .. }, memory, .. } = &*self;
@@ -83,7 +61,9 @@ impl Session {
                 weir.cluster.writes_begin(&who.database, &memory.state.written, &memory.freshness).into(),
             );
         }
-        self.show_own_statements(work);
+        if !work.is_ordinary() {
+            self.show_own_statements(work);
+        }
         let begins_with_read = begun && (self.holding.on == Target::Replica || self.memory.state.only_reads);
         let ends = ends_transaction(work) && (self.holding.on == Target::Replica || had_only_read);
         self.hold_back(request, begins_with_read || ends || self.memory.state.may_begin_again());
@@ -119,10 +99,41 @@ impl Session {
         self.exchange.ledger.give_instead(&mut self.client.socket.output);
     }
 
-    fn count(&self, work: &Work, decision: &Decision) {
-        for _ in 0..work.parts.len().max(1) {
-            self.client.counters.statement(decision.target, decision.reason);
+    /// What work that is more than [ordinary](Work::is_ordinary) does to the session as it is sent.
+    fn note_work(&mut self, request: &Request, work: &Work) {
+        self.send_placeholder(work);
+        for (part, sql) in work.parts.iter().zip(&work.texts) {
+            self.memory.state.on_sent(part, sql);
+            if let Some(lease) = self.holding.lease.as_mut() {
+                lease.placeholders.add_of(part);
+            }
         }
+        self.pin_for_temporary_schema(work);
+        self.note_doubts(work);
+        if self.memory.state.pins.has(PinReason::ServerProcess)
+            && pins_process(work)
+            && let Some(lease) = &self.holding.lease
+        {
+            self.memory.process_asked = Some((lease.cancel.process, Instant::now()));
+        }
+        self.memory.notifies |= work.parts.iter().any(|part| notifies(part));
+        if asks_sequences(work)
+            && let Some(lease) = &self.holding.lease
+        {
+            lease.set_asks_sequences();
+        }
+        if work.parts.is_empty() && work.verdict.is_err() {
+            self.memory.state.written = router_rules::statement::Footprint::Everything;
+            self.memory.state.seen = router_rules::statement::Footprint::Everything;
+            if request.left > 0 && request.kind == Kind::Query {
+                self.memory.state.pin(router_rules::PinReason::Unfollowable);
+            }
+        }
+    }
+
+    fn count(&self, work: &Work, decision: &Decision) {
+        let statements = work.parts.len().max(1) as u64;
+        self.client.counters.statements(decision.target, decision.reason, statements);
         self.client.card.statements.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 
@@ -281,20 +292,21 @@ impl Session {
 
     fn send_bind(&mut self, request: &Request, whole: &[u8], body: &[u8], left: usize) {
         let Some(bind) = frontend::bind(body) else { return };
-        let names_others =
-            self.memory.statements.get(bind.statement).filter(|p| !p.classified.plain).cloned();
-        if let Some(prepared) = names_others {
+        let of = self.memory.statements.get(bind.statement).cloned();
+        if let Some(prepared) = &of {
             self.send_named_for_sql(&prepared.classified);
         }
-        let found = self.bring_statement(request.frames.slice_ref(bind.statement));
+        let found = self.bring_statement(request.frames.slice_ref(bind.statement), of);
         let portal = request.frames.slice_ref(bind.portal);
         if let Some((_, prepared)) = &found {
-            let of = match sets_to_parameter(&prepared.classified) {
+            let of = match !prepared.classified.plain && sets_to_parameter(&prepared.classified) {
                 true => self.with_values(prepared, if left == 0 { bind.rest } else { &[] }),
                 false => prepared.classified.clone(),
             };
-            self.exchange.portals.retain(|(name, _)| *name != portal);
-            self.exchange.portals.push((portal, of));
+            match self.exchange.portals.iter_mut().find(|(name, _)| *name == portal) {
+                Some(known) => *known = (portal, of),
+                None => self.exchange.portals.push((portal, of)),
+            }
         }
         let Some(out) = self.holding.lease.as_mut().map(|l| &mut l.connection.output) else { return };
         match found {
@@ -341,12 +353,12 @@ impl Session {
         let Some(named) = frontend::named(body) else { return };
         self.turn.describes = true;
         let of = if named.kind == b'S' { self.memory.statements.get(named.name).cloned() } else { None };
-        let of = of.map(|prepared| Described { prepared, named: !named.name.is_empty() });
         let found = if named.kind == b'S' {
-            self.bring_statement(request.frames.slice_ref(named.name))
+            self.bring_statement(request.frames.slice_ref(named.name), of.clone())
         } else {
             None
         };
+        let of = of.map(|prepared| Described { prepared, named: !named.name.is_empty() });
         let Some(out) = self.out() else { return };
         match found {
             Some((name, _)) => frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes()),

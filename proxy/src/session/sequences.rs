@@ -13,8 +13,9 @@ impl Session {
     /// What sequences last gave is known to one server only: where that is asked for, the server that
     /// this session had last, if nobody has had it since.
     pub(super) fn try_lease(&self, pool: &Arc<Pool>, work: &Work) -> Option<Lease> {
-        let known = self.known_placeholders(work);
-        let fits = |lease: &Lease| known.as_ref().is_none_or(|known| lease.placeholders.is_within(known));
+        let allowed = self.allowed_placeholders(work);
+        let fits =
+            |lease: &Lease| allowed.as_ref().is_none_or(|allowed| lease.placeholders.is_within(allowed));
         if uses_sequences(work)
             && let Some(lease) = self.holding.last_primary.and_then(|last| pool.try_lease_again(last))
         {
@@ -23,8 +24,8 @@ impl Session {
             }
             lease.give_back();
         }
-        match known {
-            Some(known) => pool.try_lease_within(&known),
+        match allowed {
+            Some(allowed) => pool.try_lease_within(&allowed),
             None => pool.try_lease(),
         }
     }
@@ -69,7 +70,8 @@ impl Session {
 
 pub(super) fn uses_sequences(work: &Work) -> bool {
     let pins = SessionEffect::Pin(PinReason::SequenceState);
-    work.parts.iter().any(|part| part.statements.iter().any(|s| s.effects.contains(&pins)))
+    !work.is_ordinary()
+        && work.parts.iter().any(|part| part.statements.iter().any(|s| s.effects.contains(&pins)))
 }
 
 /// It asks what a sequence gave to its session.

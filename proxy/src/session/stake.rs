@@ -41,6 +41,9 @@ impl Stake {
 
     /// Of a request that is about to be sent. `in_block`: within a transaction block that the client has begun.
     pub fn of(work: &Work, in_block: bool) -> Self {
+        if work.is_ordinary() {
+            return if in_block { Stake::Transaction } else { Stake::Read };
+        }
         let statements = || work.parts.iter().flat_map(|part| &part.statements);
         let only_goes_on = |step: &TransactionStep| {
             matches!(

@@ -45,6 +45,15 @@ pub(crate) struct Guest {
 
 /// Serves a client to its last byte.
 pub(crate) async fn serve(weir: &Arc<Weir>, guest: Box<Guest>) {
+    // What a session begins with is given back when it has begun: a client's task is no larger than that.
+    let Some((_registered, mut session)) = Box::pin(begin(weir, guest)).await else { return };
+    if let Err(failure) = session.run().await {
+        tracing::debug!(user = session.client.who.user, database = session.client.who.database, %failure, "session ended");
+    }
+}
+
+/// The client's entry among all clients, and its session. `None`: it was served otherwise, or refused.
+async fn begin(weir: &Arc<Weir>, guest: Box<Guest>) -> Option<(Registered<'_>, Box<Session>)> {
     let Guest { mut client, peer, startup, credentials, standing } = *guest;
     let config = weir.config.load_full();
     let from = (peer, client.stream().is_tls());
@@ -64,17 +73,21 @@ pub(crate) async fn serve(weir: &Arc<Weir>, guest: Box<Guest>) {
         }
         match Box::pin(lease_primary(weir, &mut who)).await {
             Ok(lease) => Some(lease),
-            Err(refusal) => return tell(&mut client, &refusal).await,
+            Err(refusal) => {
+                tell(&mut client, &refusal).await;
+                return None;
+            }
         }
     } else {
         None
     };
-    let Some(key) = cancel_key(startup.minor, own_server.as_ref()) else { return };
+    let key = cancel_key(startup.minor, own_server.as_ref())?;
     let registered = match weir.registry.register(&who.user, &who.database, from, key, &config) {
         Ok(registered) => registered,
         Err((limit, refusal)) => {
             weir.metrics.refused(limit);
-            return tell(&mut client, &refusal).await;
+            tell(&mut client, &refusal).await;
+            return None;
         }
     };
     if startup.replication.is_some() {
@@ -82,20 +95,19 @@ pub(crate) async fn serve(weir: &Arc<Weir>, guest: Box<Guest>) {
         if let Err(refusal) = Box::pin(served).await {
             tell(&mut client, &refusal).await;
         }
-        return;
+        return None;
     }
     let mut session = match Box::pin(open_session(weir, &registered, client, who, &startup)).await {
         Ok(session) => session,
-        Err((mut client, refusal)) => return tell(&mut client, &refusal).await,
+        Err((mut client, refusal)) => {
+            tell(&mut client, &refusal).await;
+            return None;
+        }
     };
     if let Some(lease) = own_server {
         session.keep(lease);
     }
-    // It may be long: what it began with is of no use any more.
-    drop((startup, config));
-    if let Err(failure) = session.run().await {
-        tracing::debug!(user = session.client.who.user, database = session.client.who.database, %failure, "session ended");
-    }
+    Some((registered, session))
 }
 
 /// Sends a FATAL; a client that does not read it misses it.
@@ -194,9 +206,7 @@ async fn open_session(
         Ok(welcome) => welcome,
         Err(refusal) => return Err((client, refusal)),
     };
-    for (name, value) in &*welcome.reported {
-        backend::put_parameter_status(&mut client.output, name, value);
-    }
+    client.output.extend_from_slice(&welcome.told);
     backend::put_backend_key_data(&mut client.output, card.process, &card.secret);
     backend::put_ready(&mut client.output, Status::Idle);
     if let Some(name) = welcome.reported.get("application_name") {
@@ -222,6 +232,7 @@ async fn open_session(
         scope: Arc::new(scope),
         doubts: Default::default(),
         scope_settings: u64::MAX,
+        scope_told: None,
         scope_changes: 0,
         scope_asked: std::time::Instant::now(),
         statements: Default::default(),

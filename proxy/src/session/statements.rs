@@ -73,10 +73,10 @@ impl Session {
         frontend::put_named(out, tag::CLOSE, b'S', &name);
         frontend::put_parse(out, &name, sql, types);
         lease.statements.lend_name(name.clone());
-        self.exchange.ledger.push(Owed::Close { ours: true, undo: Undo::default() });
+        self.exchange.ledger.push(Owed::Close { ours: true, undo: Box::default() });
         self.exchange
             .ledger
-            .push(Owed::Parse { ours: true, undo: Undo { taken: Some(name), ..Undo::default() } });
+            .push(Owed::Parse { ours: true, undo: Undo { taken: Some(name), ..Undo::default() }.into() });
     }
 
     /// The server refuses in its own words to give a name that is taken.
@@ -157,7 +157,7 @@ impl Session {
             lease.connection.output.extend_from_slice(whole);
             let before = self.rename(&name, Some(prepared));
             let undo = Undo { client: Some((name, before)), unnamed: Some(prepared.key), ..Undo::default() };
-            self.exchange.ledger.push(Owed::Parse { ours: false, undo });
+            self.exchange.ledger.push(Owed::Parse { ours: false, undo: undo.into() });
             // One that is bound at once has done its work with that, as a rule.
             if !asks_itself && !matches!(next, Some((tag::BIND, _))) {
                 self.ask_for_shape(prepared, false);
@@ -171,7 +171,7 @@ impl Session {
                 self.take_name(&name);
             }
             self.put(whole);
-            return self.exchange.ledger.push(Owed::Parse { ours: false, undo: Undo::default() });
+            return self.exchange.ledger.push(Owed::Parse { ours: false, undo: Box::default() });
         }
         // In a failed transaction the server refuses most texts, and is asked.
         let fresh =
@@ -183,7 +183,9 @@ impl Session {
         if fresh {
             // Another session has prepared the same on this server.
             let reply = Bytes::from_static(&backend::PARSE_COMPLETE);
-            self.exchange.ledger.push(Owed::Instead { reply, undo: Undo { client, ..Undo::default() } });
+            self.exchange
+                .ledger
+                .push(Owed::Instead { reply, undo: Undo { client, ..Undo::default() }.into() });
             match shape {
                 Some(shape) => prepared.known.learn_shape(shape),
                 None if !asks_itself => self.ask_for_shape(prepared, true),
@@ -198,7 +200,7 @@ impl Session {
         let Some(out) = self.out() else { return };
         frontend::put_parse(out, ServerName::of(prepared.key).as_bytes(), &prepared.sql, &prepared.types);
         let undo = Undo { client, server: Some(prepared.key), ..Undo::default() };
-        self.exchange.ledger.push(Owed::Parse { ours: false, undo });
+        self.exchange.ledger.push(Owed::Parse { ours: false, undo: undo.into() });
         if !asks_itself {
             self.ask_for_shape(prepared, true);
         }
@@ -212,7 +214,7 @@ impl Session {
             // The server refuses it, in its own words.
             self.take_name(&name);
             self.put(whole);
-            return self.exchange.ledger.push(Owed::Parse { ours: false, undo: Undo::default() });
+            return self.exchange.ledger.push(Owed::Parse { ours: false, undo: Box::default() });
         }
         let before = self.names_before();
         if name.is_empty() {
@@ -222,7 +224,7 @@ impl Session {
         self.memory.sql_names.insert(name.as_ref().into());
         self.put(whole);
         let undo = Undo { names: Some(Box::new(before)), ..Undo::default() };
-        self.exchange.ledger.push(Owed::Parse { ours: false, undo });
+        self.exchange.ledger.push(Owed::Parse { ours: false, undo: undo.into() });
     }
 
     fn names_before(&self) -> Before {
@@ -301,7 +303,7 @@ impl Session {
         } else {
             Undo { unnamed: key, ..Undo::default() }
         };
-        self.exchange.ledger.push(Owed::Parse { ours: true, undo });
+        self.exchange.ledger.push(Owed::Parse { ours: true, undo: undo.into() });
     }
 
     fn make_room_for(&mut self, prepared: &Prepared) {
@@ -313,9 +315,14 @@ impl Session {
         }
     }
 
-    /// The server is given the statement if it lacks it. Returns the name it knows it by.
-    pub(super) fn bring_statement(&mut self, name: Bytes) -> Option<(ServerName, Arc<Prepared>)> {
-        let Some(prepared) = self.memory.statements.get(&name).cloned() else {
+    /// The server is given what this name means to the client (`of`) if it lacks it. Returns the name it knows
+    /// it by.
+    pub(super) fn bring_statement(
+        &mut self,
+        name: Bytes,
+        of: Option<Arc<Prepared>>,
+    ) -> Option<(ServerName, Arc<Prepared>)> {
+        let Some(prepared) = of else {
             if name.is_empty() && !self.memory.sql_names.contains(&b""[..]) {
                 // What the server has by no name is another client's, or ended long ago.
                 self.forget_server_unnamed();
@@ -362,7 +369,7 @@ impl Session {
             }
             let undo = Undo { client: Some((name, before)), ..Undo::default() };
             let reply = Bytes::from_static(&backend::CLOSE_COMPLETE);
-            return self.exchange.ledger.push(Owed::Instead { reply, undo });
+            return self.exchange.ledger.push(Owed::Instead { reply, undo: undo.into() });
         }
         let mut undo = Undo::default();
         if named.kind == b'S' {
@@ -372,7 +379,7 @@ impl Session {
             }
         }
         self.put(whole);
-        self.exchange.ledger.push(Owed::Close { ours: false, undo });
+        self.exchange.ledger.push(Owed::Close { ours: false, undo: undo.into() });
     }
 
     /// An Execute is owed its answer. The names that its statement gives or takes count from here on.
@@ -388,7 +395,7 @@ impl Session {
         self.exchange.ledger.push(Owed::Execute(Some(of)));
         // It says nothing, and is what an error takes back.
         let undo = Undo { names: Some(Box::new(before)), ..Undo::default() };
-        self.exchange.ledger.push(Owed::Instead { reply: Bytes::new(), undo });
+        self.exchange.ledger.push(Owed::Instead { reply: Bytes::new(), undo: undo.into() });
     }
 
     /// What a statement with this effect does to names, the client's and the server's.
@@ -439,5 +446,5 @@ fn describes(message: Option<(u8, &[u8])>, name: &[u8]) -> bool {
 
 /// A Close of ours; skipped, it is made up for later.
 fn close_ours(name: Bytes) -> Owed {
-    Owed::Close { ours: true, undo: Undo { kept: Some(name), ..Undo::default() } }
+    Owed::Close { ours: true, undo: Undo { kept: Some(name), ..Undo::default() }.into() }
 }

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Turn {
     /// When it came.
     pub(crate) started: Instant,
+    /// When the server was ready again, outside of a transaction.
+    pub(crate) ended: Option<Instant>,
     /// How long it has waited, for a server or for news of the cluster.
     pub(crate) waited: Duration,
     /// What it would lose with its server.
@@ -41,6 +43,7 @@ impl Default for Turn {
     fn default() -> Self {
         Self {
             started: Instant::now(),
+            ended: None,
             waited: Duration::ZERO,
             stake: Stake::default(),
             begins_batch: true,

@@ -139,14 +139,15 @@ impl Session {
             (_, own) => own.map(|own| Bound::of(own, what, None)),
         };
         if self.memory.status == Status::Idle {
-            let own = self.own_timeout("idle_session_timeout");
+            let own = self.own_timeout("idle_session_timeout", self.memory.state.defaults.idle_session);
             return earlier(limits.client_idle, own, IDLE_SESSION, "limits.client_idle");
         }
         let left = limits
             .transaction
             .zip(self.memory.began)
             .map(|(limit, began)| limit.saturating_sub(began.elapsed()));
-        let own = self.own_timeout("idle_in_transaction_session_timeout");
+        let default = self.memory.state.defaults.idle_in_transaction;
+        let own = self.own_timeout("idle_in_transaction_session_timeout", default);
         match (left, limits.transaction_idle.into_iter().chain(own).min()) {
             (Some(left), idle) if idle.is_none_or(|idle| left < idle) => {
                 Some(Bound::of(left, TRANSACTION, Some("limits.transaction")))
@@ -156,12 +157,14 @@ impl Session {
     }
 
     /// A time-out of the session's own, where no server of the primary counts it.
-    fn own_timeout(&self, name: &str) -> Option<Duration> {
+    fn own_timeout(&self, name: &str, default: Option<Duration>) -> Option<Duration> {
         if self.holding.lease.is_some() && self.holding.on == Target::Primary {
             return None;
         }
-        let set = self.memory.state.settings.in_force().value(name);
-        context::milliseconds(set.or_else(|| self.memory.state.defaults.all.get(name).map(|value| &**value))?)
+        match self.memory.state.settings.in_force().value(name) {
+            Some(set) => context::milliseconds(set),
+            None => default,
+        }
     }
 
     /// [`Session::poll_woke`], waited for, while a server is to answer.

@@ -8,11 +8,13 @@ use crate::session::Who;
 use crate::session::lease::refusal_of_login;
 use crate::session::startup::lease_primary;
 use crate::weir::Weir;
-use crate::wire::Refusal;
 use crate::wire::startup::Startup;
+use crate::wire::{Refusal, backend};
+use bytes::BytesMut;
 use router_rules::quote::quote_text;
 use router_rules::session::Defaults;
 use router_rules::session::Settings;
+use router_rules::session::context;
 use router_rules::session::settings::set_config;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -149,7 +151,10 @@ pub(super) async fn ask_welcome(server: &mut Server, settings: &Settings) -> Res
         .await?;
     let mut row = rows.into_iter().next().unwrap_or_default().into_iter().map(Option::unwrap_or_default);
     let mut next = || row.next().unwrap_or_default();
+    let time = |name: &str| context::milliseconds(defaults.get(name)?);
     let defaults = Arc::new(Defaults {
+        idle_session: time("idle_session_timeout"),
+        idle_in_transaction: time("idle_in_transaction_session_timeout"),
         search_path: next(),
         isolation: next(),
         read_only: next() == "on",
@@ -160,7 +165,11 @@ pub(super) async fn ask_welcome(server: &mut Server, settings: &Settings) -> Res
     if let Some(value) = reported.get_mut("in_hot_standby") {
         "off".clone_into(value);
     }
-    Ok(Welcome { settings, reported: Arc::new(reported), defaults })
+    let mut told = BytesMut::new();
+    for (name, value) in &reported {
+        backend::put_parameter_status(&mut told, name, value);
+    }
+    Ok(Welcome { settings, reported: Arc::new(reported), told: told.freeze(), defaults })
 }
 
 /// What every setting that the user may change goes back to on this server.

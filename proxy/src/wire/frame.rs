@@ -64,7 +64,8 @@ pub fn put(out: &mut BytesMut, tag: u8, write: impl FnOnce(&mut BytesMut)) {
 
 /// Splits a NUL-terminated string off the front of `body`; `None` when there is no NUL.
 pub fn cstr<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let end = memchr::memchr(0, body)?;
+    // Most names are empty.
+    let end = if body.first() == Some(&0) { 0 } else { memchr::memchr(0, body)? };
     let (text, rest) = body.split_at(end);
     *body = &rest[1..];
     Some(text)

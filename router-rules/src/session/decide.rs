@@ -146,8 +146,14 @@ impl SessionState {
         let mut view = self.view(who, around.read_only);
         let mut all: Option<Decision> = None;
         let mut logged = vec![];
+        // Where nothing is ruled one ordinary read is decided as the next.
+        let are_alike = policy.rules.is_empty()
+            && !around.movable
+            && asked.verdict.is_ok()
+            && asked.parts.iter().all(|part| part.is_ordinary_read());
+        let differing = if are_alike { 1 } else { usize::MAX };
         let parts = asked.parts.iter().zip(asked.texts).enumerate();
-        for (at, (part, sql)) in parts.skip(usize::from(around.begins)) {
+        for (at, (part, sql)) in parts.skip(usize::from(around.begins)).take(differing) {
             view.sql = sql.as_ref();
             let mut next = decide(part, &view, policy);
             if around.movable && next.transactions == Transactions::UntilFirstWrite {

@@ -14,6 +14,7 @@ use router_rules::Decision;
 use router_rules::statement::Footprint;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Instant;
 use tokio::runtime::Runtime;
 
 const ORDERS: &[u32] = &[20_001];
@@ -193,7 +194,7 @@ fn a_session_does_not_go_back_to_a_replica_that_is_behind_its_last_one() {
     stage.replica_at(1, 2000);
     // Read on b, which is ahead of c.
     while stage.place(&level, ORDERS, &session) != Some((1, Reason::ReadOnly)) {}
-    stage.cluster.read_of(&stage.nodes[1], &Footprint::none(), &mut session);
+    stage.cluster.read_of(&stage.nodes[1], &Footprint::none(), &mut session, Instant::now());
     assert_eq!(stage.places(&level, ORDERS, &session), [1]);
     // b is sampled after the read, c has reached that: no matter what the primary does meanwhile.
     stage.replica_at(1, 2500);
@@ -211,7 +212,7 @@ fn a_session_waits_for_its_last_replica_though_another_has_the_write_before() {
     stage.wrote(ORDERS, &mut session);
     stage.primary_at(0, 3000);
     while stage.place(&level, PRODUCTS, &session) != Some((1, Reason::ReadOnly)) {}
-    stage.cluster.read_of(&stage.nodes[1], &Footprint::none(), &mut session);
+    stage.cluster.read_of(&stage.nodes[1], &Footprint::none(), &mut session, Instant::now());
     stage.replica_at(2, 3000);
 
     let _entered = stage.runtime.enter();
@@ -256,7 +257,7 @@ fn a_replica_that_restarted_has_to_qualify_anew() {
     let level = at(Consistency::Session);
     stage.lose(2);
     assert_eq!(stage.place(&level, ORDERS, &session), Some((1, Reason::ReadOnly)));
-    stage.cluster.read_of(&stage.nodes[1], &Footprint::none(), &mut session);
+    stage.cluster.read_of(&stage.nodes[1], &Footprint::none(), &mut session, Instant::now());
     stage.lose(1);
     assert_eq!(stage.place(&level, ORDERS, &session), Some((0, Reason::NoReplica)));
     stage.connect(1);
@@ -272,7 +273,12 @@ fn a_replica_that_restarted_has_to_qualify_anew() {
 fn what_a_session_saw_on_the_primary_it_sees_on_a_replica() {
     let stage = Stage::new();
     let mut session = SessionFreshness::default();
-    stage.cluster.read_of(&stage.nodes[0], &Footprint::Relations(ORDERS.into()), &mut session);
+    stage.cluster.read_of(
+        &stage.nodes[0],
+        &Footprint::Relations(ORDERS.into()),
+        &mut session,
+        Instant::now(),
+    );
     assert_eq!(stage.place(&at(Consistency::Session), ORDERS, &session), None);
     assert_eq!(stage.places(&at(Consistency::Session), PRODUCTS, &session), [1, 2]);
 }

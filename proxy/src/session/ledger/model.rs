@@ -135,7 +135,7 @@ fn directly(messages: &[Message]) -> (Vec<Seen>, Vec<u64>) {
 }
 
 fn owed(message: Message, number: u64) -> Owed {
-    let undo = Undo { server: Some(number), ..Undo::default() };
+    let undo = Box::new(Undo { server: Some(number), ..Undo::default() });
     match message {
         Message::Query { .. } => Owed::Query { of: None, next: 0 },
         Message::Function { .. } => Owed::FunctionCall,
