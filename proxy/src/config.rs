@@ -22,6 +22,7 @@ pub use reader::{Mistake, Place};
 
 use router_rules::Policy;
 use router_rules::rules::Network;
+pub use sources::Standbys;
 use sources::{Find, Source};
 use std::net::SocketAddr;
 use std::path::PathBuf;

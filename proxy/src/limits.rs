@@ -131,3 +131,5 @@ pub const FORWARD_LOOKUP_MAX: Duration = Duration::from_secs(1);
 pub const FORWARDED_WINDOW: Duration = Duration::from_secs(30);
 /// Keys from other machines that are remembered, so that none is heard twice: many more than come in that time.
 pub const FORWARDED_MAX: usize = 4096;
+/// How often the primary is asked for its standbys: a connection and a query.
+pub const STANDBYS_EVERY: Duration = Duration::from_secs(30);

@@ -116,7 +116,8 @@ fn nodes(weir: &Weir) -> Vec<String> {
 /// The state of its only source, and the error.
 fn source(weir: &Weir) -> (String, String) {
     match console(weir, "SHOW SOURCES") {
-        Ok(rows) if rows.len() == 1 => {
+        // Behind it stand the standbys that the primary knows of.
+        Ok(rows) if rows.len() == 2 => {
             let text = |column: usize| rows[0][column].clone().unwrap_or_default();
             (text(1), text(3))
         }
@@ -342,4 +343,26 @@ fn the_members_that_patroni_tells_are_nodes() -> Outcome {
     })?;
     assert_eq!(weir.log().matches("kind=\"source_failed\"").count(), 1, "{}", weir.log());
     Ok(())
+}
+
+#[test]
+fn a_standby_that_only_the_primary_knows_is_offered_and_taken_if_wanted() -> Outcome {
+    let cluster = Cluster::builder().replicas(1).log_statements().start()?;
+    cluster.node(0).superuser().database("app").sql(SCHEMA)?;
+    cluster.wait_caught_up()?;
+    // The primary is known by another address, at the standby's port: there the standby is taken to listen.
+    let port = cluster.node(1).port();
+    let primary = SocketAddr::from(([127, 0, 0, 2], port));
+    let _door = Door::open_at(primary, cluster.node(0).port()).expect("a door");
+    let weir = Weir::builder_for(&[primary.to_string()]).start()?;
+    let standby = format!("127.0.0.1:{port}");
+    wait("it is offered", || weir.log().contains(&format!("the primary streams to {standby}")))?;
+    assert_eq!(nodes(&weir), [primary.to_string()]);
+    let events = console(&weir, "SHOW EVENTS")?;
+    assert!(events.iter().any(|row| row[1].as_deref() == Some("standby_offered")), "{events:?}");
+    weir.reconfigure(|config| pgweir_tests::weir::set(config, "cluster.find.standbys", Value::from("take")))?;
+    wait("it reads", || serves(&cluster, &weir, 1))?;
+    assert_eq!(nodes(&weir), [standby, primary.to_string()]);
+    weir.reconfigure(|config| pgweir_tests::weir::set(config, "cluster.find.standbys", Value::from("off")))?;
+    wait("it is no node any more", || nodes(&weir) == [primary.to_string()])
 }

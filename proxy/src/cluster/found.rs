@@ -7,6 +7,7 @@
 pub(super) mod dns;
 pub(super) mod patroni;
 pub mod rules;
+pub(super) mod standbys;
 
 use super::board::{By, News};
 use super::{Cluster, Settings};
@@ -46,12 +47,14 @@ impl Cluster {
     /// A reload: sources come and go, and each is asked at once. Those that stay keep what they have told.
     pub(super) fn apply_sources(&self, config: &Config) {
         let mut found = self.finders.found.lock();
-        let gone = found.configure(&config.cluster.nodes, &config.cluster.sources);
+        let sources: Vec<Source> =
+            config.cluster.sources.iter().cloned().chain(standbys::source(&config.cluster)).collect();
+        let gone = found.configure(&config.cluster.nodes, &sources);
         gone.iter().for_each(|source| self.metrics.cluster.sources.forget(source));
         self.list(&found, Settings::of(config), By::Operator);
         drop(found);
         let follow = |source: &Source| self.runtime.spawn(follow(self.itself.clone(), source.clone()));
-        let tasks = config.cluster.sources.iter().map(follow).collect();
+        let tasks = sources.iter().map(follow).collect();
         let former = std::mem::replace(&mut *self.finders.tasks.lock(), tasks);
         former.iter().for_each(JoinHandle::abort);
     }
@@ -73,7 +76,9 @@ impl Cluster {
         }
         let nodes = found.count(&source.name);
         drop(found);
-        self.metrics.cluster.sources.heard(&source.name, heard.failed.is_none(), nodes);
+        if source.is_taken() {
+            self.metrics.cluster.sources.heard(&source.name, heard.failed.is_none(), nodes);
+        }
         let is_unsure = heard.is_unsure;
         self.tell_found(source, heard);
         match expires {
@@ -97,7 +102,13 @@ impl Cluster {
         for node in &heard.left {
             self.tell(news("node_left", node, format!("{node} leaves: {} tells it no more", source.name)));
         }
-        if let Some(text) = heard.said {
+        for node in &heard.offered {
+            let advice =
+                "add it to cluster.nodes, or set cluster.find.standbys = \"take\" ('off': not to be told)";
+            let text = format!("the primary streams to {node}, which is not among the nodes: {advice}");
+            self.tell(news("standby_offered", node, text));
+        }
+        if let Some(text) = heard.said.filter(|_| source.is_taken()) {
             self.tell(news(
                 if heard.failed.is_some() { "source_failed" } else { "source_answers" },
                 "",
@@ -113,7 +124,7 @@ async fn follow(cluster: Weak<Cluster>, source: Source) {
         let Some(find) = cluster.upgrade().map(|cluster| cluster.settings().cluster.find.clone()) else {
             return;
         };
-        let answer = ask(&source, &find).await;
+        let answer = ask(&source, &find, &cluster).await;
         let Some(pause) = cluster.upgrade().map(|cluster| cluster.heard(&source, answer)) else { return };
         tokio::time::sleep(pause).await;
     }
@@ -123,12 +134,13 @@ async fn follow(cluster: Weak<Cluster>, source: Source) {
 ///
 /// # Errors
 /// What went wrong, for people.
-async fn ask(source: &Source, find: &Find) -> Result<Answer, String> {
+async fn ask(source: &Source, find: &Find, cluster: &Weak<Cluster>) -> Result<Answer, String> {
     let asking = async {
         match &source.kind {
             Kind::Addresses { host, port } => dns::addresses(host, *port, find).await,
             Kind::Services(name) => dns::services(name, find).await,
             Kind::Patroni(endpoints) => patroni::members(endpoints, find).await,
+            Kind::Standbys { .. } => standbys::standbys(cluster, find).await,
         }
     };
     let told = tokio::time::timeout(find.timeout, asking).await;
@@ -173,7 +185,7 @@ pub async fn look_once(
     found.configure(&cluster.nodes, &cluster.sources);
     let mut outcomes = vec![];
     for source in &cluster.sources {
-        let answer = ask(source, &cluster.find).await.map(|answer| answer.nodes);
+        let answer = ask(source, &cluster.find, &Weak::new()).await.map(|answer| answer.nodes);
         let failed = found.heard(&source.name, answer).failed;
         let outcome = failed.map_or(Ok(found.count(&source.name)), Err);
         outcomes.push((source.name.clone(), outcome));

@@ -345,6 +345,8 @@ pub const KEYS: &[Key] = &[
         "A look that takes longer has failed: its nodes stay as they are."),
     key("cluster.find.resolver", Addresses, None, Reload,
         "Name servers to ask, such as `\"10.96.0.10:53\"`; names are then taken as they are written. Unset: those of `/etc/resolv.conf`, with its search list."),
+    key("cluster.find.standbys", Word(&["off", "offer", "take"]), Some("\"offer\""), Reload,
+        "What becomes of standbys in the primary's `pg_stat_replication` that are not among the nodes. `offer`: the log, `SHOW EVENTS` and `SHOW SOURCES` tell of them. `take`: they are nodes, at the address that they connect from and the primary's own port. `off`: they are not looked for. Only members of `pg_monitor` see the addresses; standbys of standbys are not seen."),
     key("cluster.patroni.ca", Path, None, Reload,
         "PEM file with the CAs that sign the certificate of Patroni's API. Unset: the authorities that the system trusts."),
     key("cluster.patroni.certificate", Path, None, Reload,

@@ -1,4 +1,4 @@
-//! Where nodes are found: names in the DNS, Patroni's API.
+//! Where nodes are found: names in the DNS, Patroni's API, the primary itself.
 
 use super::{Node, Secret};
 use std::net::SocketAddr;
@@ -16,6 +16,13 @@ pub struct Source {
     pub like: Node,
 }
 
+impl Source {
+    /// What it tells are nodes.
+    pub fn is_taken(&self) -> bool {
+        self.kind != Kind::Standbys { takes: false }
+    }
+}
+
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
@@ -30,6 +37,11 @@ pub enum Kind {
     Services(String),
     /// Patroni's API, at any of these: `http://host:8008`.
     Patroni(Vec<String>),
+    /// The standbys that the primary streams to.
+    Standbys {
+        /// They are nodes; else people are told of them.
+        takes: bool,
+    },
 }
 
 /// How sources are asked (`[cluster.find]` and `[cluster.patroni]`).
@@ -41,8 +53,21 @@ pub struct Find {
     pub timeout: Duration,
     /// Name servers; empty: those of the system.
     pub resolvers: Vec<SocketAddr>,
+    /// What becomes of standbys that are not among the nodes.
+    pub standbys: Standbys,
     /// How Patroni is spoken to.
     pub patroni: Patroni,
+}
+
+/// What becomes of standbys of the primary that are not among the nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standbys {
+    /// They are not looked for.
+    Off,
+    /// People are told of them.
+    Offer,
+    /// They are nodes.
+    Take,
 }
 
 /// How Patroni is spoken to.

@@ -3,7 +3,7 @@
 use super::nodes::nodes;
 use super::own_directory;
 use super::reader::{Reader, Section};
-use super::sources::{Find, Patroni};
+use super::sources::{Find, Patroni, Standbys};
 use super::value::Off;
 use super::{
     Auth, AuthMethod, AuthRule, CertificateCheck, Cluster, Config, ConnectionKind, Console, Fleet, Http,
@@ -286,6 +286,11 @@ fn find(cluster: &Section<'_, '_>, around: &Surroundings<'_>) -> Find {
         interval: find.read("interval"),
         timeout: find.read("timeout"),
         resolvers: find.read_optional("resolver").unwrap_or_default(),
+        standbys: match find.read::<String>("standbys").as_str() {
+            "off" => Standbys::Off,
+            "take" => Standbys::Take,
+            _ => Standbys::Offer,
+        },
         patroni: read,
     }
 }

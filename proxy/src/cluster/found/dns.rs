@@ -215,6 +215,7 @@ mod tests {
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             resolvers: resolvers.iter().map(|address| address.parse().unwrap()).collect(),
+            standbys: crate::config::Standbys::Off,
             patroni: Default::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! What comes of what sources tell: which nodes there are, which join and which leave.
 
 use crate::config::Node;
-use crate::config::sources::Source;
+use crate::config::sources::{Kind, Source};
 use crate::limits::NODES_MAX;
 use crate::rows::SourceStatus;
 use std::collections::HashSet;
@@ -45,6 +45,8 @@ pub struct Heard {
     pub joined: Vec<String>,
     /// Nodes that are gone.
     pub left: Vec<String>,
+    /// Standbys that might be nodes, and have not been told of.
+    pub offered: Vec<String>,
     /// Why nothing was learnt.
     pub failed: Option<String>,
     /// What is to be said of the source itself, if that has not been said yet.
@@ -69,21 +71,27 @@ impl Found {
     /// no more than [`NODES_MAX`].
     pub fn nodes(&self) -> Vec<Node> {
         let mut there = HashSet::new();
-        let told = self.sources.iter().flat_map(|known| &known.nodes);
-        let all = self.written.iter().chain(told);
+        let all = self.written.iter().chain(self.told());
         all.filter(|node| there.insert(node.address.as_str())).take(NODES_MAX).cloned().collect()
+    }
+
+    /// What sources tell, apart from offers.
+    fn told(&self) -> impl Iterator<Item = &Node> {
+        self.sources.iter().filter(|known| known.source.is_taken()).flat_map(|known| &known.nodes)
     }
 
     /// How many there are beyond [`NODES_MAX`].
     fn unlisted(&self) -> usize {
-        let told = self.sources.iter().flat_map(|known| &known.nodes);
-        let all: HashSet<&str> = self.written.iter().chain(told).map(|node| node.address.as_str()).collect();
+        let all: HashSet<&str> =
+            self.written.iter().chain(self.told()).map(|node| node.address.as_str()).collect();
         all.len().saturating_sub(NODES_MAX)
     }
 
     /// Some source has never been heard: there may be nodes that nobody knows of.
     pub fn is_searching(&self) -> bool {
-        self.sources.iter().any(|known| known.standing == Standing::Unheard)
+        // Standbys are asked for where there is a primary already.
+        let finds = |known: &Known| !matches!(known.source.kind, Kind::Standbys { .. });
+        self.sources.iter().any(|known| finds(known) && known.standing == Standing::Unheard)
     }
 
     /// How many nodes a source tells.
@@ -110,6 +118,7 @@ impl Found {
         };
         (heard.joined, heard.left) = (new_in(&after, &before), new_in(&before, &after));
         heard.changed = was_unheard || before != after;
+        heard.offered.retain(|address| !after.iter().any(|node| node.address == *address));
         if self.unlisted() > 0 && unlisted == 0 {
             heard.said = Some(format!(
                 "{source} tells more nodes than are watched: {} are left out, {NODES_MAX} is the most",
@@ -183,6 +192,11 @@ impl Known {
         self.nodes.retain(|node| !missing.contains(&node.address) || !self.missing.contains(&node.address));
         self.missing =
             missing.into_iter().filter(|name| self.nodes.iter().any(|n| n.address == *name)).collect();
+        let is_new = |node: &&Node| !self.nodes.iter().any(|known| known.address == node.address);
+        let offered = match self.source.is_taken() {
+            true => vec![],
+            false => told.iter().filter(is_new).map(|node| node.address.clone()).collect(),
+        };
         for node in told {
             match self.nodes.iter_mut().find(|known| known.address == node.address) {
                 Some(known) => *known = node,
@@ -194,14 +208,13 @@ impl Known {
             _ => Some(format!("{} answers: it tells {} nodes", self.source.name, self.nodes.len())),
         };
         self.standing = Standing::Answers;
-        Heard { is_unsure: !self.missing.is_empty(), said, ..Heard::default() }
+        Heard { is_unsure: !self.missing.is_empty(), offered, said, ..Heard::default() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::sources::Kind;
 
     fn node(address: &str) -> Node {
         Node { address: address.into(), weight: 100, zone: None, groups: vec![], source: None }
@@ -297,6 +310,20 @@ mod tests {
         assert_eq!(found.configure(&[node("w")], &[source("t")]), ["s"]);
         assert_eq!(names(&found), ["w"]);
         assert_eq!(found.heard("s", told(&["x"])), Heard::default(), "an answer that came too late");
+    }
+
+    #[test]
+    fn an_offer_is_made_once_and_is_no_node_before_it_is_taken() {
+        let offer = |takes| Source { kind: Kind::Standbys { takes }, ..source("s") };
+        let mut found = Found::default();
+        found.configure(&[node("w")], &[offer(false)]);
+        assert!(!found.is_searching(), "it needs a primary first");
+        assert_eq!(found.heard("s", told(&["w", "a"])).offered, ["a"]);
+        assert_eq!(found.heard("s", told(&["w", "a"])).offered, Vec::<String>::new());
+        assert_eq!(names(&found), ["w"]);
+        found.configure(&[node("w")], &[offer(true)]);
+        assert_eq!(names(&found), ["w", "a"]);
+        assert_eq!(found.heard("s", told(&["w", "a", "b"])).joined, ["b"]);
     }
 
     #[test]
