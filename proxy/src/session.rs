@@ -234,7 +234,8 @@ impl Session {
             return Ok(Err(refusal));
         }
         if matches!(self.memory.state.block, Block::Lost { .. })
-            && let Some(refusal) = self.tell_of_lost_block(work.single().and_then(|s| s.transaction.as_ref()))
+            && let Some(refusal) =
+                self.memory.tell_of_lost_block(work.single().and_then(|s| s.transaction.as_ref()))
         {
             return Ok(Err(refusal));
         }
@@ -346,11 +347,6 @@ impl Session {
         if !Arc::ptr_eq(&in_force, &self.config) {
             self.config = Arc::clone(&in_force);
         }
-    }
-
-    /// What the work's decision would be for nobody in particular: used by SHOW and trace.
-    fn node_name(&self) -> &str {
-        self.holding.lease.as_ref().map_or("none", |lease| lease.node.name.as_str())
     }
 }
 

@@ -94,7 +94,7 @@ impl Session {
         over: Over,
         request: &Request,
     ) -> Result<Result<(), Refusal>, Failure> {
-        let says = over.says(self.node_name());
+        let says = over.says(self.holding.node_name());
         let from = std::mem::take(&mut self.exchange.held).from().unwrap_or(0);
         self.client.socket.output.truncate(from);
         self.exchange.forget_rest();
@@ -139,7 +139,7 @@ impl Session {
             }
             Outcome::Aborted => {
                 self.take_back_names();
-                self.lose_block(Block::None);
+                self.memory.lose_block(Block::None);
                 self.memory.status = Status::Idle;
                 self.give_back();
                 Ok(Err(lost(&says, true)))

@@ -3,6 +3,7 @@
 use crate::cluster::{SessionFreshness, catalogs};
 use crate::server::prepared::{Known, Prepared, Sharing};
 use crate::session::Session;
+use crate::session::memory::Memory;
 use crate::session::misspelt;
 use crate::session::place::Place;
 use crate::session::receive::{End, Kind, Request, frames};
@@ -333,7 +334,7 @@ impl Session {
         }
         // Its text is read as it was when it was parsed; what its names mean may have changed.
         let mut scope = Scope::clone(&self.memory.scope);
-        let conforming = self.is_conforming(&prepared.under);
+        let conforming = self.memory.is_conforming(&prepared.under);
         if conforming != scope.standard_conforming_strings {
             scope.standard_conforming_strings = conforming;
             scope.id = self.weir.statement_seed.hash_one((scope.id, conforming));
@@ -363,8 +364,8 @@ impl Session {
         let is_made_of_these =
             self.memory.scope_settings == settings.id() && self.memory.scope_told == Some(told);
         let as_told = (is_made_of_these
-            || (scope.encoding == self.encoding_told()
-                && scope.standard_conforming_strings == self.is_conforming(settings)))
+            || (scope.encoding == self.memory.encoding_told()
+                && scope.standard_conforming_strings == self.memory.is_conforming(settings)))
             && (Arc::ptr_eq(&scope.temporary, self.memory.state.temporary.known())
                 || scope.temporary == *self.memory.state.temporary.known());
         let settings = settings.id();
@@ -388,32 +389,36 @@ impl Session {
         }
         self.weir.classifier.on_catalog(generation);
         (self.memory.scope_settings, self.memory.scope_told) = (settings, Some(told));
-        let scope = self.scope_with(catalog, self.memory.state.settings.in_force(), self.encoding_told());
+        let scope =
+            self.scope_with(catalog, self.memory.state.settings.in_force(), self.memory.encoding_told());
         self.memory.scope = Arc::new(scope);
     }
 
     /// What a text means under these settings and the catalog as it is known.
     fn scope_under(&self, settings: &Settings) -> Scope {
-        let encoding = settings.value("client_encoding").map_or_else(|| self.encoding_told(), Encoding::of);
+        let encoding =
+            settings.value("client_encoding").map_or_else(|| self.memory.encoding_told(), Encoding::of);
         self.scope_with(self.memory.scope.catalog.clone(), settings, encoding)
-    }
-
-    /// As the server said last.
-    fn encoding_told(&self) -> Encoding {
-        self.memory.told.get("client_encoding").map_or(Encoding::Utf8, Encoding::of)
     }
 
     fn scope_with(&self, catalog: Option<Arc<Catalog>>, settings: &Settings, encoding: Encoding) -> Scope {
         let mut scope = self.memory.state.scope(catalog, settings, &self.client.who.user, encoding);
-        scope.standard_conforming_strings = self.is_conforming(settings);
+        scope.standard_conforming_strings = self.memory.is_conforming(settings);
         scope.identify(&self.weir.statement_seed, &self.client.who.database);
         scope
     }
+}
 
+impl Memory {
     /// `standard_conforming_strings` where these settings are in force; what cannot be read is off.
-    fn is_conforming(&self, settings: &Settings) -> bool {
-        let told = self.memory.told.get("standard_conforming_strings") != Some("off");
+    pub(super) fn is_conforming(&self, settings: &Settings) -> bool {
+        let told = self.told.get("standard_conforming_strings") != Some("off");
         router_rules::session::is_conforming(settings, told)
+    }
+
+    /// As the server said last.
+    pub(super) fn encoding_told(&self) -> Encoding {
+        self.told.get("client_encoding").map_or(Encoding::Utf8, Encoding::of)
     }
 }
 

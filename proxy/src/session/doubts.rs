@@ -7,6 +7,7 @@
 
 use crate::session::Session;
 use crate::session::classify::Work;
+use crate::session::memory::Memory;
 use crate::wire::backend::Status;
 use bytes::Bytes;
 use router_rules::PinReason;
@@ -76,18 +77,6 @@ impl Doubts {
 }
 
 impl Session {
-    /// The work is on its way to the server.
-    pub(super) fn note_doubts(&mut self, work: &Work) {
-        for (part, text) in work.parts.iter().zip(&work.texts) {
-            let replaces = part.statements.iter().any(|statement| statement.replaces);
-            let doubted = part.statements.iter().any(|statement| statement.is_doubtful());
-            let hidden = replaces && !self.memory.doubts.texts.is_empty();
-            if hidden || (doubted && !self.memory.doubts.add(text)) {
-                self.memory.state.pin(PinReason::Unfollowable);
-            }
-        }
-    }
-
     /// While its catalog is being read, a statement that a rule would refuse for what it might work on waits
     /// for a moment. True when there is a catalog that there was not before.
     pub(super) async fn catalog_comes_for_rule(&mut self) -> bool {
@@ -135,6 +124,20 @@ impl Session {
                     PinReason::ServerProcess => {}
                     pin => self.memory.state.pin(pin),
                 }
+            }
+        }
+    }
+}
+
+impl Memory {
+    /// The work is on its way to the server.
+    pub(super) fn note_doubts(&mut self, work: &Work) {
+        for (part, text) in work.parts.iter().zip(&work.texts) {
+            let replaces = part.statements.iter().any(|statement| statement.replaces);
+            let doubted = part.statements.iter().any(|statement| statement.is_doubtful());
+            let hidden = replaces && !self.doubts.texts.is_empty();
+            if hidden || (doubted && !self.doubts.add(text)) {
+                self.state.pin(PinReason::Unfollowable);
             }
         }
     }

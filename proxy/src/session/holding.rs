@@ -37,3 +37,10 @@ impl Default for Holding {
         }
     }
 }
+
+impl Holding {
+    /// The node of the server at hand, for logs.
+    pub(crate) fn node_name(&self) -> &str {
+        self.lease.as_ref().map_or("none", |lease| lease.node.name.as_str())
+    }
+}

@@ -11,6 +11,7 @@ use crate::server::placeholders::{self, Allowed};
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::failure::Failure;
+use crate::session::memory::Memory;
 use crate::wire::{ErrorFields, Refusal, sqlstate};
 use router_rules::{Decision, Reason, Target};
 use std::borrow::Cow;
@@ -42,7 +43,7 @@ impl Session {
             if self.holding.lease.as_ref().is_some_and(Lease::is_deposed) {
                 self.leave_deposed()?;
                 if let Some(refusal) =
-                    self.tell_of_lost_block(work.single().and_then(|s| s.transaction.as_ref()))
+                    self.memory.tell_of_lost_block(work.single().and_then(|s| s.transaction.as_ref()))
                 {
                     return Ok(Err(refusal));
                 }
@@ -262,22 +263,6 @@ impl Session {
         }))
     }
 
-    /// The placeholders that the session knows, those that this work sets among them, where it may read some.
-    pub(super) fn allowed_placeholders(&self, work: &Work) -> Option<Allowed<'_>> {
-        let mut texts = work.parts.iter().zip(&work.texts);
-        let temporary = placeholders::makes_temporary_schema(&self.memory.scope.search_path);
-        let may_read = temporary
-            || work.parts.is_empty()
-            || texts.any(|(part, sql)| placeholders::may_be_read_by(part, sql));
-        may_read.then(|| {
-            let mut known = Cow::Borrowed(&self.memory.placeholders);
-            for part in work.parts.iter().filter(|part| !part.plain) {
-                known.to_mut().add_of(part);
-            }
-            Allowed::new(known, !temporary)
-        })
-    }
-
     async fn place(&self, decision: &Decision, work: &Work) -> Option<Placement> {
         let weir = &self.weir;
         if decision.target == Target::Replica {
@@ -315,7 +300,7 @@ impl Session {
     ) -> Result<Result<Result<Lease, LeaseError>, Refusal>, Failure> {
         let card = self.client.card.clone();
         let notice = opening.config.pool.lease_wait_notice;
-        let allowed = self.allowed_placeholders(work).map(Allowed::into_owned);
+        let allowed = self.memory.allowed_placeholders(work).map(Allowed::into_owned);
         let mut lease = std::pin::pin!(async {
             match &allowed {
                 Some(allowed) => pool.lease_within(opening, allowed).await,
@@ -393,6 +378,24 @@ impl Session {
                 refusal_of_login(&error)
             }
         }
+    }
+}
+
+impl Memory {
+    /// The placeholders that the session knows, those that this work sets among them, where it may read some.
+    pub(super) fn allowed_placeholders(&self, work: &Work) -> Option<Allowed<'_>> {
+        let mut texts = work.parts.iter().zip(&work.texts);
+        let temporary = placeholders::makes_temporary_schema(&self.scope.search_path);
+        let may_read = temporary
+            || work.parts.is_empty()
+            || texts.any(|(part, sql)| placeholders::may_be_read_by(part, sql));
+        may_read.then(|| {
+            let mut known = Cow::Borrowed(&self.placeholders);
+            for part in work.parts.iter().filter(|part| !part.plain) {
+                known.to_mut().add_of(part);
+            }
+            Allowed::new(known, !temporary)
+        })
     }
 }
 

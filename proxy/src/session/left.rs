@@ -111,19 +111,10 @@ impl Session {
     pub(super) async fn ask_whether_clean(&mut self) -> Result<(), Failure> {
         self.memory.state.pins.may_have_ended = false;
         self.ask_server(&LEFT_SQL, Ours::Unpin).await?;
-        self.judge_pins();
-        Ok(())
-    }
-
-    fn judge_pins(&mut self) {
-        let Some(left) = self.answers.told.take() else { return };
-        for ((pin, _), still) in Pin::askable().zip(left) {
-            if still {
-                self.memory.state.pin(pin.reason);
-            } else {
-                self.memory.state.pins.remove(pin.reason);
-            }
+        if let Some(told) = self.answers.told.take() {
+            self.memory.state.pins.judge(&told);
         }
+        Ok(())
     }
 
     /// Takes over the settings whose values the server alone knows.
@@ -169,10 +160,8 @@ impl Session {
             return Ok(());
         }
         self.ask_server(&format!("{};{SETTINGS_SQL}", *LEFT_SQL), Ours::Changed).await?;
-        if self.answers.told.is_none() || !self.exchange.is_clean() {
-            return Ok(());
-        }
-        self.judge_pins();
+        let Some(told) = self.answers.told.take().filter(|_| self.exchange.is_clean()) else { return Ok(()) };
+        self.memory.state.pins.judge(&told);
         self.memory.state.pins.remove(PinReason::MayHaveChanged);
         // What is in force and was not reported has been taken back.
         let now: Vec<_> = self.answers.settings.iter().map(|(name, _)| name.clone()).collect();

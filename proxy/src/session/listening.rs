@@ -4,11 +4,13 @@
 //! by names as it folds and cuts them. So the server is asked, behind each transaction that may have changed
 //! them. A notification that was sent while nobody listened is lost, and the client is told that in a WARNING.
 
+use crate::auth::LoginError;
 use crate::config::LostListeners;
 use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::failure::{Failure, Farewell};
 use crate::session::ledger::Ours;
+use crate::session::reign::Over;
 use crate::wire::backend::Status;
 use crate::wire::error::put_warning;
 use crate::wire::{Refusal, sqlstate};
@@ -80,7 +82,7 @@ impl Session {
         let Some(sql) = self.answers.listening.again() else {
             return Err(Failure::ServerSaidGoodbye(Farewell::default()));
         };
-        tracing::info!(node = self.node_name(), "a session that listens goes on on another server");
+        tracing::info!(node = self.holding.node_name(), "a session that listens goes on on another server");
         if let Some(lease) = &self.holding.lease {
             self.weir.cluster.suspect(&lease.node);
         }
@@ -93,7 +95,12 @@ impl Session {
             if let Err(refusal) = Box::pin(self.lease(&mut decision, &Work::nothing())).await? {
                 return Err(Failure::Fatal(Refusal { sqlstate: sqlstate::ADMIN_SHUTDOWN.into(), ..refusal }));
             }
-            match self.ask(&sql).await {
+            // The session's settings are on their way there; their answers come first.
+            let told = match self.drain().await {
+                true => self.ask(&sql).await,
+                false => Err(LoginError::Io(Over::Gone.error())),
+            };
+            match told {
                 Ok(_) => {
                     self.memory.state.pin(PinReason::Listen);
                     self.client.card.set_pin(Some(PinReason::Listen));

@@ -3,6 +3,7 @@
 use crate::session::Session;
 use crate::session::exchange::held::Held;
 use crate::session::failure::{Failure, Farewell};
+use crate::session::holding::Holding;
 use crate::session::receive::Request;
 use crate::session::reign::Over;
 use crate::session::relay::Relayed;
@@ -17,7 +18,7 @@ impl Session {
     ///
     /// Of a write a lost answer is no proof that nothing was done.
     pub(super) fn may_run_elsewhere(&self, left: usize) -> bool {
-        left == 0 && self.exchange.held.is_held() && self.only_reads() && !self.is_bound_to_server()
+        left == 0 && self.exchange.held.is_held() && self.only_reads() && !self.memory.is_bound_to_server()
     }
 
     /// What is under way can be asked again of any other server.
@@ -39,7 +40,7 @@ impl Session {
         use crate::session::ledger::Ours::{Begin, Placeholder, Sequences, Settings, Trace};
         let is_preparing =
             matches!(self.exchange.ledger.ours(), Some(Begin | Placeholder | Sequences | Settings | Trace));
-        let ends = is_preparing && self.turn.resendable && !self.is_bound_to_server() && {
+        let ends = is_preparing && self.turn.resendable && !self.memory.is_bound_to_server() && {
             let fields = ErrorFields::parse(body);
             fields.is_fatal() && cause_of(&fields) == Some(Cause::Lost)
         };
@@ -52,10 +53,6 @@ impl Session {
         ends
     }
 
-    pub(super) fn deposed(&self) -> Option<Over> {
-        self.holding.lease.as_ref().filter(|lease| lease.is_deposed()).map(|_| Over::Deposed)
-    }
-
     /// The server that is to answer is of no use any more.
     pub(super) async fn over_while_asked(
         &mut self,
@@ -63,7 +60,7 @@ impl Session {
         request: &Request,
         left: usize,
     ) -> Result<Relayed, Failure> {
-        tracing::info!(node = self.node_name(), ?over, "a server is left before it has answered");
+        tracing::info!(node = self.holding.node_name(), ?over, "a server is left before it has answered");
         if self.may_run_elsewhere(left) {
             return Ok(Relayed::Refused(Cause::Lost));
         }
@@ -79,7 +76,7 @@ impl Session {
     pub(super) fn survives(&self) -> bool {
         let loses_block = matches!(self.memory.state.block, Block::Open { .. })
             && self.turn.stake <= Stake::Transaction
-            && !self.is_bound_to_server()
+            && !self.memory.is_bound_to_server()
             && !self.exchange.is_passing();
         loses_block || self.may_ask_outcome()
     }
@@ -103,5 +100,11 @@ impl Session {
         self.client.socket.output.truncate(before);
         (self.memory.failed, self.exchange.batch_failed) = (false, false);
         self.over_while_asked(Over::Gone, request, left).await
+    }
+}
+
+impl Holding {
+    pub(super) fn deposed(&self) -> Option<Over> {
+        self.lease.as_ref().filter(|lease| lease.is_deposed()).map(|_| Over::Deposed)
     }
 }

@@ -100,20 +100,20 @@ impl Session {
             && self.answers.trace == Trace::None
             && is_quiet
             && !self.memory.state.in_read_only_block()
-            && !self.is_bound_to_server()
+            && !self.memory.is_bound_to_server()
             && self.writes_first(work)
             && !self.would_lose_portal(request)
             && let Some(lease) = self.holding.lease.as_mut()
         {
             frontend::put_query(&mut lease.connection.output, TRACE_SQL.as_bytes());
             self.exchange.ledger.push(Owed::Ours(Ours::Trace));
-            self.forget_server_unnamed();
+            self.holding.forget_server_unnamed();
             self.answers.trace = Trace::Asked;
         }
         self.turn.commits = self.answers.trace != Trace::None
             && is_quiet
             && self.turn.begins_batch
-            && !self.is_bound_to_server()
+            && !self.memory.is_bound_to_server()
             && is_lone_commit(request, work);
     }
 
@@ -154,7 +154,7 @@ impl Session {
     pub(super) fn trace_failed(&mut self, error: &[u8]) {
         crate::limited!(
             warn,
-            node = self.node_name(),
+            node = self.holding.node_name(),
             error = crate::wire::ErrorFields::parse(error).message,
             "the id of a transaction could not be asked (cluster.commit_outcome)"
         );

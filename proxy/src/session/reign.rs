@@ -13,6 +13,7 @@ use crate::pool::Lease;
 use crate::server::Row;
 use crate::session::Session;
 use crate::session::failure::Failure;
+use crate::session::memory::Memory;
 use crate::session::stake::Stake;
 use crate::wire::backend::Status;
 use crate::wire::error::put_warning;
@@ -119,7 +120,7 @@ impl Session {
         if !is_quiet {
             return Err(self.outcome_unknown(&says));
         }
-        if self.is_bound_to_server() {
+        if self.memory.is_bound_to_server() {
             self.drop_lease();
             let refusal = Refusal::new(
                 sqlstate::ADMIN_SHUTDOWN,
@@ -139,8 +140,8 @@ impl Session {
         self.memory.failed = false;
         match self.memory.status {
             Status::Idle => {}
-            Status::Transaction => self.lose_block(Block::Lost { says: says.into() }),
-            Status::Failed => self.lose_block(Block::Aborted),
+            Status::Transaction => self.memory.lose_block(Block::Lost { says: says.into() }),
+            Status::Failed => self.memory.lose_block(Block::Aborted),
         }
     }
 
@@ -149,7 +150,7 @@ impl Session {
     pub(super) fn outlive_server(&mut self) -> bool {
         let Some(lease) = self.holding.lease.as_ref() else { return false };
         let in_block = matches!(self.memory.state.block, Block::Open { .. });
-        if !in_block || !self.exchange.is_clean() || self.is_bound_to_server() {
+        if !in_block || !self.exchange.is_clean() || self.memory.is_bound_to_server() {
             return false;
         }
         self.weir.cluster.suspect(&lease.node);
@@ -158,18 +159,13 @@ impl Session {
         true
     }
 
-    /// What it has on its server no other can give it.
-    pub(super) fn is_bound_to_server(&self) -> bool {
-        self.memory.is_pinned() && !self.memory.state.pins.is_only(PinReason::ServerProcess)
-    }
-
     /// In the midst of a request the server is of no use any more. What the client is told, where the
     /// session goes on.
     ///
     /// # Errors
     /// Where it does not.
     pub(super) fn lose_server(&mut self, over: Over) -> Result<Refusal, Failure> {
-        let says = over.says(self.node_name());
+        let says = over.says(self.holding.node_name());
         if let Some(from) = std::mem::take(&mut self.exchange.held).from() {
             self.client.socket.output.truncate(from);
             self.exchange.forget_rest();
@@ -177,7 +173,7 @@ impl Session {
         if self.exchange.is_passing() {
             return Err(self.server_failure(over.error()));
         }
-        if self.is_bound_to_server() || self.turn.stake >= Stake::Statement {
+        if self.memory.is_bound_to_server() || self.turn.stake >= Stake::Statement {
             return Err(self.outcome_unknown(&says));
         }
         if let Some(lease) = self.holding.lease.as_ref() {
@@ -195,7 +191,7 @@ impl Session {
         self.client.card.set_pin(None);
         let in_block = self.memory.state.block.is_there();
         if in_block {
-            self.lose_block(Block::Aborted);
+            self.memory.lose_block(Block::Aborted);
         } else {
             self.memory.state.settings.on_rollback();
             self.memory.state.written = Footprint::none();
@@ -205,7 +201,7 @@ impl Session {
 
     /// The session ends, since nobody can say what became of its last request.
     pub(super) fn outcome_unknown(&mut self, says: &str) -> Failure {
-        tracing::warn!(node = self.node_name(), "a client was told that an outcome is unknown");
+        tracing::warn!(node = self.holding.node_name(), "a client was told that an outcome is unknown");
         self.weir.cluster.may_have_written(&self.client.who.database, &self.memory.state.written);
         self.memory.state.written = Footprint::none();
         self.drop_lease();
@@ -217,19 +213,6 @@ impl Session {
             "It may have been done or not, and may be lost although it was done. Connect again, and look \
              whether it is there before you repeat it.",
         ))
-    }
-
-    /// The block has gone with its server, of which the session holds nothing any more.
-    pub(super) fn lose_block(&mut self, block: Block) {
-        self.memory.state.settings.on_rollback();
-        self.memory.state.written = Footprint::none();
-        self.memory.state.altered = Default::default();
-        self.memory.state.temporary.on_rollback();
-        self.memory.notifies = false;
-        self.memory.writing = None;
-        self.memory.status =
-            if matches!(block, Block::Aborted) { Status::Failed } else { self.memory.status };
-        self.memory.state.block = block;
     }
 
     /// Acknowledged writes were lost with a former primary: whoever may have seen or made some of them is told.
@@ -249,23 +232,42 @@ impl Session {
         put_warning(&mut self.client.socket.output, text);
         Ok(())
     }
+}
 
+impl Memory {
     /// The first request after its transaction was lost unseen: what the client is told of it. A ROLLBACK
     /// needs not be told anything.
     pub(super) fn tell_of_lost_block(&mut self, step: Option<&TransactionStep>) -> Option<Refusal> {
-        let Block::Lost { says } = &self.memory.state.block else { return None };
+        let Block::Lost { says } = &self.state.block else { return None };
         let refusal = lost(says, true);
-        self.memory.state.block = Block::Aborted;
-        self.memory.status = Status::Failed;
+        self.state.block = Block::Aborted;
+        self.status = Status::Failed;
         match step {
             Some(TransactionStep::Rollback { .. }) => return None,
             Some(TransactionStep::Commit { .. }) => {
                 // As a COMMIT that fails, it ends the block.
-                (self.memory.state.block, self.memory.status) = (Block::None, Status::Idle);
+                (self.state.block, self.status) = (Block::None, Status::Idle);
             }
             _ => {}
         }
         Some(refusal)
+    }
+
+    /// The block has gone with its server, of which the session holds nothing any more.
+    pub(super) fn lose_block(&mut self, block: Block) {
+        self.state.settings.on_rollback();
+        self.state.written = Footprint::none();
+        self.state.altered = Default::default();
+        self.state.temporary.on_rollback();
+        self.notifies = false;
+        self.writing = None;
+        self.status = if matches!(block, Block::Aborted) { Status::Failed } else { self.status };
+        self.state.block = block;
+    }
+
+    /// What it has on its server no other can give it.
+    pub(super) fn is_bound_to_server(&self) -> bool {
+        self.is_pinned() && !self.state.pins.is_only(PinReason::ServerProcess)
     }
 }
 

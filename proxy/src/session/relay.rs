@@ -92,7 +92,7 @@ impl Session {
             let woke = woke?;
             match woke {
                 // What comes after another primary was published is not what it seems to be.
-                Woke::Server if let Some(over) = self.deposed() => {
+                Woke::Server if let Some(over) = self.holding.deposed() => {
                     return Box::pin(self.over_while_asked(over, request, left)).await;
                 }
                 Woke::Over(over) => return Box::pin(self.over_while_asked(over, request, left)).await,
@@ -114,7 +114,7 @@ impl Session {
                 Woke::ClientGone => return Err(Failure::Client(io::ErrorKind::UnexpectedEof.into())),
                 Woke::ServerGone(error) => {
                     if self.may_run_elsewhere(left) {
-                        crate::limited!(info, node = self.node_name(), %error, "server lost before it answered");
+                        crate::limited!(info, node = self.holding.node_name(), %error, "server lost before it answered");
                         return Ok(Relayed::Refused(Cause::Lost));
                     }
                     return match self.survives() {
@@ -290,7 +290,7 @@ impl Session {
         }
         let retry_here = match cause {
             Some(Cause::StalePlan) => !self.turn.commits,
-            Some(Cause::Lost) => !self.is_bound_to_server() && self.ended_before(&fields),
+            Some(Cause::Lost) => !self.memory.is_bound_to_server() && self.ended_before(&fields),
             _ => self.holding.on == Target::Replica,
         };
         if let (Some(cause), true, true) = (cause, self.exchange.held.is_held(), retry_here) {
@@ -336,7 +336,7 @@ impl Session {
     }
 
     pub(super) fn server_failure(&mut self, error: io::Error) -> Failure {
-        let node = self.node_name().to_owned();
+        let node = self.holding.node_name().to_owned();
         if let Some(lease) = self.holding.lease.as_ref() {
             self.weir.cluster.suspect(&lease.node);
         }
@@ -348,12 +348,7 @@ impl Session {
     }
 
     fn out_of_step(&self, error: OutOfStep) -> Failure {
-        Failure::OutOfStep { node: self.node_name().to_owned(), error }
-    }
-
-    /// True while the block is open on a server.
-    pub(super) fn in_open_block(&self) -> bool {
-        self.memory.state.block.is_open()
+        Failure::OutOfStep { node: self.holding.node_name().to_owned(), error }
     }
 
     pub(super) fn on_news(&mut self, news: &News) {

@@ -3,6 +3,7 @@
 use crate::pool::Lease;
 use crate::session::Session;
 use crate::session::failure::Failure;
+use crate::session::holding::Holding;
 use crate::session::ledger::Owed;
 use crate::session::outcome::Trace;
 use crate::wire::backend::Status;
@@ -213,17 +214,19 @@ impl Session {
             self.exchange.set_open(false);
         }
         let drained = tokio::time::timeout(Duration::from_secs(10), self.drain()).await;
-        if matches!(drained, Ok(true)) && self.end_block().await {
+        if matches!(drained, Ok(true)) && self.holding.end_block().await {
             self.exchange.portals.clear();
             self.give_back();
         } else {
             self.drop_lease();
         }
     }
+}
 
+impl Holding {
     /// Ends the block that is open on the server. False when that cannot be had.
-    async fn end_block(&mut self) -> bool {
-        let Some(lease) = self.holding.lease.as_mut() else { return false };
+    pub(super) async fn end_block(&mut self) -> bool {
+        let Some(lease) = self.lease.as_mut() else { return false };
         if lease.status == Status::Idle {
             return true;
         }

@@ -121,7 +121,7 @@ impl Session {
     }
 
     fn end_of_transaction(&mut self) {
-        let implicit_and_failed = self.memory.failed && !self.in_open_block();
+        let implicit_and_failed = self.memory.failed && !self.memory.state.block.is_open();
         let Some(lease) = self.holding.lease.as_mut() else { return };
         self.answers.trace = Trace::None;
         self.memory.state.end_of_transaction(implicit_and_failed, &mut lease.settings);

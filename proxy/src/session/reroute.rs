@@ -48,7 +48,7 @@ impl Session {
                     warn,
                     cause = cause.as_str(),
                     shape = format_args!("{:016x}", part.shape),
-                    node = self.node_name(),
+                    node = self.holding.node_name(),
                     "a replica refused a statement that was taken for read-only"
                 );
                 self.weir.classifier.learn(part.shape);

@@ -109,7 +109,7 @@ impl Session {
             }
         }
         self.pin_for_temporary_schema(work);
-        self.note_doubts(work);
+        self.memory.note_doubts(work);
         if self.memory.state.pins.has(PinReason::ServerProcess)
             && pins_process(work)
             && let Some(lease) = &self.holding.lease
@@ -196,7 +196,7 @@ impl Session {
             return self.send_aborted();
         }
         let Some(begin) = self.memory.state.open_deferred(self.holding.on) else { return false };
-        self.forget_server_unnamed();
+        self.holding.forget_server_unnamed();
         self.exchange.ledger.push(Owed::Ours(Ours::Begin));
         if let Some(lease) = self.holding.lease.as_mut() {
             frontend::put_query(&mut lease.connection.output, begin.as_bytes());
@@ -238,7 +238,7 @@ impl Session {
             frontend::put_query(&mut lease.connection.output, sql.as_bytes());
             self.exchange.ledger.push(Owed::Ours(ours));
         }
-        self.forget_server_unnamed();
+        self.holding.forget_server_unnamed();
         self.memory.state.block = Block::unknown(self.holding.on);
         false
     }

@@ -13,7 +13,7 @@ impl Session {
     /// What sequences last gave is known to one server only: where that is asked for, the server that
     /// this session had last, if nobody has had it since.
     pub(super) fn try_lease(&self, pool: &Arc<Pool>, work: &Work) -> Option<Lease> {
-        let allowed = self.allowed_placeholders(work);
+        let allowed = self.memory.allowed_placeholders(work);
         let fits =
             |lease: &Lease| allowed.as_ref().is_none_or(|allowed| lease.placeholders.is_within(allowed));
         if uses_sequences(work)

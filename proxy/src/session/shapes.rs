@@ -9,6 +9,7 @@ use crate::session::Session;
 use crate::session::classify::Work;
 use crate::session::exchange::held::Held;
 use crate::session::failure::Failure;
+use crate::session::holding::Holding;
 use crate::session::ledger::{Described, Owed};
 use crate::session::receive::{Kind, Request};
 use crate::session::reroute::Cause;
@@ -23,7 +24,7 @@ impl Session {
     /// A statement prepared earlier is not on this server as it was where it was prepared, or not for certain.
     pub(super) fn disagrees(&self, work: &Work) -> bool {
         work.relied.iter().any(|(prepared, named)| match prepared.shape() {
-            Some(_) => !self.has_shape(prepared, *named) || self.is_foreign(prepared, *named),
+            Some(_) => !self.holding.has_shape(prepared, *named) || self.is_foreign(prepared, *named),
             None => self.is_foreign(prepared, *named),
         })
     }
@@ -57,7 +58,7 @@ impl Session {
         let cause = Box::pin(self.wait_until_nothing_is_owed()).await?;
         if cause.is_none() {
             self.exchange.held = Held::No;
-            if self.has_other_shapes(work) {
+            if self.holding.has_other_shapes(work) {
                 if elsewhere {
                     // It may not have replayed what the statement was prepared for.
                     return Ok(Some(Cause::NotReplayed));
@@ -116,7 +117,7 @@ impl Session {
             return true;
         }
         match prepared.shape() {
-            Some(_) => !self.has_shape(prepared, named),
+            Some(_) => !self.holding.has_shape(prepared, named),
             None => !is_unnamed && !lease.statements.holds(prepared.key),
         }
     }
@@ -129,7 +130,7 @@ impl Session {
             return asked;
         }
         for (prepared, named) in &work.relied {
-            if prepared.shape().is_none() || self.has_shape(prepared, *named) {
+            if prepared.shape().is_none() || self.holding.has_shape(prepared, *named) {
                 continue;
             }
             self.close_doomed();
@@ -150,24 +151,6 @@ impl Session {
             frontend::put_empty(out, tag::FLUSH);
         }
         asked
-    }
-
-    /// The statement is on this server, and looks there as the client knows it.
-    fn has_shape(&self, prepared: &Prepared, named: bool) -> bool {
-        let Some(lease) = &self.holding.lease else { return false };
-        let is_there = |named| {
-            let there = lease.statements.shape(prepared.key, named);
-            there.is_some() && there == prepared.shape()
-        };
-        is_there(true) || (!named && is_there(false))
-    }
-
-    /// After [`Self::ask_for_shapes`]: a statement has another shape on this server.
-    fn has_other_shapes(&self, work: &Work) -> bool {
-        work.relied.iter().any(|(prepared, named)| {
-            let there = self.holding.lease.as_ref().and_then(|l| l.statements.shape(prepared.key, *named));
-            there.is_some() && there != prepared.shape() && !self.has_shape(prepared, *named)
-        })
     }
 
     /// The client is told what Postgres tells, in the same place and with the same consequences.
@@ -199,5 +182,25 @@ impl Session {
         let schema = self.schema();
         let relied = |prepared: &Arc<Prepared>| prepared.known.is_relied_upon() || prepared.schema != schema;
         self.turn.bound.iter().any(|(_, name)| self.memory.statements.get(name).is_some_and(relied))
+    }
+}
+
+impl Holding {
+    /// After [`Self::ask_for_shapes`]: a statement has another shape on this server.
+    pub(super) fn has_other_shapes(&self, work: &Work) -> bool {
+        work.relied.iter().any(|(prepared, named)| {
+            let there = self.lease.as_ref().and_then(|l| l.statements.shape(prepared.key, *named));
+            there.is_some() && there != prepared.shape() && !self.has_shape(prepared, *named)
+        })
+    }
+
+    /// The statement is on this server, and looks there as the client knows it.
+    pub(super) fn has_shape(&self, prepared: &Prepared, named: bool) -> bool {
+        let Some(lease) = &self.lease else { return false };
+        let is_there = |named| {
+            let there = lease.statements.shape(prepared.key, named);
+            there.is_some() && there == prepared.shape()
+        };
+        is_there(true) || (!named && is_there(false))
     }
 }

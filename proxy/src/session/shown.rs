@@ -39,7 +39,7 @@ impl Session {
         if let Some(out) = self.out() {
             frontend::put_query(out, sql.as_bytes());
             self.exchange.ledger.push(Owed::Ours(Ours::Placeholder));
-            self.forget_server_unnamed();
+            self.holding.forget_server_unnamed();
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::server::prepared::{Prepared, ServerName, Sharing};
 use crate::session::Session;
 use crate::session::classify::Work;
+use crate::session::holding::Holding;
 use crate::session::ledger::{Described, Owed, Undo};
 use crate::session::memory::Memory;
 use crate::session::names::{self, Before};
@@ -20,14 +21,7 @@ impl Session {
     pub(super) fn forget_unnamed(&mut self) {
         self.memory.statements.remove(&b""[..]);
         self.memory.sql_names.remove(&b""[..]);
-        self.forget_server_unnamed();
-    }
-
-    /// A Query of ours ends the server's unnamed statement; the client's is brought again when it is bound.
-    pub(super) fn forget_server_unnamed(&mut self) {
-        if let Some(lease) = self.holding.lease.as_mut() {
-            lease.statements.unnamed = None;
-        }
+        self.holding.forget_server_unnamed();
     }
 
     /// SQL's PREPARE, EXECUTE and DEALLOCATE may name a statement prepared by the protocol, which servers
@@ -219,7 +213,7 @@ impl Session {
         let before = self.names_before();
         if name.is_empty() {
             self.memory.statements.remove(b"");
-            self.forget_server_unnamed();
+            self.holding.forget_server_unnamed();
         }
         self.memory.sql_names.insert(name.as_ref().into());
         self.put(whole);
@@ -325,7 +319,7 @@ impl Session {
         let Some(prepared) = of else {
             if name.is_empty() && !self.memory.sql_names.contains(&b""[..]) {
                 // What the server has by no name is another client's, or ended long ago.
-                self.forget_server_unnamed();
+                self.holding.forget_server_unnamed();
                 self.close_named(vec![name]);
             }
             return None;
@@ -375,7 +369,7 @@ impl Session {
         if named.kind == b'S' {
             undo.sql_name = self.memory.sql_names.take(named.name);
             if named.name.is_empty() {
-                self.forget_server_unnamed();
+                self.holding.forget_server_unnamed();
             }
         }
         self.put(whole);
@@ -434,6 +428,15 @@ impl Session {
                 Some((name, None)) => drop(self.memory.statements.remove(&name)),
                 None => {}
             }
+        }
+    }
+}
+
+impl Holding {
+    /// A Query of ours ends the server's unnamed statement; the client's is brought again when it is bound.
+    pub(super) fn forget_server_unnamed(&mut self) {
+        if let Some(lease) = self.lease.as_mut() {
+            lease.statements.unnamed = None;
         }
     }
 }

@@ -173,6 +173,17 @@ impl Pins {
         }
     }
 
+    /// The server has answered the questions of [`Pin::askable`], in their order.
+    pub fn judge(&mut self, told: &[bool]) {
+        for ((pin, _), is_there) in Pin::askable().zip(told) {
+            if *is_there {
+                self.add(pin.reason);
+            } else {
+                self.remove(pin.reason);
+            }
+        }
+    }
+
     fn rows(&self) -> impl Iterator<Item = &'static Pin> {
         self.reasons.iter().map(|reason| Pin::row(*reason))
     }
@@ -217,6 +228,14 @@ mod tests {
         assert!(!pins.sequences);
         pins.on_sent(&names_one, false);
         assert!(pins.sequences && pins.is_empty());
+    }
+
+    #[test]
+    fn what_the_server_says_is_there_pins_and_what_it_does_not_ends() {
+        let mut pins = pins(&[PinReason::Listen, PinReason::Unfollowable]);
+        pins.judge(&[true, false, false, false, false]);
+        assert!(pins.are_only(&[PinReason::TemporaryTable, PinReason::Unfollowable]));
+        assert_eq!(Pin::askable().count(), 5);
     }
 
     #[test]
