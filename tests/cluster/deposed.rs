@@ -27,8 +27,7 @@ fn shown(weir: &Weir, node: &str) -> Result<[String; 3], HarnessError> {
     let rows = Login::local(weir.port(), WEIR, WEIR_PASSWORD, "pgweir").sql("SHOW NODES")?;
     let row = rows.iter().find(|row| row[0].as_deref() == Some(node)).expect("it is shown");
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    // The column behind it says who told of the node.
-    Ok([text(&row[1]), text(&row[2]), text(&row[row.len() - 2])])
+    Ok([text(&row[1]), text(&row[2]), text(row.last().expect("columns"))])
 }
 
 fn wait_for_primary(stage: &Stage, node: usize) -> Outcome {

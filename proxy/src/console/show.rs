@@ -101,8 +101,8 @@ fn nodes(seen: &Seen<'_>) -> Table {
         ("groups", Text),
         ("weight", Number),
         ("since", Number),
-        ("error", Text),
         ("source", Text),
+        ("error", Text),
     ]);
     for node in &seen.picture.nodes {
         let pools = || seen.picture.pools.iter().filter(|p| p.node == node.name);
@@ -130,8 +130,8 @@ fn nodes(seen: &Seen<'_>) -> Table {
             node.groups.join(","),
             node.weight,
             node.since.as_secs(),
-            node.error.as_deref(),
             node.source.as_deref().unwrap_or("configuration"),
+            node.error.as_deref(),
         ]);
     }
     table
