@@ -178,8 +178,8 @@ fn all_addresses_of_a_name_are_nodes_that_come_and_go_with_its_records() -> Outc
     let weir = told(&place).set("cluster.find.resolver", names.address()).start()?;
     assert_eq!(nodes(&weir), [address(0), address(1)]);
     let shown = console(&weir, "SHOW NODES")?;
-    let source = shown[0].iter().rev().nth(1).cloned().flatten();
-    assert_eq!(source.as_deref(), Some(place.as_str()), "ahead of what is wrong with it");
+    let told_by = shown[0].iter().rev().nth(1).cloned().flatten();
+    assert_eq!(told_by.as_deref(), Some(place.as_str()), "ahead of what is wrong with it");
     under_load(&weir, || {
         wait("a found replica reads", || serves(&cluster, &weir, 1))?;
         names.know(&[host(0), host(1), host(2)]);

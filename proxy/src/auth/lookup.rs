@@ -11,6 +11,7 @@ use super::entry::NoEntry;
 use super::standing::{Database, Role, Standing};
 use crate::config::{self, Config, Secret};
 use crate::limits::{LOOKUP_CONNECTIONS_MAX, LOOKUP_TIMEOUT, NODES_MAX};
+use crate::net::dial;
 use crate::net::dial::{dial, host_of};
 use crate::net::tls::Connector;
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
@@ -336,11 +337,11 @@ impl Drop for Lent {
 
 /// How pgweir's own role connects to a node.
 fn own_connection(address: &str, cluster: &config::Cluster) -> Option<tokio_postgres::Config> {
-    let (host, port) = address.rsplit_once(':')?;
+    let (host, port) = dial::split(address)?;
     let mut config = tokio_postgres::Config::new();
     config
-        .host(host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host))
-        .port(port.parse().ok()?)
+        .host(host)
+        .port(port)
         .user(&cluster.user)
         .dbname(&cluster.database)
         .application_name("pgweir auth_query")

@@ -8,6 +8,7 @@
 pub use crate::auth::entry::{NoEntry, explain};
 use crate::auth::{Credentials, LoginError};
 use crate::config;
+use crate::net::dial;
 use crate::net::dial::{dial, host_of};
 use crate::net::tls::Connector;
 use crate::node::Node;
@@ -111,7 +112,7 @@ fn settings(
     database: &str,
     limit: Duration,
 ) -> Result<Config, String> {
-    let (host, port) = split_address(address)?;
+    let (host, port) = dial::split(address).ok_or_else(|| format!("{address:?} is not host:port"))?;
     let mut settings = Config::new();
     settings
         .user(&cluster.user)
@@ -135,26 +136,4 @@ fn settings(
 /// Nothing that a role or database is configured with may change what our queries mean.
 fn options(limit: Duration) -> String {
     format!("-c search_path=pg_catalog -c statement_timeout={}", limit.as_millis().max(1) * 10)
-}
-
-/// `host:port`, `[v6]:port` or `/directory:port`.
-fn split_address(address: &str) -> Result<(&str, u16), String> {
-    let wrong = || format!("{address:?} is not host:port");
-    let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
-    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    Ok((host, port.parse().map_err(|_| wrong())?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_split_at_the_last_colon() {
-        assert_eq!(split_address("db1:5432"), Ok(("db1", 5432)));
-        assert_eq!(split_address("[::1]:5433"), Ok(("::1", 5433)));
-        assert_eq!(split_address("/var/run/postgresql:5434"), Ok(("/var/run/postgresql", 5434)));
-        assert!(split_address("db1").is_err());
-        assert!(split_address("db1:x").is_err());
-    }
 }

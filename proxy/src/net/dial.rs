@@ -33,3 +33,24 @@ pub async fn dial(address: &str) -> io::Result<Stream> {
 pub fn host_of(address: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
+
+/// Host and port of `host:port`, `[v6]:port` or `/directory:port`; brackets are no part of the host.
+pub fn split(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    Some((host, port.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_split_at_the_last_colon() {
+        assert_eq!(split("db1:5432"), Some(("db1", 5432)));
+        assert_eq!(split("[::1]:5433"), Some(("::1", 5433)));
+        assert_eq!(split("/var/run/postgresql:5434"), Some(("/var/run/postgresql", 5434)));
+        assert_eq!(split("db1"), None);
+        assert_eq!(split("db1:x"), None);
+    }
+}

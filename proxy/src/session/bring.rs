@@ -6,6 +6,7 @@ use crate::session::Session;
 use crate::session::ledger::{Ours, Owed};
 use crate::wire::backend::Status;
 use crate::wire::{Refusal, frontend};
+use router_rules::session::settings::IDENTITY;
 use std::sync::Arc;
 
 impl Session {
@@ -46,8 +47,7 @@ impl Session {
         let mut queries = lease.settings.now().change_to(&wanted);
         // What the session has set once is empty for it by now, not unknown.
         queries.extend(unknown.iter().map(|name| placeholders::define(name)));
-        let identity = ["role", "session_authorization"];
-        let becomes_another = identity.iter().any(|n| wanted.value(n) != lease.settings.now().value(n));
+        let becomes_another = IDENTITY.iter().any(|n| wanted.value(n) != lease.settings.now().value(n));
         lease.placeholders.add_all(&wanted);
         unknown.iter().for_each(|name| lease.placeholders.add(name));
         lease.settings.applied(wanted);

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::{Arc, LazyLock};
 
+/// Who one is, in the order in which it is set: SET SESSION AUTHORIZATION takes a SET ROLE back.
+pub const IDENTITY: [&str; 2] = ["session_authorization", "role"];
+
 /// A set of settings: name → SQL that brings it about. Cheap to clone and to compare.
 #[derive(Debug, Clone)]
 pub struct Settings(Arc<Inner>);
@@ -119,8 +122,8 @@ impl Settings {
 
     /// The names of those that Postgres lists: no placeholders, nor who one is.
     pub fn listed_names(&self) -> Vec<String> {
-        const UNLISTED: [&str; 3] = ["role", "session_authorization", "seed"];
-        let names = self.0.of.keys().filter(|name| !name.contains('.') && !UNLISTED.contains(&&***name));
+        let is_listed = |name: &str| !name.contains('.') && !IDENTITY.contains(&name) && name != "seed";
+        let names = self.0.of.keys().filter(|name| is_listed(name));
         names.cloned().collect()
     }
 
@@ -165,14 +168,13 @@ impl Settings {
             }
             sql.push_str(statement);
         };
-        let identity = ["session_authorization", "role"];
-        let identity_changes = identity.iter().any(|name| self.get(name) != wanted.get(name));
+        let identity_changes = IDENTITY.iter().any(|name| self.get(name) != wanted.get(name));
         // Under another identity a RESET or SET might be refused: step out of it first.
-        let steps_out = identity.iter().any(|name| self.contains(name));
+        let steps_out = IDENTITY.iter().any(|name| self.contains(name));
         if steps_out {
             add("RESET ROLE;RESET SESSION AUTHORIZATION");
         }
-        let is_apart = |name: &str| identity.contains(&name) || name == encoding || !is_for_server(name);
+        let is_apart = |name: &str| IDENTITY.contains(&name) || name == encoding || !is_for_server(name);
         for name in self.0.of.keys() {
             if !is_apart(name) && !wanted.contains(name) {
                 add(&format!("RESET {}", quote_name(name)));
@@ -184,7 +186,7 @@ impl Settings {
             }
         }
         if identity_changes || steps_out {
-            for setting in identity.iter().filter_map(|name| wanted.get(name)) {
+            for setting in IDENTITY.iter().filter_map(|name| wanted.get(name)) {
                 add(&setting.replay);
             }
         }

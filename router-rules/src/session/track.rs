@@ -3,7 +3,7 @@
 //! [`Track`] follows COMMIT, ROLLBACK and savepoints for one side, session or server.
 
 use super::context;
-use super::settings::{Setting, Settings, set_config, set_config_for};
+use super::settings::{IDENTITY, Setting, Settings, set_config, set_config_for};
 use crate::statement::{SessionEffect, TransactionStep};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,7 +111,7 @@ impl Track {
             SessionEffect::ResetAll => {
                 // RESET ALL leaves alone who one is.
                 let mut reset = self.base.clone();
-                for name in ["session_authorization", "role"] {
+                for name in IDENTITY {
                     if let Some(setting) = self.now.get(name) {
                         reset = reset.with(name, setting.clone());
                     }
