@@ -168,21 +168,7 @@ mod tests {
 
     fn classified(verdict: Result<Reason, Reason>, hint: Option<Hint>) -> Classified {
         Classified {
-            statements: vec![Statement {
-                kind: Kind::Select,
-                verdict,
-                reads: Footprint::none(),
-                writes: Footprint::none(),
-                transaction: None,
-                effects: vec![],
-                relations: vec![],
-                functions: vec![],
-                tells_begin: false,
-                unknown: false,
-                draws: false,
-                replaces: false,
-                alters: Default::default(),
-            }],
+            statements: vec![Statement::new(Kind::Select, verdict)],
             verdict,
             reads: Footprint::none(),
             writes: Footprint::none(),
