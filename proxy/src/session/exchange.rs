@@ -11,7 +11,7 @@ pub(crate) mod passage;
 #[cfg(test)]
 mod world;
 
-use crate::limits::{BACKLOG_BYTES_MAX, MESSAGE_BYTES_MAX};
+use crate::limits::{BACKLOG_BYTES_MAX, MESSAGE_BYTES_MAX, READ_BYTES};
 use crate::session::exchange::held::Held;
 use crate::session::exchange::passage::Passage;
 use crate::session::ledger::{Fate, Ledger, News, OutOfStep};
@@ -141,8 +141,12 @@ impl Exchange {
     /// it is sent. `to_server`: bytes that wait for that, of a session that has a server.
     pub(crate) fn takes_from_client(&self, input: usize, ahead_max: usize, to_server: Option<usize>) -> bool {
         let Some(waiting) = to_server else { return true };
+        if self.copy_in {
+            // However long the data: no buffer outgrows what each event loop keeps for its next reads.
+            return waiting < READ_BYTES;
+        }
         let ahead = input >= ahead_max && !self.ledger.is_empty();
-        waiting < BACKLOG_BYTES_MAX && (!ahead || self.copy_in)
+        waiting < BACKLOG_BYTES_MAX && !ahead
     }
 
     /// The server has gone, and with it all that it owed.
@@ -321,5 +325,8 @@ mod tests {
         assert!(owes.takes_from_client(10, 10, None));
         assert!(Exchange::default().takes_from_client(10, 10, Some(0)));
         assert!(!Exchange::default().takes_from_client(0, 10, Some(BACKLOG_BYTES_MAX)));
+        let copies = with(|e| e.copy_in = true);
+        assert!(copies.takes_from_client(10, 10, Some(READ_BYTES - 1)));
+        assert!(!copies.takes_from_client(0, 10, Some(READ_BYTES)));
     }
 }
