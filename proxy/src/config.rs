@@ -349,6 +349,8 @@ pub struct Pool {
     pub warm_at: Vec<times::WeeklyTime>,
     /// All of one node together; 0: no bound of ours.
     pub node_connections_max: usize,
+    /// That is the bound of all pgweirs of the cluster together.
+    pub node_connections_shared: bool,
     /// Sharing mode.
     pub mode: PoolMode,
     /// How long a client waits for a server before it gets 53300.

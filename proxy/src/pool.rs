@@ -232,9 +232,9 @@ impl Pool {
         server.card.leased.store(false, Ordering::Relaxed);
         server.card.set_used(server.idle_since);
         server.card.statements.store(server.statements.len(), Ordering::Relaxed);
-        if self.budget.is_owed_to_another(self) {
+        if self.budget.is_exceeded() || self.budget.is_owed_to_another(self) {
             drop(server);
-            return self.closed_for_another();
+            return self.leave_place();
         }
         let mut state = self.state.lock();
         state.used = Some(server.idle_since);
@@ -253,8 +253,8 @@ impl Pool {
         }
     }
 
-    /// A server was closed so that another pool of the node may have its place.
-    fn closed_for_another(self: &Arc<Self>) {
+    /// A server was closed so that another pool of the node, or nobody, has its place.
+    fn leave_place(self: &Arc<Self>) {
         self.state.lock().open -= 1;
         self.budget.give_back();
     }

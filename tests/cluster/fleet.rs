@@ -149,3 +149,44 @@ fn one_that_is_cut_off_from_the_primary_serves_nothing_that_a_sibling_may_have_c
     }
     Ok(())
 }
+
+#[test]
+fn what_a_node_may_have_is_divided_by_those_who_share_it() -> Outcome {
+    const MAX: usize = 8;
+    let stage = Stage::own(|weir| weir)?;
+    let shared = || {
+        another(&stage)
+            .set("pool.node_connections_max", MAX as i64)
+            .set("pool.node_connections_shared", true)
+            .set("pool.lease_wait", "20s")
+    };
+    // `stage.weir` is one of them, too.
+    let weir = shared().start()?;
+    wait_until("it sees the first", || siblings(&weir) == 1.0)?;
+    let count = || -> Result<usize, HarnessError> {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%shared place%' AND pid <> pg_backend_pid()";
+        Ok(stage.cluster.value(stage.cluster.primary(), "postgres", sql)?.parse().unwrap_or(usize::MAX))
+    };
+    let ask = |weir: &Weir, stop: &AtomicBool| -> Outcome {
+        let mut client = RawClient::login(&weir.app())?;
+        client.run("SET pgweir.route = 'primary'")?;
+        while !stop.load(Ordering::Relaxed) {
+            client.run("SELECT pg_sleep(0.01) /* shared place */")?;
+        }
+        Ok(())
+    };
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..12).map(|_| scope.spawn(|| ask(&weir, &stop))).collect();
+        let seen = (|| {
+            wait_until("half of them are open", || count().is_ok_and(|open| open == MAX / 2))?;
+            let more = (shared().start()?, shared().start()?);
+            wait_until("it gives up its surplus", || count().is_ok_and(|open| open == MAX / 4))?;
+            drop(more);
+            wait_until("it has them again", || count().is_ok_and(|open| open == MAX / 2))
+        })();
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().try_for_each(|client| client.join().expect("a client does not panic"))?;
+        seen
+    })
+}

@@ -179,6 +179,7 @@ async fn sweep(weir: Arc<Weir>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
         let config = weir.config.load_full();
+        weir.pools.set_siblings(weir.cluster.siblings().len(), &config);
         weir.pools.sweep(&config, |pool, before| crate::tenure::has_session(&weir, &pool.key, before));
         weir.metrics.tick(Instant::now());
         supervisor::watchdog();

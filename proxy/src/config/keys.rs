@@ -393,6 +393,8 @@ pub const KEYS: &[Key] = &[
         "When every pool that was used within the last week is filled up to its limit, as by the console's WARM: shortly before an expected peak, `[\"mon-fri 08:55\", \"20:10\"]`, in UTC. What nobody uses is closed after `pool.server_idle`."),
     key("pool.node_connections_max", Count(0, 100_000), Some("0"), Reload,
         "All server connections to one node together; 0: no bound of ours. Set it below the node's `max_connections` where many databases or users share it: what is idle for one of them is closed for another. pgweir's own and replication connections are apart."),
+    key("pool.node_connections_shared", Bool, Some("false"), Reload,
+        "`node_connections_max` bounds the whole fleet: each pgweir opens that number divided by the pgweirs of the cluster that the primary shows, itself among them, one connection at least. When one more comes, the others close what is beyond their share as it comes back."),
     key("pool.mode", Word(MODES), Some("\"transaction\""), Reload,
         "`transaction`: a server is lent for one transaction. `session`: one server for one client as long as it stays."),
     key("pool.lease_wait", Duration(1, DAY), Some("\"10s\""), Reload,

@@ -339,6 +339,7 @@ fn pool(section: &Section<'_, '_>) -> Pool {
         server_connections_min: section.read("server_connections_min"),
         warm_at: section.read("warm_at"),
         node_connections_max: section.read("node_connections_max"),
+        node_connections_shared: section.read("node_connections_shared"),
         mode: pool_mode(&section.read::<String>("mode")),
         lease_wait: section.read("lease_wait"),
         // A notice that comes later than the end of the wait never comes.
@@ -359,6 +360,9 @@ fn pool(section: &Section<'_, '_>) -> Pool {
             "node_connections_max",
             "smaller than `server_connections_max`: no pool can grow as large as that",
         );
+    }
+    if pool.node_connections_shared && pool.node_connections_max == 0 {
+        section.warning_in("node_connections_shared", "without effect: set `node_connections_max`, which is shared");
     }
     pool
 }

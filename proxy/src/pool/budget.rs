@@ -145,6 +145,12 @@ impl Budget {
         self.pools().iter().any(|other| !Arc::ptr_eq(other, pool) && shares(other) && other.spare_one())
     }
 
+    /// There are more than there may be: the bound has become smaller.
+    pub fn is_exceeded(&self) -> bool {
+        let max = self.max();
+        max > 0 && self.open.load(Ordering::SeqCst) > max
+    }
+
     /// A server comes back to `pool`: true when another pool needs its place more.
     pub fn is_owed_to_another(&self, pool: &Pool) -> bool {
         if self.max() == 0 || self.waiting.load(Ordering::SeqCst) == pool.waiting.load(Ordering::SeqCst) {

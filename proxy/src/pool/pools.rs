@@ -8,7 +8,7 @@ use crate::rows::{PoolRow, ServerRow};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// Where pools are filled at certain times, those that were used within this time are.
@@ -18,6 +18,8 @@ const EXPECTED_FOR: Duration = Duration::from_secs(7 * 86_400);
 #[derive(Debug, Default)]
 pub struct Pools {
     all: RwLock<HashMap<Key, Arc<Pool>, foldhash::fast::RandomState>>,
+    /// Other pgweirs of the cluster, when this was last heard.
+    siblings: AtomicUsize,
 }
 
 impl Pools {
@@ -42,7 +44,7 @@ impl Pools {
         }
         let of_node = all.values().find(|pool| Arc::ptr_eq(&pool.node, node));
         let budget = of_node.map_or_else(Arc::default, |pool| pool.budget.clone());
-        budget.set_max(config.pool.node_connections_max);
+        budget.set_max(self.node_max(config));
         let pool = Arc::new(Pool::new(key.clone(), node.clone(), budget, config));
         pool.stand(true, tenant.servers_max);
         pool.budget.join(&pool);
@@ -61,10 +63,26 @@ impl Pools {
         for pool in &all {
             pool.limit.store(limit_of(&pool.key.user, config), Ordering::Relaxed);
             pool.reserve.store(config.pool.server_connections_reserve, Ordering::Relaxed);
-            pool.budget.set_max(config.pool.node_connections_max);
+            pool.budget.set_max(self.node_max(config));
         }
         for pool in all {
             pool.fill();
+        }
+    }
+
+    /// So many other pgweirs open connections to the same nodes.
+    pub fn set_siblings(&self, siblings: usize, config: &Config) {
+        if self.siblings.swap(siblings, Ordering::Relaxed) != siblings && config.pool.node_connections_shared {
+            self.apply(config);
+        }
+    }
+
+    /// All connections of one node, by the configuration; 0: no bound.
+    fn node_max(&self, config: &Config) -> usize {
+        let siblings = if config.pool.node_connections_shared { self.siblings.load(Ordering::Relaxed) } else { 0 };
+        match config.pool.node_connections_max {
+            0 => 0,
+            max => (max / (1 + siblings)).max(1),
         }
     }
 
