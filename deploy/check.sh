@@ -15,9 +15,12 @@ echo 'Dockerfiles (hadolint)'
 "$tools/bin/hadolint" --ignore DL3018 --failure-threshold warning \
     "$root/deploy/docker/Dockerfile" "$root/deploy/docker/app.Dockerfile"
 
-for version in 1.29.0 1.37.0; do
-    "$tools/bin/kubernetes-validate" --strict -k $version "$root/deploy/kubernetes/pgweir.yaml"
+echo 'Kubernetes (deploy/kubernetes/check.py)'
+program=${PGWEIR:-}
+for candidate in "${CARGO_TARGET_DIR:-$root/target}/release/pgweir" "$(command -v pgweir || true)"; do
+    if [ -z "$program" ] && [ -x "$candidate" ]; then program=$candidate; fi
 done
+"$tools/bin/python" "$root/deploy/kubernetes/check.py" ${program:+"$program"}
 
 if command -v docker >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; then
     echo 'compose.yaml (docker compose config)'
