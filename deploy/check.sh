@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks what cannot be run everywhere: Dockerfiles, the compose file, Kubernetes manifests, units.
+# Checks what cannot be run everywhere: Dockerfiles, the compose file, Kubernetes manifests, HAProxy's file, units.
 # Usage: deploy/check.sh   (or make manifests); needs python3 with venv, and systemd for the units
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -21,6 +21,13 @@ for candidate in "${CARGO_TARGET_DIR:-$root/target}/release/pgweir" "$(command -
     if [ -z "$program" ] && [ -x "$candidate" ]; then program=$candidate; fi
 done
 "$tools/bin/python" "$root/deploy/kubernetes/check.py" ${program:+"$program"}
+
+if command -v haproxy >/dev/null 2>&1; then
+    echo 'haproxy.cfg (haproxy -c)'
+    haproxy -c -q -f "$root/deploy/balancers/haproxy.cfg"
+else
+    echo 'haproxy.cfg: left out, there is no haproxy'
+fi
 
 if command -v docker >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; then
     echo 'compose.yaml (docker compose config)'
