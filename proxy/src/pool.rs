@@ -232,6 +232,7 @@ impl Pool {
         server.card.leased.store(false, Ordering::Relaxed);
         server.card.set_used(server.idle_since);
         server.card.statements.store(server.statements.len(), Ordering::Relaxed);
+        server.statements.end_ahead();
         if self.budget.is_exceeded() || self.budget.is_owed_to_another(self) {
             drop(server);
             return self.leave_place();

@@ -19,7 +19,7 @@ use crate::wire::{ErrorFields, frame, frontend};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use placeholders::Placeholders;
-use prepared::{Prepared, ServerName, ServerStatements};
+use prepared::{Prepared, ServerStatements};
 use router_rules::session::{Settings, Track};
 use std::collections::BTreeMap;
 use std::io;
@@ -292,14 +292,15 @@ impl Server {
     }
 
     /// Prepares a statement under the settings that `settings` bring about, and leaves those as they were: a
-    /// statement outlives the transaction, or the part of one, that brings them. `closes`: names that are to
-    /// be free first. What the statement looks like; `None` where it cannot be parsed.
+    /// statement outlives the transaction, or the part of one, that brings them. `name`: by which the server is to
+    /// know it; `closes`: names that are to be free first. What the statement looks like; `None` where it cannot be parsed.
     ///
     /// # Errors
     /// The socket's.
     pub async fn parse_under(
         &mut self,
         settings: &[String],
+        name: &[u8],
         closes: &[Bytes],
         prepared: &Prepared,
     ) -> io::Result<Option<u64>> {
@@ -309,13 +310,12 @@ impl Server {
         };
         self.statements.unnamed = None;
         self.placeholders.add_all(&prepared.under);
-        let name = ServerName::of(prepared.key);
         let out = &mut self.connection.output;
         frontend::put_query(out, begin.as_bytes());
         settings.iter().for_each(|sql| frontend::put_query(out, sql.as_bytes()));
         closes.iter().for_each(|name| frontend::put_named(out, frontend::tag::CLOSE, b'S', name));
-        frontend::put_parse(out, name.as_bytes(), &prepared.sql, &prepared.types);
-        frontend::put_named(out, frontend::tag::DESCRIBE, b'S', name.as_bytes());
+        frontend::put_parse(out, name, &prepared.sql, &prepared.types);
+        frontend::put_named(out, frontend::tag::DESCRIBE, b'S', name);
         frontend::put_empty(out, frontend::tag::SYNC);
         frontend::put_query(out, end.as_bytes());
         self.connection.flush().await?;

@@ -186,6 +186,43 @@ fn sql_that_names_a_statement_of_the_protocol_in_its_midst_finds_it() -> Outcome
     })
 }
 
+/// What a text means is settled when it is parsed: SQL that names the statement later, under other settings,
+/// runs what was prepared, and the view shows it.
+#[test]
+fn sql_that_names_a_statement_finds_it_as_it_was_parsed() -> Outcome {
+    let shown = "SELECT name, statement, from_sql FROM pg_prepared_statements ORDER BY name";
+    compare(
+        &stage(),
+        &[
+            simple("SET TimeZone = 'UTC'"),
+            extended(&[raw::parse("at", "SELECT extract(epoch FROM '2024-01-01 00:00'::timestamptz)")]),
+            extended(&[raw::parse("sum", "SELECT $1::int + 1")]),
+            simple("SET TimeZone = 'Asia/Tokyo'"),
+            simple("EXECUTE at"),
+            simple("EXPLAIN (VERBOSE, COSTS OFF) EXECUTE at"),
+            extended(&[raw::parse("", "EXECUTE at"), raw::bind("", "", &[]), raw::execute("", 0)]),
+            simple("SELECT 1; EXECUTE sum(1); EXECUTE at"),
+            simple("BEGIN"),
+            simple("SET LOCAL client_encoding = LATIN1"),
+            extended(&[raw::parse("word", "SELECT length('\u{e4}')")]),
+            simple("EXECUTE word"),
+            simple("EXECUTE at"),
+            simple("ROLLBACK"),
+            simple("EXECUTE word"),
+            simple(shown),
+            extended(&[raw::parse("", shown), raw::bind("", "", &[]), raw::execute("", 0)]),
+            simple("PREPARE word AS SELECT 'taken'"),
+            simple("DEALLOCATE at"),
+            simple("EXECUTE at"),
+            simple("BEGIN; SELECT 1/0"),
+            simple("EXECUTE word"),
+            simple("ROLLBACK"),
+            simple("EXECUTE word"),
+            simple(shown),
+        ],
+    )
+}
+
 /// As caches of drivers do it.
 #[test]
 fn sql_deallocate_ends_a_statement_of_the_protocol_and_nothing_else() -> Outcome {

@@ -1,20 +1,19 @@
 //! From what is written to what is valid: each section becomes its struct, each mistake is noted.
 
-use super::nodes::nodes;
+mod cluster;
+mod routing;
+mod secrets;
+
+use secrets::{certificate_and_key, pem, secret};
+
 use super::own_directory;
 use super::reader::{Reader, Section};
-use super::sources::{Find, Patroni, Standbys};
 use super::value::Off;
 use super::{
-    Auth, AuthMethod, AuthRule, CertificateCheck, Cluster, Config, ConnectionKind, Console, Fleet, Http,
-    HttpTls, Limits, Listen, ListenTls, Log, LostListeners, LostWrites, Pool, PoolMode, Promises, Proof,
-    Routing, Runtime, Secret, ServerAuth, ServerTls, SslMode, Traces, User, WhenLate,
+    Auth, AuthMethod, AuthRule, CertificateCheck, Cluster, Config, ConnectionKind, Console, Http, HttpTls,
+    Limits, Listen, ListenTls, Log, Pool, PoolMode, Routing, Runtime, Traces, User, WhenLate,
 };
-use crate::limits::FORWARDS_MAX;
-use router_rules::hint::Consistency;
-use router_rules::rules::{Act, Network, Rule, Rules, When, WhenUnknown};
-use router_rules::{Policy, Target};
-use std::collections::HashMap;
+use router_rules::rules::Network;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,8 +32,8 @@ pub(super) struct Surroundings<'s> {
 
 /// The whole configuration. It is only worth something while the reader is clean.
 pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings<'_>) -> Config {
-    let cluster = cluster(&top.section("cluster"), reader, around);
-    let policy = policy(top, &cluster, reader);
+    let cluster = cluster::cluster(&top.section("cluster"), reader, around);
+    let policy = routing::policy(top, &cluster, reader);
     warn_of_sections_together(top, &cluster);
     let routing = top.section("routing");
     let runtime = top.section("runtime");
@@ -45,7 +44,7 @@ pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surrou
     Config {
         listen: listen(&top.section("listen"), &own, around),
         http: http(&top.section("http"), around),
-        fleet: fleet(&top.section("fleet"), around),
+        fleet: cluster::fleet(&top.section("fleet"), around),
         pool: pool(&top.section("pool")),
         runtime: Runtime {
             threads: runtime.read_optional("threads").unwrap_or_else(cores),
@@ -177,159 +176,8 @@ fn http(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Http {
     Http { address, token, hosts, tls: tls.map(|(certificate, key)| HttpTls { certificate, key }) }
 }
 
-/// What nodes may ask for. Passwords in clear leave only where it is said so, and not without a word.
-fn server_auth(section: &Section<'_, '_>, mode: SslMode) -> ServerAuth {
-    let words: Vec<String> = section.read("require_auth");
-    let proof = |word: &String| match word.as_str() {
-        "password" => Proof::Password,
-        "md5" => Proof::Md5,
-        "none" => Proof::None,
-        _ => Proof::ScramSha256,
-    };
-    let auth = ServerAuth(words.iter().map(proof).collect());
-    if auth.0.is_empty() {
-        section.mistake_in("require_auth", "`require_auth`: no node could let pgweir in");
-    }
-    if auth.allows(Proof::Password) && !matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull) {
-        let why =
-            "nothing proves who a node is with this `tls.mode`: passwords may leave in clear, to anybody";
-        section.warning_in("require_auth", format!("{why}; set `tls.mode = \"verify-full\"`"));
-    }
-    auth
-}
-
-fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings<'_>) -> Cluster {
-    let tls = section.section("tls");
-    let mode = match tls.read::<String>("mode").as_str() {
-        "disable" => SslMode::Disable,
-        "require" => SslMode::Require,
-        "verify-ca" => SslMode::VerifyCa,
-        "verify-full" => SslMode::VerifyFull,
-        _ => SslMode::Prefer,
-    };
-    let ca = pem(&tls, "ca", around);
-    if matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull) && tls.written("ca").is_none() {
-        tls.mistake_in("mode", "`mode`: the servers' certificates cannot be verified without `ca`");
-    }
-    let pair = certificate_and_key_if_any(&tls, around);
-    let (nodes, sources) = nodes(section, reader);
-    let cluster = Cluster {
-        nodes,
-        sources,
-        find: find(section, around),
-        user: section.read("user"),
-        password: secret(section, "password", "PGWEIR_CLUSTER_PASSWORD", around),
-        database: section.read("database"),
-        auth_query: section.read_optional("auth_query"),
-        tls: ServerTls {
-            mode,
-            ca,
-            certificate: pair.as_ref().map(|p| p.0.clone()),
-            key: pair.map(|p| p.1),
-            auth: server_auth(section, mode),
-        },
-        zone: section.read_optional("zone"),
-        probe_interval: section.read("probe_interval"),
-        probe_interval_fast: section.read("probe_interval_fast"),
-        probe_timeout: section.read("probe_timeout"),
-        primary_wait: section.read("primary_wait"),
-        fleet: match section.read::<String>("fleet").as_str() {
-            "alone" => Promises::Alone,
-            _ => Promises::Exact,
-        },
-        lost_writes: match section.read::<String>("lost_writes").as_str() {
-            "end" => LostWrites::End,
-            _ => LostWrites::Warn,
-        },
-        lost_listeners: match section.read::<String>("lost_listeners").as_str() {
-            "end" => LostListeners::End,
-            _ => LostListeners::ListenAgain,
-        },
-        commit_outcome: section.read("commit_outcome"),
-    };
-    if cluster.auth_query.as_ref().is_some_and(|q| !q.contains("$1")) {
-        section.mistake_in("auth_query", "`auth_query`: it needs the parameter $1, the user's name");
-    }
-    if cluster.probe_interval_fast > cluster.probe_interval {
-        section.mistake_in(
-            "probe_interval_fast",
-            "`probe_interval_fast` must not be longer than `probe_interval`",
-        );
-    }
-    if let Some(zone) = &cluster.zone
-        && cluster.kinds_of_nodes().all(|n| n.zone.as_ref() != Some(zone))
-    {
-        section.warning_in("zone", format!("no node is in zone \"{zone}\": it has no effect"));
-    }
-    cluster
-}
-
-/// How nodes are looked for that are not written down.
-fn find(cluster: &Section<'_, '_>, around: &Surroundings<'_>) -> Find {
-    let (find, patroni) = (cluster.section("find"), cluster.section("patroni"));
-    let pair = certificate_and_key_if_any(&patroni, around);
-    let read = Patroni {
-        ca: pem(&patroni, "ca", around),
-        certificate: pair.as_ref().map(|p| p.0.clone()),
-        key: pair.map(|p| p.1),
-        user: patroni.read_optional("user"),
-        password: secret(&patroni, "password", "", around),
-        token: secret(&patroni, "token", "", around),
-    };
-    if read.password.is_some() && read.user.is_none() {
-        patroni.mistake_in("password", "`password` needs its `user`");
-    }
-    if read.token.is_some() && read.user.is_some() {
-        patroni.mistake_in("token", "`token` and `user`: only one of them");
-    }
-    Find {
-        interval: find.read("interval"),
-        timeout: find.read("timeout"),
-        resolvers: find.read_optional("resolver").unwrap_or_default(),
-        standbys: match find.read::<String>("standbys").as_str() {
-            "off" => Standbys::Off,
-            "take" => Standbys::Take,
-            _ => Standbys::Offer,
-        },
-        patroni: read,
-    }
-}
-
 /// Long enough to be never, short enough to be added to a clock.
 pub(super) const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
-
-/// Shorter ones can be guessed by who sees a datagram.
-const FLEET_SECRET_BYTES_MIN: usize = 16;
-
-fn fleet(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Fleet {
-    let fleet = Fleet {
-        listen: section.read::<Off<SocketAddr>>("listen").0,
-        peers: section.read("peers"),
-        secret: secret(section, "secret", "", around),
-    };
-    for peer in &fleet.peers {
-        let is_address = peer.rsplit_once(':').is_some_and(|(host, port)| {
-            let port = port.parse::<u16>().is_ok_and(|port| port > 0);
-            port && super::node_address(peer).is_ok() && !host.starts_with('/')
-        });
-        if !is_address {
-            section.mistake_in("peers", format!("`peers`: \"{}\" is not host:port", peer.escape_debug()));
-        }
-    }
-    if fleet.peers.len() > FORWARDS_MAX {
-        section.mistake_in("peers", format!("`peers`: {FORWARDS_MAX} at most"));
-    }
-    match &fleet.secret {
-        None if fleet.listen.is_some() || !fleet.peers.is_empty() => {
-            section.mistake("[fleet] needs a `secret` that all its pgweirs have in common");
-        }
-        Some(secret) if secret.0.len() < FLEET_SECRET_BYTES_MIN => {
-            section.mistake_in("secret", format!("`secret`: {FLEET_SECRET_BYTES_MIN} characters at least"));
-        }
-        _ => {}
-    }
-    fleet
-}
 
 fn pool(section: &Section<'_, '_>) -> Pool {
     let pool = Pool {
@@ -362,7 +210,10 @@ fn pool(section: &Section<'_, '_>) -> Pool {
         );
     }
     if pool.node_connections_shared && pool.node_connections_max == 0 {
-        section.warning_in("node_connections_shared", "without effect: set `node_connections_max`, which is shared");
+        section.warning_in(
+            "node_connections_shared",
+            "without effect: set `node_connections_max`, which is shared",
+        );
     }
     pool
 }
@@ -505,205 +356,6 @@ fn log(section: &Section<'_, '_>) -> Log {
         section.mistake_in("filter", format!("`filter`: {error}"));
     }
     log
-}
-
-fn policy(top: &Section<'_, '_>, cluster: &Cluster, reader: &Reader<'_>) -> Policy {
-    let routing = top.section("routing");
-    let sections = top.sections("rule");
-    let rules: Vec<Rule> = sections.iter().enumerate().map(|(i, s)| rule(s, i, cluster)).collect();
-    let mut names: HashMap<&str, usize> = HashMap::new();
-    for (i, rule) in rules.iter().enumerate() {
-        if let Some(first) = names.insert(&rule.name, i) {
-            sections[i].mistake_in("name", format!("two rules are called \"{}\"", rules[first].name));
-        }
-    }
-    let rules = Rules::new(rules);
-    if reader.is_clean() {
-        for (later, earlier) in rules.shadowed() {
-            let name = |i: usize| rules.iter().nth(i).map_or("", |r| r.name.as_str());
-            reader.warning(
-                sections[later].span.clone(),
-                format!(
-                    "rule \"{}\" can never match: \"{}\" matches all that it would",
-                    name(later),
-                    name(earlier)
-                ),
-            );
-        }
-    }
-    Policy {
-        consistency: consistency(&routing.read::<String>("consistency")),
-        max_lag: routing.read::<Off<_>>("max_lag").0,
-        max_lag_bytes: routing.read::<Off<_>>("max_lag_bytes").0,
-        transactions: routing.read::<String>("transactions").parse().unwrap_or_default(),
-        rules,
-    }
-}
-
-fn consistency(word: &str) -> Consistency {
-    word.parse().unwrap_or_default()
-}
-
-fn rule(section: &Section<'_, '_>, index: usize, cluster: &Cluster) -> Rule {
-    let rule = Rule {
-        name: section.read_optional("name").unwrap_or_else(|| format!("rule {}", index + 1)),
-        when: When {
-            user: section.read_optional("user"),
-            database: section.read_optional("database"),
-            application_name: section.read_optional("application_name"),
-            client_address: section.read_optional("client_address"),
-            schema: section.read_optional("schema"),
-            table: section.read_optional("table"),
-            function: section.read_optional("function"),
-            kind: section.read_optional("kind"),
-            sql: section.read_optional("sql"),
-        },
-        act: Act {
-            target: section.read_optional::<String>("target").map(|word| match word.as_str() {
-                "replica" => Target::Replica,
-                _ => Target::Primary,
-            }),
-            group: section.read_optional("group"),
-            consistency: section.read_optional::<String>("consistency").map(|word| consistency(&word)),
-            max_lag: section.read_optional("max_lag"),
-            max_lag_bytes: section.read_optional("max_lag_bytes"),
-            transactions: section
-                .read_optional::<String>("transactions")
-                .map(|word| word.parse().unwrap_or_default()),
-            refuse: section.read_optional("refuse"),
-            when_unknown: section
-                .read_optional::<String>("when_unknown")
-                .map(|word| match word.as_str() {
-                    "allow" => WhenUnknown::Allow,
-                    _ => WhenUnknown::Refuse,
-                })
-                .unwrap_or_default(),
-            log: section.read("log"),
-        },
-    };
-    check_match(section, &rule);
-    check_act(section, &rule, cluster);
-    rule
-}
-
-fn check_match(section: &Section<'_, '_>, rule: &Rule) {
-    let when = &rule.when;
-    let empty = [
-        ("user", when.user.as_ref().is_some_and(Vec::is_empty)),
-        ("database", when.database.as_ref().is_some_and(Vec::is_empty)),
-        ("application_name", when.application_name.as_ref().is_some_and(Vec::is_empty)),
-        ("client_address", when.client_address.as_ref().is_some_and(Vec::is_empty)),
-        ("schema", when.schema.as_ref().is_some_and(Vec::is_empty)),
-        ("table", when.table.as_ref().is_some_and(Vec::is_empty)),
-        ("function", when.function.as_ref().is_some_and(Vec::is_empty)),
-        ("kind", when.kind.as_ref().is_some_and(Vec::is_empty)),
-    ];
-    for (name, _) in empty.iter().filter(|(_, is_empty)| *is_empty) {
-        section
-            .warning_in(name, format!("rule \"{}\" can never match: the list `{name}` is empty", rule.name));
-    }
-}
-
-fn check_act(section: &Section<'_, '_>, rule: &Rule, cluster: &Cluster) {
-    let act = &rule.act;
-    if *act == Act::default() {
-        section.mistake(
-            "the rule does nothing: give it `target`, `group`, `consistency`, `max_lag`, `transactions`, `refuse` or `log`",
-        );
-    }
-    if act.refuse.is_none() && section.written("when_unknown").is_some() {
-        section.mistake_in("when_unknown", "only a rule that refuses has to say so: give it `refuse`");
-    }
-    if act.refuse.is_some() && (act.target.is_some() || act.group.is_some()) {
-        section.mistake_in("refuse", "a rule that refuses cannot send anywhere as well");
-    }
-    if act.target == Some(Target::Primary) && act.group.is_some() {
-        section.mistake_in("group", "a group is of replicas; `target` says primary");
-    }
-    if let Some(group) = &act.group
-        && !cluster.kinds_of_nodes().any(|n| n.groups.contains(group))
-    {
-        section.mistake_in("group", format!("no node is in group \"{}\"", group.escape_debug()));
-    }
-    let writes = |kind: &String| {
-        matches!(kind.as_str(), "insert" | "update" | "delete" | "merge" | "ddl" | "maintenance" | "notify")
-    };
-    let only_writes = rule.when.kind.as_ref().is_some_and(|k| !k.is_empty() && k.iter().all(writes));
-    if only_writes && (act.target == Some(Target::Replica) || act.group.is_some()) {
-        section.warning_in("kind", "writes never go to a replica: the rule has no effect");
-    }
-}
-
-/// The value of `name`, or the content of the file `<name>_file`, or the environment variable.
-fn secret(
-    section: &Section<'_, '_>,
-    name: &str,
-    variable: &str,
-    around: &Surroundings<'_>,
-) -> Option<Secret> {
-    let file_key = format!("{name}_file");
-    if section.written(name).is_some() && section.written(&file_key).is_some() {
-        section.mistake_in(&file_key, format!("`{name}` and `{file_key}`: only one of them"));
-    }
-    if let Some(value) = section.read_optional::<String>(name) {
-        if around.is_exposed {
-            let what = "a secret in a file that every user of this machine may read: chmod o-r, or use";
-            section.warning_in(name, format!("{what} `{file_key}`"));
-        }
-        return Some(Secret(value));
-    }
-    if let Some(path) = section.read_optional::<PathBuf>(&file_key) {
-        let path = around.directory.join(path);
-        warn_if_exposed(section, &file_key, &path);
-        return match super::files::read_secret(&path) {
-            Ok(value) => Some(Secret(value)),
-            Err(message) => {
-                section.mistake_in(&file_key, format!("`{file_key}`: {}: {message}", path.display()));
-                None
-            }
-        };
-    }
-    (around.environment)(variable).filter(|value| !value.is_empty()).map(Secret)
-}
-
-/// Both, where the section is there; each one missing is a mistake.
-fn certificate_and_key(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Option<(PathBuf, PathBuf)> {
-    if section.is_there() && section.written("certificate").is_none() && section.written("key").is_none() {
-        section.mistake("`certificate` and `key` are missing");
-    }
-    certificate_and_key_if_any(section, around)
-}
-
-fn certificate_and_key_if_any(
-    section: &Section<'_, '_>,
-    around: &Surroundings<'_>,
-) -> Option<(PathBuf, PathBuf)> {
-    match (section.written("certificate").is_some(), section.written("key").is_some()) {
-        (true, false) => section.mistake_in("certificate", "`certificate` needs its `key`"),
-        (false, true) => section.mistake_in("key", "`key` needs its `certificate`"),
-        _ => {}
-    }
-    Some((pem(section, "certificate", around)?, pem(section, "key", around)?))
-}
-
-/// A path to a PEM file that holds what it should.
-fn pem(section: &Section<'_, '_>, name: &str, around: &Surroundings<'_>) -> Option<PathBuf> {
-    let path = around.directory.join(section.read_optional::<PathBuf>(name)?);
-    if let Err(message) = super::files::check_pem(&path, name == "key") {
-        section.mistake_in(name, format!("`{name}`: {}: {message}", path.display()));
-    }
-    if name == "key" {
-        warn_if_exposed(section, name, &path);
-    }
-    Some(path)
-}
-
-/// A file with a secret is its owner's, or its group's.
-fn warn_if_exposed(section: &Section<'_, '_>, name: &str, path: &Path) {
-    if super::files::is_exposed(path) {
-        let what = "every user of this machine may read it: chmod o-r";
-        section.warning_in(name, format!("`{name}`: {}: {what}", path.display()));
-    }
 }
 
 fn duplicate<T: PartialEq>(values: &[T]) -> Option<&T> {

@@ -72,14 +72,16 @@ impl Pools {
 
     /// So many other pgweirs open connections to the same nodes.
     pub fn set_siblings(&self, siblings: usize, config: &Config) {
-        if self.siblings.swap(siblings, Ordering::Relaxed) != siblings && config.pool.node_connections_shared {
+        if self.siblings.swap(siblings, Ordering::Relaxed) != siblings && config.pool.node_connections_shared
+        {
             self.apply(config);
         }
     }
 
     /// All connections of one node, by the configuration; 0: no bound.
     fn node_max(&self, config: &Config) -> usize {
-        let siblings = if config.pool.node_connections_shared { self.siblings.load(Ordering::Relaxed) } else { 0 };
+        let siblings =
+            if config.pool.node_connections_shared { self.siblings.load(Ordering::Relaxed) } else { 0 };
         match config.pool.node_connections_max {
             0 => 0,
             max => (max / (1 + siblings)).max(1),

@@ -229,6 +229,8 @@ pub struct ServerStatements {
     doomed: Vec<Bytes>,
     /// Names that a request needs, until it is over.
     lent: Vec<Bytes>,
+    /// Those of them that a request which is still to be sent will find there.
+    ahead: Vec<Bytes>,
     /// Statements, by key, that are of no use once the request is over.
     passing: Vec<u64>,
 }
@@ -341,6 +343,22 @@ impl ServerStatements {
         self.lent.push(name);
     }
 
+    /// The server has a statement under this name for the request that is about to be sent.
+    pub fn lend_ahead(&mut self, name: Bytes) {
+        self.lend_name(name.clone());
+        self.ahead.push(name);
+    }
+
+    /// The request that is about to be sent finds this name there.
+    pub fn is_lent_ahead(&self, name: &[u8]) -> bool {
+        self.ahead.iter().any(|lent| lent == name)
+    }
+
+    /// The request has been sent, or will not be: what was lent for it goes as soon as it is over.
+    pub fn end_ahead(&mut self) {
+        self.ahead.clear();
+    }
+
     /// It was not lent this time, after all.
     pub fn unlend_name(&mut self, name: &[u8]) {
         if let Some(at) = self.lent.iter().rposition(|lent| lent == name) {
@@ -365,7 +383,8 @@ impl ServerStatements {
         }
         let mut doomed = std::mem::take(&mut self.doomed);
         if is_over {
-            doomed.append(&mut self.lent);
+            let ahead = &self.ahead;
+            doomed.extend(self.lent.extract_if(.., |name| !ahead.contains(name)));
         }
         doomed
     }
@@ -385,6 +404,7 @@ impl ServerStatements {
         self.used.clear();
         self.doomed.clear();
         self.lent.clear();
+        self.ahead.clear();
         self.passing.clear();
         self.unnamed = None;
     }
@@ -406,6 +426,19 @@ mod tests {
         assert!(server.touch_fresh(1, 7));
         assert!(!server.touch_fresh(1, 8));
         assert!(server.touch(1), "who prepared it then may go on with it");
+    }
+
+    #[test]
+    fn what_is_lent_ahead_stays_until_its_request_has_been_sent() {
+        let mut server = ServerStatements::default();
+        server.lend_ahead("a".into());
+        server.lend_name("b".into());
+        assert_eq!(server.take_doomed(true), ["b"]);
+        assert!(server.is_lent_ahead(b"a"));
+        server.end_ahead();
+        assert!(!server.is_lent_ahead(b"a"));
+        assert!(server.take_doomed(false).is_empty());
+        assert_eq!(server.take_doomed(true), ["a"]);
     }
 
     #[test]

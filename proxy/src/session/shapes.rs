@@ -16,8 +16,8 @@ use crate::session::reroute::Cause;
 use crate::wire::backend::Status;
 use crate::wire::error::put_stale_plan;
 use crate::wire::frontend::{self, tag};
-use bytes::BytesMut;
-use router_rules::Target;
+use bytes::{Bytes, BytesMut};
+use router_rules::{SessionEffect, Target};
 use std::sync::Arc;
 
 impl Session {
@@ -26,7 +26,7 @@ impl Session {
         work.relied.iter().any(|(prepared, named)| match prepared.shape() {
             Some(_) => !self.holding.has_shape(prepared, *named) || self.is_foreign(prepared, *named),
             None => self.is_foreign(prepared, *named),
-        })
+        }) || !self.foreign_by_name(work).is_empty()
     }
 
     /// Sees to it that the statements prepared earlier are on this server what they were where they were
@@ -36,7 +36,13 @@ impl Session {
         request: &Request,
         work: &Work,
     ) -> Result<Option<Cause>, Failure> {
-        if !matches!(request.kind, Kind::Batch(_)) || self.memory.status == Status::Failed {
+        if self.memory.status == Status::Failed {
+            return Ok(None);
+        }
+        if let Some(cause) = self.lend_foreign(work).await? {
+            return Ok(Some(cause));
+        }
+        if !matches!(request.kind, Kind::Batch(_)) {
             return Ok(None);
         }
         if let Some(cause) = self.bring_foreign(work).await? {
@@ -96,7 +102,8 @@ impl Session {
                     .insert(prepared.key, prepared.number, schema, max)
                     .map(|key| ServerName::of(key).into()),
             );
-            match lease.parse_under(&settings, &closes, &prepared).await {
+            let name = ServerName::of(prepared.key);
+            match lease.parse_under(&settings, name.as_bytes(), &closes, &prepared).await {
                 Ok(Some(shape)) => lease.statements.set_shape(prepared.key, true, shape),
                 // Parsed under the present settings it fails likewise, and where the client is to hear of it.
                 Ok(None) => lease.statements.remove(prepared.key),
@@ -104,6 +111,52 @@ impl Session {
             }
         }
         Ok(None)
+    }
+
+    /// Statements of the protocol that SQL names, or looks at, under other settings than they were parsed under:
+    /// the server is given them by the client's own names, as they were parsed.
+    async fn lend_foreign(&mut self, work: &Work) -> Result<Option<Cause>, Failure> {
+        let foreign = self.foreign_by_name(work);
+        if foreign.is_empty() || self.exchange.is_open() {
+            return Ok(None);
+        }
+        if let Some(cause) = Box::pin(self.wait_until_nothing_is_owed()).await? {
+            return Ok(Some(cause));
+        }
+        for (name, prepared) in foreign {
+            let Some(lease) = self.holding.lease.as_mut() else { return Ok(None) };
+            let settings = lease.settings.in_force().change_to(&prepared.under);
+            match lease.parse_under(&settings, &name, std::slice::from_ref(&name), &prepared).await {
+                Ok(Some(_)) => lease.statements.lend_ahead(name),
+                // Parsed under the present settings it fails likewise, and where the client is to hear of it.
+                Ok(None) => {}
+                Err(error) => return Err(self.server_failure(error)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The client's statements that SQL is to find by their names, and that would mean something else if they
+    /// were parsed now.
+    fn foreign_by_name(&self, work: &Work) -> Vec<(Bytes, Arc<Prepared>)> {
+        if work.is_ordinary() || self.memory.status == Status::Failed {
+            return vec![];
+        }
+        let context = self.memory.state.settings.in_force().context();
+        let mut foreign = self.memory.statements.named();
+        foreign.retain(|(name, prepared)| {
+            prepared.under.context() != context && !self.memory.sql_names.contains(name.as_ref())
+        });
+        if !foreign.is_empty() && !work.asks_server(b"pg_prepared_statement") {
+            let effects = || work.parts.iter().flat_map(|part| &part.statements).flat_map(|s| &s.effects);
+            foreign.retain(|(name, _)| {
+                let runs = |effect: &SessionEffect| {
+                    matches!(effect, SessionEffect::Execute(named) if named.as_bytes() == name)
+                };
+                effects().any(runs)
+            });
+        }
+        foreign
     }
 
     /// The server lacks it, as the client knows it, and would give it another meaning now.

@@ -62,6 +62,9 @@ impl Session {
     fn lend_name(&mut self, name: &[u8], sql: &[u8], types: &[u8]) {
         let name = Bytes::copy_from_slice(name);
         let Some(lease) = self.holding.lease.as_mut() else { return };
+        if lease.statements.is_lent_ahead(&name) {
+            return;
+        }
         let out = &mut lease.connection.output;
         // In case it is there already for another part of the batch.
         frontend::put_named(out, tag::CLOSE, b'S', &name);
