@@ -229,6 +229,15 @@ impl Session {
             // The session goes on.
             return Ok(Verdict::Drop);
         }
+        if kind == tag::NOTICE
+            && fate == Fate::Pass
+            && self.holding.on == Target::Primary
+            && !self.turn.commits
+            && !is_farewell(body)
+        {
+            // It may tell how far long work has come: as Postgres sends it at once, so do we.
+            self.exchange.held.show();
+        }
         if self.exchange.looks_at_rows {
             if kind == tag::NOTICE {
                 return Ok(Verdict::Drop);
