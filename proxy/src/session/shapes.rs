@@ -142,21 +142,27 @@ impl Session {
         if work.is_ordinary() || self.memory.status == Status::Failed {
             return vec![];
         }
-        let context = self.memory.state.settings.in_force().context();
-        let mut foreign = self.memory.statements.named();
-        foreign.retain(|(name, prepared)| {
-            prepared.under.context() != context && !self.memory.sql_names.contains(name.as_ref())
-        });
-        if !foreign.is_empty() && !work.asks_server(b"pg_prepared_statement") {
-            let effects = || work.parts.iter().flat_map(|part| &part.statements).flat_map(|s| &s.effects);
-            foreign.retain(|(name, _)| {
-                let runs = |effect: &SessionEffect| {
-                    matches!(effect, SessionEffect::Execute(named) if named.as_bytes() == name)
-                };
-                effects().any(runs)
+        let statements = &self.memory.statements;
+        let mut named = if work.asks_server(b"pg_prepared_statement") {
+            statements.named()
+        } else {
+            let effects = work.parts.iter().flat_map(|part| &part.statements).flat_map(|s| &s.effects);
+            let run = effects.filter_map(|effect| match effect {
+                SessionEffect::Execute(name) => {
+                    let prepared = statements.get(name.as_bytes())?.clone();
+                    Some((Bytes::copy_from_slice(name.as_bytes()), prepared))
+                }
+                _ => None,
+            });
+            run.collect()
+        };
+        if !named.is_empty() {
+            let context = self.memory.state.settings.in_force().context();
+            named.retain(|(name, prepared)| {
+                prepared.under.context() != context && !self.memory.sql_names.contains(name.as_ref())
             });
         }
-        foreign
+        named
     }
 
     /// The server lacks it, as the client knows it, and would give it another meaning now.
