@@ -398,28 +398,3 @@ fn a_client_of_another_encoding_sends_bytes_that_are_not_utf8() -> Outcome {
     ];
     compare(&stage(), &talk)
 }
-
-/// A NOTICE tells how far long work has come: it is there while its statement still waits.
-#[test]
-fn a_notice_of_the_primary_comes_while_its_statement_runs() -> Outcome {
-    let stage = stage();
-    let mut holder = stage.direct()?;
-    holder.run(
-        "CREATE TABLE told (n int); \
-         CREATE FUNCTION tell_and_wait(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS \
-         'BEGIN RAISE NOTICE ''begun''; PERFORM pg_advisory_xact_lock(7700); RETURN n; END'",
-    )?;
-    let write = "INSERT INTO told SELECT tell_and_wait(n) FROM generate_series(1, 2) AS n";
-    let batch = [raw::parse("", write), raw::bind("", "", &[]), raw::execute("", 0), raw::sync()].concat();
-    let mut client = stage.client()?;
-    for (way, bytes) in [("simple", raw::query(write)), ("extended", batch)] {
-        holder.run("SELECT pg_advisory_lock(7700)")?;
-        client.send(&bytes)?;
-        let told = client.until(b"N")?;
-        assert_eq!(told.last().and_then(|frame| frame.field(b'M')).as_deref(), Some("begun"), "{way}");
-        holder.run("SELECT pg_advisory_unlock(7700)")?;
-        assert!(raw::tags(&client.until_ready()?).ends_with("CZ"), "{way}");
-    }
-    client.run("DROP TABLE told; DROP FUNCTION tell_and_wait(int)")?;
-    Ok(())
-}

@@ -19,7 +19,6 @@ const LONG_FILES: &[(&str, &str)] = &[
     ("proxy/src/command/check/judge.rs", "a sentence per mistake that `check` can find"),
     ("proxy/src/config.rs", "the configuration, a type per section"),
     ("proxy/src/config/keys.rs", "the table of all keys, a row each"),
-    ("proxy/src/config/valid.rs", "the same keys, read and compared: a function per section"),
     ("proxy/src/observe/metrics.rs", "the table of all metrics"),
     ("proxy/src/server.rs", "opening, asking and ending share the private halves of a connection"),
     ("proxy/src/session/classify.rs", "from a request to what it would do, for all kinds of requests"),

@@ -96,9 +96,6 @@ impl Session {
             Kind::Batch(end) => self.send_batch(request, work, end),
             Kind::Terminate => {}
         }
-        if let Some(lease) = self.holding.lease.as_mut() {
-            lease.statements.end_ahead();
-        }
         self.exchange.ledger.give_instead(&mut self.client.socket.output);
     }
 

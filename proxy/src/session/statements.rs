@@ -76,6 +76,13 @@ impl Session {
             .push(Owed::Parse { ours: true, undo: Undo { taken: Some(name), ..Undo::default() }.into() });
     }
 
+    /// What was lent for the request has been found, or was not needed.
+    pub(super) fn end_ahead(&mut self) {
+        if let Some(lease) = self.holding.lease.as_mut() {
+            lease.statements.end_ahead();
+        }
+    }
+
     /// The server refuses in its own words to give a name that is taken.
     fn take_name(&mut self, name: &[u8]) {
         self.lend_name(name, b"", &[0, 0]);
