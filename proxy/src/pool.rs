@@ -233,7 +233,8 @@ impl Pool {
         server.card.set_used(server.idle_since);
         server.card.statements.store(server.statements.len(), Ordering::Relaxed);
         server.statements.end_ahead();
-        if self.budget.is_exceeded() || self.budget.is_owed_to_another(self) {
+        let exceeds = self.budget.is_exceeded() && !self.is_closed_to_new();
+        if exceeds || self.budget.is_owed_to_another(self) {
             drop(server);
             return self.leave_place();
         }

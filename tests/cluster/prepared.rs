@@ -223,6 +223,42 @@ fn sql_that_names_a_statement_finds_it_as_it_was_parsed() -> Outcome {
     )
 }
 
+/// The same for other settings that a text is read by, and for those that Postgres looks at when it runs.
+#[test]
+fn sql_that_names_a_statement_knows_which_settings_are_the_texts_own() -> Outcome {
+    compare(
+        &stage(),
+        &[
+            simple("CREATE TEMP TABLE named (v text); INSERT INTO named VALUES ('temporary')"),
+            simple("SET DateStyle = 'ISO, DMY'"),
+            extended(&[raw::parse(
+                "day",
+                "SELECT extract(month FROM '01/02/2024'::date), date '2024-02-01'",
+            )]),
+            simple("SET standard_conforming_strings = off; SET escape_string_warning = off"),
+            extended(&[raw::parse("slash", "SELECT length('\\n')")]),
+            simple("SET search_path = pg_temp, public"),
+            extended(&[raw::parse("who", "SELECT v, current_user, current_schemas(false) FROM named")]),
+            extended(&[raw::parse("nobody", "SELECT $1::text || 'x'"), raw::describe(b'S', "nobody")]),
+            simple("RESET ALL"),
+            simple("EXECUTE day"),
+            simple("EXECUTE slash"),
+            simple("EXECUTE who"),
+            simple("EXECUTE nobody('a')"),
+            simple("SET DateStyle = 'German'; EXECUTE day"),
+            simple("BEGIN READ ONLY"),
+            simple("EXECUTE day"),
+            simple("SAVEPOINT s; SET LOCAL DateStyle = 'SQL, MDY'"),
+            simple("EXECUTE day"),
+            simple("EXECUTE missing"),
+            simple("ROLLBACK TO s"),
+            simple("EXECUTE day; EXECUTE day"),
+            simple("COMMIT"),
+            simple("SELECT name, statement FROM pg_prepared_statements ORDER BY name"),
+        ],
+    )
+}
+
 /// As caches of drivers do it.
 #[test]
 fn sql_deallocate_ends_a_statement_of_the_protocol_and_nothing_else() -> Outcome {
