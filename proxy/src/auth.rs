@@ -36,11 +36,14 @@ use std::sync::Arc;
 /// Where users can be looked up.
 pub trait Nodes: Sync {
     /// The addresses of the nodes to be asked: the primary first, since replicas may lag behind a change,
-    /// then whatever else is up.
-    fn best_first(&self) -> Vec<String>;
+    /// then whatever else is up. `None`: it is not known yet which of those that are listed are the cluster's.
+    fn best_first(&self) -> Option<Vec<String>>;
 
     /// The primary, which alone knows what is so now.
     fn primary_address(&self) -> Option<String>;
+
+    /// Which cluster it is, by its `system_identifier`: what another was asked says nothing of this one.
+    fn system(&self) -> Option<u64>;
 }
 
 /// What servers are shown on behalf of one user.

@@ -61,7 +61,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use underway::Write;
 use verdict::Role;
-use view::{Settings, View};
+use view::{Reign, Settings, View};
 use waiters::Waiters;
 pub use watermark::SessionFreshness;
 use watermark::{DatabaseMarks, SharedMarks};
@@ -133,12 +133,19 @@ pub struct Cluster {
 }
 
 impl Nodes for Cluster {
-    fn best_first(&self) -> Vec<String> {
-        self.primary().into_iter().chain(self.any_node()).map(|node| node.name.clone()).collect()
+    fn best_first(&self) -> Option<Vec<String>> {
+        let known = self.primary().into_iter().chain(self.any_node());
+        let mut names: Vec<_> = known.map(|node| node.name.clone()).collect();
+        names.dedup();
+        if names.is_empty() { self.board.lock().members() } else { Some(names) }
     }
 
     fn primary_address(&self) -> Option<String> {
         self.primary().map(|node| node.name.clone())
+    }
+
+    fn system(&self) -> Option<u64> {
+        self.board.lock().membership().system()
     }
 }
 
@@ -225,6 +232,17 @@ impl Cluster {
         let board = self.board.lock();
         let claims = board.entries.iter().filter_map(|e| e.claim.clone());
         claims.last().filter(|_| board.verdict().primary.is_none())
+    }
+
+    /// It is the primary, or there is none and it is of this cluster.
+    fn may_be_primary(&self, node: &Arc<Node>) -> bool {
+        let is_another = self.primary().is_some_and(|primary| !Arc::ptr_eq(&primary, node));
+        !is_another && !self.board.lock().is_stranger(node)
+    }
+
+    /// The same, as one thing to compare.
+    fn reign(&self) -> Option<Reign> {
+        self.view.load().reign()
     }
 
     /// Any node that answers, the primary first.
@@ -474,9 +492,12 @@ impl Cluster {
         let now = self.now();
         let mut board = self.board.lock();
         let before = *board.verdict();
-        let nodes = board.entries.len();
+        let (nodes, system) = (board.entries.len(), board.membership().system());
         let result = change(&mut board, now);
         let after = *board.verdict();
+        if system.is_some() && system != board.membership().system() {
+            self.fleet.begin_anew();
+        }
         match (before.primary, after.primary) {
             (Some(_), None) => self.fleet.cut_off(),
             // Who is there on the new one its own prober tells.
@@ -485,12 +506,11 @@ impl Cluster {
         }
         let configured = nodes != board.entries.len() || !self.is_published(&board);
         if before != after || configured {
-            self.view.store(Arc::new(board.view()));
+            let view = board.view();
+            self.catalogs.primary_is(view.reign().as_ref());
+            self.view.store(Arc::new(view));
             self.published.send_modify(|n| *n += 1);
             self.waiters.wake_all();
-        }
-        if before.primary.is_none() && after.primary.is_some() {
-            self.catalogs.primary_came();
         }
         // Only now: who is woken finds the new picture.
         board.ended.drain(..).for_each(|node| node.ring());
@@ -530,18 +550,18 @@ impl Cluster {
         self.change(|board, now| board.lost(node, loss, now));
     }
 
-    fn node_sighted(&self, node: &Arc<Node>, seen: Sighting) {
+    fn node_sighted(&self, node: &Arc<Node>, seen: Sighting) -> Result<(), String> {
         node.prober.asked.set(seen.start);
         let freshest = self.change(|board, now| {
-            board.sighted(node, seen, now);
+            board.sighted(node, seen, now)?;
             if let Some(latest) = board.samples.latest() {
                 self.primary_sampled.raise(latest.start);
                 self.primary_lsn.store(latest.lsn.0, Ordering::Release);
                 self.show_flush_delay(board.flushing.delay());
             }
             self.show_lag(board, node);
-            board.freshest()
-        });
+            Ok::<_, String>(board.freshest())
+        })?;
         self.freshest.set(freshest);
         self.waiters.wake_through(freshest);
         for progress in self.view.load().members.iter().map(|member| &member.node.progress) {
@@ -550,6 +570,7 @@ impl Cluster {
         if seen.role == Role::Primary {
             self.rouse_probers();
         }
+        Ok(())
     }
 
     /// When `node` is to be asked again, and how long that is.

@@ -8,6 +8,7 @@ use pgweir_tests::{Cluster, HarnessError, Weir};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 const READ: &str = "SELECT count(*) FROM product";
 
@@ -132,6 +133,35 @@ fn a_node_of_another_cluster_is_refused_loudly_wherever_it_is_listed() -> Outcom
         let weir = Weir::builder_for(&nodes).start()?;
         works_without(&weir, &other.address(0), "belongs to another cluster")
             .map_err(|error| HarnessError::failed(format!("{error}\n{}", weir.log())))?;
+    }
+    Ok(())
+}
+
+/// What is learnt before it is known which cluster it is must not be believed of another.
+#[test]
+fn whoever_answers_first_only_the_clusters_own_nodes_are_asked() -> Outcome {
+    let cluster = Cluster::builder().log_statements().doors().start()?;
+    cluster.node(0).superuser().database("app").sql(SCHEMA)?;
+    let other = Cluster::builder().replicas(0).log_statements().doors().start()?;
+    other.node(0).superuser().database("app").sql(SCHEMA)?;
+    other.node(0).superuser().database("app").sql("DELETE FROM product")?;
+    cluster.wait_caught_up()?;
+    let mut nodes = cluster.addresses();
+    nodes.insert(0, other.address(0));
+    // When each of the three answers, and the stranger, which is listed first.
+    for order in [[3, 2, 0, 1], [2, 0, 3, 1], [0, 2, 3, 1]] {
+        let late = |rank: u64| Duration::from_millis(15 * rank);
+        (0..3).for_each(|i| cluster.slow(i, late(order[i])));
+        other.slow(0, late(order[3]));
+        let weir = Weir::builder_for(&nodes).start()?;
+        // The first log-in is in the midst of it.
+        works_without(&weir, &nodes[0], "belongs to another cluster")?;
+        let mark = mark();
+        let read = format!("/* {mark} */ {READ}");
+        wait_until("both replicas serve", || {
+            let nodes = cluster.nodes_that_ran(&mark);
+            weir.app().value(&read).is_ok_and(|n| n == "100") && nodes.contains(&1) && nodes.contains(&2)
+        })?;
     }
     Ok(())
 }

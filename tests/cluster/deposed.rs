@@ -234,3 +234,27 @@ fn a_replica_that_cannot_follow_a_promotion_is_shown_as_stranded() -> Outcome {
     assert!(stage.weir.log().contains("has stayed on timeline 1"));
     Ok(())
 }
+
+/// The former primary lives on, and with it the connection that its catalog is watched by.
+#[test]
+fn what_statements_mean_is_asked_of_the_primary_in_force() -> Outcome {
+    let stage = torn_stage()?;
+    stage.weir.app().sql("CREATE VIEW shelf AS SELECT name FROM product WHERE id = 1")?;
+    stage.wait_for_replica("SELECT name FROM shelf")?;
+    stage.cluster.promote(1)?;
+    stage.cluster.follow(2, 1)?;
+    wait_for_primary(&stage, 1)?;
+    let create =
+        "CREATE FUNCTION later() RETURNS text LANGUAGE sql STABLE AS 'SELECT name FROM note_of_later'";
+    stage.weir.app().sql("CREATE TABLE note_of_later (name text); INSERT INTO note_of_later VALUES ('1')")?;
+    stage.weir.app().sql(create)?;
+    stage.wait_for_replica("SELECT later()")?;
+    // A write there is a write of what the view shows now.
+    stage.weir.app().sql("CREATE OR REPLACE VIEW shelf AS SELECT name FROM note_of_later")?;
+    let mut client = stage.client()?;
+    for n in 2..30 {
+        client.run(&format!("UPDATE note_of_later SET name = '{n}'"))?;
+        assert_eq!(client.value("SELECT name FROM shelf")?, n.to_string());
+    }
+    Ok(())
+}

@@ -116,6 +116,8 @@ impl Slot {
 /// What the last look-up gave.
 #[derive(Default)]
 struct Read {
+    /// The cluster that was asked.
+    system: Option<u64>,
     account: Option<(Arc<Account>, Instant)>,
     /// How long that counts without asking again.
     fresh: Duration,
@@ -198,6 +200,10 @@ impl Directory {
         config: &Config,
     ) -> Result<Arc<Account>, Refusal> {
         let mut read = slot.read.lock().await;
+        let system = nodes.system();
+        if read.system != system {
+            *read = Read { system, ..Read::default() };
+        }
         if let Some((account, at)) = &read.account
             && at.elapsed() < read.fresh
         {
@@ -220,7 +226,7 @@ impl Directory {
                     previous => Arc::new(fresh.succeeding(previous.as_ref())),
                 };
                 let fresh = (started.elapsed() * VERIFIER_FRESH_LOOKUPS).min(VERIFIER_FRESH_MAX);
-                *read = Read { account: Some((account.clone(), started)), fresh, failure: None };
+                *read = Read { system, account: Some((account.clone(), started)), fresh, failure: None };
                 Ok(account)
             }
             // As of one that does not exist.

@@ -31,6 +31,8 @@ const NAME_BYTES_MAX: usize = 63;
 
 /// Between two tries for a connection to a node that is full.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks whether it is known which nodes are the cluster's.
+const KNOWN_PAUSE: Duration = Duration::from_millis(20);
 
 const BY_FUNCTION: &str = "SELECT rolname, rolpassword, rolvaliduntil FROM pgweir.user_lookup($1)";
 const BY_CATALOG: &str =
@@ -149,7 +151,7 @@ impl Lookup {
         config: &Config,
     ) -> Result<(Vec<Row>, String), LookupError> {
         let mut last = LookupError::Unreachable("no node is known".into());
-        for address in candidates(nodes, config) {
+        for address in candidates(nodes).await {
             let source = self.source(&address, config)?;
             let outcome = tokio::time::timeout(LOOKUP_TIMEOUT, source.rows(question, config)).await;
             match outcome.unwrap_or_else(|_| Err(LookupError::Unreachable(format!("{address}: time-out")))) {
@@ -176,14 +178,17 @@ impl Lookup {
     }
 }
 
-/// Those that are up; as long as nobody knows which are, all.
-fn candidates(nodes: &dyn Nodes, config: &Config) -> Vec<String> {
-    let mut addresses = nodes.best_first();
-    if addresses.is_empty() {
-        addresses.extend(config.cluster.nodes.iter().map(|node| node.address.clone()));
-    }
-    addresses.dedup();
-    addresses
+/// Whom to ask, as soon as that is known; nobody when it does not become known in time.
+async fn candidates(nodes: &dyn Nodes) -> Vec<String> {
+    let known = async {
+        loop {
+            match nodes.best_first() {
+                Some(addresses) => return addresses,
+                None => tokio::time::sleep(KNOWN_PAUSE).await,
+            }
+        }
+    };
+    tokio::time::timeout(LOOKUP_TIMEOUT, known).await.unwrap_or_default()
 }
 
 impl Source {

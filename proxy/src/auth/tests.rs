@@ -74,11 +74,15 @@ fn pair() -> (Connection, Connection) {
 struct Nowhere;
 
 impl Nodes for Nowhere {
-    fn best_first(&self) -> Vec<String> {
-        vec![]
+    fn best_first(&self) -> Option<Vec<String>> {
+        Some(vec![])
     }
 
     fn primary_address(&self) -> Option<String> {
+        None
+    }
+
+    fn system(&self) -> Option<u64> {
         None
     }
 }

@@ -154,6 +154,8 @@ pub struct Board {
     is_searching: bool,
     /// Which cluster this is.
     membership: Membership,
+    /// Whose nodes are the cluster's has been decided: most of the list have said so, or all that can.
+    decided: bool,
     incarnations: u64,
     /// Names of drained nodes, so that a reload keeps them drained.
     drained: HashSet<String>,
@@ -190,6 +192,7 @@ impl Board {
             settings,
             is_searching: false,
             membership: Membership::default(),
+            decided: false,
             incarnations: 0,
             drained: HashSet::new(),
             last_primary: None,
@@ -329,12 +332,14 @@ impl Board {
             if let Some(text) = entry.system.and_then(|system| self.membership.stranger(system)) {
                 entry.node.progress.reset(0);
                 entry.forget_position();
-                // Whatever it answers from now on, nobody waits for it.
+                // Whatever it answers from now on, nobody waits for it, and what is held there ends.
                 entry.was_tried = true;
+                end_reign(&mut self.ended, &entry.node);
                 if std::mem::take(&mut entry.facts.up) {
                     entry.since = now;
                 }
                 self.news.push(News::of("node_down", &entry.node, format!("{}: {text}", entry.node.name)));
+                entry.told = Some(Loss::Unfit(text.clone()));
                 entry.error = Some(Loss::Unfit(text));
             }
         }
@@ -372,11 +377,17 @@ impl Board {
     }
 
     /// A probe was answered.
-    pub fn sighted(&mut self, node: &Arc<Node>, seen: Sighting, now: Moment) {
-        let Some(i) = self.find(node) else { return };
+    ///
+    /// # Errors
+    /// When the node has turned out to belong to another cluster, or seemed to since its prober connected.
+    pub fn sighted(&mut self, node: &Arc<Node>, seen: Sighting, now: Moment) -> Result<(), String> {
+        let Some(i) = self.find(node) else { return Ok(()) };
+        if let Some(text) = self.stranger(i) {
+            return Err(text);
+        }
         let entry = &mut self.entries[i];
-        if entry.system.is_some_and(|system| self.membership.stranger(system).is_some()) {
-            return;
+        if entry.node.progress.incarnation() == 0 {
+            return Err("it was taken for a node of another cluster, and is asked anew".into());
         }
         let before = entry.facts;
         let is_first = !std::mem::replace(&mut entry.was_tried, true);
@@ -409,6 +420,7 @@ impl Board {
             (Role::Replica, Some(lsn)) => self.replica_at(i, lsn, seen, now),
             _ => {}
         }
+        Ok(())
     }
 
     /// A claimant to the primacy lacks what a replica of its timeline had before it was asked.
@@ -574,10 +586,36 @@ impl Board {
         }
     }
 
+    /// Which cluster this is.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// A node of another cluster: what to say of it.
+    fn stranger(&self, i: usize) -> Option<String> {
+        self.membership.stranger(self.entries[i].system?)
+    }
+
+    /// A node of another cluster.
+    pub fn is_stranger(&self, node: &Arc<Node>) -> bool {
+        self.find(node).is_some_and(|i| self.stranger(i).is_some())
+    }
+
+    /// The names of the nodes that are, or may be, this cluster's; `None` while that is not decided.
+    pub fn members(&self) -> Option<Vec<String>> {
+        let members = (0..self.entries.len()).filter(|i| self.stranger(*i).is_none());
+        self.decided.then(|| members.map(|i| self.entries[i].node.name.clone()).collect())
+    }
+
     fn judge(&mut self, now: Moment) {
         let facts: Vec<Facts> = self.entries.iter().map(|e| e.facts).collect();
         let before = self.verdict;
         let mut verdict = judge(&facts, &before);
+        let all_tried = !self.entries.is_empty() && self.entries.iter().all(|e| e.was_tried);
+        self.decided |= self.membership.is_settled() || all_tried;
+        if !self.decided {
+            (verdict.replicas, verdict.lagging) = (0, 0);
+        }
         if self.published.is_none() && (self.is_searching || self.entries.iter().any(|e| !e.was_tried)) {
             // One that has not been heard yet may know of a newer history.
             (verdict.primary, verdict.holder, verdict.rivals) = (None, None, 0);

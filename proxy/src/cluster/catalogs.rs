@@ -15,6 +15,7 @@ mod known;
 use super::Cluster;
 use super::catalog::{fingerprint, load};
 use super::connect::{Link, explain};
+use super::view::Reign;
 use crate::limits::{CATALOG_WAIT, CATALOGS_BYTES_MAX};
 use crate::node::mark::Mark;
 use crate::node::moment::Moment;
@@ -137,8 +138,6 @@ struct Watched {
     failing: AtomicBool,
     /// Somebody is about to drop the database: be out of it.
     let_go: AtomicBool,
-    /// The snapshot was read from a replica, while there was no primary.
-    of_replica: AtomicBool,
 }
 
 impl Catalogs {
@@ -175,12 +174,15 @@ impl Catalogs {
         }
     }
 
-    /// There is a primary again: what was read from replicas meanwhile is withdrawn until it has been
-    /// compared with what is there. To be called once the primary is published.
-    pub fn primary_came(&self) {
-        for watched in self.by_name.load().values().filter(|w| w.of_replica.load(Ordering::SeqCst)) {
-            watched.withdraw();
-            watched.wake.notify_one();
+    /// Who is the primary now. What was read elsewhere, from a replica or a former primary, is withdrawn until
+    /// it has been compared with what is there. To be called just before the primary is published.
+    pub fn primary_is(&self, reign: Option<&Reign>) {
+        for watched in self.by_name.load().values() {
+            let mut known = watched.known.lock();
+            if !known.is_of(reign) {
+                watched.show(None);
+                watched.wake.notify_one();
+            }
         }
     }
 
@@ -199,7 +201,8 @@ impl Catalogs {
         if known.contains_key(database) {
             return;
         }
-        let watched = Arc::new(Watched::default());
+        let known_as = Known::under(cluster.reign());
+        let watched = Arc::new(Watched { known: Mutex::new(known_as), ..Watched::default() });
         watched.asked.set(now);
         let mut grown = HashMap::clone(&known);
         grown.insert(database.into(), watched.clone());
@@ -210,6 +213,7 @@ impl Catalogs {
             held: self.held.clone(),
             watched,
             database: database.to_owned(),
+            source: None,
             read: None,
             seen: 0,
         };
@@ -306,22 +310,12 @@ impl Watched {
     }
 
     /// Publishes what was read, as far as no DDL has passed since `changes` was read.
-    fn publish(&self, snapshot: &Arc<Catalog>, changes: u64) {
+    fn publish(&self, snapshot: &Arc<Catalog>, changes: u64, source: &Option<Reign>) {
         let mut known = self.known.lock();
-        known.is_read(snapshot, changes);
+        known.is_read(snapshot, changes, source);
         self.show(known.holds());
         self.has_failed.store(false, Ordering::SeqCst);
         self.shown.notify_waiters();
-    }
-
-    /// It is read from a replica although there is a primary: that is withdrawn.
-    fn is_outdone(&self, cluster: &Weak<Cluster>) -> bool {
-        let outdone = self.of_replica.load(Ordering::SeqCst)
-            && cluster.upgrade().is_some_and(|cluster| cluster.primary().is_some());
-        if outdone {
-            self.withdraw();
-        }
-        outdone
     }
 
     fn show(&self, snapshot: Option<Arc<Catalog>>) {
@@ -377,6 +371,8 @@ struct Watch {
     held: Arc<Held>,
     watched: Arc<Watched>,
     database: String,
+    /// The primary that the connection leads to; none: it leads to a replica.
+    source: Option<Reign>,
     read: Option<Read>,
     /// How much had changed when a snapshot was last published.
     seen: u64,
@@ -417,10 +413,11 @@ impl Watch {
 
     /// Connects to the primary. While there is none, nothing can be changed through us, and whatever a
     /// replica holds is good enough to read by.
-    async fn open(&self) -> Result<Link, String> {
+    async fn open(&mut self) -> Result<Link, String> {
         let cluster = self.cluster.upgrade().ok_or("the cluster has ended")?;
-        let primary = cluster.wait_for_primary(CATALOG_WAIT).await.map(|(node, _)| node);
-        self.watched.of_replica.store(primary.is_none(), Ordering::SeqCst);
+        let primary = cluster.wait_for_primary(CATALOG_WAIT).await;
+        self.source = primary.map(|(node, reign)| Reign(node, reign));
+        let primary = self.source.as_ref().map(|reign| reign.0.clone());
         let node = primary.or_else(|| cluster.any_node()).ok_or("there is no node to read it from")?;
         let settings = cluster.settings();
         drop(cluster);
@@ -439,7 +436,7 @@ impl Watch {
             match &mut self.read {
                 Some(last) if last.fingerprint == print && last.changes == changes => {
                     last.proved = asked;
-                    watched.publish(&last.catalog, changes);
+                    watched.publish(&last.catalog, changes, &self.source);
                 }
                 last => {
                     if last.as_ref().is_none_or(|last| last.changes == changes)
@@ -459,14 +456,14 @@ impl Watch {
                         )));
                     };
                     let catalog = Arc::new(catalog);
-                    watched.publish(&catalog, changes);
+                    watched.publish(&catalog, changes, &self.source);
                     self.read =
                         Some(Read { catalog, fingerprint: print, changes, proved: asked, _bytes: weight });
                 }
             }
             self.seen = changes;
             self.succeeds();
-            if watched.is_outdone(&self.cluster) {
+            if self.is_outdone() {
                 return Ok(());
             }
             if watched.changes.load(Ordering::SeqCst) != changes && watched.snapshot.load().is_some() {
@@ -479,7 +476,7 @@ impl Watch {
                     () = self.links.wanted.notified() => {}
                 }
             }
-            if watched.is_outdone(&self.cluster) {
+            if self.is_outdone() {
                 return Ok(());
             }
             let unread = watched.changes.load(Ordering::SeqCst) != changes;
@@ -489,6 +486,16 @@ impl Watch {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// There is a primary, and it is another server's catalog that is read: that is withdrawn.
+    fn is_outdone(&self) -> bool {
+        let reign = self.cluster.upgrade().and_then(|cluster| cluster.reign());
+        let outdone = reign.is_some() && reign != self.source;
+        if outdone {
+            self.watched.withdraw();
+        }
+        outdone
     }
 
     /// Reads the catalog. What is dropped meanwhile makes Postgres fail half-way: then once more.
@@ -604,13 +611,13 @@ mod tests {
         watched.fail();
         assert!(!first.await.unwrap() && !watched.comes().await, "nobody waits in vain");
         let catalog = Arc::new(Catalog::build(Default::default(), 1));
-        watched.publish(&catalog, 0);
+        watched.publish(&catalog, 0, &None);
         assert!(watched.comes().await);
         watched.change(&Alters::Anything);
         assert!(watched.snapshot.load().is_none());
         let second = waiting();
         tokio::task::yield_now().await;
-        watched.publish(&catalog, 1);
+        watched.publish(&catalog, 1, &None);
         assert!(second.await.unwrap());
         watched.change(&Alters::names(["t".into()]));
         let doubting =
@@ -618,10 +625,10 @@ mod tests {
         assert_eq!(doubting(&watched), Some(true), "all else holds");
         let third = waiting();
         tokio::task::yield_now().await;
-        watched.publish(&catalog, 1);
+        watched.publish(&catalog, 1, &None);
         tokio::task::yield_now().await;
         assert!(!third.is_finished() && doubting(&watched) == Some(true), "it was read before the change");
-        watched.publish(&catalog, 2);
+        watched.publish(&catalog, 2, &None);
         assert!(third.await.unwrap() && doubting(&watched) == Some(false));
     }
 

@@ -92,6 +92,12 @@ impl Fleet {
         self.alone_until.set(Moment::NEVER);
     }
 
+    /// What was seen was seen on a node of another cluster.
+    pub(super) fn begin_anew(&self) {
+        self.doubt();
+        self.registered.set(Moment::NEVER);
+    }
+
     /// The primary cannot be looked at any more: one that was alone remains so.
     pub(super) fn cut_off(&self) {
         if self.alone_until.get() != Moment::NEVER {

@@ -98,7 +98,7 @@ async fn probe_all(cluster: &Weak<Cluster>, node: &Arc<Node>, alarm: &Alarm) -> 
         match cluster.upgrade() {
             Some(cluster) => {
                 let sighting = probe.once(&cluster, node).await?;
-                cluster.node_sighted(node, sighting);
+                cluster.node_sighted(node, sighting).map_err(Loss::Unfit)?;
             }
             None => return Ok(()),
         }

@@ -8,6 +8,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A primary, and the reign of it.
+#[derive(Debug, Clone)]
+pub struct Reign(pub Arc<Node>, pub u64);
+
+impl PartialEq for Reign {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) && self.1 == other.1
+    }
+}
+
 /// One node and how it is configured.
 #[derive(Debug, Clone)]
 pub struct Member {
@@ -93,6 +103,11 @@ impl View {
     /// The primary with the reign that it is in, if there is exactly one that is up.
     pub fn reigning(&self) -> Option<(&Arc<Node>, u64)> {
         self.verdict.primary.map(|i| (&self.members[i].node, self.members[i].reign))
+    }
+
+    /// The same, as one thing to compare.
+    pub(super) fn reign(&self) -> Option<Reign> {
+        self.reigning().map(|(node, number)| Reign(node.clone(), number))
     }
 
     /// The replicas that may serve reads of `group`.

@@ -1,5 +1,6 @@
 //! A snapshot of a catalog, and how much of it still holds.
 
+use crate::cluster::view::Reign;
 use router_rules::{Alters, Catalog};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,15 +20,43 @@ pub(super) fn next_generation() -> u64 {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub read: Option<Arc<Catalog>>,
+    /// Whose catalog was read; none: a replica's, while there was no primary.
+    source: Option<Reign>,
+    /// The primary in force: while there is one, nobody else's catalog counts.
+    reign: Option<Reign>,
     /// All changes up to this one are in it.
     pub covered: u64,
     unread: Vec<(u64, Alters)>,
 }
 
 impl Known {
-    /// A snapshot was read, which has all changes up to this one.
-    pub fn is_read(&mut self, snapshot: &Arc<Catalog>, changes: u64) {
+    /// Nothing is read yet.
+    pub fn under(reign: Option<Reign>) -> Self {
+        Self { reign, ..Self::default() }
+    }
+
+    /// This is the primary now. False when what was read is not its catalog, and so counts no more.
+    pub fn is_of(&mut self, reign: Option<&Reign>) -> bool {
+        self.reign = reign.cloned();
+        let is_its = self.counts(&self.source);
+        if !is_its {
+            self.read = None;
+        }
+        is_its
+    }
+
+    /// Without a primary nothing is changed through us, and what was last read anywhere holds.
+    fn counts(&self, source: &Option<Reign>) -> bool {
+        self.reign.is_none() || *source == self.reign
+    }
+
+    /// A snapshot was read from `source`, which has all changes up to this one.
+    pub fn is_read(&mut self, snapshot: &Arc<Catalog>, changes: u64, source: &Option<Reign>) {
+        if !self.counts(source) {
+            return;
+        }
         self.read = Some(snapshot.clone());
+        self.source.clone_from(source);
         self.covered = changes;
         self.unread.retain(|(change, _)| *change > changes);
     }
@@ -53,13 +82,14 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::Node;
 
     #[test]
     fn a_snapshot_holds_but_for_what_has_changed_since_it_was_read() {
         let catalog = Arc::new(Catalog::build(Default::default(), next_generation()));
         let mut known = Known::default();
         assert!(known.holds().is_none());
-        known.is_read(&catalog, 0);
+        known.is_read(&catalog, 0, &None);
         known.note(1, &Alters::Storage);
         assert!(known.holds().is_some_and(|shown| Arc::ptr_eq(&shown, &catalog)));
         known.note(2, &Alters::names(["t".into()]));
@@ -70,16 +100,40 @@ mod tests {
         );
         known.note(3, &Alters::Anything);
         assert!(known.holds().is_none());
-        known.is_read(&catalog, 2);
+        known.is_read(&catalog, 2, &None);
         assert!(known.holds().is_none(), "it was read before the last change");
-        known.is_read(&catalog, 3);
+        known.is_read(&catalog, 3, &None);
         assert!(known.holds().is_some_and(|shown| Arc::ptr_eq(&shown, &catalog)));
+    }
+
+    #[test]
+    fn a_snapshot_counts_only_in_the_reign_that_it_was_read_in() {
+        let catalog = Arc::new(Catalog::build(Default::default(), next_generation()));
+        let (former, heir) = (Node::new("a:1"), Node::new("b:1"));
+        let reign = |node: &Arc<Node>, number| Some(Reign(node.clone(), number));
+        let mut known = Known::under(reign(&former, 1));
+        known.is_read(&catalog, 0, &None);
+        assert!(known.holds().is_none(), "there is a primary, and a replica was read");
+        known.is_read(&catalog, 0, &reign(&former, 1));
+        assert!(known.is_of(None) && known.holds().is_some());
+        assert!(known.is_of(reign(&former, 1).as_ref()) && known.holds().is_some());
+        for next in [reign(&former, 2), reign(&heir, 1)] {
+            assert!(!known.is_of(next.as_ref()) && known.holds().is_none());
+            known.is_read(&catalog, 0, &reign(&former, 1));
+            assert!(known.holds().is_none(), "the former primary lives on");
+            known.is_read(&catalog, 0, &next);
+            assert!(known.holds().is_some());
+        }
+        assert!(known.is_of(None));
+        known.is_read(&catalog, 0, &None);
+        assert!(known.holds().is_some(), "a replica while there is no primary");
+        assert!(!known.is_of(reign(&heir, 1).as_ref()) && known.holds().is_none());
     }
 
     #[test]
     fn more_changes_than_are_kept_are_a_change_of_anything() {
         let mut known = Known::default();
-        known.is_read(&Arc::new(Catalog::build(Default::default(), 1)), 0);
+        known.is_read(&Arc::new(Catalog::build(Default::default(), 1)), 0, &None);
         (1..=UNREAD_MAX as u64).for_each(|change| known.note(change, &Alters::Storage));
         assert!(known.holds().is_some());
         known.note(UNREAD_MAX as u64 + 1, &Alters::Storage);

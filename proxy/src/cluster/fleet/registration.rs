@@ -67,7 +67,6 @@ impl Registration {
         }
         let mut this = Self { claims: false, looked };
         fleet.heard.raise(cluster.now());
-        fleet.registered.raise(looked);
         this.judge(others, server, cluster, node).await?;
         Ok(this)
     }
@@ -99,7 +98,7 @@ impl Registration {
     ) -> Result<(), Loss> {
         let fleet = &cluster.fleet;
         // What holds on a primary that is left out says nothing of the one in force.
-        let counts = cluster.primary().is_none_or(|primary| Arc::ptr_eq(&primary, node));
+        let counts = cluster.may_be_primary(node);
         let now = cluster.now();
         if counts {
             fleet.registered.raise(self.looked);

@@ -67,7 +67,7 @@ impl Stage {
             writes,
             writes_by_answer: writes,
         };
-        self.cluster.node_sighted(&self.nodes[i], seen);
+        self.cluster.node_sighted(&self.nodes[i], seen).unwrap();
     }
 
     /// It was promoted onto this timeline, which forked off there.
@@ -84,7 +84,7 @@ impl Stage {
             writes,
             writes_by_answer: writes,
         };
-        self.cluster.node_sighted(&self.nodes[i], seen);
+        self.cluster.node_sighted(&self.nodes[i], seen).unwrap();
     }
 
     fn primary_at(&self, i: usize, lsn: u64) {
