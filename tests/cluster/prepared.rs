@@ -150,6 +150,34 @@ fn sql_execute_reaches_a_statement_of_the_protocol_by_either_protocol() -> Outco
 }
 
 /// As compile-time checks of queries do it; nothing is left behind that would keep the server.
+/// Postgres still knows the name of what was prepared, and says what is wrong with its text.
+#[test]
+fn sql_names_a_statement_whose_text_is_out_of_date() -> Outcome {
+    let gone = |name: &str| extended(&[raw::parse(name, "SELECT n FROM going")]);
+    compare(
+        &stage(),
+        &[
+            simple("CREATE TEMP TABLE going (n int)"),
+            gone("one"),
+            gone("two"),
+            gone("three"),
+            simple("DROP TABLE going"),
+            simple("EXECUTE one"),
+            simple("EXECUTE one"),
+            simple("BEGIN"),
+            simple("EXECUTE one"),
+            simple("SELECT 1"),
+            simple("ROLLBACK"),
+            simple("DEALLOCATE two"),
+            simple("DEALLOCATE two"),
+            simple("SELECT 1; EXECUTE three"),
+            extended(&[raw::parse("", "DEALLOCATE three"), raw::bind("", "", &[]), raw::execute("", 0)]),
+            simple("CREATE TEMP TABLE going (n int)"),
+            simple("EXECUTE one"),
+        ],
+    )
+}
+
 #[test]
 fn sql_that_names_a_statement_of_the_protocol_in_its_midst_finds_it() -> Outcome {
     let stage = stage();

@@ -170,6 +170,9 @@ pub enum News {
     OursRow(Ours),
     /// An error for the client.
     Error,
+    /// A statement that the Query behind it names by SQL cannot be prepared again: where the Query comes to it, that
+    /// is what is wrong.
+    LentFailed,
     /// An error that was wanted: the client is told this.
     ErrorInstead(Bytes),
     /// What a statement's parameters look like.
@@ -397,8 +400,11 @@ impl Ledger {
             }
             (Owed::Sync { ours }, tag::READY_FOR_QUERY) => {
                 let Some(status) = Status::parse(body) else { return out_of_step };
-                let fate = if *ours { Fate::Swallow } else { Fate::Pass };
-                (fate, News::Ready { status, ours: None }, true)
+                match *ours {
+                    // What the client has asked for is still to come.
+                    true => (Fate::Swallow, News::None, true),
+                    false => (Fate::Pass, News::Ready { status, ours: None }, true),
+                }
             }
             _ => return out_of_step,
         };
@@ -417,6 +423,7 @@ impl Ledger {
             }
             _ => {}
         }
+        let is_lent = matches!(self.owed.front(), Some(Owed::Parse { ours: true, .. }));
         let outcome = match self.owed.front_mut() {
             Some(Owed::Fails(told)) => (Fate::Swallow, News::ErrorInstead(std::mem::take(told))),
             // The old unnamed statement is gone before the new one is looked at.
@@ -432,7 +439,15 @@ impl Ledger {
         };
         while let Some(owed) = self.owed.front_mut() {
             match owed {
-                Owed::Sync { .. } => return outcome,
+                Owed::Sync { ours } => {
+                    let ours = *ours;
+                    let is_named = matches!(self.owed.get(1), Some(Owed::Query { .. }));
+                    return if is_lent && ours && is_named {
+                        (Fate::Swallow, News::LentFailed)
+                    } else {
+                        outcome
+                    };
+                }
                 Owed::Parse { undo, .. } | Owed::Close { undo, .. } | Owed::Instead { undo, .. } => {
                     self.undone.push(std::mem::take(&mut **undo));
                 }
@@ -484,6 +499,17 @@ mod tests {
     fn a_statement_brought_to_the_server_leaves_no_trace() {
         let mut l = ledger([parse(true), Owed::Bind, DESCRIBE, Owed::Execute(None), SYNC]);
         assert_eq!(fates(&mut l, b"12TDCZ"), [Swallow, Pass, Pass, Pass, Pass, Pass]);
+        assert!(l.is_settled());
+    }
+
+    #[test]
+    fn why_a_lent_statement_is_not_there_is_told_where_it_is_missed() {
+        let close = Owed::Close { ours: true, undo: Box::default() };
+        let mut l = ledger([close, parse(true), Owed::Sync { ours: true }, QUERY(), QUERY()]);
+        assert_eq!(fates(&mut l, b"3"), [Swallow]);
+        assert!(matches!(l.on_reply(tag::ERROR, b""), Ok((Swallow, News::LentFailed))));
+        assert_eq!(fates(&mut l, b"ZTDCEZ"), [Swallow, Pass, Pass, Pass, Pass, Pass]);
+        assert_eq!(fates(&mut l, b"EZ"), [Pass, Pass]);
         assert!(l.is_settled());
     }
 

@@ -51,6 +51,8 @@ pub struct Answers {
     pub(crate) trace: Trace,
     /// An error that was ours and has failed the client's transaction: the client is to be told it.
     pub(crate) failed_ahead: Option<Bytes>,
+    /// Why a statement that the Query under way names by SQL could not be prepared again.
+    pub(crate) lent_failed: Option<Box<[u8]>>,
     /// Clients that the request under way has asked to be ended or cancelled.
     pub signals: Vec<Signal>,
 }

@@ -251,6 +251,11 @@ impl Session {
             self.undo_skipped();
             return Ok(Verdict::Replace(told));
         }
+        if matches!(news, News::LentFailed) {
+            self.answers.lent_failed = Some(body.into());
+            self.undo_skipped();
+            return Ok(Verdict::Drop);
+        }
         let mut renamed: Option<Vec<u8>> = None;
         if kind == tag::PARAMETER_STATUS {
             fate = self.on_parameter(body);
@@ -258,7 +263,8 @@ impl Session {
             if let Some(cause) = self.on_error(body)? {
                 return Ok(Verdict::Elsewhere(cause));
             }
-            renamed = self.in_clients_names(body);
+            let why = self.answers.lent_failed.take();
+            renamed = self.in_clients_names(why.as_deref().unwrap_or(body)).or(why.map(Into::into));
         }
         if matches!(kind, tag::ERROR | tag::COMMAND_COMPLETE)
             && fate == Fate::Pass

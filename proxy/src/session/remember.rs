@@ -18,7 +18,8 @@ impl Session {
     pub(super) fn remember(&mut self, news: News, command: &[u8], body: &[u8]) -> Result<(), Failure> {
         self.on_news(&news);
         match news {
-            News::None | News::CopyIn { .. } | News::CopyBoth | News::Error | News::ErrorInstead(_) => {}
+            News::None | News::CopyIn { .. } | News::CopyBoth | News::Error => {}
+            News::LentFailed | News::ErrorInstead(_) => {}
             News::Parameters => {
                 self.turn.parameters = body.into();
             }
@@ -117,7 +118,7 @@ impl Session {
         }
         self.memory.failed = false;
         self.memory.writing = None;
-        self.answers.failed_ahead = None;
+        (self.answers.failed_ahead, self.answers.lent_failed) = (None, None);
     }
 
     fn end_of_transaction(&mut self) {

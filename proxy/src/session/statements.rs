@@ -43,7 +43,14 @@ impl Session {
             if self.memory.sql_names.contains(name.as_bytes()) {
                 continue;
             }
-            if matches!(effect, SessionEffect::Prepare(_)) {
+            // What only takes or gives the name asks nothing of the text, which may be out of date.
+            let is_run = |e: &SessionEffect| matches!(e, SessionEffect::Execute(run) if run == name);
+            let only_name = match effect {
+                SessionEffect::Prepare(_) => true,
+                SessionEffect::Deallocate(_) => !of.statements.iter().flat_map(|s| &s.effects).any(is_run),
+                _ => false,
+            };
+            if only_name {
                 self.take_name(name.as_bytes());
                 sent = true;
                 continue;

@@ -180,7 +180,8 @@ fn converse(messages: &[Message], sends: &[bool]) -> (Vec<Seen>, Vec<u64>, bool)
                     assert_eq!(&told[..], b"told");
                     seen.push(Seen::Told);
                 }
-                (Fate::Pass, _) => seen.push(Seen::Reply(reply)),
+                // Told where the Query misses what was lent.
+                (Fate::Pass, _) | (Fate::Swallow, News::LentFailed) => seen.push(Seen::Reply(reply)),
                 (Fate::Swallow, _) => {}
             }
         } else if let Some(message) = on_its_way.pop_front() {
