@@ -149,7 +149,6 @@ fn sql_execute_reaches_a_statement_of_the_protocol_by_either_protocol() -> Outco
     )
 }
 
-/// As compile-time checks of queries do it; nothing is left behind that would keep the server.
 /// Postgres still knows the name of what was prepared, and says what is wrong with its text.
 #[test]
 fn sql_names_a_statement_whose_text_is_out_of_date() -> Outcome {
@@ -178,6 +177,7 @@ fn sql_names_a_statement_whose_text_is_out_of_date() -> Outcome {
     )
 }
 
+/// As compile-time checks of queries do it; nothing is left behind that would keep the server.
 #[test]
 fn sql_that_names_a_statement_of_the_protocol_in_its_midst_finds_it() -> Outcome {
     let stage = stage();
