@@ -300,6 +300,11 @@ impl ServerStatements {
         self.passing.push(key);
     }
 
+    /// The server had it for a request that is over, and is about to lose it.
+    pub fn is_passing(&self, key: u64) -> bool {
+        self.passing.contains(&key)
+    }
+
     /// The server has something of no use under this name.
     pub fn doom_name(&mut self, name: Bytes) {
         self.doomed.push(name);

@@ -165,12 +165,20 @@ impl Session {
         named
     }
 
+    /// A Parse might give it another meaning now.
+    pub(super) fn is_under_other_settings(&self, prepared: &Prepared) -> bool {
+        prepared.under.context() != self.memory.state.settings.in_force().context()
+    }
+
     /// The server lacks it, as the client knows it, and would give it another meaning now.
     fn is_foreign(&self, prepared: &Prepared, named: bool) -> bool {
-        if prepared.under.context() == self.memory.state.settings.in_force().context() {
+        if !self.is_under_other_settings(prepared) {
             return false;
         }
         let Some(lease) = &self.holding.lease else { return false };
+        if !self.exchange.is_open() && lease.statements.is_passing(prepared.key) {
+            return true;
+        }
         let is_unnamed = !named && lease.statements.unnamed == Some(prepared.key);
         if !is_unnamed && lease.statements.is_older(prepared) {
             return true;

@@ -341,8 +341,14 @@ impl Session {
             }
             return None;
         };
+        let is_foreign = self.is_under_other_settings(&prepared);
         let lease = self.holding.lease.as_mut()?;
         let key = prepared.key;
+        if is_foreign {
+            // Where Postgres finds that it must read a statement anew, because the search path is another, say, it
+            // does so under the settings of then: from there on it is not what others prepared.
+            lease.statements.doom_later(key);
+        }
         // What was parsed under other settings is there by a name of ours, even where the client's is none.
         let unnamed = name.is_empty() && lease.statements.unnamed == Some(key);
         let named = !unnamed && lease.statements.touch(key);
