@@ -3,6 +3,7 @@
 mod card;
 mod last_use;
 pub mod placeholders;
+pub mod planned;
 pub mod prepared;
 
 pub use card::Card;
@@ -19,6 +20,7 @@ use crate::wire::{ErrorFields, frame, frontend};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use placeholders::Placeholders;
+use planned::Planned;
 use prepared::{Prepared, ServerStatements};
 use router_rules::session::{Settings, Track};
 use std::collections::BTreeMap;
@@ -61,6 +63,8 @@ pub struct Server {
     pub cancel: Arc<CancelTarget>,
     /// The settings that were applied to it by SQL.
     pub settings: Track,
+    /// Under which settings its process has kept plans.
+    pub planned: Planned,
     /// The placeholders that were ever set on it.
     pub placeholders: Placeholders,
     /// What it last reported.
@@ -176,6 +180,7 @@ impl Server {
             node: target.node.clone(),
             cancel: Arc::new(cancel),
             settings: Track::default(),
+            planned: Planned::default(),
             placeholders: Placeholders::default(),
             reported,
             statements: ServerStatements::default(),

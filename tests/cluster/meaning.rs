@@ -297,6 +297,59 @@ fn a_moment_is_that_of_its_own_parse() -> Outcome {
     Ok(())
 }
 
+/// Postgres reads a statement anew under the settings of then where the search path is another.
+#[test]
+fn who_runs_a_statement_under_other_settings_changes_it_for_nobody() -> Outcome {
+    let text = "SELECT extract(month FROM date '01-02-2024')";
+    for weir in pools().weirs {
+        let mut clients = (0..2).map(|_| RawClient::login(&weir.app())).collect::<Result<Vec<_>, _>>()?;
+        for client in &mut clients {
+            client.run("BEGIN")?;
+            client.run("SET LOCAL DateStyle = 'SQL, DMY'")?;
+            client.prepare("st", text)?;
+            client.run("ROLLBACK")?;
+        }
+        let [one, other] = &mut clients[..] else { unreachable!("two of them") };
+        for _ in 0..3 {
+            one.run("SET search_path = pg_catalog, public")?;
+            one.execute("st", &[])?;
+            one.run("RESET search_path")?;
+            for _ in 0..2 {
+                assert_eq!(other.execute("st", &[])?, [[Some("2".to_owned())]]);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A function's plans stay in the process that first ran it.
+#[test]
+fn what_a_function_means_is_nobody_elses() -> Outcome {
+    let pools = pools();
+    let root = pools.stage.cluster.node(pools.stage.cluster.primary()).superuser().database("app");
+    root.sql(
+        "CREATE FUNCTION new_year() RETURNS text LANGUAGE plpgsql STABLE AS \
+            $$ BEGIN RETURN extract(hour FROM timestamptz '2024-01-01 00:00' AT TIME ZONE 'UTC'); END $$",
+    )?;
+    pools.stage.cluster.wait_caught_up()?;
+    for weir in pools.weirs {
+        let mut london = RawClient::login(&weir.app())?;
+        let mut tokyo = RawClient::login(&weir.app())?;
+        london.run("SET TimeZone = 'Europe/London'")?;
+        tokyo.run("SET TimeZone = 'Asia/Tokyo'")?;
+        for _ in 0..3 {
+            assert_eq!(london.value("SELECT new_year()")?, "0");
+            assert_eq!(tokyo.value("SELECT new_year()")?, "15");
+            // By what a transaction sets for itself, too.
+            tokyo.run("BEGIN")?;
+            tokyo.run("SET LOCAL TimeZone = 'America/Lima'")?;
+            tokyo.run("SELECT new_year()")?;
+            tokyo.run("COMMIT")?;
+        }
+    }
+    root.sql("DROP FUNCTION new_year()").map(drop)
+}
+
 /// USAGE of a schema is checked by the Parse.
 #[test]
 fn a_role_is_part_of_what_a_parse_may() -> Outcome {

@@ -256,6 +256,11 @@ impl ServerStatements {
         self.unnamed_shape.filter(|_| self.unnamed == Some(key))
     }
 
+    /// The server reads all of them anew, under the settings of whoever runs them next.
+    pub fn are_read_anew(&mut self) {
+        self.used.values_mut().for_each(|held| held.number = 0);
+    }
+
     /// The server has told what a statement looks like.
     pub fn set_shape(&mut self, key: u64, named: bool, shape: u64) {
         if named {

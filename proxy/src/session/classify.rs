@@ -116,6 +116,16 @@ impl Work {
         self.ordinary && self.verdict.is_ok() && !self.parts.is_empty() && self.shows.is_none()
     }
 
+    /// It may run a function that keeps plans: it is more than settings and steps of a transaction.
+    pub fn may_plan(&self) -> bool {
+        use SessionEffect::{Reset, ResetAll, Set};
+        let sets = |effect: &SessionEffect| matches!(effect, Set { .. } | Reset { .. } | ResetAll);
+        let is_light = |s: &router_rules::Statement| {
+            s.transaction.is_some() || (!s.effects.is_empty() && s.effects.iter().all(sets))
+        };
+        self.parts.iter().any(|part| part.plain || !part.statements.iter().all(is_light))
+    }
+
     /// What it leaves behind hangs on a catalog that is not known.
     pub fn is_doubtful(&self) -> bool {
         self.parts.iter().any(|part| part.statements.iter().any(router_rules::Statement::is_doubtful))

@@ -94,10 +94,10 @@ impl Session {
                 decision.target = Target::Replica;
             }
             self.explain(decision, placed.0, placed.1, work);
-            if self.has_its_settings() {
+            if self.has_its_settings(work) {
                 return Ok(Ok(()));
             }
-            match Box::pin(self.bring_settings()).await {
+            match Box::pin(self.bring_settings(work)).await {
                 Some(brought) => return Ok(brought),
                 // Nothing of the client's was run there.
                 None if self.turn.started.elapsed() < self.config.cluster.primary_wait => {

@@ -38,6 +38,7 @@ impl Session {
         }
         let had_only_read = self.memory.state.only_reads;
         let begun = self.send_begin();
+        self.note_planning(work);
         if begun && had_read && sets_modes(work) {
             // Behind a query Postgres takes no other modes: here, too, there was one.
             self.put_ours(b"SELECT 1");
@@ -208,13 +209,6 @@ impl Session {
             self.send_replay();
         }
         true
-    }
-
-    fn put_ours(&mut self, sql: &[u8]) {
-        if let Some(lease) = self.holding.lease.as_mut() {
-            frontend::put_query(&mut lease.connection.output, sql);
-            self.exchange.ledger.push(Owed::Ours(Ours::Settings));
-        }
     }
 
     /// The block has moved here: its savepoints and settings are made again, in their order.

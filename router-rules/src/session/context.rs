@@ -59,6 +59,26 @@ pub fn matters(name: &str) -> bool {
         && !HARMLESS_FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
+/// Settings that a Parse reads and a plan that a function keeps does not: Postgres plans anew where the path or the
+/// role is another, and how a text is cut into literals is settled for good when the function is first run.
+const SEEN_TO: [&str; 7] = [
+    "backslash_quote",
+    "client_encoding",
+    "escape_string_warning",
+    "role",
+    "search_path",
+    "session_authorization",
+    "standard_conforming_strings",
+];
+
+/// True when a value that a kept plan has worked out ahead may hang on it. Such plans are made where a function, a
+/// trigger or a block runs a statement for the first time, and stay in the server process.
+///
+/// <https://www.postgresql.org/docs/current/plpgsql-implementation.html#PLPGSQL-PLAN-CACHING>
+pub fn is_planned_by(name: &str) -> bool {
+    matches!(name, "bytea_output" | "extra_float_digits") || (matters(name) && !SEEN_TO.contains(&name))
+}
+
 /// What a setting means: its value, or what sets it where that is not known.
 pub(super) fn meaning<'a>((name, setting): (&'a String, &'a Setting)) -> (&'a str, &'a str) {
     (name, setting.value.as_deref().unwrap_or(&setting.replay))

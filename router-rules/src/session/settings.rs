@@ -22,6 +22,8 @@ struct Inner {
     id: u64,
     /// Hashes those that a Parse may read.
     context: u64,
+    /// Hashes those that a plan may have been made by.
+    plans: u64,
     of: BTreeMap<String, Setting>,
 }
 
@@ -55,10 +57,12 @@ impl Settings {
         // Of this process's own seed, so that nobody can make two sets look like one.
         static SEED: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
         let id = if of.is_empty() { 0 } else { SEED.hash_one(&of) };
-        let read: Vec<_> =
-            of.iter().filter(|(name, _)| context::matters(name)).map(context::meaning).collect();
-        let context = if read.is_empty() { 0 } else { SEED.hash_one(&read) };
-        Self(Arc::new(Inner { id, context, of }))
+        let hash_of = |counts: fn(&str) -> bool| {
+            let read: Vec<_> = of.iter().filter(|(name, _)| counts(name)).map(context::meaning).collect();
+            if read.is_empty() { 0 } else { SEED.hash_one(&read) }
+        };
+        let (context, plans) = (hash_of(context::matters), hash_of(context::is_planned_by));
+        Self(Arc::new(Inner { id, context, plans, of }))
     }
 
     /// From plain name and value pairs, as a StartupMessage brings them.
@@ -108,6 +112,11 @@ impl Settings {
     /// Equal for sets under which Postgres parses a text alike.
     pub fn context(&self) -> u64 {
         self.0.context
+    }
+
+    /// Equal for sets under which Postgres plans alike what functions run.
+    pub fn plans(&self) -> u64 {
+        self.0.plans
     }
 
     /// The value of a setting as text, where it is set and known.
