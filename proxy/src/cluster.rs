@@ -25,6 +25,7 @@ pub mod place;
 pub mod probe;
 pub mod samples;
 mod servers;
+mod shaping;
 pub mod underway;
 pub mod verdict;
 pub mod view;
@@ -53,6 +54,7 @@ use router_rules::hint::Consistency;
 use router_rules::statement::Footprint;
 use router_rules::{Alters, Catalog, Decision, Reason};
 use samples::Sample;
+use shaping::Shaping;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -536,6 +538,11 @@ impl Cluster {
         self.change(|board, now| board.connected(node, identity, now))
     }
 
+    /// Its configuration gives a session these settings.
+    fn node_shaped(&self, node: &Arc<Node>, shaping: Shaping) {
+        self.change(|board, now| board.shaped(node, shaping, now));
+    }
+
     /// A connection to its address has reached this server.
     fn node_reached(&self, node: &Arc<Node>, started: i64) {
         self.change(|board, now| board.reached(node, started, now));
@@ -707,7 +714,8 @@ impl Cluster {
             "lost_writes" | "rival" | "stranded" | "several_servers" => {
                 tracing::error!(node, kind, lost_writes, "{text}")
             }
-            "node_down" | "no_primary" | "source_failed" | "failover" | "lagging" | "late_flush" => {
+            "node_down" | "no_primary" | "settings_differ" | "source_failed" | "failover" | "lagging"
+            | "late_flush" => {
                 tracing::warn!(node, kind, "{text}")
             }
             _ => tracing::info!(node, kind, "{text}"),

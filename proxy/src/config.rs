@@ -174,6 +174,8 @@ pub struct Cluster {
     pub lost_listeners: LostListeners,
     /// Whether the outcome of a COMMIT whose answer was lost is asked of the next primary.
     pub commit_outcome: bool,
+    /// Settings that shape results, and that a replica may have other than the primary.
+    pub settings_may_differ: Vec<String>,
 }
 
 /// What the level `proxy` promises where several pgweirs front one cluster.

@@ -1,9 +1,10 @@
 //! Roles and lag are discovered and watched; who is not fit to answer is left out.
 
 use crate::support::{Outcome, SCHEMA, Stage, mark, stage};
-use pgweir_tests::cluster::wait_until;
+use pgweir_tests::cluster::{WEIR, WEIR_PASSWORD, wait_until};
 use pgweir_tests::raw::RawClient;
-use pgweir_tests::{HarnessError, Weir};
+use pgweir_tests::sql::Login;
+use pgweir_tests::{Cluster, HarnessError, Weir, weir};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -211,6 +212,55 @@ fn the_first_statement_after_a_start_is_not_kept_on_the_primary_for_want_of_a_ca
         RawClient::login(&weir.app())?.run(&format!("/* {mark} */ SELECT count(*) FROM product"))?;
         let nodes = stage.cluster.nodes_that_ran(&mark);
         assert!(stage.is_replica(&nodes), "it ran on {nodes:?}");
+    }
+    Ok(())
+}
+
+/// Its configuration is not replicated, and what it says would be seen in results.
+#[test]
+fn a_replica_that_is_configured_otherwise_serves_no_reads() -> Outcome {
+    let cluster = Cluster::builder().log_statements().start()?;
+    cluster.node(0).superuser().database("app").sql(SCHEMA)?;
+    cluster.wait_caught_up()?;
+    cluster.set_on(1, "timezone", "Asia/Tokyo")?;
+    cluster.set_on(2, "bytea_output", "escape")?;
+    let weir = Weir::builder(&cluster).set("runtime.watch_config", false).start()?;
+    let moment = "SELECT timestamptz '2024-01-01 00:00+00', count(*) FROM product";
+    let mut direct = RawClient::login(&cluster.app(0))?;
+    let shown = direct.value(moment)?;
+    let mut client = RawClient::login(&weir.app())?;
+    let ran = |client: &mut RawClient| -> Result<Vec<usize>, HarnessError> {
+        let mark = mark();
+        assert_eq!(client.value(&format!("/* {mark} */ {moment}"))?, shown);
+        Ok(cluster.nodes_that_ran(&mark))
+    };
+    let error = |node: usize| {
+        let rows = Login::local(weir.port(), WEIR, WEIR_PASSWORD, "pgweir").sql("SHOW NODES")?;
+        let row = rows.into_iter().find(|row| row[0] == Some(cluster.address(node)));
+        Ok::<_, HarnessError>(row.and_then(|row| row.last().cloned().flatten()).unwrap_or_default())
+    };
+    for (node, what) in [(1, "TimeZone is \"Asia/Tokyo\" there"), (2, "bytea_output is")] {
+        wait_until(what, || error(node).is_ok_and(|said| said.contains(what)))?;
+    }
+    for _ in 0..20 {
+        assert_eq!(ran(&mut client)?, [0]);
+    }
+    // Put right, or allowed to differ, they serve; and no longer when that changes again.
+    cluster.set_on(1, "timezone", &cluster.value(0, "app", "SHOW TimeZone")?)?;
+    wait_until("the first serves", || ran(&mut client).is_ok_and(|nodes| nodes == [1]))?;
+    assert_eq!(error(1)?, "");
+    cluster.set_on(2, "bytea_output", "hex")?;
+    cluster.set_on(2, "xmlbinary", "hex")?;
+    wait_until("the other is said to differ", || error(2).is_ok_and(|said| said.contains("xmlbinary")))?;
+    weir.reconfigure(|config| weir::set(config, "cluster.settings_may_differ", "xmlbinary".into()))?;
+    wait_until("both serve", || {
+        let nodes: Vec<_> = (0..8).filter_map(|_| ran(&mut client).ok()).flatten().collect();
+        nodes.contains(&1) && nodes.contains(&2)
+    })?;
+    cluster.set_on(1, "datestyle", "German")?;
+    wait_until("it serves no more", || error(1).is_ok_and(|said| said.contains("DateStyle")))?;
+    for _ in 0..10 {
+        assert!(ran(&mut client)? != [1]);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use super::loss::Loss;
 use super::membership::Membership;
 use super::samples::{Sample, Samples, lag};
 use super::servers::Servers;
+use super::shaping::Shaping;
 use super::verdict::{Facts, Role, Verdict, is_lagging, judge};
 use super::view::{Member, Settings, View};
 use crate::config;
@@ -112,6 +113,10 @@ pub struct Entry {
     started: Option<i64>,
     /// The cluster that it last said it is of.
     system: Option<u64>,
+    /// What its configuration gives a session.
+    shaping: Option<Shaping>,
+    /// What of that is not as on the primary, where it is a replica.
+    differs: Option<String>,
     /// Which servers its address has led to.
     servers: Servers,
     gauges: OnceLock<NodeMetrics>,
@@ -154,7 +159,8 @@ pub struct Board {
     is_searching: bool,
     /// Which cluster this is.
     membership: Membership,
-    /// Whose nodes are the cluster's has been decided: most of the list have said so, or all that can.
+    /// Each node has been heard, or could not be: it is known which are the cluster's, and how its primary is
+    /// configured.
     decided: bool,
     incarnations: u64,
     /// Names of drained nodes, so that a reload keeps them drained.
@@ -171,6 +177,8 @@ pub struct Board {
     sampled_timeline: u32,
     /// How much of its log goes with which acknowledged writes.
     acknowledged: Acknowledged,
+    /// What the configuration of the last primary gives a session.
+    shaping: Option<Shaping>,
     /// How often acknowledged writes were lost.
     pub losses: u64,
     /// The last time that they were: what was seen between these moments may be lost.
@@ -201,6 +209,7 @@ impl Board {
             doubled: 0,
             sampled_timeline: 0,
             acknowledged: Acknowledged::default(),
+            shaping: None,
             losses: 0,
             loss: None,
             news: Vec::new(),
@@ -307,6 +316,13 @@ impl Board {
         Ok(())
     }
 
+    /// Its configuration gives a session these settings.
+    pub fn shaped(&mut self, node: &Arc<Node>, shaping: Shaping, now: Moment) {
+        let Some(i) = self.find(node) else { return };
+        self.entries[i].shaping = Some(shaping);
+        self.judge(now);
+    }
+
     /// A connection to its address, its prober's or a pool's, has reached this server.
     pub fn reached(&mut self, node: &Arc<Node>, started: i64, now: Moment) {
         let Some(i) = self.find(node) else { return };
@@ -326,7 +342,7 @@ impl Board {
     /// What was taken for the cluster is another one: nothing that was learnt of it counts.
     fn begin_anew(&mut self, now: Moment) {
         (self.samples, self.verdict) = (Samples::default(), Verdict::default());
-        (self.last_primary, self.sampled_timeline) = (None, 0);
+        (self.last_primary, self.sampled_timeline, self.shaping) = (None, 0, None);
         self.entries.iter_mut().for_each(|entry| entry.newest_timeline = 0);
         for entry in &mut self.entries {
             if let Some(text) = entry.system.and_then(|system| self.membership.stranger(system)) {
@@ -611,8 +627,7 @@ impl Board {
         let facts: Vec<Facts> = self.entries.iter().map(|e| e.facts).collect();
         let before = self.verdict;
         let mut verdict = judge(&facts, &before);
-        let all_tried = !self.entries.is_empty() && self.entries.iter().all(|e| e.was_tried);
-        self.decided |= self.membership.is_settled() || all_tried;
+        self.decided |= !self.entries.is_empty() && self.entries.iter().all(|e| e.was_tried);
         if !self.decided {
             (verdict.replicas, verdict.lagging) = (0, 0);
         }
@@ -620,6 +635,7 @@ impl Board {
             // One that has not been heard yet may know of a newer history.
             (verdict.primary, verdict.holder, verdict.rivals) = (None, None, 0);
         }
+        self.leave_out_what_differs(&mut verdict);
         let deposed = self.verdict.primary.is_some();
         self.verdict = verdict;
         for (i, entry) in self.entries.iter_mut().enumerate() {
@@ -645,6 +661,29 @@ impl Board {
             former.filter(|former| !Arc::ptr_eq(former, &primary)).iter().for_each(|former| {
                 end_reign(&mut self.ended, former);
             });
+        }
+    }
+
+    /// A replica that is configured otherwise than the primary, or than the last there was, shows other results.
+    fn leave_out_what_differs(&mut self, verdict: &mut Verdict) {
+        if let Some(shaping) = verdict.primary.and_then(|i| self.entries[i].shaping.clone()) {
+            self.shaping = Some(shaping);
+        }
+        let Some(primary) = &self.shaping else { return };
+        for (i, entry) in self.entries.iter_mut().enumerate() {
+            let own = entry.shaping.as_ref().filter(|_| entry.facts.role == Role::Replica);
+            let may = &self.settings.cluster.settings_may_differ;
+            let differs = own.and_then(|own| own.difference(&entry.node.name, primary, may));
+            if differs.is_some() {
+                verdict.replicas &= !(1 << i);
+                verdict.lagging &= !(1 << i);
+            }
+            if differs != entry.differs {
+                let alike = || format!("{} is configured as the primary is", entry.node.name);
+                let kind = if differs.is_some() { "settings_differ" } else { "settings_alike" };
+                self.news.push(News::of(kind, &entry.node, differs.clone().unwrap_or_else(alike)));
+                entry.differs = differs;
+            }
         }
     }
 
@@ -733,6 +772,8 @@ impl Entry {
             layout: WalLayout::default(),
             started: None,
             system: None,
+            shaping: None,
+            differs: None,
             servers: Servers::default(),
             gauges: OnceLock::new(),
             task: None,
@@ -748,7 +789,7 @@ impl Entry {
     /// What is wrong with it, for people.
     pub fn trouble(&self) -> Option<String> {
         let several = self.facts.several.then(|| claim::several(&self.node.name));
-        let told = self.claim.clone().or_else(|| self.stranded.clone());
+        let told = self.claim.clone().or_else(|| self.stranded.clone()).or_else(|| self.differs.clone());
         several.or(told).or_else(|| self.error.as_ref().map(ToString::to_string))
     }
 

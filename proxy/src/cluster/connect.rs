@@ -95,7 +95,8 @@ pub async fn open_server(cluster: &config::Cluster, node: &Arc<Node>) -> Result<
     let tls = Connector::new(&cluster.tls)
         .map_err(|e| LoginError::Refused(Refusal::new(sqlstate::CONFIG_FILE_ERROR, e.to_string())))?;
     let credentials = cluster.password.clone().map_or_else(Credentials::none, Credentials::password);
-    let settings = [("application_name", APPLICATION_NAME.into()), ("options", options(limit))];
+    // The path is set by SQL, so that the server still tells what its own configuration gives.
+    let settings = [("application_name", APPLICATION_NAME.into()), ("options", timeout(limit))];
     let target = Target {
         node: node.clone(),
         database: cluster.database.clone(),
@@ -103,7 +104,9 @@ pub async fn open_server(cluster: &config::Cluster, node: &Arc<Node>) -> Result<
         replication: None,
         settings: settings.map(|(name, value)| (name.to_owned(), value)).into(),
     };
-    Server::open(&target, &credentials, &tls).await
+    let mut server = Server::open(&target, &credentials, &tls).await?;
+    server.ask("SET search_path = pg_catalog").await?;
+    Ok(server)
 }
 
 fn settings(
@@ -135,5 +138,9 @@ fn settings(
 
 /// Nothing that a role or database is configured with may change what our queries mean.
 fn options(limit: Duration) -> String {
-    format!("-c search_path=pg_catalog -c statement_timeout={}", limit.as_millis().max(1) * 10)
+    format!("-c search_path=pg_catalog {}", timeout(limit))
+}
+
+fn timeout(limit: Duration) -> String {
+    format!("-c statement_timeout={}", limit.as_millis().max(1) * 10)
 }

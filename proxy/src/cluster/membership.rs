@@ -3,7 +3,7 @@
 //! A node tells its `system_identifier`, which all nodes of a cluster have in common. Most of the list
 //! decides, and where two clusters have as many nodes in it, the one that is listed first. As soon as more
 //! than half of the list agree that is settled for as long as pgweir runs: no reload can turn the cluster
-//! into another. Until then, or until every node has been tried, nothing is read from any of them.
+//! into another. Until every node has been tried, nothing is read from any of them.
 
 /// What is believed.
 #[derive(Debug, Default)]
@@ -29,11 +29,6 @@ impl Membership {
         self.settled = best.is_some_and(|best| votes(best) * 2 > told.len());
         let before = std::mem::replace(&mut self.system, best);
         before.is_some() && before != best
-    }
-
-    /// More than half of the list agree.
-    pub fn is_settled(&self) -> bool {
-        self.settled
     }
 
     /// The cluster, as far as it is known.

@@ -9,6 +9,7 @@ use super::fleet::registration::Registration;
 use super::loss::Loss;
 use super::patience::Patience;
 use super::servers::LOOK_AGAIN;
+use super::shaping::{self, Shaping};
 use super::verdict::Role;
 use crate::auth::LoginError;
 use crate::node::Node;
@@ -27,6 +28,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 const BACKOFF_HEADLESS_MAX: Duration = Duration::from_millis(200);
 /// What is read from a node's control file changes rarely and costs a file read: at most this often.
 const CONTROL_PAUSE: Duration = Duration::from_secs(1);
+
+/// A change of a node's configuration is noticed within so long.
+const CONFIGURATION_PAUSE: Duration = Duration::from_secs(1);
 
 /// What never changes while a node runs.
 const IDENTITY: &str = "SELECT (SELECT s.system_identifier FROM pg_catalog.pg_control_system() s), \
@@ -119,6 +123,8 @@ struct Probe {
     /// When it last told all that it is asked.
     whole: Option<Whole>,
     patience: Patience,
+    /// When its configuration was last looked at, and as of when that was read by it.
+    configured: (Instant, String),
     /// How other pgweirs see us, where this is a primary.
     registration: Option<Registration>,
 }
@@ -134,14 +140,38 @@ impl Probe {
         for question in [WHOLE, BRIEF] {
             within(limit, server.prepare(question.name, question.sql)).await?;
         }
-        let patience = Patience::new();
-        Ok(Self { server, control_read: None, whole: None, patience, registration: None })
+        let mut probe = Self {
+            server,
+            control_read: None,
+            whole: None,
+            patience: Patience::new(),
+            configured: (Instant::now(), String::new()),
+            registration: None,
+        };
+        probe.look_at_configuration(cluster, node).await?;
+        Ok(probe)
+    }
+
+    /// Tells what its configuration gives a session, if it has read that anew.
+    async fn look_at_configuration(&mut self, cluster: &Cluster, node: &Arc<Node>) -> Result<(), Loss> {
+        let limit = cluster.settings().cluster.probe_timeout;
+        let told = within(limit, self.server.ask(shaping::LOADED)).await?;
+        let loaded = value(&told, 0).unwrap_or_default().to_owned();
+        if loaded != self.configured.1 {
+            let told = within(limit, self.server.ask(&shaping::question())).await?;
+            cluster.node_shaped(node, Shaping::read(&told));
+        }
+        self.configured = (Instant::now(), loaded);
+        Ok(())
     }
 
     /// Asks once; of a primary not before all other pgweirs of the cluster must have seen us there.
     async fn once(&mut self, cluster: &Cluster, node: &Arc<Node>) -> Result<Sighting, Loss> {
         if let Some(registration) = &mut self.registration {
             registration.look_again(&mut self.server, cluster, node).await?;
+        }
+        if self.configured.0.elapsed() >= CONFIGURATION_PAUSE {
+            self.look_at_configuration(cluster, node).await?;
         }
         let seen = self.ask(cluster).await?;
         if seen.role != Role::Primary || self.registration.is_some() {

@@ -157,6 +157,30 @@ const METHODS: &[&str] = &["scram-sha-256", "md5", "password", "certificate", "t
 const CLIENT_CERTIFICATE: &[&str] = &["request", "require"];
 const CERTIFICATE_CHECKS: &[&str] = &["verify-ca", "verify-full"];
 const CONNECTIONS: &[&str] = &["any", "local", "host", "hostssl", "hostnossl"];
+/// Settings of a server's own configuration that shape what a read shows.
+pub const SHAPING: &[&str] = &[
+    "DateStyle",
+    "IntervalStyle",
+    "TimeZone",
+    "array_nulls",
+    "backslash_quote",
+    "bytea_output",
+    "default_text_search_config",
+    "default_transaction_isolation",
+    "extra_float_digits",
+    "gin_fuzzy_search_limit",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "quote_all_identifiers",
+    "row_security",
+    "search_path",
+    "standard_conforming_strings",
+    "timezone_abbreviations",
+    "transform_null_equals",
+    "xmlbinary",
+    "xmloption",
+];
 const PROOFS: &[&str] = &["scram-sha-256", "md5", "password", "none"];
 const SSL_MODES: &[&str] = &["disable", "prefer", "require", "verify-ca", "verify-full"];
 const KINDS: &[&str] = &[
@@ -337,6 +361,8 @@ pub const KEYS: &[Key] = &[
         "A session that listens has its registrations on one server. When that is lost, it listens to the same channels on the next primary, and gets a WARNING, since notifications may have been missed (`listen_again`); or it ends with 57P01 (`end`), for clients that look for what they have missed when they connect anew."),
     key("cluster.commit_outcome", Bool, Some("false"), Reload,
         "When the answer to a COMMIT is lost with its server, the next primary is asked what became of it, and the client gets its COMMIT, or 40001, or, where that cannot be proved, 08007 as without this. It costs each transaction that writes a question, which travels with its first write, and an empty logical message in the log (prefix `pgweir`). `SET pgweir.commit_outcome` overrules it for a session. See [When nodes fail](failover.md). PostgreSQL 13 or later."),
+    key("cluster.settings_may_differ", Texts, Some("[]"), Reload,
+        "A replica whose own configuration gives another `TimeZone`, `search_path` or other setting that shapes results than the primary's serves no reads, since they would show something else there. Settings that are named here may differ. See [Replicas that are configured otherwise](limits.md#replicas-that-are-configured-otherwise)."),
     key("cluster.require_auth", Words(PROOFS), Some("[\"scram-sha-256\", \"md5\", \"none\"]"), Reload,
         "What a node may ask for at a log-in, as libpq's `require_auth`; `none` is that it asks for nothing (`trust`, `cert`, `peer`). The password in clear is not among them by default: whoever stands in for a node could ask for it. Add `password` for nodes whose pg_hba.conf says `password`, `ldap`, `pam` or `radius`, and verify them with `tls.mode = \"verify-full\"`."),
     key("cluster.find.interval", Duration(100, HOUR), Some("\"5s\""), Reload,

@@ -66,7 +66,7 @@ pub struct Event {
     /// When.
     pub at: SystemTime,
     /// One word: `node_up`, `node_down`, `primary`, `rival`, `stranded`, `several_servers`,
-    /// `lost_writes`, `lagging`, `caught_up`, ….
+    /// `settings_differ`, `lost_writes`, `lagging`, `caught_up`, ….
     pub kind: &'static str,
     /// The node, or empty.
     pub node: String,

@@ -81,6 +81,7 @@ pub(super) fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &S
             _ => LostListeners::ListenAgain,
         },
         commit_outcome: section.read("commit_outcome"),
+        settings_may_differ: section.read("settings_may_differ"),
     };
     if cluster.auth_query.as_ref().is_some_and(|q| !q.contains("$1")) {
         section.mistake_in("auth_query", "`auth_query`: it needs the parameter $1, the user's name");
