@@ -462,6 +462,7 @@ impl Cluster {
                 weight: e.config.weight,
                 stranded: verdict.stranded >> i & 1 == 1,
                 several: e.facts.several,
+                differs: e.differs.is_some(),
                 source: e.config.source.as_deref().map(str::to_owned),
                 error: e.trouble(),
             }
@@ -670,6 +671,7 @@ impl Cluster {
                 gauges.up.set(i64::from(entry.facts.up));
                 gauges.is_primary.set(i64::from(board.verdict().primary == Some(i)));
                 gauges.is_several.set(i64::from(entry.facts.several));
+                gauges.differs.set(i64::from(entry.differs.is_some()));
                 gauges.is_stranded.set(i64::from(board.verdict().stranded >> i & 1 == 1));
             });
         }

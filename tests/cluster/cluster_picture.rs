@@ -242,6 +242,7 @@ fn a_replica_that_is_configured_otherwise_serves_no_reads() -> Outcome {
     for (node, what) in [(1, "TimeZone is \"Asia/Tokyo\" there"), (2, "bytea_output is")] {
         wait_until(what, || error(node).is_ok_and(|said| said.contains(what)))?;
     }
+    assert_eq!(weir.metrics()?.sum("pgweir_node_differs", &[]), 2.0);
     for _ in 0..20 {
         assert_eq!(ran(&mut client)?, [0]);
     }

@@ -116,7 +116,7 @@ pub struct Entry {
     /// What its configuration gives a session.
     shaping: Option<Shaping>,
     /// What of that is not as on the primary, where it is a replica.
-    differs: Option<String>,
+    pub differs: Option<String>,
     /// Which servers its address has led to.
     servers: Servers,
     gauges: OnceLock<NodeMetrics>,

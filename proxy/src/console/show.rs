@@ -110,6 +110,7 @@ fn nodes(seen: &Seen<'_>) -> Table {
             n if !n.up => "down",
             n if n.several => "several",
             n if n.stranded => "stranded",
+            n if n.differs => "differs",
             n if n.drained => "drained",
             n if n.lagging => "lagging",
             n if n.serving => "serving",

@@ -18,6 +18,7 @@ fn picture() -> Picture {
         lagging: false,
         stranded: false,
         several: false,
+        differs: false,
         lsn: "0/5000060".into(),
         timeline: 1,
         outstanding: 2,

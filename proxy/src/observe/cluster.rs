@@ -16,6 +16,7 @@ pub struct ClusterMetrics {
     node_is_primary: IntGaugeVec,
     node_is_stranded: IntGaugeVec,
     node_is_several: IntGaugeVec,
+    node_differs: IntGaugeVec,
     replica_lag_bytes: IntGaugeVec,
     replica_lag_seconds: GaugeVec,
     node_statement_seconds: HistogramVec,
@@ -61,6 +62,8 @@ pub struct NodeMetrics {
     pub is_primary: IntGauge,
     /// 1: its address leads to several servers.
     pub is_several: IntGauge,
+    /// 1: it is configured otherwise than the primary.
+    pub differs: IntGauge,
     /// 1: it is a replica on an older timeline than the cluster's.
     pub is_stranded: IntGauge,
     /// How far it is behind.
@@ -94,6 +97,10 @@ impl ClusterMetrics {
         )?;
         let node_is_several = IntGaugeVec::new(
             opts!("node_is_several", "1 when the node's address leads to several servers: it is not used"),
+            &["node"],
+        )?;
+        let node_differs = IntGaugeVec::new(
+            opts!("node_differs", "1 for a replica that is configured otherwise than the primary"),
             &["node"],
         )?;
         let replica_lag_bytes =
@@ -135,6 +142,7 @@ impl ClusterMetrics {
         registry.register(Box::new(node_up.clone()))?;
         registry.register(Box::new(node_is_primary.clone()))?;
         registry.register(Box::new(node_is_several.clone()))?;
+        registry.register(Box::new(node_differs.clone()))?;
         registry.register(Box::new(node_is_stranded.clone()))?;
         registry.register(Box::new(replica_lag_bytes.clone()))?;
         registry.register(Box::new(replica_lag_seconds.clone()))?;
@@ -158,6 +166,7 @@ impl ClusterMetrics {
             node_is_primary,
             node_is_stranded,
             node_is_several,
+            node_differs,
             replica_lag_bytes,
             replica_lag_seconds,
             node_statement_seconds,
@@ -178,6 +187,7 @@ impl ClusterMetrics {
             up: self.node_up.with_label_values(&[name]),
             is_primary: self.node_is_primary.with_label_values(&[name]),
             is_several: self.node_is_several.with_label_values(&[name]),
+            differs: self.node_differs.with_label_values(&[name]),
             is_stranded: self.node_is_stranded.with_label_values(&[name]),
             lag_bytes: self.replica_lag_bytes.with_label_values(&[name]),
             lag_seconds: self.replica_lag_seconds.with_label_values(&[name]),
@@ -195,6 +205,7 @@ impl ClusterMetrics {
         let _ = self.node_up.remove_label_values(&[name]);
         let _ = self.node_is_primary.remove_label_values(&[name]);
         let _ = self.node_is_several.remove_label_values(&[name]);
+        let _ = self.node_differs.remove_label_values(&[name]);
         let _ = self.node_is_stranded.remove_label_values(&[name]);
         let _ = self.replica_lag_bytes.remove_label_values(&[name]);
         let _ = self.replica_lag_seconds.remove_label_values(&[name]);

@@ -17,6 +17,7 @@ fn node(name: &str) -> NodeStatus {
         lagging: false,
         stranded: false,
         several: false,
+        differs: false,
         lsn: "0/5000060".into(),
         timeline: 1,
         outstanding: 0,

@@ -54,6 +54,7 @@ fn nodes(picture: &Picture) -> Vec<Value> {
             "lagging": n.lagging,
             "stranded": n.stranded,
             "several": n.several,
+            "differs": n.differs,
             "since": n.since.as_secs(),
             "lag_bytes": n.lag_bytes,
             "lag_seconds": n.lag.as_secs_f64(),

@@ -27,6 +27,8 @@ pub struct NodeStatus {
     pub stranded: bool,
     /// Its address leads to several servers.
     pub several: bool,
+    /// It is a replica that is configured otherwise than the primary.
+    pub differs: bool,
     /// Until where it has replayed (a primary: written).
     pub lsn: String,
     /// Its timeline.
