@@ -115,6 +115,12 @@ impl Pool {
         self.try_lease_best(|_| Some(0))
     }
 
+    /// The same for a session with these [plans](router_rules::session::Settings::plans): one that need not throw its
+    /// own away, where there is one.
+    pub fn try_lease_for(self: &Arc<Self>, plans: u64) -> Option<Lease> {
+        self.try_lease_best(|server| Some(usize::from(!server.planned.is_strange_to(plans))))
+    }
+
     /// The same for a session that may read placeholders: one with none but those that are allowed.
     pub fn try_lease_within(self: &Arc<Self>, allowed: &Allowed<'_>) -> Option<Lease> {
         // The one that knows most of them: who knows none finds one later, too.

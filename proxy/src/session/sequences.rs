@@ -26,7 +26,7 @@ impl Session {
         }
         match allowed {
             Some(allowed) => pool.try_lease_within(&allowed),
-            None => pool.try_lease(),
+            None => pool.try_lease_for(self.memory.state.settings.now().plans()),
         }
     }
 
