@@ -151,7 +151,7 @@ impl Lookup {
         config: &Config,
     ) -> Result<(Vec<Row>, String), LookupError> {
         let mut last = LookupError::Unreachable("no node is known".into());
-        for address in candidates(nodes).await {
+        for address in candidates(nodes, config.cluster.primary_wait).await {
             let source = self.source(&address, config)?;
             let outcome = tokio::time::timeout(LOOKUP_TIMEOUT, source.rows(question, config)).await;
             match outcome.unwrap_or_else(|_| Err(LookupError::Unreachable(format!("{address}: time-out")))) {
@@ -178,8 +178,9 @@ impl Lookup {
     }
 }
 
-/// Whom to ask, as soon as that is known; nobody when it does not become known in time.
-async fn candidates(nodes: &dyn Nodes) -> Vec<String> {
+/// Whom to ask, as soon as that is known; nobody when it does not become known in time, as where a statement waits
+/// for a primary.
+async fn candidates(nodes: &dyn Nodes, limit: Duration) -> Vec<String> {
     let known = async {
         loop {
             match nodes.best_first() {
@@ -188,7 +189,7 @@ async fn candidates(nodes: &dyn Nodes) -> Vec<String> {
             }
         }
     };
-    tokio::time::timeout(LOOKUP_TIMEOUT, known).await.unwrap_or_default()
+    tokio::time::timeout(limit, known).await.unwrap_or_default()
 }
 
 impl Source {

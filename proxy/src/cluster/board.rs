@@ -617,10 +617,11 @@ impl Board {
         self.find(node).is_some_and(|i| self.stranger(i).is_some())
     }
 
-    /// The names of the nodes that are, or may be, this cluster's; `None` while that is not decided.
+    /// The names of the nodes that are, or may be, this cluster's; `None` while nobody knows which cluster it is.
     pub fn members(&self) -> Option<Vec<String>> {
         let members = (0..self.entries.len()).filter(|i| self.stranger(*i).is_none());
-        self.decided.then(|| members.map(|i| self.entries[i].node.name.clone()).collect())
+        let is_known = self.decided || self.membership.is_settled();
+        is_known.then(|| members.map(|i| self.entries[i].node.name.clone()).collect())
     }
 
     fn judge(&mut self, now: Moment) {

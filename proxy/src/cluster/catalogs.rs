@@ -16,7 +16,7 @@ use super::Cluster;
 use super::catalog::{fingerprint, load};
 use super::connect::{Link, explain};
 use super::view::Reign;
-use crate::limits::{CATALOG_WAIT, CATALOGS_BYTES_MAX};
+use crate::limits::{CATALOG_WAIT, CATALOG_WAIT_HEADLESS, CATALOGS_BYTES_MAX};
 use crate::node::mark::Mark;
 use crate::node::moment::Moment;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -134,6 +134,8 @@ struct Watched {
     awaited: Notify,
     /// The last attempt to read it has failed: nobody waits for the next.
     has_failed: AtomicBool,
+    /// There is another primary, and its catalog is being read: that is a part of the failover, and waited for.
+    succeeds: AtomicBool,
     /// Its catalog cannot be read, or cannot be proved to be current.
     failing: AtomicBool,
     /// Somebody is about to drop the database: be out of it.
@@ -162,6 +164,7 @@ impl Catalogs {
     /// False when there is none then.
     pub async fn wait_for(&self, database: &str, limit: Duration) -> bool {
         let Some(watched) = self.by_name.load().get(database).cloned() else { return false };
+        let limit = if watched.succeeds.load(Ordering::SeqCst) { CATALOG_WAIT_HEADLESS } else { limit };
         tokio::time::timeout(limit, watched.comes()).await.unwrap_or(false)
     }
 
@@ -179,8 +182,12 @@ impl Catalogs {
     pub fn primary_is(&self, reign: Option<&Reign>) {
         for watched in self.by_name.load().values() {
             let mut known = watched.known.lock();
+            let was_read = known.read.is_some();
             if !known.is_of(reign) {
                 watched.show(None);
+                // It has not been asked yet.
+                watched.has_failed.store(false, Ordering::SeqCst);
+                watched.succeeds.fetch_or(was_read, Ordering::SeqCst);
                 watched.wake.notify_one();
             }
         }
@@ -305,6 +312,7 @@ impl Watched {
     }
 
     fn fail(&self) {
+        self.succeeds.store(false, Ordering::SeqCst);
         self.has_failed.store(true, Ordering::SeqCst);
         self.shown.notify_waiters();
     }
@@ -314,6 +322,9 @@ impl Watched {
         let mut known = self.known.lock();
         known.is_read(snapshot, changes, source);
         self.show(known.holds());
+        if known.read.is_some() {
+            self.succeeds.store(false, Ordering::SeqCst);
+        }
         self.has_failed.store(false, Ordering::SeqCst);
         self.shown.notify_waiters();
     }
@@ -403,9 +414,11 @@ impl Watch {
                     let _ = tokio::time::timeout(links.pause(), watched.wake.notified()).await;
                 }
                 Ok(()) => {}
+                // Its server is not the primary any more, and another is.
+                Err(_) if self.is_outdone() => {}
                 Err(lost) => {
                     self.is_lost(&lost);
-                    tokio::time::sleep(RETRY_PAUSE).await;
+                    let _ = tokio::time::timeout(RETRY_PAUSE, watched.wake.notified()).await;
                 }
             }
         }

@@ -31,6 +31,11 @@ impl Membership {
         before.is_some() && before != best
     }
 
+    /// More than half of the list agree.
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
     /// The cluster, as far as it is known.
     pub fn system(&self) -> Option<u64> {
         self.system
