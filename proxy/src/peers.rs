@@ -19,6 +19,8 @@ use tokio::net::UnixDatagram;
 
 /// Others that are told of one key: more processes than that on one machine are not heard of.
 const PEERS_MAX: usize = 64;
+/// Sockets that are looked at, those of the dead among them.
+const SOCKETS_MAX: usize = 10_000;
 /// How the sockets' names end.
 const SUFFIX: &str = ".cancel";
 /// A process id and what Postgres allows for a secret.
@@ -64,7 +66,9 @@ impl Peers {
             let socket = std::os::unix::net::UnixDatagram::unbound()?;
             socket.set_nonblocking(true)?;
             let key = [&process.to_be_bytes(), secret].concat();
-            others.iter().for_each(|other| tell_one(&socket, &key, other));
+            // Any number may have died and left their sockets: they are no peers.
+            let heard = others.iter().filter(|other| tell_one(&socket, &key, other));
+            heard.take(PEERS_MAX).for_each(drop);
             Ok(())
         });
         if let Err(error) = told {
@@ -77,13 +81,14 @@ impl Meeting {
     fn others(&self) -> io::Result<Vec<PathBuf>> {
         let is_other = |path: &PathBuf| *path != self.own && path.to_string_lossy().ends_with(SUFFIX);
         let paths = std::fs::read_dir(&self.directory)?.filter_map(|entry| Some(entry.ok()?.path()));
-        Ok(paths.filter(is_other).take(PEERS_MAX).collect())
+        Ok(paths.filter(is_other).take(SOCKETS_MAX).collect())
     }
 }
 
-fn tell_one(socket: &std::os::unix::net::UnixDatagram, key: &[u8], other: &Path) {
+/// False when nobody was there to hear it.
+fn tell_one(socket: &std::os::unix::net::UnixDatagram, key: &[u8], other: &Path) -> bool {
     match socket.send_to(key, other) {
-        Ok(_) => {}
+        Ok(_) => return true,
         // It died and left its socket.
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             let _ = std::fs::remove_file(other);
@@ -91,6 +96,7 @@ fn tell_one(socket: &std::os::unix::net::UnixDatagram, key: &[u8], other: &Path)
         // It left just now, or is told more than it can take.
         Err(error) => tracing::debug!(other = %other.display(), %error, "a peer was not told"),
     }
+    false
 }
 
 /// Hears of keys from the others, for ever; `cancel` is called with the process id and the secret of each.
@@ -157,14 +163,15 @@ mod tests {
         let (one, own) = Peers::meet(&config);
         let (_two, second) = Peers::meet(&config);
         let (mut three, third) = Peers::meet(&config);
-        let dead = directory.join(format!("dead{SUFFIX}"));
-        drop(std::os::unix::net::UnixDatagram::bind(&dead).unwrap());
+        // More than are told: they do not stand in anybody's way.
+        let dead: Vec<_> = (0..4 * PEERS_MAX).map(|n| directory.join(format!("dead{n}{SUFFIX}"))).collect();
+        dead.iter().for_each(|dead| drop(std::os::unix::net::UnixDatagram::bind(dead).unwrap()));
         one.tell(7, b"secret");
         for socket in [second.unwrap(), third.unwrap()] {
             assert_eq!(heard(&socket).await.as_deref(), Some(&b"\0\0\0\x07secret"[..]));
         }
         assert_eq!(heard(&own.unwrap()).await, None, "one's own words are not news");
-        assert!(!dead.exists(), "a dead one's socket stays");
+        assert!(dead.iter().all(|dead| !dead.exists()), "a dead one's socket stays");
         let place = three.0.take().unwrap().own.clone();
         assert!(!place.exists(), "who leaves takes its socket along");
         std::fs::remove_dir_all(&directory).unwrap();

@@ -317,6 +317,28 @@ fn who_runs_a_statement_under_other_settings_changes_it_for_nobody() -> Outcome 
             for _ in 0..2 {
                 assert_eq!(other.execute("st", &[])?, [[Some("2".to_owned())]]);
             }
+            // Within a batch, where it is the path of the client's own settings that changes.
+            other.run("SET DateStyle = 'SQL, DMY'")?;
+            one.run("SET DateStyle = 'SQL, DMY'")?;
+            let ran = |bind: Vec<u8>| [bind, raw::execute("", 0)].concat();
+            let sets = |sql: &str| [raw::parse("", sql), ran(raw::bind("", "", &[]))].concat();
+            one.send(
+                &[
+                    sets("SET DateStyle = 'ISO, MDY'"),
+                    sets("SET search_path = pg_catalog, public"),
+                    ran(raw::bind("", "st", &[])),
+                    raw::sync(),
+                ]
+                .concat(),
+            )?;
+            one.until_ready()?;
+            one.run("RESET search_path")?;
+            one.run("RESET DateStyle")?;
+            assert_eq!(other.execute("st", &[])?, [[Some("2".to_owned())]]);
+            other.run("RESET DateStyle")?;
+            for _ in 0..2 {
+                assert_eq!(other.execute("st", &[])?, [[Some("2".to_owned())]]);
+            }
         }
     }
     Ok(())

@@ -34,8 +34,11 @@ impl Session {
         }
     }
 
-    /// What is sent may make the server keep plans.
+    /// What is sent may make the server keep plans, and change the settings that they are made by.
     pub(super) fn note_planning(&mut self, work: &Work) {
+        let settings = &self.memory.state.settings;
+        let changes = work.changes_settings(settings.in_force() != settings.committed());
+        self.turn.changes_settings = changes || (self.turn.changes_settings && !self.turn.begins_batch);
         let Some(lease) = self.holding.lease.as_mut() else { return };
         if work.may_plan() {
             // Where a text sets something first, what follows runs under that.

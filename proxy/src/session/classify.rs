@@ -16,6 +16,7 @@ use router_rules::encoding::Encoding;
 use router_rules::session::Settings;
 use router_rules::session::Wishes;
 use router_rules::statement::Footprint;
+use router_rules::statement::TransactionStep;
 use router_rules::{Catalog, Classified, Reason, Scope, SessionEffect, clock};
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
@@ -114,6 +115,19 @@ impl Work {
     /// be looked for in it.
     pub fn is_ordinary(&self) -> bool {
         self.ordinary && self.verdict.is_ok() && !self.parts.is_empty() && self.shows.is_none()
+    }
+
+    /// The settings in force are others in the midst of it. `reverts`: also where its transaction ends.
+    pub fn changes_settings(&self, reverts: bool) -> bool {
+        use SessionEffect::{DiscardAll, Reset, ResetAll, Set};
+        let sets = |e: &SessionEffect| matches!(e, Set { .. } | Reset { .. } | ResetAll | DiscardAll);
+        let ends = |step: &TransactionStep| {
+            !matches!(step, TransactionStep::Begin(_) | TransactionStep::Savepoint(_))
+        };
+        let changes = |s: &router_rules::Statement| {
+            s.effects.iter().any(sets) || (reverts && s.transaction.as_ref().is_some_and(ends))
+        };
+        self.parts.iter().any(|part| !part.plain && part.statements.iter().any(changes))
     }
 
     /// It may run a function that keeps plans: it is more than settings and steps of a transaction.

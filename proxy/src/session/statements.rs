@@ -341,7 +341,7 @@ impl Session {
             }
             return None;
         };
-        let is_foreign = self.is_under_other_settings(&prepared);
+        let is_foreign = self.turn.changes_settings || self.is_under_other_settings(&prepared);
         let lease = self.holding.lease.as_mut()?;
         let key = prepared.key;
         if is_foreign {

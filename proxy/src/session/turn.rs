@@ -29,6 +29,8 @@ pub(crate) struct Turn {
     pub(crate) ahead: Option<Box<Place>>,
     /// Statements bound in it: their keys, and the client's names for them.
     pub(crate) bound: Vec<(u64, Bytes)>,
+    /// Settings change in the midst of it: what is bound may run under others than are in force now.
+    pub(crate) changes_settings: bool,
     /// Names of statements that it gave or took, and what they meant before.
     pub(crate) renamed: Vec<(Bytes, Option<Arc<Prepared>>)>,
     /// What the server has told of a statement's parameters, while its result is still to come.
@@ -51,6 +53,7 @@ impl Default for Turn {
             commits: false,
             ahead: None,
             bound: vec![],
+            changes_settings: false,
             renamed: vec![],
             parameters: Box::default(),
             describes: false,
