@@ -112,8 +112,7 @@ pub const FLEET_REMEMBERS: Duration = Duration::from_secs(5);
 /// reading one of thousands of relations takes a part of this.
 pub const CATALOG_WAIT: Duration = Duration::from_millis(250);
 
-/// The same while there is no primary, and the snapshot is read from a replica, or while that of another primary is
-/// read for the first time.
+/// The same while there is no primary, and the snapshot is read from a replica.
 pub const CATALOG_WAIT_HEADLESS: Duration = Duration::from_secs(5);
 /// What a source of nodes tells is asked for again no sooner, though a name server may say that it has expired: a
 /// look is a packet or two.

@@ -16,7 +16,7 @@ use super::Cluster;
 use super::catalog::{fingerprint, load};
 use super::connect::{Link, explain};
 use super::view::Reign;
-use crate::limits::{CATALOG_WAIT, CATALOG_WAIT_HEADLESS, CATALOGS_BYTES_MAX};
+use crate::limits::{CATALOG_WAIT, CATALOGS_BYTES_MAX};
 use crate::node::mark::Mark;
 use crate::node::moment::Moment;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -134,8 +134,6 @@ struct Watched {
     awaited: Notify,
     /// The last attempt to read it has failed: nobody waits for the next.
     has_failed: AtomicBool,
-    /// There is another primary, and its catalog is being read: that is a part of the failover, and waited for.
-    succeeds: AtomicBool,
     /// Its catalog cannot be read, or cannot be proved to be current.
     failing: AtomicBool,
     /// Somebody is about to drop the database: be out of it.
@@ -164,7 +162,6 @@ impl Catalogs {
     /// False when there is none then.
     pub async fn wait_for(&self, database: &str, limit: Duration) -> bool {
         let Some(watched) = self.by_name.load().get(database).cloned() else { return false };
-        let limit = if watched.succeeds.load(Ordering::SeqCst) { CATALOG_WAIT_HEADLESS } else { limit };
         tokio::time::timeout(limit, watched.comes()).await.unwrap_or(false)
     }
 
@@ -177,17 +174,16 @@ impl Catalogs {
         }
     }
 
-    /// Who is the primary now. What was read elsewhere, from a replica or a former primary, is withdrawn until
-    /// it has been compared with what is there. To be called just before the primary is published.
+    /// Who is the primary now: its catalog is read at once, and nobody else's counts from now on. What was read from a
+    /// replica is withdrawn until then; what a former primary had, its heir has, but for what a failover has lost. To
+    /// be called just before the primary is published.
     pub fn primary_is(&self, reign: Option<&Reign>) {
         for watched in self.by_name.load().values() {
             let mut known = watched.known.lock();
-            let was_read = known.read.is_some();
             if !known.is_of(reign) {
-                watched.show(None);
+                watched.show(known.holds());
                 // It has not been asked yet.
                 watched.has_failed.store(false, Ordering::SeqCst);
-                watched.succeeds.fetch_or(was_read, Ordering::SeqCst);
                 watched.wake.notify_one();
             }
         }
@@ -312,7 +308,6 @@ impl Watched {
     }
 
     fn fail(&self) {
-        self.succeeds.store(false, Ordering::SeqCst);
         self.has_failed.store(true, Ordering::SeqCst);
         self.shown.notify_waiters();
     }
@@ -322,9 +317,6 @@ impl Watched {
         let mut known = self.known.lock();
         known.is_read(snapshot, changes, source);
         self.show(known.holds());
-        if known.read.is_some() {
-            self.succeeds.store(false, Ordering::SeqCst);
-        }
         self.has_failed.store(false, Ordering::SeqCst);
         self.shown.notify_waiters();
     }
@@ -501,11 +493,11 @@ impl Watch {
         }
     }
 
-    /// There is a primary, and it is another server's catalog that is read: that is withdrawn.
+    /// There is a primary, and it is another server's catalog that is read: a replica's is withdrawn.
     fn is_outdone(&self) -> bool {
         let reign = self.cluster.upgrade().and_then(|cluster| cluster.reign());
         let outdone = reign.is_some() && reign != self.source;
-        if outdone {
+        if outdone && self.source.is_none() {
             self.watched.withdraw();
         }
         outdone

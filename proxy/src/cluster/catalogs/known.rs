@@ -35,11 +35,12 @@ impl Known {
         Self { reign, ..Self::default() }
     }
 
-    /// This is the primary now. False when what was read is not its catalog, and so counts no more.
+    /// This is the primary now. False when what was read is not its catalog, which is to be read. A replica's counts
+    /// no more, a former primary's until then.
     pub fn is_of(&mut self, reign: Option<&Reign>) -> bool {
         self.reign = reign.cloned();
         let is_its = self.counts(&self.source);
-        if !is_its {
+        if !is_its && self.source.is_none() {
             self.read = None;
         }
         is_its
@@ -117,12 +118,15 @@ mod tests {
         known.is_read(&catalog, 0, &reign(&former, 1));
         assert!(known.is_of(None) && known.holds().is_some());
         assert!(known.is_of(reign(&former, 1).as_ref()) && known.holds().is_some());
+        let newer = Arc::new(Catalog::build(Default::default(), next_generation()));
+        let shows = |known: &Known, catalog| known.holds().is_some_and(|shown| Arc::ptr_eq(&shown, catalog));
         for next in [reign(&former, 2), reign(&heir, 1)] {
-            assert!(!known.is_of(next.as_ref()) && known.holds().is_none());
-            known.is_read(&catalog, 0, &reign(&former, 1));
-            assert!(known.holds().is_none(), "the former primary lives on");
+            assert!(!known.is_of(next.as_ref()) && shows(&known, &catalog));
+            known.is_read(&newer, 0, &reign(&former, 1));
+            assert!(shows(&known, &catalog), "the former primary lives on");
+            known.is_read(&newer, 0, &next);
+            assert!(shows(&known, &newer));
             known.is_read(&catalog, 0, &next);
-            assert!(known.holds().is_some());
         }
         assert!(known.is_of(None));
         known.is_read(&catalog, 0, &None);
