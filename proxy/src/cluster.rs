@@ -242,7 +242,7 @@ impl Cluster {
         !is_another && !self.board.lock().is_stranger(node)
     }
 
-    /// The same, as one thing to compare.
+    /// The primary with its reign, as one thing to compare.
     fn reign(&self) -> Option<Reign> {
         self.view.load().reign()
     }
