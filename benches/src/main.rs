@@ -10,6 +10,7 @@ mod chart;
 mod contestant;
 mod crowd;
 mod drivers;
+mod exercise;
 mod freshness;
 mod instructions;
 mod machine;
@@ -39,6 +40,8 @@ enum Command {
     Freshness(freshness::Options),
     /// pgweir's own instructions per statement, counted by valgrind.
     Instructions(instructions::Options),
+    /// Every load once before one pgweir: what a profile-guided build learns from.
+    Exercise(exercise::Options),
     /// Drivers' feature checks and published suites, directly and through pgweir.
     Drivers(drivers::Options),
     /// Opens idle connections until its standard input ends (a part of the side-by-side run).
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::SideBySide(options) => side_by_side::run(&options),
         Command::Freshness(options) => freshness::run(&options),
         Command::Instructions(options) => instructions::run(&options),
+        Command::Exercise(options) => exercise::run(&options),
         Command::Drivers(options) => drivers::run(&options),
         Command::Crowd(options) => crowd::run(&options),
     };

@@ -11,10 +11,6 @@ const LONG_FILES: &[(&str, &str)] = &[
     ("proxy/src/auth/lookup.rs", "look-up, its cache and its connections are one protocol with one lock"),
     ("proxy/src/auth/tests.rs", "a conversation per method and mistake; they share one stage"),
     ("proxy/src/cluster.rs", "the front of the cluster: a short method per question that a session asks"),
-    (
-        "proxy/src/cluster/board.rs",
-        "one state machine over all nodes; its verdicts and measures are files of their own",
-    ),
     ("proxy/src/cluster/catalogs.rs", "who wants a catalog, who reads it and when it is withdrawn: one life"),
     ("proxy/src/command/check/judge.rs", "a sentence per mistake that `check` can find"),
     ("proxy/src/config.rs", "the configuration, a type per section"),

@@ -1,0 +1,127 @@
+//! Where nodes stand: the primary's positions, and what of them the replicas have.
+
+use super::{Board, News, Sighting};
+use crate::cluster::acknowledged::Acknowledged;
+use crate::cluster::samples::Sample;
+use crate::cluster::samples::lag;
+use crate::cluster::verdict::Role;
+use crate::cluster::verdict::is_lagging;
+use crate::node::lsn::Lsn;
+use crate::node::moment::Moment;
+use std::sync::Arc;
+
+impl Board {
+    pub(super) fn primary_at(&mut self, i: usize, insert: Lsn, seen: Sighting, now: Moment) {
+        let lsn = self.entries[i].layout.end_of_records(insert);
+        self.entries[i].lsn = lsn;
+        if self.verdict.primary != Some(i) {
+            return;
+        }
+        let node = self.entries[i].node.clone();
+        let moved = self.last_primary.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &node));
+        if moved || self.sampled_timeline != self.verdict.timeline {
+            self.primary_changed(i, seen.writes, now);
+            self.samples.clear();
+            self.acknowledged = Acknowledged::default();
+            self.sampled_timeline = self.verdict.timeline;
+            self.last_primary = Some(node.clone());
+        }
+        let sample = Sample { start: seen.start, first: seen.start, lsn, writes: seen.writes };
+        self.acknowledged.note(lsn, seen.writes_by_answer, now);
+        if !self.samples.push(sample) {
+            let kept = self.samples.fresh_through(lsn).map_or(seen.writes, |s| s.writes);
+            let text = format!("{}'s log went back to {lsn}: it lost what it had not flushed", node.name);
+            self.news.push(News { lost_writes: seen.writes - kept, ..News::of("lost_writes", &node, text) });
+            self.samples.clear();
+            self.samples.push(sample);
+            self.acknowledged = Acknowledged::default();
+        }
+        if let Some(flushed) = seen.flushed {
+            let missing = self.samples.first_missing(flushed).unwrap_or(sample);
+            let unflushed = seen.start.since(missing.first);
+            if let Some(text) = self.flushing.saw(unflushed, seen.writes.saturating_sub(missing.writes), now)
+            {
+                self.news.push(News::of("late_flush", &node, format!("{}: {text}", node.name)));
+            }
+        }
+        for replica in 0..self.entries.len() {
+            self.measure(replica, now);
+        }
+        if let Some(all) = self.serving().map(|e| e.lsn).min() {
+            self.samples.forget_before(all);
+        }
+    }
+
+    /// The cluster has another primary, or its primary another timeline: tells what may be lost.
+    fn primary_changed(&mut self, i: usize, writes: u64, now: Moment) {
+        let entry = &self.entries[i];
+        let name = &entry.node.name;
+        let Some(last) = &self.last_primary else {
+            let text = format!("{name} is the primary, on timeline {}", self.verdict.timeline);
+            self.news.push(News::of("primary", &entry.node, text));
+            return;
+        };
+        let from = format!("{} (timeline {})", last.name, self.sampled_timeline);
+        let text = format!("{name} is the primary now, on timeline {}; it was {from}", self.verdict.timeline);
+        self.news.push(News::of("failover", &entry.node, text));
+        // It goes on from its own log, or does not tell where it came from.
+        let Some(fork) = entry.fork.filter(|_| !Arc::ptr_eq(last, &entry.node)) else { return };
+        if let Some(lost) = self.acknowledged.beyond(fork, writes) {
+            let known = self.samples.latest().map_or(Lsn::default(), |s| s.lsn);
+            let text = format!(
+                "{} acknowledged writes are lost: {name} has the log of {} until {fork} only, which went on to \
+                 {known} at least",
+                lost.writes, last.name
+            );
+            self.news.push(News { lost_writes: lost.writes, ..News::of("lost_writes", &entry.node, text) });
+            self.losses += 1;
+            self.loss = Some((lost.since, now));
+        }
+    }
+
+    pub(super) fn replica_at(&mut self, i: usize, lsn: Lsn, seen: Sighting, now: Moment) {
+        let entry = &mut self.entries[i];
+        if entry.lsn != lsn {
+            entry.moved = seen.start;
+        }
+        let (before, proven) = (entry.sampled, entry.proven);
+        (entry.lsn, entry.sampled) = (lsn, seen.start);
+        entry.node.progress.sample(seen.start, lsn);
+        self.measure(i, now);
+        let entry = &self.entries[i];
+        if let Some(arrived) = entry.proven.filter(|arrived| proven.is_none_or(|p| p.lsn < arrived.lsn)) {
+            // The probe before this one had not seen it yet.
+            entry.node.progress.set_travel(before.since(arrived.first));
+        }
+    }
+
+    /// Where a replica stands, by the samples known now. Positions of another timeline prove nothing.
+    fn measure(&mut self, i: usize, now: Moment) {
+        let entry = &mut self.entries[i];
+        let progress = &entry.node.progress;
+        if entry.facts.role != Role::Replica
+            || entry.sampled == Moment::NEVER
+            || entry.facts.timeline != self.sampled_timeline
+        {
+            return;
+        }
+        let lag = lag(&self.samples, entry.lsn, entry.sampled);
+        progress.set_lag(lag, lag.1.min(entry.sampled.since(entry.moved)));
+        if let Some(sample) = self.samples.fresh_through(entry.lsn) {
+            entry.proven = Some(sample);
+            progress.fresh_through.raise(sample.start);
+        }
+        let lagging =
+            is_lagging(entry.facts.lagging, lag, self.settings.max_lag_bytes, self.settings.max_lag);
+        if lagging != entry.facts.lagging {
+            entry.facts.lagging = lagging;
+            let (kind, what) =
+                if lagging { ("lagging", "is over max_lag") } else { ("caught_up", "has caught up") };
+            let text =
+                format!("{} {what}: {} bytes, {:.3} s behind", entry.node.name, lag.0, lag.1.as_secs_f64());
+            let news = News::of(kind, &entry.node, text);
+            self.news.push(news);
+            self.judge(now);
+        }
+    }
+}
