@@ -1,7 +1,7 @@
 //! The picture of the cluster: who is primary, who is how far behind, who may answer a read.
 //!
 //! One task per node ([`probe`]) asks it, over a connection of its own, what it is and where its log
-//! stands. What they find is kept in the [`board`] and published as a [`view`]; freshness itself
+//! stands. What they find is kept in the [`board`] and [published](probed) as a [`view`]; freshness itself
 //! lies in atomics on each node. Sessions only read those, so that placing a read takes no lock and
 //! no wait unless a promise demands one ([`place`]).
 
@@ -23,6 +23,7 @@ pub mod pace;
 mod patience;
 pub mod place;
 pub mod probe;
+mod probed;
 pub mod samples;
 mod servers;
 mod shaping;
@@ -42,19 +43,16 @@ use crate::node::moment::{Clock, Moment};
 use crate::observe::Metrics;
 use crate::rows::{Events, NodeStatus, Sibling};
 use arc_swap::ArcSwap;
-use board::{Board, By, Identity, News, Sighting};
+use board::{Board, By};
 use catalogs::Catalogs;
 use descent::Promotion;
 use fleet::Fleet;
 use found::Finders;
-use loss::Loss;
-use pace::{Demand, Standing};
 use parking_lot::{Mutex, RwLock};
 use router_rules::hint::Consistency;
 use router_rules::statement::Footprint;
 use router_rules::{Alters, Catalog, Decision, Reason};
 use samples::Sample;
-use shaping::Shaping;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -490,126 +488,6 @@ impl Cluster {
         self.clock.now()
     }
 
-    /// Changes the board, publishes what came of it and tells the news.
-    fn change<T>(&self, change: impl FnOnce(&mut Board, Moment) -> T) -> T {
-        let now = self.now();
-        let mut board = self.board.lock();
-        let before = *board.verdict();
-        let (nodes, system) = (board.entries.len(), board.membership().system());
-        let result = change(&mut board, now);
-        let after = *board.verdict();
-        if system.is_some() && system != board.membership().system() {
-            self.fleet.begin_anew();
-        }
-        match (before.primary, after.primary) {
-            (Some(_), None) => self.fleet.cut_off(),
-            // Who is there on the new one its own prober tells.
-            (Some(before), Some(after)) if before != after => self.fleet.doubt(),
-            _ => {}
-        }
-        let configured = nodes != board.entries.len() || !self.is_published(&board);
-        if before != after || configured {
-            let view = board.view();
-            self.catalogs.primary_is(view.reign().as_ref());
-            self.view.store(Arc::new(view));
-            self.published.send_modify(|n| *n += 1);
-            self.waiters.wake_all();
-        }
-        // Only now: who is woken finds the new picture.
-        board.ended.drain(..).for_each(|node| node.ring());
-        self.losses.store(board.losses, Ordering::Release);
-        let news = std::mem::take(&mut board.news);
-        if before != after || configured || !news.is_empty() {
-            self.show(&board);
-        }
-        drop(board);
-        news.into_iter().for_each(|news| self.tell(news));
-        result
-    }
-
-    /// True when the view in force is of the board's nodes and settings.
-    fn is_published(&self, board: &Board) -> bool {
-        let view = self.view.load();
-        view.members.len() == board.entries.len()
-            && Arc::ptr_eq(&view.settings, board.settings())
-            && view.members.iter().zip(&board.entries).all(|(m, e)| Arc::ptr_eq(&m.node, &e.node))
-    }
-
-    fn node_connected(&self, node: &Arc<Node>, identity: Identity) -> Result<(), String> {
-        self.change(|board, now| board.connected(node, identity, now))
-    }
-
-    /// Its configuration gives a session these settings.
-    fn node_shaped(&self, node: &Arc<Node>, shaping: Shaping) {
-        self.change(|board, now| board.shaped(node, shaping, now));
-    }
-
-    /// A connection to its address has reached this server.
-    fn node_reached(&self, node: &Arc<Node>, started: i64) {
-        self.change(|board, now| board.reached(node, started, now));
-    }
-
-    /// Its address leads to several servers.
-    fn is_several(&self, node: &Arc<Node>) -> bool {
-        self.board.lock().entries.iter().any(|e| Arc::ptr_eq(&e.node, node) && e.is_several())
-    }
-
-    fn node_lost(&self, node: &Arc<Node>, loss: Loss) {
-        self.change(|board, now| board.lost(node, loss, now));
-    }
-
-    fn node_sighted(&self, node: &Arc<Node>, seen: Sighting) -> Result<(), String> {
-        node.prober.asked.set(seen.start);
-        let freshest = self.change(|board, now| {
-            board.sighted(node, seen, now)?;
-            if let Some(latest) = board.samples.latest() {
-                self.primary_sampled.raise(latest.start);
-                self.primary_lsn.store(latest.lsn.0, Ordering::Release);
-                self.show_flush_delay(board.flushing.delay());
-            }
-            self.show_lag(board, node);
-            Ok::<_, String>(board.freshest())
-        })?;
-        self.freshest.set(freshest);
-        self.waiters.wake_through(freshest);
-        for progress in self.view.load().members.iter().map(|member| &member.node.progress) {
-            self.waiters.wake_on(progress.incarnation(), progress.fresh_through.get());
-        }
-        if seen.role == Role::Primary {
-            self.rouse_probers();
-        }
-        Ok(())
-    }
-
-    /// When `node` is to be asked again, and how long that is.
-    fn next_probe(&self, node: &Arc<Node>) -> (Moment, Duration) {
-        let asked = node.prober.asked.get();
-        let view = self.view.load();
-        let intervals = view.settings.intervals();
-        let now = self.now();
-        let demand = Demand {
-            now,
-            has_primary: view.primary().is_some(),
-            primary_sampled: self.primary_sampled.get(),
-            wrote: self.marks.latest.get(),
-            read: self.read.get(),
-            promised: self.promised.get(),
-            waited: self.waited.get(),
-        };
-        let is_primary = view.primary().is_some_and(|primary| Arc::ptr_eq(primary, node));
-        let next = if is_primary {
-            intervals.primary_next(asked, self.waiters.latest_need(), &demand)
-        } else {
-            let progress = &node.progress;
-            let fresh_through = progress.fresh_through.get();
-            let (lag, travel) = (progress.lag().1, progress.travel());
-            let at = Standing { asked, fresh_through, lag, travel };
-            let awaited = self.waiters.next_need(progress.incarnation(), fresh_through);
-            intervals.replica_next(&at, awaited, &demand)
-        };
-        (next, next.since(now))
-    }
-
     fn settings(&self) -> Arc<Settings> {
         self.view.load().settings.clone()
     }
@@ -633,20 +511,6 @@ impl Cluster {
         now
     }
 
-    /// What is wanted has changed: whoever is to be asked sooner than it was going to be learns that.
-    fn rouse_probers(&self) {
-        let view = self.view.load();
-        view.members.iter().for_each(|member| self.rouse(&view, &member.node));
-    }
-
-    fn rouse(&self, view: &View, node: &Arc<Node>) {
-        let soonest = node.prober.asked.get().plus(view.settings.intervals().shortest());
-        // One that does not answer is looked for at a pace of its own.
-        if node.progress.incarnation() != 0 && node.prober.dozes_beyond(soonest) {
-            node.prober.rouse(self.next_probe(node).0);
-        }
-    }
-
     fn token_after(&self, asked: Moment) -> Option<Token> {
         let board = self.board.lock();
         let Sample { start, lsn, .. } = board.samples.latest()?;
@@ -662,66 +526,5 @@ impl Cluster {
             let fresh = || Arc::new(DatabaseMarks::new(self.marks.clone()));
             self.databases.write().entry(database.to_owned()).or_insert_with(fresh).clone()
         })
-    }
-
-    /// Sets the gauges of all nodes.
-    fn show(&self, board: &Board) {
-        for (i, entry) in board.entries.iter().enumerate() {
-            entry.gauges(&self.metrics.cluster, |gauges| {
-                gauges.up.set(i64::from(entry.facts.up));
-                gauges.is_primary.set(i64::from(board.verdict().primary == Some(i)));
-                gauges.is_several.set(i64::from(entry.facts.several));
-                gauges.differs.set(i64::from(entry.differs.is_some()));
-                gauges.is_stranded.set(i64::from(board.verdict().stranded >> i & 1 == 1));
-            });
-        }
-    }
-
-    fn show_flush_delay(&self, delay: Duration) {
-        let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
-        if self.flush_delay.swap(nanos, Ordering::Relaxed) != nanos {
-            self.metrics.cluster.flush_delay_seconds.set(delay.as_secs_f64());
-        }
-    }
-
-    /// Sets the lag gauges that a sample of `node` has changed.
-    fn show_lag(&self, board: &Board, node: &Arc<Node>) {
-        for entry in board.entries.iter().filter(|e| Arc::ptr_eq(&e.node, node)) {
-            let is_replica = entry.facts.role == Role::Replica && entry.facts.up;
-            let (bytes, time) = if is_replica { entry.node.progress.lag() } else { (0, Duration::ZERO) };
-            entry.gauges(&self.metrics.cluster, |gauges| {
-                gauges.lag_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-                gauges.lag_seconds.set(time.as_secs_f64());
-            });
-        }
-    }
-
-    /// Another pgweir has come, or one has left.
-    fn tell_of_sibling(&self, kind: &'static str, node: &Arc<Node>, text: String) {
-        tracing::info!(node = node.name, kind, "{text}");
-        self.events.push(kind, &node.name, text);
-    }
-
-    /// Logs, counts and remembers.
-    fn tell(&self, news: News) {
-        let News { kind, node, text, lost_writes } = news;
-        let metrics = &self.metrics.cluster;
-        metrics.lost_writes_total.inc_by(lost_writes);
-        match kind {
-            "failover" => metrics.failovers_total.inc(),
-            "rival" => metrics.rival_primaries_total.inc(),
-            _ => {}
-        }
-        match kind {
-            "lost_writes" | "rival" | "stranded" | "several_servers" => {
-                tracing::error!(node, kind, lost_writes, "{text}")
-            }
-            "node_down" | "no_primary" | "settings_differ" | "source_failed" | "failover" | "lagging"
-            | "late_flush" => {
-                tracing::warn!(node, kind, "{text}")
-            }
-            _ => tracing::info!(node, kind, "{text}"),
-        }
-        self.events.push(kind, &node, text);
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::observe::traces::Told;
 use crate::session::Session;
-use crate::session::classify::Work;
 use crate::session::memory::Route;
+use crate::session::work::Work;
 use crate::wire::backend::Status;
 use router_rules::Decision;
 use std::time::{Duration, Instant};

@@ -6,8 +6,8 @@
 //! server, which says what is wrong with it.
 
 use crate::session::Session;
-use crate::session::classify::Work;
 use crate::session::receive::{End, Kind, Request, frames};
+use crate::session::work::Work;
 use crate::wire::Refusal;
 use crate::wire::backend::{self, Status};
 use crate::wire::frame::HEADER_BYTES;

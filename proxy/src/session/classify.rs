@@ -7,6 +7,7 @@ use crate::session::memory::Memory;
 use crate::session::misspelt;
 use crate::session::place::Place;
 use crate::session::receive::{End, Kind, Request, frames};
+use crate::session::work::Work;
 use crate::wire::error::put_notice;
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};
@@ -16,174 +17,13 @@ use router_rules::encoding::Encoding;
 use router_rules::session::Settings;
 use router_rules::session::Wishes;
 use router_rules::statement::Footprint;
-use router_rules::statement::TransactionStep;
 use router_rules::{Catalog, Classified, Reason, Scope, SessionEffect, clock};
-use smallvec::SmallVec;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Statements that clients have asked to prepare.
 static PREPARED: AtomicU64 = AtomicU64::new(0);
-
-/// In a longer text (bytes) a name is found as it is written in lower case only.
-const NAMES_BYTES_MAX: usize = 2_000;
-
-/// What a request would do.
-#[derive(Debug)]
-pub struct Work {
-    /// The texts that it runs or prepares, in order, neighbours that are equal once.
-    pub parts: SmallVec<[Arc<Classified>; 1]>,
-    /// The SQL of each.
-    pub texts: SmallVec<[Bytes; 1]>,
-    /// What its Parse messages prepare, in order.
-    pub parsed: Vec<Arc<Prepared>>,
-    /// All that is read.
-    pub reads: Footprint,
-    /// Every part is proved read-only, or why the first is not.
-    pub verdict: Result<Reason, Reason>,
-    /// Every part is an ordinary read (see [`Work::is_ordinary`]).
-    ordinary: bool,
-    /// It is SHOW of a setting of ours.
-    pub shows: Option<Box<Shown>>,
-    /// What it binds or describes of the statements prepared earlier, each with whether it is a named one.
-    pub relied: Vec<(Arc<Prepared>, bool)>,
-}
-
-/// A setting of ours that is shown.
-#[derive(Debug)]
-pub struct Shown {
-    /// Its name.
-    pub name: Box<str>,
-    /// The cluster's position, where that is what it shows.
-    pub position: Option<String>,
-}
-
-impl Default for Work {
-    fn default() -> Self {
-        Self::nothing()
-    }
-}
-
-impl Work {
-    /// Of a request that asks for nothing.
-    pub(super) fn nothing() -> Self {
-        Self {
-            parts: SmallVec::new(),
-            texts: SmallVec::new(),
-            parsed: vec![],
-            reads: Footprint::none(),
-            verdict: Ok(Reason::ReadOnly),
-            ordinary: true,
-            shows: None,
-            relied: vec![],
-        }
-    }
-
-    fn add(&mut self, part: &Arc<Classified>, sql: Bytes) {
-        if self.parts.last().is_some_and(|last| Arc::ptr_eq(last, part)) {
-            return;
-        }
-        if self.verdict.is_ok() {
-            self.verdict = part.verdict;
-        }
-        self.ordinary &= part.is_ordinary_read();
-        self.reads = if self.parts.is_empty() { part.reads.clone() } else { self.reads.union(&part.reads) };
-        self.parts.push(part.clone());
-        self.texts.push(sql);
-    }
-
-    fn note_show(&mut self, part: &Classified, sql: &[u8]) {
-        if let [statement] = part.statements.as_slice()
-            && statement.kind == router_rules::statement::Kind::Show
-        {
-            let text = String::from_utf8_lossy(sql).to_ascii_lowercase();
-            let name = text.split_ascii_whitespace().nth(1).unwrap_or("").trim_end_matches(';');
-            let shown = || Box::new(Shown { name: name.into(), position: None });
-            self.shows = name.starts_with("pgweir.").then(shown);
-        }
-    }
-
-    /// What has no text that could be looked at.
-    fn of(part: Classified) -> Self {
-        let mut work = Self::nothing();
-        work.add(&Arc::new(part), Bytes::new());
-        work
-    }
-
-    /// Proved reads, each a query with nothing beside it: most work is that, and none of what is rare has to
-    /// be looked for in it.
-    pub fn is_ordinary(&self) -> bool {
-        self.ordinary && self.verdict.is_ok() && !self.parts.is_empty() && self.shows.is_none()
-    }
-
-    /// The settings in force are others in the midst of it. `reverts`: also where its transaction ends.
-    pub fn changes_settings(&self, reverts: bool) -> bool {
-        use SessionEffect::{DiscardAll, Reset, ResetAll, Set};
-        let sets = |e: &SessionEffect| matches!(e, Set { .. } | Reset { .. } | ResetAll | DiscardAll);
-        let ends = |step: &TransactionStep| {
-            !matches!(step, TransactionStep::Begin(_) | TransactionStep::Savepoint(_))
-        };
-        let changes = |s: &router_rules::Statement| {
-            s.effects.iter().any(sets) || (reverts && s.transaction.as_ref().is_some_and(ends))
-        };
-        self.parts.iter().any(|part| !part.plain && part.statements.iter().any(changes))
-    }
-
-    /// It may run a function that keeps plans: it is more than settings and steps of a transaction.
-    pub fn may_plan(&self) -> bool {
-        use SessionEffect::{Reset, ResetAll, Set};
-        let sets = |effect: &SessionEffect| matches!(effect, Set { .. } | Reset { .. } | ResetAll);
-        let is_light = |s: &router_rules::Statement| {
-            s.transaction.is_some() || (!s.effects.is_empty() && s.effects.iter().all(sets))
-        };
-        self.parts.iter().any(|part| part.plain || !part.statements.iter().all(is_light))
-    }
-
-    /// What it leaves behind hangs on a catalog that is not known.
-    pub fn is_doubtful(&self) -> bool {
-        self.parts.iter().any(|part| part.statements.iter().any(router_rules::Statement::is_doubtful))
-    }
-
-    /// A catalog that would tell what it does or leaves behind, or the position that it shows.
-    pub fn lacks_something(&self) -> bool {
-        !self.is_ordinary()
-            && (self.verdict == Err(Reason::NoCatalog) || self.shows.is_some() || self.is_doubtful())
-    }
-
-    /// Names it in logs: a hash of its first text, literals stripped.
-    pub fn shape(&self) -> u64 {
-        self.parts.first().map_or(0, |part| part.shape)
-    }
-
-    /// A query that no replica may answer, with this name (in lower case) in its text.
-    pub fn asks_server(&self, name: &[u8]) -> bool {
-        use router_rules::statement::Kind;
-        let mentions = |sql: &[u8]| {
-            if sql.len() > NAMES_BYTES_MAX {
-                return memchr::memmem::find(sql, name).is_some();
-            }
-            sql.windows(name.len()).any(|window| window.eq_ignore_ascii_case(name))
-        };
-        let asks = |part: &Classified, sql: &[u8]| {
-            part.verdict.is_err()
-                && part
-                    .statements
-                    .iter()
-                    .any(|s| matches!(s.kind, Kind::Select | Kind::Prepare | Kind::Other))
-                && mentions(sql)
-        };
-        self.parts.iter().zip(&self.texts).any(|(part, sql)| asks(part, sql))
-    }
-
-    /// The single statement that this is, if it is one.
-    pub fn single(&self) -> Option<&router_rules::Statement> {
-        match self.parts.as_slice() {
-            [part] if part.statements.len() == 1 => part.statements.first(),
-            _ => None,
-        }
-    }
-}
 
 impl Session {
     /// Classifies a request.

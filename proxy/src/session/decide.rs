@@ -3,8 +3,8 @@
 //! [`SessionState`]: router_rules::SessionState
 
 use crate::session::Session;
-use crate::session::classify::Work;
 use crate::session::receive::{Kind, Request, frames};
+use crate::session::work::Work;
 use crate::wire::frontend::{self, tag};
 use router_rules::Decision;
 use router_rules::session::{Asked, Held, Who};

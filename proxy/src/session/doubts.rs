@@ -6,8 +6,8 @@
 //! read leaves the matter open for good.
 
 use crate::session::Session;
-use crate::session::classify::Work;
 use crate::session::memory::Memory;
+use crate::session::work::Work;
 use crate::wire::backend::Status;
 use bytes::Bytes;
 use router_rules::PinReason;

@@ -5,13 +5,13 @@
 
 use crate::server::placeholders;
 use crate::session::Session;
-use crate::session::classify::Work;
 use crate::session::doubts::Patience;
 use crate::session::failure::Failure;
 use crate::session::ledger::{Ours, Owed};
 use crate::session::listening::Listening;
 use crate::session::outcome::Trace;
 use crate::session::signal::Signal;
+use crate::session::work::Work;
 use crate::wire::backend::{self, Status};
 use crate::wire::frontend;
 use bytes::Bytes;

@@ -7,10 +7,10 @@
 use crate::auth::LoginError;
 use crate::config::LostListeners;
 use crate::session::Session;
-use crate::session::classify::Work;
 use crate::session::failure::{Failure, Farewell};
 use crate::session::ledger::Ours;
 use crate::session::reign::Over;
+use crate::session::work::Work;
 use crate::wire::backend::Status;
 use crate::wire::error::put_warning;
 use crate::wire::{Refusal, sqlstate};

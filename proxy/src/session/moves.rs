@@ -2,8 +2,8 @@
 
 use crate::cluster::Wish;
 use crate::session::Session;
-use crate::session::classify::Work;
 use crate::session::failure::Failure;
+use crate::session::work::Work;
 use crate::wire::backend::Status;
 use router_rules::{Decision, Reason, Target};
 use std::time::Instant;

@@ -12,9 +12,9 @@
 
 use crate::cluster::descent::{Record, Run};
 use crate::session::Session;
-use crate::session::classify::Work;
 use crate::session::ledger::{Ours, Owed};
 use crate::session::receive::{End, Kind, Request, frames};
+use crate::session::work::Work;
 use crate::wire::backend::{self, Status};
 use crate::wire::frontend::{self, tag};
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! Positions of the cluster in a session's settings: `SET pgweir.min_lsn`, `SHOW pgweir.lsn`.
 
 use crate::session::Session;
-use crate::session::classify::Work;
+use crate::session::work::Work;
 use crate::wire::{Refusal, sqlstate};
 use router_rules::SessionEffect;
 use std::time::Duration;

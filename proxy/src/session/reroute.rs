@@ -5,10 +5,10 @@
 //! remembered.
 
 use crate::session::Session;
-use crate::session::classify::Work;
 use crate::session::exchange::held::Held;
 use crate::session::failure::{Failure, Farewell};
 use crate::session::receive::Request;
+use crate::session::work::Work;
 use crate::wire::ErrorFields;
 use crate::wire::backend::Status;
 pub(super) use router_rules::RerouteCause as Cause;

@@ -2,13 +2,13 @@
 
 use crate::server::prepared::Prepared;
 use crate::session::Session;
-use crate::session::classify::Work;
 use crate::session::client::Client;
 use crate::session::exchange::held::Held;
 use crate::session::ledger::{Described, Ours, Owed};
 use crate::session::receive::{End, Kind, Request, frames};
 use crate::session::sequences::asks_sequences;
 use crate::session::signal::Signals;
+use crate::session::work::Work;
 use crate::wire::backend::Status;
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};

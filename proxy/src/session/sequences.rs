@@ -3,8 +3,8 @@
 use crate::pool::{Lease, Pool};
 use crate::server::LastUse;
 use crate::session::Session;
-use crate::session::classify::Work;
 use crate::session::ledger::{Ours, Owed};
+use crate::session::work::Work;
 use crate::wire::frontend;
 use router_rules::{PinReason, SessionEffect, Target};
 use std::sync::Arc;

@@ -6,13 +6,13 @@
 
 use crate::server::prepared::{Prepared, ServerName};
 use crate::session::Session;
-use crate::session::classify::Work;
 use crate::session::exchange::held::Held;
 use crate::session::failure::Failure;
 use crate::session::holding::Holding;
 use crate::session::ledger::{Described, Owed};
 use crate::session::receive::{Kind, Request};
 use crate::session::reroute::Cause;
+use crate::session::work::Work;
 use crate::wire::backend::Status;
 use crate::wire::error::put_stale_plan;
 use crate::wire::frontend::{self, tag};

@@ -1,8 +1,8 @@
 //! `SHOW pgweir.…`, by a placeholder that holds the answer.
 
 use crate::session::Session;
-use crate::session::classify::{Shown, Work};
 use crate::session::ledger::{Ours, Owed};
+use crate::session::work::{Shown, Work};
 use crate::wire::backend::Status;
 use crate::wire::frontend;
 use router_rules::Target;

@@ -10,8 +10,8 @@
 use crate::cancel::{end_client, send_cancel};
 use crate::limits::SETTLE_MAX;
 use crate::session::Session;
-use crate::session::classify::Work;
 use crate::session::ledger::Ours;
+use crate::session::work::Work;
 use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, frontend};
 use router_rules::quote::quote_text;

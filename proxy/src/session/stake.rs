@@ -1,7 +1,7 @@
 //! What a session would lose, were its server lost now.
 
 use crate::session::Session;
-use crate::session::classify::Work;
+use crate::session::work::Work;
 use router_rules::TransactionStep;
 use router_rules::statement::Kind;
 

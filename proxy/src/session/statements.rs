@@ -2,11 +2,11 @@
 
 use crate::server::prepared::{Prepared, ServerName, Sharing};
 use crate::session::Session;
-use crate::session::classify::Work;
 use crate::session::holding::Holding;
 use crate::session::ledger::{Described, Owed, Undo};
 use crate::session::memory::Memory;
 use crate::session::names::{self, Before};
+use crate::session::work::Work;
 use crate::wire::backend::{self, Status};
 use crate::wire::frontend::{self, tag};
 use bytes::Bytes;
