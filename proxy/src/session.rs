@@ -275,7 +275,7 @@ impl Session {
             }
             self.note_stake(&work);
             self.send(request, &work, &decision);
-            self.end_ahead();
+            self.holding.end_ahead();
             self.account_for_itself();
             match self.relay(request).await? {
                 Relayed::Done => break,

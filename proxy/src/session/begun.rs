@@ -2,6 +2,7 @@
 
 use crate::limits::AHEAD_BYTES_MIN;
 use crate::session::Session;
+use crate::session::memory::Memory;
 use crate::session::receive::{self, Request};
 use crate::wire::backend::Status;
 use router_rules::Target;
@@ -19,7 +20,7 @@ impl Session {
             return None;
         }
         if !self.is_begun_on_primary()
-            && !receive::binds_first(&self.client.socket.input, |name| self.is_for_primary(name))
+            && !receive::binds_first(&self.client.socket.input, |name| self.memory.is_for_primary(name))
         {
             return None;
         }
@@ -31,8 +32,10 @@ impl Session {
         let on_primary = self.holding.lease.is_some() && self.holding.on == Target::Primary;
         on_primary && (self.exchange.is_open() || self.memory.status != Status::Idle)
     }
+}
 
+impl Memory {
     fn is_for_primary(&self, statement: &[u8]) -> bool {
-        self.memory.statements.get(statement).is_some_and(|prepared| prepared.classified.verdict.is_err())
+        self.statements.get(statement).is_some_and(|prepared| prepared.classified.verdict.is_err())
     }
 }

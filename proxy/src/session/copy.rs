@@ -1,5 +1,6 @@
 //! COPY data, and the rest of a long message, on their way to the server.
 
+use crate::session::client::Client;
 use crate::session::failure::Failure;
 use crate::session::{Session, receive};
 use crate::wire::frame::{self, FrameError, HEADER_BYTES};
@@ -12,7 +13,7 @@ impl Session {
     pub(super) fn pass_copy_data(&mut self) -> Result<(), Failure> {
         while self.exchange.copy_in {
             let broken = |error| Failure::Client(io::Error::new(io::ErrorKind::InvalidData, error));
-            let Some((kind, total)) = self.copy_frame().map_err(broken)? else { return Ok(()) };
+            let Some((kind, total)) = self.client.copy_frame().map_err(broken)? else { return Ok(()) };
             let have = self.client.socket.input.len().min(total);
             let streams = kind == frontend::tag::COPY_DATA;
             if have < total && !streams {
@@ -82,9 +83,11 @@ impl Session {
         lease.connection.output.extend_from_slice(&here);
         left - here.len()
     }
+}
 
+impl Client {
     /// How long a frame is, for a stream of COPY data.
     pub(super) fn copy_frame(&self) -> Result<Option<(u8, usize)>, FrameError> {
-        receive::header(&self.client.socket.input)
+        receive::header(&self.socket.input)
     }
 }

@@ -9,6 +9,7 @@ use crate::node::Node;
 use crate::pool::{Lease, LeaseError, Opening, Pool};
 use crate::server::placeholders::{self, Allowed};
 use crate::session::Session;
+use crate::session::client::Client;
 use crate::session::failure::Failure;
 use crate::session::memory::Memory;
 use crate::session::work::Work;
@@ -208,7 +209,7 @@ impl Session {
                     waited = waiting.elapsed();
                     self.turn.waited += waited;
                     if config.log.slow_lease.is_some_and(|bound| waited > bound) {
-                        self.log_slow_lease(waited, &placement.node, work);
+                        self.client.log_slow_lease(waited, &placement.node, work);
                     }
                     match leased {
                         Ok(leased) => leased,
@@ -333,18 +334,6 @@ impl Session {
         }
     }
 
-    fn log_slow_lease(&self, waited: Duration, node: &Node, work: &Work) {
-        crate::limited!(
-            warn,
-            shape = format_args!("{:016x}", work.shape()),
-            milliseconds = waited.as_millis(),
-            node = node.name,
-            user = self.client.who.user,
-            database = self.client.who.database,
-            "slow lease"
-        );
-    }
-
     fn pool_of(&mut self, node: &Arc<Node>) -> Arc<Pool> {
         if let Some((_, pool)) = self.holding.pools.iter().find(|(known, _)| Arc::ptr_eq(known, node)) {
             return pool.clone();
@@ -378,6 +367,20 @@ impl Session {
                 refusal_of_login(&error)
             }
         }
+    }
+}
+
+impl Client {
+    fn log_slow_lease(&self, waited: Duration, node: &Node, work: &Work) {
+        crate::limited!(
+            warn,
+            shape = format_args!("{:016x}", work.shape()),
+            milliseconds = waited.as_millis(),
+            node = node.name,
+            user = self.who.user,
+            database = self.who.database,
+            "slow lease"
+        );
     }
 }
 

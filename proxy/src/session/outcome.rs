@@ -12,7 +12,9 @@
 
 use crate::cluster::descent::{Record, Run};
 use crate::session::Session;
+use crate::session::exchange::Exchange;
 use crate::session::ledger::{Ours, Owed};
+use crate::session::memory::Memory;
 use crate::session::receive::{End, Kind, Request, frames};
 use crate::session::work::Work;
 use crate::wire::backend::{self, Status};
@@ -101,8 +103,8 @@ impl Session {
             && is_quiet
             && !self.memory.state.in_read_only_block()
             && !self.memory.is_bound_to_server()
-            && self.writes_first(work)
-            && !self.would_lose_portal(request)
+            && self.memory.writes_first(work)
+            && !self.exchange.would_lose_portal(request)
             && let Some(lease) = self.holding.lease.as_mut()
         {
             frontend::put_query(&mut lease.connection.output, TRACE_SQL.as_bytes());
@@ -117,25 +119,23 @@ impl Session {
             && is_lone_commit(request, work);
     }
 
-    /// The first of it writes, and takes its snapshot before anything else; or all that was written ends here.
-    fn writes_first(&self, work: &Work) -> bool {
-        let Some(first) = work.parts.first().and_then(|part| part.statements.first()) else { return false };
-        let SessionState { written, altered, .. } = &self.memory.state;
-        match first.kind {
-            StatementKind::Insert | StatementKind::Update | StatementKind::Delete | StatementKind::Merge => {
-                true
-            }
-            StatementKind::Select | StatementKind::Copy => first.verdict.is_err(),
-            StatementKind::Transaction if commits(first) => {
-                !written.is_none() || *altered != Alters::Nothing || self.memory.notifies
-            }
-            _ => false,
-        }
+    /// Our question has failed, and with it the client's transaction: what the client is to be told.
+    pub(super) fn trace_failed(&mut self, error: &[u8]) {
+        crate::limited!(
+            warn,
+            node = self.holding.node_name(),
+            error = crate::wire::ErrorFields::parse(error).message,
+            "the id of a transaction could not be asked (cluster.commit_outcome)"
+        );
+        self.answers.trace = Trace::None;
+        self.answers.failed_ahead = Some(Bytes::copy_from_slice(error));
     }
+}
 
+impl Exchange {
     /// A Query of ours ends the unnamed portal, of which the client may still want rows.
     fn would_lose_portal(&self, request: &Request) -> bool {
-        let is_open = self.exchange.portals.iter().any(|(name, _)| name.is_empty());
+        let is_open = self.portals.iter().any(|(name, _)| name.is_empty());
         let replaces = || {
             let mut uses = frames(&request.frames).filter_map(|(kind, body)| match kind {
                 tag::BIND => Some((kind, frontend::bind(body)?.portal)),
@@ -149,17 +149,23 @@ impl Session {
         };
         is_open && request.kind != Kind::Query && !replaces()
     }
+}
 
-    /// Our question has failed, and with it the client's transaction: what the client is to be told.
-    pub(super) fn trace_failed(&mut self, error: &[u8]) {
-        crate::limited!(
-            warn,
-            node = self.holding.node_name(),
-            error = crate::wire::ErrorFields::parse(error).message,
-            "the id of a transaction could not be asked (cluster.commit_outcome)"
-        );
-        self.answers.trace = Trace::None;
-        self.answers.failed_ahead = Some(Bytes::copy_from_slice(error));
+impl Memory {
+    /// The first of it writes, and takes its snapshot before anything else; or all that was written ends here.
+    fn writes_first(&self, work: &Work) -> bool {
+        let Some(first) = work.parts.first().and_then(|part| part.statements.first()) else { return false };
+        let SessionState { written, altered, .. } = &self.state;
+        match first.kind {
+            StatementKind::Insert | StatementKind::Update | StatementKind::Delete | StatementKind::Merge => {
+                true
+            }
+            StatementKind::Select | StatementKind::Copy => first.verdict.is_err(),
+            StatementKind::Transaction if commits(first) => {
+                !written.is_none() || *altered != Alters::Nothing || self.notifies
+            }
+            _ => false,
+        }
     }
 }
 

@@ -6,14 +6,18 @@
 use crate::limits::AHEAD_BYTES_MAX;
 use crate::server::prepared::{SERVER_NAME_PREFIX, ServerName};
 use crate::session::Session;
+use crate::session::client::Client;
+use crate::session::exchange::Exchange;
 use crate::session::exchange::Reply;
 use crate::session::exchange::held::Held;
 use crate::session::failure::{Failure, Farewell};
+use crate::session::holding::Holding;
 use crate::session::ledger::{Fate, News, Ours, OutOfStep};
 use crate::session::receive::Request;
 use crate::session::reign::Over;
 use crate::session::reroute::{Cause, cause_of};
 use crate::session::signal;
+use crate::session::turn::Turn;
 use crate::session::wake::{Woke, ended_by_administrator};
 use crate::wire::backend::{self, tag};
 use crate::wire::frame::{self, HEADER_BYTES};
@@ -79,7 +83,7 @@ impl Session {
                 if let Poll::Ready(woke) = self.poll_woke(cx, AHEAD_BYTES_MAX) {
                     return Poll::Ready(Some(woke));
                 }
-                if (self.exchange.copy_in || !self.takes_from_server()) && self.is_ended(cx) {
+                if (self.exchange.copy_in || !self.takes_from_server()) && self.client.is_ended(cx) {
                     return Poll::Ready(Some(Err(ended_by_administrator())));
                 }
                 deadline.as_mut().map_or(Poll::Pending, |over| over.as_mut().poll(cx).map(|()| None))
@@ -126,13 +130,6 @@ impl Session {
         }
     }
 
-    /// It is told to end at once, and is woken when it is. A server that works hears that by a cancel
-    /// request; one that waits for COPY data, or for a client to read, does not.
-    fn is_ended(&self, cx: &Context<'_>) -> bool {
-        self.client.card.bell.listen(cx);
-        self.client.card.killed_now.load(Ordering::Relaxed)
-    }
-
     /// When the statement must have ended: its own limit, or its transaction's.
     fn deadline(&self) -> Option<tokio::time::Instant> {
         let config = &self.config;
@@ -167,7 +164,7 @@ impl Session {
             let told = match self.exchange.next(input, &mut passage) {
                 Ok(Some(told)) => told,
                 Ok(None) => break,
-                Err(error) => return Err(self.out_of_step(error)),
+                Err(error) => return Err(self.holding.out_of_step(error)),
             };
             let (start, total) = (passage.run(), told.total);
             if told.kind == tag::NOTIFICATION {
@@ -180,7 +177,7 @@ impl Session {
             }
             let reply = match self.exchange.settle(told, body) {
                 Ok(reply) => reply,
-                Err(error) => return Err(self.out_of_step(error)),
+                Err(error) => return Err(self.holding.out_of_step(error)),
             };
             let is_restored = matches!(&reply.news, News::Ready { ours: Some(Ours::Restore), .. });
             let verdict = self.on_reply(told.kind, reply, body);
@@ -264,7 +261,7 @@ impl Session {
                 return Ok(Verdict::Elsewhere(cause));
             }
             let why = self.answers.lent_failed.take();
-            renamed = self.in_clients_names(why.as_deref().unwrap_or(body)).or(why.map(Into::into));
+            renamed = self.turn.in_clients_names(why.as_deref().unwrap_or(body)).or(why.map(Into::into));
         }
         if matches!(kind, tag::ERROR | tag::COMMAND_COMPLETE)
             && fate == Fate::Pass
@@ -330,19 +327,6 @@ impl Session {
         Ok(None)
     }
 
-    /// An error that speaks of a statement by the name it has on servers, in the client's words.
-    fn in_clients_names(&self, body: &[u8]) -> Option<Vec<u8>> {
-        memchr::memmem::find(body, SERVER_NAME_PREFIX.as_bytes())?;
-        let mut text = body.to_vec();
-        for (key, name) in &self.turn.bound {
-            let on_server = ServerName::of(*key);
-            if let Some(at) = memchr::memmem::find(&text, on_server.as_bytes()) {
-                text.splice(at..at + on_server.as_bytes().len(), name.iter().copied());
-            }
-        }
-        Some(text)
-    }
-
     /// The statement has taken too long: the server is asked to stop it, and says so to the client.
     fn cancel_running(&self) {
         if let Some(target) = self.client.card.start_cancel() {
@@ -361,16 +345,44 @@ impl Session {
         self.exchange.lose_server_within_message();
         Failure::Server { node, error }
     }
+}
 
+impl Holding {
     fn out_of_step(&self, error: OutOfStep) -> Failure {
-        Failure::OutOfStep { node: self.holding.node_name().to_owned(), error }
+        Failure::OutOfStep { node: self.node_name().to_owned(), error }
     }
+}
 
+impl Client {
+    /// It is told to end at once, and is woken when it is. A server that works hears that by a cancel
+    /// request; one that waits for COPY data, or for a client to read, does not.
+    fn is_ended(&self, cx: &Context<'_>) -> bool {
+        self.card.bell.listen(cx);
+        self.card.killed_now.load(Ordering::Relaxed)
+    }
+}
+
+impl Exchange {
     pub(super) fn on_news(&mut self, news: &News) {
         if let News::CopyIn { by_execute } = news {
-            self.exchange.copy_in = true;
+            self.copy_in = true;
             // The Sync that came with it owes nothing any more: the client sends another.
-            self.exchange.set_open(self.exchange.is_open() || *by_execute);
+            self.set_open(self.is_open() || *by_execute);
         }
+    }
+}
+
+impl Turn {
+    /// An error that speaks of a statement by the name it has on servers, in the client's words.
+    fn in_clients_names(&self, body: &[u8]) -> Option<Vec<u8>> {
+        memchr::memmem::find(body, SERVER_NAME_PREFIX.as_bytes())?;
+        let mut text = body.to_vec();
+        for (key, name) in &self.bound {
+            let on_server = ServerName::of(*key);
+            if let Some(at) = memchr::memmem::find(&text, on_server.as_bytes()) {
+                text.splice(at..at + on_server.as_bytes().len(), name.iter().copied());
+            }
+        }
+        Some(text)
     }
 }

@@ -16,7 +16,7 @@ use std::time::Instant;
 impl Session {
     /// A reply told us something.
     pub(super) fn remember(&mut self, news: News, command: &[u8], body: &[u8]) -> Result<(), Failure> {
-        self.on_news(&news);
+        self.exchange.on_news(&news);
         match news {
             News::None | News::CopyIn { .. } | News::CopyBoth | News::Error => {}
             News::LentFailed | News::ErrorInstead(_) => {}

@@ -4,7 +4,9 @@ use crate::server::prepared::Prepared;
 use crate::session::Session;
 use crate::session::client::Client;
 use crate::session::exchange::held::Held;
+use crate::session::holding::Holding;
 use crate::session::ledger::{Described, Ours, Owed};
+use crate::session::memory::Memory;
 use crate::session::receive::{End, Kind, Request, frames};
 use crate::session::sequences::asks_sequences;
 use crate::session::signal::Signals;
@@ -147,12 +149,8 @@ impl Session {
         self.exchange.set_open(false);
     }
 
-    pub(super) fn out(&mut self) -> Option<&mut BytesMut> {
-        self.holding.lease.as_mut().map(|lease| &mut lease.connection.output)
-    }
-
     pub(super) fn put(&mut self, bytes: &[u8]) {
-        if let Some(out) = self.out() {
+        if let Some(out) = self.holding.out() {
             out.extend_from_slice(bytes);
         }
     }
@@ -294,7 +292,7 @@ impl Session {
         let portal = request.frames.slice_ref(bind.portal);
         if let Some((_, prepared)) = &found {
             let of = match !prepared.classified.plain && sets_to_parameter(&prepared.classified) {
-                true => self.with_values(prepared, if left == 0 { bind.rest } else { &[] }),
+                true => self.memory.with_values(prepared, if left == 0 { bind.rest } else { &[] }),
                 false => prepared.classified.clone(),
             };
             match self.exchange.portals.iter_mut().find(|(name, _)| *name == portal) {
@@ -316,12 +314,38 @@ impl Session {
         self.exchange.ledger.push(Owed::Bind);
     }
 
+    fn send_describe(&mut self, request: &Request, whole: &[u8], body: &[u8]) {
+        let Some(named) = frontend::named(body) else { return };
+        self.turn.describes = true;
+        let of = if named.kind == b'S' { self.memory.statements.get(named.name).cloned() } else { None };
+        let found = if named.kind == b'S' {
+            self.bring_statement(request.frames.slice_ref(named.name), of.clone())
+        } else {
+            None
+        };
+        let of = of.map(|prepared| Described { prepared, named: !named.name.is_empty() });
+        let Some(out) = self.holding.out() else { return };
+        match found {
+            Some((name, _)) => frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes()),
+            None => out.extend_from_slice(whole),
+        }
+        self.exchange.ledger.push(Owed::Describe { of, ours: false });
+    }
+}
+
+impl Holding {
+    pub(super) fn out(&mut self) -> Option<&mut BytesMut> {
+        self.lease.as_mut().map(|lease| &mut lease.connection.output)
+    }
+}
+
+impl Memory {
     /// What the statement does now that its parameters are known. Where one cannot be told for certain,
     /// the session keeps its server.
     fn with_values(&mut self, prepared: &Prepared, rest: &[u8]) -> Arc<Classified> {
         let values = frontend::bind_texts(rest, &prepared.types).unwrap_or_default();
         // Bytes that mean other characters in another encoding are not carried to another server.
-        let utf8 = self.memory.told.get("client_encoding") == Some("UTF8");
+        let utf8 = self.told.get("client_encoding") == Some("UTF8");
         let mut classified = Classified::clone(&prepared.classified);
         for effect in classified.statements.iter_mut().flat_map(|statement| &mut statement.effects) {
             let SessionEffect::SetToParameter { name, parameter } = effect else { continue };
@@ -335,30 +359,12 @@ impl Session {
                 },
                 Some(Some(None)) => SessionEffect::Reset { name, local: false },
                 _ => {
-                    self.memory.state.pin(PinReason::Unfollowable);
+                    self.state.pin(PinReason::Unfollowable);
                     SessionEffect::Pin(PinReason::Unfollowable)
                 }
             };
         }
         Arc::new(classified)
-    }
-
-    fn send_describe(&mut self, request: &Request, whole: &[u8], body: &[u8]) {
-        let Some(named) = frontend::named(body) else { return };
-        self.turn.describes = true;
-        let of = if named.kind == b'S' { self.memory.statements.get(named.name).cloned() } else { None };
-        let found = if named.kind == b'S' {
-            self.bring_statement(request.frames.slice_ref(named.name), of.clone())
-        } else {
-            None
-        };
-        let of = of.map(|prepared| Described { prepared, named: !named.name.is_empty() });
-        let Some(out) = self.out() else { return };
-        match found {
-            Some((name, _)) => frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes()),
-            None => out.extend_from_slice(whole),
-        }
-        self.exchange.ledger.push(Owed::Describe { of, ours: false });
     }
 }
 

@@ -10,6 +10,7 @@ use crate::session::exchange::held::Held;
 use crate::session::failure::Failure;
 use crate::session::holding::Holding;
 use crate::session::ledger::{Described, Owed};
+use crate::session::memory::Memory;
 use crate::session::receive::{Kind, Request};
 use crate::session::reroute::Cause;
 use crate::session::work::Work;
@@ -26,7 +27,7 @@ impl Session {
         work.relied.iter().any(|(prepared, named)| match prepared.shape() {
             Some(_) => !self.holding.has_shape(prepared, *named) || self.is_foreign(prepared, *named),
             None => self.is_foreign(prepared, *named),
-        }) || !self.foreign_by_name(work).is_empty()
+        }) || !self.memory.foreign_by_name(work).is_empty()
     }
 
     /// Sees to it that the statements prepared earlier are on this server what they were where they were
@@ -116,7 +117,7 @@ impl Session {
     /// Statements of the protocol that SQL names, or looks at, under other settings than they were parsed under:
     /// the server is given them by the client's own names, as they were parsed.
     async fn lend_foreign(&mut self, work: &Work) -> Result<Option<Cause>, Failure> {
-        let foreign = self.foreign_by_name(work);
+        let foreign = self.memory.foreign_by_name(work);
         if foreign.is_empty() || self.exchange.is_open() {
             return Ok(None);
         }
@@ -136,43 +137,9 @@ impl Session {
         Ok(None)
     }
 
-    /// The client's statements that SQL is to find by their names, and that would mean something else if they
-    /// were parsed now.
-    fn foreign_by_name(&self, work: &Work) -> Vec<(Bytes, Arc<Prepared>)> {
-        if work.is_ordinary() || self.memory.status == Status::Failed {
-            return vec![];
-        }
-        let statements = &self.memory.statements;
-        let mut named = if work.asks_server(b"pg_prepared_statement") {
-            statements.named()
-        } else {
-            let effects = work.parts.iter().flat_map(|part| &part.statements).flat_map(|s| &s.effects);
-            let run = effects.filter_map(|effect| match effect {
-                SessionEffect::Execute(name) => {
-                    let prepared = statements.get(name.as_bytes())?.clone();
-                    Some((Bytes::copy_from_slice(name.as_bytes()), prepared))
-                }
-                _ => None,
-            });
-            run.collect()
-        };
-        if !named.is_empty() {
-            let context = self.memory.state.settings.in_force().context();
-            named.retain(|(name, prepared)| {
-                prepared.under.context() != context && !self.memory.sql_names.contains(name.as_ref())
-            });
-        }
-        named
-    }
-
-    /// A Parse might give it another meaning now.
-    pub(super) fn is_under_other_settings(&self, prepared: &Prepared) -> bool {
-        prepared.under.context() != self.memory.state.settings.in_force().context()
-    }
-
     /// The server lacks it, as the client knows it, and would give it another meaning now.
     fn is_foreign(&self, prepared: &Prepared, named: bool) -> bool {
-        if !self.is_under_other_settings(prepared) {
+        if !self.memory.is_under_other_settings(prepared) {
             return false;
         }
         let Some(lease) = &self.holding.lease else { return false };
@@ -207,14 +174,14 @@ impl Session {
             }
             self.parse_ours(prepared, *named);
             let name = if *named { ServerName::of(prepared.key) } else { ServerName::UNNAMED };
-            if let Some(out) = self.out() {
+            if let Some(out) = self.holding.out() {
                 frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes());
             }
             let of = Some(Described { prepared: prepared.clone(), named: *named });
             self.exchange.ledger.push(Owed::Describe { of, ours: true });
             asked = true;
         }
-        if asked && let Some(out) = self.out() {
+        if asked && let Some(out) = self.holding.out() {
             frontend::put_empty(out, tag::FLUSH);
         }
         asked
@@ -224,7 +191,7 @@ impl Session {
     fn refuse_other_shapes(&mut self) {
         let mut told = BytesMut::new();
         put_stale_plan(&mut told);
-        if let Some(out) = self.out() {
+        if let Some(out) = self.holding.out() {
             // No such portal: this fails, and takes the transaction with it.
             frontend::put_named(out, tag::DESCRIBE, b'P', b"pgweir: a statement has changed its shape");
             self.exchange.ledger.push(Owed::Fails(told.freeze()));
@@ -249,6 +216,42 @@ impl Session {
         let schema = self.schema();
         let relied = |prepared: &Arc<Prepared>| prepared.known.is_relied_upon() || prepared.schema != schema;
         self.turn.bound.iter().any(|(_, name)| self.memory.statements.get(name).is_some_and(relied))
+    }
+}
+
+impl Memory {
+    /// The client's statements that SQL is to find by their names, and that would mean something else if they
+    /// were parsed now.
+    fn foreign_by_name(&self, work: &Work) -> Vec<(Bytes, Arc<Prepared>)> {
+        if work.is_ordinary() || self.status == Status::Failed {
+            return vec![];
+        }
+        let statements = &self.statements;
+        let mut named = if work.asks_server(b"pg_prepared_statement") {
+            statements.named()
+        } else {
+            let effects = work.parts.iter().flat_map(|part| &part.statements).flat_map(|s| &s.effects);
+            let run = effects.filter_map(|effect| match effect {
+                SessionEffect::Execute(name) => {
+                    let prepared = statements.get(name.as_bytes())?.clone();
+                    Some((Bytes::copy_from_slice(name.as_bytes()), prepared))
+                }
+                _ => None,
+            });
+            run.collect()
+        };
+        if !named.is_empty() {
+            let context = self.state.settings.in_force().context();
+            named.retain(|(name, prepared)| {
+                prepared.under.context() != context && !self.sql_names.contains(name.as_ref())
+            });
+        }
+        named
+    }
+
+    /// A Parse might give it another meaning now.
+    pub(super) fn is_under_other_settings(&self, prepared: &Prepared) -> bool {
+        prepared.under.context() != self.state.settings.in_force().context()
     }
 }
 

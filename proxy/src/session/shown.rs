@@ -36,7 +36,7 @@ impl Session {
             _ => return,
         };
         let sql = set_config(name, &value);
-        if let Some(out) = self.out() {
+        if let Some(out) = self.holding.out() {
             frontend::put_query(out, sql.as_bytes());
             self.exchange.ledger.push(Owed::Ours(Ours::Placeholder));
             self.holding.forget_server_unnamed();

@@ -83,20 +83,13 @@ impl Session {
             .push(Owed::Parse { ours: true, undo: Undo { taken: Some(name), ..Undo::default() }.into() });
     }
 
-    /// What was lent for the request has been found, or was not needed.
-    pub(super) fn end_ahead(&mut self) {
-        if let Some(lease) = self.holding.lease.as_mut() {
-            lease.statements.end_ahead();
-        }
-    }
-
     /// The server refuses in its own words to give a name that is taken.
     fn take_name(&mut self, name: &[u8]) {
         self.lend_name(name, b"", &[0, 0]);
     }
 
     pub(super) fn sync_ours(&mut self) {
-        if let Some(out) = self.out() {
+        if let Some(out) = self.holding.out() {
             frontend::put_empty(out, tag::SYNC);
             self.exchange.ledger.push(Owed::Sync { ours: true });
         }
@@ -127,7 +120,7 @@ impl Session {
 
     fn close_named(&mut self, names: Vec<Bytes>) {
         for name in names {
-            if let Some(out) = self.out() {
+            if let Some(out) = self.holding.out() {
                 frontend::put_named(out, tag::CLOSE, b'S', &name);
                 self.exchange.ledger.push(close_ours(name));
             }
@@ -208,7 +201,7 @@ impl Session {
             self.close_shared(prepared.key);
         }
         self.make_room_for(prepared);
-        let Some(out) = self.out() else { return };
+        let Some(out) = self.holding.out() else { return };
         frontend::put_parse(out, ServerName::of(prepared.key).as_bytes(), &prepared.sql, &prepared.types);
         let undo = Undo { client, server: Some(prepared.key), ..Undo::default() };
         self.exchange.ledger.push(Owed::Parse { ours: false, undo: undo.into() });
@@ -252,7 +245,7 @@ impl Session {
             return;
         }
         let name = if named { ServerName::of(prepared.key) } else { ServerName::UNNAMED };
-        let Some(out) = self.out() else { return };
+        let Some(out) = self.holding.out() else { return };
         frontend::put_named(out, tag::DESCRIBE, b'S', name.as_bytes());
         let of = Some(Described { prepared: prepared.clone(), named });
         self.exchange.ledger.push(Owed::Describe { of, ours: true });
@@ -341,7 +334,7 @@ impl Session {
             }
             return None;
         };
-        let is_foreign = self.turn.changes_settings || self.is_under_other_settings(&prepared);
+        let is_foreign = self.turn.changes_settings || self.memory.is_under_other_settings(&prepared);
         let lease = self.holding.lease.as_mut()?;
         let key = prepared.key;
         if is_foreign {
@@ -460,6 +453,13 @@ impl Holding {
     pub(super) fn forget_server_unnamed(&mut self) {
         if let Some(lease) = self.lease.as_mut() {
             lease.statements.unnamed = None;
+        }
+    }
+
+    /// What was lent for the request has been found, or was not needed.
+    pub(super) fn end_ahead(&mut self) {
+        if let Some(lease) = self.lease.as_mut() {
+            lease.statements.end_ahead();
         }
     }
 }
