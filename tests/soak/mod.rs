@@ -106,6 +106,9 @@ pub fn prepare(cluster: &Cluster) -> Result<(), HarnessError> {
         "CREATE TABLE IF NOT EXISTS soak_rows (client int, k int, v text, PRIMARY KEY (client, k)); \
          CREATE SEQUENCE IF NOT EXISTS soak_numbers",
     )?;
+    cluster.node(cluster.primary()).superuser().sql(
+        "DO $$ BEGIN CREATE ROLE helper; EXCEPTION WHEN duplicate_object THEN NULL; END $$; GRANT helper TO app",
+    )?;
     cluster.app(cluster.primary()).sql(script::intent::SCHEMA)?;
     cluster.wait_caught_up()
 }

@@ -54,6 +54,25 @@ const TOUCHES: [&str; 5] = [
     "DO $$ BEGIN PERFORM set_config('soak.touched', 'done', false); END $$",
 ];
 
+/// What keeps what it has read under some session's settings: calls of functions, and statements whose trigger or
+/// block is kept by its process.
+const KEEPERS: [&str; 6] = [
+    "SELECT soak_kept()",
+    "SELECT soak_kept(), soak_kept_which(), current_user",
+    "INSERT INTO soak_stamped VALUES (1) RETURNING at, said",
+    "SELECT * FROM soak_keeping",
+    "DO $$ BEGIN PERFORM set_config('soak.touched', soak_kept(), false); END $$; SELECT current_setting('soak.touched')",
+    "WITH made AS (INSERT INTO soak_stamped VALUES (2) RETURNING at) SELECT at, soak_kept() FROM made",
+];
+
+/// Texts whose rows hang on who asks.
+const OF_ROLES: [&str; 4] = [
+    "SELECT t FROM soak_owned ORDER BY t",
+    "SELECT count(*), current_user FROM soak_owned",
+    "UPDATE soak_owned SET t = t RETURNING t, current_user",
+    "SELECT soak_sees(), soak_sees_as_owner()",
+];
+
 /// What all of these need; made once.
 pub(crate) const SCHEMA: &str = "
     CREATE SCHEMA IF NOT EXISTS soak_other;
@@ -68,7 +87,30 @@ pub(crate) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS soak_triggered (n int);
     CREATE OR REPLACE TRIGGER touches BEFORE INSERT ON soak_triggered FOR EACH ROW EXECUTE FUNCTION soak_trigger();
     CREATE TABLE IF NOT EXISTS soak_defaults (t text DEFAULT soak_touches('by default'), CHECK (soak_touches('checked') IS NOT NULL));
-    CREATE OR REPLACE VIEW soak_touching AS SELECT soak_touches('viewed')";
+    CREATE OR REPLACE VIEW soak_touching AS SELECT soak_touches('viewed');
+    CREATE OR REPLACE FUNCTION soak_kept() RETURNS text LANGUAGE plpgsql STABLE AS
+        $$ DECLARE moment timestamptz := '2024-01-01 00:00'; day date := '01-02-2024'; span interval := '1 day 2 hours'; BEGIN
+            RETURN concat_ws('|', extract(epoch FROM moment), extract(month FROM day), span,
+                extract(epoch FROM timestamptz '2024-06-01 00:00'), extract(day FROM date '03-04-2024'), money '1234.5',
+                '{1,null}'::text[], NULL = NULL); END $$;
+    CREATE OR REPLACE FUNCTION soak_kept_which() RETURNS text LANGUAGE plpgsql STABLE AS
+        $$ BEGIN RETURN (SELECT which FROM soak_twofold) || soak_says(1); END $$;
+    CREATE OR REPLACE VIEW soak_keeping AS SELECT soak_kept() AS kept;
+    CREATE TABLE IF NOT EXISTS soak_stamped (n int, at float8, said text);
+    CREATE OR REPLACE FUNCTION soak_stamp() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN NEW.at := extract(epoch FROM timestamptz '2024-01-01 00:00'); NEW.said := date '01-02-2024';
+            RETURN NEW; END $$;
+    CREATE OR REPLACE TRIGGER stamps BEFORE INSERT ON soak_stamped FOR EACH ROW EXECUTE FUNCTION soak_stamp();
+    CREATE TABLE IF NOT EXISTS soak_owned AS SELECT o::name AS owner, o || ' row' AS t FROM unnest('{app,helper}'::text[]) o;
+    ALTER TABLE soak_owned ENABLE ROW LEVEL SECURITY;
+    ALTER TABLE soak_owned FORCE ROW LEVEL SECURITY;
+    DROP POLICY IF EXISTS own ON soak_owned;
+    CREATE POLICY own ON soak_owned USING (owner = current_user);
+    GRANT SELECT, UPDATE ON soak_owned TO helper;
+    CREATE OR REPLACE FUNCTION soak_sees() RETURNS text LANGUAGE plpgsql STABLE AS
+        $$ BEGIN RETURN (SELECT string_agg(t, ',') FROM soak_owned) || current_user; END $$;
+    CREATE OR REPLACE FUNCTION soak_sees_as_owner() RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER AS
+        $$ BEGIN RETURN (SELECT string_agg(t, ',') FROM soak_owned) || current_user; END $$";
 
 impl Writer {
     /// What the client starts with.
@@ -81,8 +123,10 @@ impl Writer {
     }
 
     pub(super) fn intent(&mut self) {
-        match self.dice.random_range(0..9) {
+        match self.dice.random_range(0..12) {
             0 | 1 => self.meaning(),
+            8 | 9 => self.keeps(),
+            10 => self.asks_as_another(),
             2 => self.placeholders(),
             3 => self.own_tables(),
             4 => self.touches(),
@@ -132,6 +176,58 @@ impl Writer {
             self.simple(&format!("RESET {setting}"));
             self.run(&name);
         }
+    }
+
+    /// Run under settings of its own, by a function that other sessions run under theirs. What the session itself
+    /// has kept of earlier settings it throws away: that is its own.
+    fn keeps(&mut self) {
+        let (setting, values) = self.one_of(&OF_MEANINGS);
+        let value = self.one_of(&values);
+        let keeper = self.one_of(&KEEPERS);
+        let scope = self.dice.random_range(0..3);
+        if scope > 0 {
+            self.in_transaction = true;
+            self.simple("BEGIN");
+        }
+        let local = if scope == 2 { "LOCAL " } else { "" };
+        self.simple(&format!("SET {local}{setting} = {value}"));
+        self.simple("DISCARD PLANS");
+        self.simple(keeper);
+        if scope > 0 {
+            self.in_transaction = false;
+            let end = self.one_of(&["COMMIT", "ROLLBACK"]);
+            self.simple(end);
+        }
+        self.simple("DISCARD PLANS");
+        self.simple(keeper);
+        if self.chance(60) {
+            self.simple(&format!("RESET {setting}"));
+            self.simple("DISCARD PLANS");
+            self.simple(keeper);
+        }
+    }
+
+    /// Prepared as one role, executed as another.
+    fn asks_as_another(&mut self) {
+        let name = format!("r{}", self.dice.random_range(0..2));
+        let text = self.one_of(&OF_ROLES);
+        let (first, then) = if self.chance(50) { ("helper", "NONE") } else { ("NONE", "helper") };
+        let local = if self.chance(30) { "LOCAL " } else { "" };
+        if !local.is_empty() {
+            self.in_transaction = true;
+            self.simple("BEGIN");
+        }
+        self.simple(&format!("SET {local}ROLE {first}"));
+        self.extended(&[raw::close(b'S', &name), raw::parse(&name, text)]);
+        self.run(&name);
+        if std::mem::take(&mut self.in_transaction) {
+            self.simple("COMMIT");
+        }
+        self.simple(&format!("SET ROLE {then}"));
+        self.run(&name);
+        self.simple(text);
+        self.simple("RESET ROLE");
+        self.run(&name);
     }
 
     fn placeholders(&mut self) {
