@@ -24,8 +24,32 @@ else
     echo "no standard library for $musl is installed: linking glibc statically" >&2
     export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static"
 fi
-cargo build --locked --profile dist --target "$triple" -p pgweir
 binary=$target/$triple/dist/pgweir
+build() { # Further flags of rustc.
+    RUSTFLAGS="${RUSTFLAGS:-} $1" cargo build --locked --profile dist --target "$triple" -p pgweir
+}
+
+# The compiler is shown where pgweir is busy: a build that counts is put under each load of the benchmarks. What reads
+# its counts must not be older than LLVM's format for them (Debian: apt install llvm-19; rustup component add llvm-tools).
+profile=$target/dist-profile
+rm -rf "$profile" "$profile.profdata"
+newest_profdata() {
+    ls "$(rustc --print sysroot)"/lib/rustlib/"$machine"-*/bin/llvm-profdata 2>/dev/null && return
+    ls /usr/bin/llvm-profdata-* 2>/dev/null | sort -rV | head -1
+}
+profdata=$(newest_profdata)
+if [ -n "$profdata" ] && command -v psql >/dev/null; then
+    RUSTFLAGS='' cargo build --locked --release -p pgweir-benches
+    build "-C profile-generate=$profile"
+    LLVM_PROFILE_FILE="$profile/%p-%m.profraw" "$target/release/pgweir-benches" exercise --pgweir "$binary"
+    "$profdata" merge -o "$profile.profdata" "$profile" || rm -f "$profile.profdata"
+fi
+if [ -f "$profile.profdata" ]; then
+    build "-C profile-use=$profile.profdata"
+else
+    echo "not guided by a profile: PostgreSQL and a new enough llvm-profdata are needed" >&2
+    build ""
+fi
 
 # Man pages and completions are the program's own.
 mkdir -p "$stage/man" "$stage/completions"

@@ -6,6 +6,8 @@ mod entry;
 mod heard;
 mod judged;
 mod measured;
+#[cfg(test)]
+mod world;
 
 pub use entry::Entry;
 

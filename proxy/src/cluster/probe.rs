@@ -1,6 +1,6 @@
 //! One task per node that asks it, over a connection of its own, what it is and where it stands.
 
-mod told;
+pub(super) mod told;
 
 use super::Cluster;
 use super::board::{Identity, Sighting};
