@@ -3,6 +3,9 @@
 //!
 //! All of it hangs on one number: `PGWEIR_SEED=4711 cargo test --lib board::world` plays that history again.
 
+mod promises;
+mod server;
+
 use super::{Board, Identity, Sighting};
 use crate::cluster::loss::Loss;
 use crate::cluster::probe::told::Whole;
@@ -10,10 +13,11 @@ use crate::cluster::verdict::Role;
 use crate::cluster::view::Settings;
 use crate::config::Config;
 use crate::node::Node;
-use crate::node::lsn::{Lsn, WalLayout};
+use crate::node::lsn::WalLayout;
 use crate::node::moment::Moment;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use server::{Part, Server, lsn};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,70 +27,6 @@ const SEEDS: u64 = 400;
 /// Events of each.
 const EVENTS: usize = 600;
 const NODES: usize = 4;
-
-/// Where records end, well within a page: one unit of a log.
-fn lsn(units: u64) -> Lsn {
-    Lsn(units * 8192 + 4096)
-}
-
-/// A part of a log: everything from `begin` on was written on this timeline, by one promotion.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Part {
-    /// Unique, as the timeline's number is not.
-    branch: u64,
-    timeline: u32,
-    begin: u64,
-}
-
-/// A server, as it is.
-#[derive(Clone, Debug)]
-struct Server {
-    /// Another one after each start.
-    started: i64,
-    is_alive: bool,
-    is_frozen: bool,
-    /// Nothing passes between it and pgweir.
-    is_cut: bool,
-    role: Role,
-    log: Vec<Part>,
-    /// How far it has written, or replayed.
-    end: u64,
-    follows: usize,
-    /// The newest timeline that it has heard of.
-    known: u32,
-}
-
-impl Server {
-    fn works(&self) -> bool {
-        self.is_alive && !self.is_frozen
-    }
-
-    fn is_reachable(&self) -> bool {
-        self.works() && !self.is_cut
-    }
-
-    fn last(&self) -> Part {
-        self.log[self.log.len() - 1]
-    }
-
-    /// Where its part of this branch ends, as far as it has it.
-    fn end_of(&self, branch: u64) -> Option<u64> {
-        let at = self.log.iter().position(|part| part.branch == branch)?;
-        Some(self.log.get(at + 1).map_or(self.end, |next| next.begin.min(self.end)))
-    }
-
-    /// Its log is a beginning of the other's.
-    fn may_follow(&self, other: &Server) -> bool {
-        other.end_of(self.last().branch).is_some_and(|end| end >= self.end)
-    }
-
-    /// All of the other's log until there.
-    fn copy(&mut self, other: &Server, end: u64) {
-        let parts = other.log.iter().filter(|part| part.begin <= end);
-        (self.log, self.end) = (parts.copied().collect(), end);
-        self.known = self.known.max(other.known);
-    }
-}
 
 /// What a prober is at.
 #[derive(Clone, Copy, Debug)]
@@ -263,13 +203,8 @@ impl World {
                 }
                 self.chance(50).then(|| Loss::Silent("not there".into()))
             }
-            At::Idle(of) | At::Asked { of, .. } | At::Answered(of, ..)
-                if server.is_cut || server.is_frozen =>
-            {
-                let _ = of;
-                // It is waited for, for a while.
-                self.chance(20).then(|| Loss::Late("no answer".into()))
-            }
+            // It is waited for, for a while.
+            _ if server.is_cut || server.is_frozen => self.chance(20).then(|| Loss::Late("no answer".into())),
             At::Idle(of) | At::Asked { of, .. } | At::Answered(of, ..)
                 if !server.is_alive || server.started != of =>
             {
@@ -339,114 +274,6 @@ impl World {
             _ => (seen.timeline, seen.known) = (Some(server.last().timeline), Some(server.known)),
         }
         (seen, Some(Whole { role: server.role, at: start }))
-    }
-
-    /// What must hold at any moment.
-    fn check(&mut self) {
-        let verdict = *self.board.verdict();
-        assert!(verdict.timeline >= self.newest, "the cluster's timeline went back");
-        self.newest = verdict.timeline;
-        let in_force = verdict.primary;
-        if let Some((former, reign)) = self.in_force
-            && in_force.is_some_and(|now| now != former)
-        {
-            assert_ne!(self.nodes[former].reign(), reign, "sessions still write to {former}");
-        }
-        if let Some(i) = in_force {
-            assert_eq!(self.heard, [true; NODES], "somebody who was not asked may know better");
-            let kept = self.in_force.filter(|(former, _)| *former == i);
-            self.in_force = kept.or(Some((i, self.nodes[i].reign())));
-            let Part { branch, timeline, .. } = self.seen[i];
-            let known = *self.published.entry(timeline).or_insert(branch);
-            assert_eq!(known, branch, "timeline {timeline} has had two primaries");
-        }
-        for i in (0..NODES).filter(|i| verdict.replicas >> i & 1 == 1) {
-            self.check_replica(i);
-        }
-    }
-
-    /// What was acknowledged before the moment through which it is fresh is there, unless its history has lost it.
-    fn check_replica(&self, i: usize) {
-        let server = &self.servers[i];
-        let timeline = self.board.verdict().timeline;
-        assert!(self.seen[i].timeline >= timeline, "{i} serves a history that is over");
-        let (At::Idle(of) | At::Asked { of, .. } | At::Answered(of, ..)) = self.probers[i].0 else { return };
-        if of != server.started {
-            // Nothing can be read there any more.
-            return;
-        }
-        let through = self.nodes[i].progress.fresh_through.get();
-        for write in self.acknowledged.iter().rev().filter(|write| write.when < through) {
-            let has = server.end_of(write.branch).is_some_and(|end| end >= write.end);
-            let forked = match server.log.iter().position(|part| part.branch == write.branch) {
-                Some(at) => server.log.get(at + 1).is_some_and(|next| next.begin < write.end),
-                // It is on another branch, that was begun before that one was written.
-                None => server.last().branch != 0 && !self.leads_to(server, write.branch),
-            };
-            assert!(
-                has || forked,
-                "{i} is taken to be fresh through {through:?} and lacks {write:?}: {server:?}"
-            );
-        }
-    }
-
-    /// What the server has is a beginning of that branch.
-    fn leads_to(&self, server: &Server, branch: u64) -> bool {
-        let with = self.servers.iter().find(|other| other.log.iter().any(|part| part.branch == branch));
-        with.is_some_and(|other| server.may_follow(other))
-    }
-}
-
-impl World {
-    /// Trouble ends: a person makes one of the servers the primary and all others its replicas.
-    fn settle(&mut self) -> usize {
-        let newest = |i: &usize| (self.servers[*i].known, self.servers[*i].end);
-        let winner = (0..NODES).max_by_key(newest).unwrap_or_default();
-        let known = self.servers.iter().map(|server| server.known).max().unwrap_or_default();
-        for server in &mut self.servers {
-            self.starts += 1;
-            (server.is_alive, server.is_frozen, server.is_cut) = (true, false, false);
-            (server.role, server.started) = (Role::Replica, self.starts);
-        }
-        self.servers[winner].known = known;
-        self.promote(winner);
-        let from = self.servers[winner].clone();
-        for i in (0..NODES).filter(|i| *i != winner) {
-            self.servers[i].copy(&from, from.last().begin);
-            self.servers[i].follows = winner;
-        }
-        winner
-    }
-
-    /// Then everybody serves, and everything is on everybody.
-    fn goes_well(&mut self, winner: usize) {
-        for _ in 0..40 {
-            self.write();
-            self.now = self.now.plus(Duration::from_millis(60));
-            for i in 0..NODES {
-                self.replicate(i);
-                (0..3).for_each(|_| self.probe(i));
-                self.check();
-            }
-        }
-        for i in (0..NODES).filter(|i| *i != winner) {
-            let from = self.servers[winner].clone();
-            self.servers[i].copy(&from, from.end);
-        }
-        self.now = self.now.plus(Duration::from_millis(60));
-        let last = self.acknowledged.last().map(|write| write.when);
-        for i in (0..2 * NODES).map(|n| (winner + n) % NODES) {
-            (0..6).for_each(|_| self.probe(i));
-            self.check();
-        }
-        let verdict = self.board.verdict();
-        assert_eq!(verdict.primary, Some(winner), "{verdict:?}");
-        let others = (0..NODES).filter(|i| *i != winner);
-        for i in others {
-            assert!(verdict.replicas >> i & 1 == 1, "{i} does not serve: {:?}", self.board.entries[i].facts);
-            let through = self.nodes[i].progress.fresh_through.get();
-            assert!(last.is_none_or(|last| through > last), "{i} is late: {through:?}, {last:?}");
-        }
     }
 }
 
