@@ -24,9 +24,9 @@ else
     echo "no standard library for $musl is installed: linking glibc statically" >&2
     export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static"
 fi
-binary=$target/$triple/dist/pgweir
+binary=$target/$triple/distribution/pgweir
 build() { # Further flags of rustc.
-    RUSTFLAGS="${RUSTFLAGS:-} $1" cargo build --locked --profile dist --target "$triple" -p pgweir
+    RUSTFLAGS="${RUSTFLAGS:-} $1" cargo build --locked --profile distribution --target "$triple" -p pgweir
 }
 
 # The compiler is shown where pgweir is busy: a build that counts is put under each load of the benchmarks. What reads
