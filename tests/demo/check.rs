@@ -37,7 +37,7 @@ pub fn run(cluster: &Cluster, weir: &Weir, board: &Board) -> Result<bool, Harnes
                 PARTS[0].name
             );
         }
-        false => println!("--- pgweir's log ends:\n{}", last_lines(&weir.log(), 30)),
+        false => println!("--- pgweir's log ends:\n{}", weir.log_end(30)),
     }
     Ok(well)
 }
@@ -145,9 +145,4 @@ fn write_something(browser: &mut Browser, round: usize) -> Result<(), HarnessErr
     browser.submit(&format!("/delete/{number}/"), &[])?;
     browser.get(&place, 404)?;
     browser.get("/admin/", 200).map(drop)
-}
-
-fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(count)..].join("\n")
 }

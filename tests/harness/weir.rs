@@ -192,6 +192,13 @@ impl Weir {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// So many lines at its end.
+    pub fn log_end(&self, lines: usize) -> String {
+        let log = self.log();
+        let all: Vec<&str> = log.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
     /// The process's number.
     pub fn pid(&self) -> u32 {
         self.process().id()
@@ -306,7 +313,8 @@ impl Drop for Weir {
         self.process().end("KILL");
         let panicking = std::thread::panicking();
         if panicking {
-            eprintln!("--- pgweir's log\n{}---", self.log());
+            // What has failed stands above it, and is to be found there.
+            eprintln!("--- pgweir's log ends:\n{}\n---", self.log_end(60));
         } else {
             self.assert_sound();
         }
