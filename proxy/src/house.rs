@@ -2,6 +2,7 @@
 
 mod floors;
 mod limits;
+mod locks;
 mod sizes;
 
 use std::fs;
