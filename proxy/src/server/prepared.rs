@@ -372,6 +372,8 @@ impl ServerStatements {
             SessionEffect::DeallocateAll | SessionEffect::DiscardAll => self.clear(),
             // What was there by this name for the moment is deallocated ahead of it.
             SessionEffect::Prepare(name) => self.keep_name(name.as_bytes()),
+            // Without its plans a server reads each text again when that runs next.
+            SessionEffect::DiscardSome => self.are_read_anew(),
             _ => {}
         }
     }
