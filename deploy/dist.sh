@@ -38,13 +38,14 @@ newest_profdata() {
     ls /usr/bin/llvm-profdata-* 2>/dev/null | sort -rV | head -1
 }
 profdata=$(newest_profdata)
-if [ -n "$profdata" ] && command -v psql >/dev/null; then
-    RUSTFLAGS='' cargo build --locked --release -p pgweir-benches
-    build "-C profile-generate=$profile"
-    LLVM_PROFILE_FILE="$profile/%p-%m.profraw" "$target/release/pgweir-benches" exercise --pgweir "$binary"
-    "$profdata" merge -o "$profile.profdata" "$profile" || rm -f "$profile.profdata"
-fi
-if [ -f "$profile.profdata" ]; then
+learn() { # Any of it may be missing here: then the build goes on without.
+    [ -n "$profdata" ] && command -v psql >/dev/null &&
+        RUSTFLAGS='' cargo build --locked --release -p pgweir-benches &&
+        build "-C profile-generate=$profile" &&
+        LLVM_PROFILE_FILE="$profile/%p-%m.profraw" "$target/release/pgweir-benches" exercise --pgweir "$binary" &&
+        "$profdata" merge -o "$profile.profdata" "$profile"
+}
+if learn; then
     build "-C profile-use=$profile.profdata"
 else
     echo "not guided by a profile: PostgreSQL and a new enough llvm-profdata are needed" >&2

@@ -2,10 +2,7 @@
 
 use super::{Board, News, end_reign};
 use crate::cluster::claim;
-use crate::cluster::verdict::Facts;
-use crate::cluster::verdict::Role;
-use crate::cluster::verdict::Verdict;
-use crate::cluster::verdict::judge;
+use crate::cluster::verdict::{Facts, Role, Verdict, judge};
 use crate::node::moment::Moment;
 use std::sync::Arc;
 

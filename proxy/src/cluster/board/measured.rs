@@ -2,10 +2,8 @@
 
 use super::{Board, News, Sighting};
 use crate::cluster::acknowledged::Acknowledged;
-use crate::cluster::samples::Sample;
-use crate::cluster::samples::lag;
-use crate::cluster::verdict::Role;
-use crate::cluster::verdict::is_lagging;
+use crate::cluster::samples::{Sample, lag};
+use crate::cluster::verdict::{Role, is_lagging};
 use crate::node::lsn::Lsn;
 use crate::node::moment::Moment;
 use std::sync::Arc;
