@@ -198,6 +198,7 @@ impl Pool {
 
     fn lease_of(self: &Arc<Self>, mut server: Box<Server>) -> Lease {
         server.leases += 1;
+        server.statements.are_leased();
         server.come_here();
         if server.connection.output.capacity() == 0 {
             server.connection.output = crate::net::spare::take();

@@ -297,6 +297,28 @@ fn a_moment_is_that_of_its_own_parse() -> Outcome {
     Ok(())
 }
 
+/// Under whatever settings it runs, as long as no plan that a server keeps hangs on them.
+#[test]
+fn a_moment_stays_when_the_settings_change() -> Outcome {
+    for weir in pools().weirs {
+        let mut one = RawClient::login(&weir.app())?;
+        let mut other = RawClient::login(&weir.app())?;
+        one.prepare("st", "SELECT extract(epoch FROM 'now'::timestamptz)")?;
+        let first = one.execute("st", &[])?;
+        for setting in
+            ["standard_conforming_strings = off", "client_encoding = 'LATIN1'", "backslash_quote = on"]
+        {
+            one.run(&format!("SET {setting}"))?;
+            for _ in 0..2 {
+                assert_eq!(one.execute("st", &[])?, first, "{setting}");
+                other.run("BEGIN")?;
+                other.run("COMMIT")?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Postgres reads a statement anew under the settings of then where the search path is another.
 #[test]
 fn who_runs_a_statement_under_other_settings_changes_it_for_nobody() -> Outcome {
@@ -339,6 +361,40 @@ fn who_runs_a_statement_under_other_settings_changes_it_for_nobody() -> Outcome 
             for _ in 0..2 {
                 assert_eq!(other.execute("st", &[])?, [[Some("2".to_owned())]]);
             }
+        }
+    }
+    Ok(())
+}
+
+/// What makes a process read its statements anew is its own affair: other sessions have theirs elsewhere.
+#[test]
+fn what_makes_a_server_read_its_statements_anew_changes_them_for_nobody() -> Outcome {
+    let causes: [&[&str]; 4] = [
+        &["DISCARD PLANS"],
+        &["BEGIN", "CREATE SCHEMA unseen", "ROLLBACK"],
+        &["BEGIN", "CREATE FUNCTION unseen() RETURNS int LANGUAGE sql AS 'SELECT 1'", "ROLLBACK"],
+        &["CREATE TEMP TABLE mine (n int)", "DISCARD TEMP"],
+    ];
+    let pools = pools();
+    for cause in causes {
+        // With a server that has seen nothing yet, not even our own DISCARD.
+        let weir = Weir::builder(&pools.stage.cluster).set("pool.server_connections_max", 1).start()?;
+        let mut one = RawClient::login(&weir.app())?;
+        let mut other = RawClient::login(&weir.app())?;
+        one.run("BEGIN")?;
+        one.run("SET LOCAL array_nulls = off")?;
+        one.prepare("st", "SELECT '{1,null}'::text[]")?;
+        one.run("COMMIT")?;
+        for sql in cause {
+            other.run(sql)?;
+        }
+        for _ in 0..2 {
+            // A block is the primary's.
+            one.run("BEGIN")?;
+            for _ in 0..2 {
+                assert_eq!(one.execute("st", &[])?, [[Some("{1,\"null\"}".to_owned())]], "{cause:?}");
+            }
+            one.run("COMMIT")?;
         }
     }
     Ok(())

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// Connections straight to the primary at once.
 const TWINS_MAX: usize = 24;
+/// Places among the server's processes that a soak may come to use.
+const PLACES: usize = 90;
 /// Differences told in full.
 const TOLD_MAX: usize = 5;
 /// Cancel requests for one statement.
@@ -110,6 +112,15 @@ pub fn prepare(cluster: &Cluster) -> Result<(), HarnessError> {
         "DO $$ BEGIN CREATE ROLE helper; EXCEPTION WHEN duplicate_object THEN NULL; END $$; GRANT helper TO app",
     )?;
     cluster.app(cluster.primary()).sql(script::intent::SCHEMA)?;
+    // The first temporary table in a place among the server's processes makes a schema, at which all of them read
+    // their statements anew, the twins' as well: be it before.
+    let mut places = (0..PLACES)
+        .map(|_| RawClient::login(&cluster.app(cluster.primary())))
+        .collect::<Result<Vec<_>, _>>()?;
+    for place in &mut places {
+        place.run("CREATE TEMP TABLE first (n int)")?;
+    }
+    drop(places);
     cluster.wait_caught_up()
 }
 

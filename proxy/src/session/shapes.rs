@@ -4,7 +4,7 @@
 //! to run it when a change of the schema would change the shape. A server that lacks the statement is given it
 //! under the settings of its Parse, is asked what it looks like there, and is not let run it if that differs.
 
-use crate::server::prepared::{Prepared, ServerName};
+use crate::server::prepared::{Prepared, ServerName, Sharing};
 use crate::session::Session;
 use crate::session::exchange::held::Held;
 use crate::session::failure::Failure;
@@ -143,11 +143,15 @@ impl Session {
             return false;
         }
         let Some(lease) = &self.holding.lease else { return false };
+        if prepared.sharing == Sharing::Tied && lease.statements.holds(prepared.key) {
+            // Its moment could not be had again.
+            return false;
+        }
         if !self.exchange.is_open() && lease.statements.is_passing(prepared.key) {
             return true;
         }
         let is_unnamed = !named && lease.statements.unnamed == Some(prepared.key);
-        if !is_unnamed && lease.statements.is_older(prepared) {
+        if !is_unnamed && lease.statements.is_older(prepared.key, prepared.number) {
             return true;
         }
         match prepared.shape() {

@@ -337,7 +337,7 @@ impl Session {
         let is_foreign = self.turn.changes_settings || self.memory.is_under_other_settings(&prepared);
         let lease = self.holding.lease.as_mut()?;
         let key = prepared.key;
-        if is_foreign {
+        if is_foreign && prepared.sharing == Sharing::All {
             // Where Postgres finds that it must read a statement anew, because the search path is another, say, it
             // does so under the settings of then: from there on it is not what others prepared.
             lease.statements.doom_later(key);

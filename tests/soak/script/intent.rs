@@ -172,6 +172,14 @@ impl Writer {
         }
         self.run(&name);
         if self.chance(50) {
+            // On the primary, where others have made servers read their statements anew.
+            self.in_transaction = true;
+            self.simple("BEGIN");
+            self.run(&name);
+            self.in_transaction = false;
+            self.simple("COMMIT");
+        }
+        if self.chance(50) {
             self.simple(text);
             self.simple(&format!("RESET {setting}"));
             self.run(&name);
