@@ -107,6 +107,12 @@ bench-instructions: ## pgweir's own instructions per statement, by valgrind; fai
 	$(CARGO) build --release --locked --workspace --bins
 	$(CARGO_TARGET_DIR)/release/pgweir-benches instructions $(ARGS)
 
+.PHONY: patroni
+patroni: ## What clients feel when a real Patroni changes the primary, behind pgweir and HAProxy (ARGS="--event dead-host --rounds 3")
+	@deploy/demo/prepare.sh patroni
+	$(CARGO) build --release --locked -p pgweir -p pgweir-tests --bins
+	@ulimit -n "$$(ulimit -Hn)"; $(CARGO_TARGET_DIR)/release/pgweir-patroni $(ARGS)
+
 # make fuzz SECONDS=600 CASES=10000000
 SECONDS ?= 60
 CASES ?= 1000000

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Installs what is missing for the demo, its check, the tests, the benches, the drivers' comparison,
-# PostgreSQL's own suites or the fuzz targets, from Debian's (or Ubuntu's) packages.
-# Usage: deploy/demo/prepare.sh demo|check|test|bench|drivers|regress|fuzz
+# PostgreSQL's own suites, the failovers by Patroni or the fuzz targets, from Debian's (or Ubuntu's) packages.
+# Usage: deploy/demo/prepare.sh demo|check|test|bench|drivers|regress|patroni|fuzz
 #
 # Nothing is installed, and no network is used, when everything is there. Elsewhere than on
 # Debian it says what is missing and stops.
 set -eu
-purpose=${1:?demo, check, test, bench, drivers, regress or fuzz}
+purpose=${1:?demo, check, test, bench, drivers, regress, patroni or fuzz}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 missing=''
 
@@ -54,6 +54,11 @@ fi
 if [ "$purpose" = bench ]; then
     # Servers are not on an ordinary user's PATH.
     [ -x /usr/sbin/pgbouncer ] || have pgbouncer || missing="$missing pgbouncer"
+    [ -x /usr/sbin/haproxy ] || have haproxy || missing="$missing haproxy"
+fi
+if [ "$purpose" = patroni ]; then
+    have patroni || missing="$missing patroni"
+    have etcd || missing="$missing etcd-server"
     [ -x /usr/sbin/haproxy ] || have haproxy || missing="$missing haproxy"
 fi
 if [ "$purpose" = drivers ]; then

@@ -103,6 +103,9 @@ pub const FLEET_LEASE: Duration = Duration::from_secs(2);
 /// While the primary is sampled anyway, the others are looked for at most so often: it reads the whole
 /// lock table.
 pub const FLEET_LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A pgweir that has lost its connection to a replica while there is no primary is back within so long: twice the
+/// longest pause before it tries again.
+pub const FLEET_GATHERS: Duration = Duration::from_millis(400);
 /// Nobody claims to be alone sooner after it has seen somebody: a sibling that lost its connection, or
 /// follows a promotion a little later, is back by then.
 pub const FLEET_CALM: Duration = Duration::from_secs(10);

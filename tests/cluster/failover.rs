@@ -7,7 +7,8 @@ use pgweir_tests::door::round_robin;
 use pgweir_tests::raw::{self, RawClient};
 use pgweir_tests::sql::Login;
 use pgweir_tests::{HarnessError, Weir};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 const READ: &str = "SELECT count(*) FROM product";
 
@@ -153,6 +154,63 @@ fn without_a_primary_reads_and_settings_go_on_also_in_a_pgweir_that_has_just_sta
     new.set_patience(Duration::from_secs(30))?;
     new.run("UPDATE counter SET n = n WHERE id = 1")?;
     Ok(())
+}
+
+/// Also while nobody knows yet that it will not answer, and is taken for the primary still.
+#[test]
+fn reads_go_on_while_a_primary_hangs() -> Outcome {
+    let probe_timeout = Duration::from_secs(2);
+    let stage = Stage::own(|weir| weir.set("cluster.probe_timeout", "2s"))?;
+    let (read, write) = ("SELECT count(*) FROM product", "UPDATE counter SET n = n + 1 WHERE id = 1");
+    stage.cluster.node(0).superuser().database("app").sql(SCHEMA)?;
+    stage.cluster.wait_caught_up()?;
+    stage.wait_for_replica(read)?;
+    // Servers of the primary that lie idle, for whoever comes.
+    let mut blocks = (0..4).map(|_| RawClient::login(&stage.weir.app())).collect::<Result<Vec<_>, _>>()?;
+    for sql in ["BEGIN", "LOCK TABLE product IN ACCESS SHARE MODE", "COMMIT"] {
+        blocks.iter_mut().try_for_each(|client| client.run(sql).map(drop))?;
+    }
+    let frozen_for = 5 * probe_timeout;
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (over, weir) = (&over, &stage.weir);
+        scope.spawn(move || {
+            // What it hears is for other stories.
+            let mut client = RawClient::login(&weir.app())?;
+            while !over.load(Ordering::Relaxed) {
+                let _ = client.run(write);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Ok::<_, HarnessError>(())
+        });
+        let block = vec!["BEGIN READ ONLY", read, "COMMIT"];
+        let readers = [(false, vec![read]), (false, block), (true, vec![read])].map(|(comes_anew, texts)| {
+            scope.spawn(move || {
+                let mut client = RawClient::login(&weir.app())?;
+                let mut longest = Duration::ZERO;
+                while !over.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    if comes_anew {
+                        client = RawClient::login(&weir.app())?;
+                    }
+                    texts.iter().try_for_each(|text| client.run(text).map(drop))?;
+                    longest = longest.max(began.elapsed());
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Ok::<_, HarnessError>(longest)
+            })
+        });
+        std::thread::sleep(Duration::from_secs(1));
+        stage.cluster.freeze(0);
+        std::thread::sleep(frozen_for);
+        stage.cluster.thaw(0);
+        over.store(true, Ordering::Relaxed);
+        for reader in readers {
+            let longest = reader.join().expect("no panic")?;
+            assert!(longest < 3 * probe_timeout, "somebody waited for {longest:?}");
+        }
+        Ok(())
+    })
 }
 
 #[test]

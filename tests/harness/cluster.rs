@@ -135,10 +135,7 @@ fn default_settings() -> Vec<(String, String)> {
 fn make_roles(primary: &Node, log_statements: bool, counts: bool) -> Result<(), HarnessError> {
     let root = primary.superuser();
     root.sql(&format!("CREATE ROLE {REPLICATOR} LOGIN REPLICATION PASSWORD '{REPLICATOR_PASSWORD}'"))?;
-    root.sql(ROLE_SQL)?;
-    root.sql(&format!("ALTER ROLE {WEIR} PASSWORD '{WEIR_PASSWORD}'"))?;
-    root.sql(&format!("CREATE ROLE {APP} LOGIN PASSWORD '{APP_PASSWORD}'"))?;
-    root.sql(&format!("CREATE DATABASE {APP} OWNER {APP}"))?;
+    make_users(&root)?;
     if log_statements {
         root.sql(&format!("ALTER DATABASE {APP} SET log_statement = 'all'"))?;
     }
@@ -146,6 +143,14 @@ fn make_roles(primary: &Node, log_statements: bool, counts: bool) -> Result<(), 
         root.sql("CREATE EXTENSION pg_stat_statements")?;
     }
     Ok(())
+}
+
+/// Makes pgweir's role, the application's and its database, as this superuser.
+pub fn make_users(root: &Login) -> Result<(), HarnessError> {
+    root.sql(ROLE_SQL)?;
+    root.sql(&format!("ALTER ROLE {WEIR} PASSWORD '{WEIR_PASSWORD}'"))?;
+    root.sql(&format!("CREATE ROLE {APP} LOGIN PASSWORD '{APP_PASSWORD}'"))?;
+    root.sql(&format!("CREATE DATABASE {APP} OWNER {APP}")).map(drop)
 }
 
 /// A running cluster. Node 0 was born as the primary. Dropping it removes everything.

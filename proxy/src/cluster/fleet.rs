@@ -15,14 +15,16 @@
 //! * What an earlier sibling acknowledged (the process that this one replaces, or one that has left) was
 //!   acknowledged before this one found itself alone. That moment is a watermark of everything.
 //! * A primary that has only just become one may not show all that know it: there one waits as well,
-//!   unless one was registered until a moment ago, when nobody can have claimed to be alone.
+//!   unless one was registered until a moment ago, when nobody can have claimed to be alone. A replica that was
+//!   promoted shows who has watched it: once those have registered (one that has just lost its connection is back
+//!   within [`FLEET_GATHERS`]), there is nobody left to wait for.
 //!
 //! Where the primary is lost, a pgweir with siblings can prove nothing, and its reads wait. One that was
 //! alone goes on with what it knows.
 
 pub mod registration;
 
-use crate::limits::{FLEET_CALM, FLEET_LEASE, FLEET_REMEMBERS};
+use crate::limits::{FLEET_CALM, FLEET_GATHERS, FLEET_LEASE, FLEET_REMEMBERS};
 use crate::node::mark::Mark;
 use crate::node::moment::Moment;
 use crate::rows::Sibling;
@@ -145,6 +147,24 @@ impl Step {
     }
 }
 
+/// What a look at a node shows.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Those that are registered there.
+    others: Vec<Sibling>,
+    /// Those that watch it, by their numbers.
+    watchers: Vec<u32>,
+}
+
+/// How long a node has been what it is.
+#[derive(Debug, Clone, Copy)]
+struct Settled {
+    /// A primary.
+    primary: Duration,
+    /// Up.
+    up: Duration,
+}
+
 /// One that has come, until it is sure to have been seen.
 #[derive(Debug)]
 struct Newcomer {
@@ -152,26 +172,33 @@ struct Newcomer {
     unaware: Vec<u32>,
     /// Until then it waits whatever it sees.
     earliest: Moment,
+    /// It waits for those that watch the node, too.
+    gathers: bool,
     /// From then on no older look counts.
     latest: Moment,
 }
 
 impl Newcomer {
-    /// It registered by `now` and then saw these; its primary has been one for `settled` (`None`: unknown),
-    /// and it itself was `last` registered then.
-    fn new(others: &[Sibling], settled: Option<Duration>, last: Moment, now: Moment) -> Self {
+    /// It registered by `now` and then saw these; its primary has been one for some time (`None`: unknown), and it
+    /// itself was `last` registered then.
+    fn new(seen: &Seen, settled: Option<Settled>, last: Moment, now: Moment) -> Self {
         let is_remembered = last != Moment::NEVER && now.since(last) < FLEET_REMEMBERS;
-        let unsettled = FLEET_LEASE.saturating_sub(settled.unwrap_or_default());
-        let unaware = others.iter().filter(|o| o.claims).map(|o| o.number).collect();
-        let earliest = if is_remembered { now } else { now.plus(unsettled) };
-        Self { unaware, earliest, latest: now.plus(FLEET_LEASE) }
+        // Since everybody had the time to come and watch it.
+        let shows_all = settled.is_some_and(|settled| settled.up >= settled.primary + FLEET_LEASE);
+        let gathering = if shows_all { FLEET_GATHERS } else { FLEET_LEASE };
+        let unsettled = gathering.saturating_sub(settled.map(|settled| settled.primary).unwrap_or_default());
+        let unaware = seen.others.iter().filter(|o| o.claims).map(|o| o.number).collect();
+        let waits = !is_remembered && !unsettled.is_zero();
+        let earliest = if waits { now.plus(unsettled) } else { now };
+        Self { unaware, earliest, gathers: waits && shows_all, latest: now.plus(FLEET_LEASE) }
     }
 
     /// All others know of it, or rely on nothing any more.
-    fn is_known(&self, others: &[Sibling], now: Moment) -> bool {
+    fn is_known(&self, seen: &Seen, now: Moment) -> bool {
         // One whose claim ended with its connection may still rely on it.
-        let is_aware = |number: &u32| others.iter().any(|o| o.number == *number && !o.claims);
-        now >= self.latest || now >= self.earliest && self.unaware.iter().all(is_aware)
+        let is_aware = |number: &u32| seen.others.iter().any(|o| o.number == *number && !o.claims);
+        let gathered = || !self.gathers || seen.watchers.iter().all(is_aware);
+        now >= self.latest || now >= self.earliest && self.unaware.iter().all(is_aware) && gathered()
     }
 }
 

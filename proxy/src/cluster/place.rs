@@ -30,6 +30,9 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+/// A primary that is well answers a probe, which is sent at once when a read waits, within much less.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(250);
+
 /// One try to find a place.
 enum Attempt {
     /// Found.
@@ -227,15 +230,24 @@ impl Cluster {
         if let Some(chosen) = self.pick(view, qualified, now) {
             return self.placed(view, chosen, wish);
         }
-        if view.verdict.primary.is_some() && self.is_hopeless(view, candidates, need, now, arrival.moment) {
+        if !self.is_primary_answering(view, now, arrival.moment) {
+            // It may be about to be given up, and then a replica keeps the promise.
+            return Attempt::Wait(need);
+        }
+        if self.is_hopeless(view, candidates, need, now, arrival.moment) {
             self.metrics.cluster.waits.hopeless.inc();
             return Attempt::Primary(Reason::FreshnessTimeout);
         }
-        let scales = || self.scales(view, candidates, need, now);
-        if view.verdict.primary.is_some() && view.settings.when_late.goes_to_primary(scales) {
+        if view.settings.when_late.goes_to_primary(|| self.scales(view, candidates, need, now)) {
             return Attempt::Primary(Reason::Late);
         }
         Attempt::Wait(need)
+    }
+
+    /// There is a primary, and it has answered a probe of late, or one that began after this read arrived.
+    fn is_primary_answering(&self, view: &View, now: Moment, arrival: Moment) -> bool {
+        let sampled = self.primary_sampled.get();
+        view.verdict.primary.is_some() && (sampled >= arrival || now.since(sampled) < ANSWERS_WITHIN)
     }
 
     /// What speaks for waiting until one of these is fresh through `need`, and what against.

@@ -5,7 +5,7 @@ pub(super) mod told;
 use super::Cluster;
 use super::board::{Identity, Sighting};
 use super::connect::open_server;
-use super::fleet::registration::Registration;
+use super::fleet::registration::{self, Registration};
 use super::loss::Loss;
 use super::patience::Patience;
 use super::servers::LOOK_AGAIN;
@@ -149,6 +149,7 @@ impl Probe {
             registration: None,
         };
         probe.look_at_configuration(cluster, node).await?;
+        registration::watch(&mut probe.server, cluster).await?;
         Ok(probe)
     }
 

@@ -36,6 +36,7 @@ impl Session {
         if !work.is_ordinary() {
             self.leave_database(work);
         }
+        let asked = (decision.target, decision.reason);
         loop {
             let paused = self.weir.gate.is_closed_for(&self.client.who.database);
             if std::mem::take(&mut self.holding.lingers) && (decision.target == Target::Replica || paused) {
@@ -103,6 +104,7 @@ impl Session {
                 // Nothing of the client's was run there.
                 None if self.turn.started.elapsed() < self.config.cluster.primary_wait => {
                     Box::pin(tokio::time::sleep(RETRY_PAUSE)).await;
+                    (decision.target, decision.reason) = asked;
                 }
                 None => return Ok(Err(no_primary(&self.config, self.weir.cluster.why_headless()))),
             }
@@ -176,6 +178,7 @@ impl Session {
     ) -> Result<Result<(Duration, Duration), Refusal>, Failure> {
         let mut failed: Vec<Arc<Node>> = vec![];
         let mut last = None;
+        let asked = (decision.target, decision.reason);
         while failed.len() < PLACES_MAX
             || (self.holding.on == Target::Primary
                 && self.turn.started.elapsed() < self.weir.config.load().cluster.primary_wait)
@@ -204,8 +207,8 @@ impl Session {
                     let config = weir.config.load_full();
                     let opening =
                         Opening { credentials: &credentials, tls: &weir.connector, config: &config };
-                    let leased =
-                        Box::pin(self.wait_for_lease(&pool, (&placement.node, reign), opening, work)).await?;
+                    let place = (&placement.node, reign, asked.0);
+                    let leased = Box::pin(self.wait_for_lease(&pool, place, opening, work)).await?;
                     waited = waiting.elapsed();
                     self.turn.waited += waited;
                     if config.log.slow_lease.is_some_and(|bound| waited > bound) {
@@ -241,6 +244,8 @@ impl Session {
                     if self.holding.on == Target::Primary {
                         // Give the probe a moment to see what is going on.
                         Box::pin(tokio::time::sleep(Duration::from_millis(50))).await;
+                        // Without a primary a replica may keep the promise that only the primary could keep.
+                        (decision.target, decision.reason) = asked;
                     }
                 }
                 Err(error @ LeaseError::Login(_)) if self.holding.on == Target::Replica => {
@@ -291,11 +296,12 @@ impl Session {
         Some(Placement { node, reign, reason: decision.reason, waited, lag: Duration::ZERO })
     }
 
-    /// Waits for a server; a cancel request ends the wait, and so does the end of a replica.
+    /// Waits for a server; a cancel request ends the wait, and so does the end of its node. What may run on a replica
+    /// (`target`) waits for a primary no longer than that is one.
     async fn wait_for_lease(
         &mut self,
         pool: &Arc<Pool>,
-        (node, reign): (&Arc<Node>, u64),
+        (node, reign, target): (&Arc<Node>, u64, Target),
         opening: Opening<'_>,
         work: &Work,
     ) -> Result<Result<Result<Lease, LeaseError>, Refusal>, Failure> {
@@ -309,11 +315,14 @@ impl Session {
             }
         });
         let mut told = false;
+        let (weir, on) = (self.weir.clone(), self.holding.on);
+        let has_left =
+            || target == Target::Replica && on == Target::Primary && !weir.cluster.is_primary(node);
         loop {
             tokio::select! {
                 biased;
                 leased = &mut lease => return Ok(Ok(leased)),
-                () = card.bell.until(|| node.is_given_up() || node.reign() != reign) => {
+                () = card.bell.until(|| node.is_given_up() || node.reign() != reign || has_left()) => {
                     let error = io::Error::new(io::ErrorKind::TimedOut, "the node does not answer");
                     return Ok(Ok(Err(LeaseError::Login(Arc::new(LoginError::Io(error))))));
                 }

@@ -6,6 +6,7 @@ use crate::pool::{Key as PoolKey, Lease};
 use crate::server::Server;
 use crate::session::Who;
 use crate::session::lease::refusal_of_login;
+use crate::session::reign::Over;
 use crate::session::startup::lease_primary;
 use crate::weir::Weir;
 use crate::wire::startup::Startup;
@@ -50,7 +51,7 @@ pub(super) async fn try_out(weir: &Weir, who: &mut Who, startup: &Startup) -> Re
     }
     let mut lease = lease_primary(weir, who).await?;
     for question in questions {
-        lease.ask(&question).await.map_err(|error| refusal_of_login(&error))?;
+        in_time(weir, lease.ask(&question)).await.map_err(|error| refusal_of_login(&error))?;
     }
     if !loads {
         lease.give_back();
@@ -77,7 +78,7 @@ pub(super) async fn welcome(
         Some(lease) => lease,
         None => lease_primary(weir, who).await?,
     };
-    let asked = ask_welcome(&mut lease, &settings).await;
+    let asked = in_time(weir, ask_welcome(&mut lease, &settings)).await;
     match asked {
         Ok(welcome) => {
             lease.give_back();
@@ -104,7 +105,7 @@ pub(super) async fn role_settings(weir: &Weir, who: &mut Who) -> Result<(Setting
             None => lease_primary(weir, who).await?,
         },
     };
-    match lease.ask_role_settings().await {
+    match in_time(weir, lease.ask_role_settings()).await {
         Ok(settings) => {
             let is_news =
                 known(who).is_some_and(|known| known != settings) || *lease.settings.base() != settings;
@@ -132,6 +133,16 @@ pub(super) async fn role_settings(weir: &Weir, who: &mut Who) -> Result<(Setting
             None => Err(refusal_of_login(&error)),
         },
     }
+}
+
+/// A node that hangs is given up after as long as its prober would: a log-in need not wait for it.
+async fn in_time<T>(
+    weir: &Weir,
+    asked: impl Future<Output = Result<T, LoginError>>,
+) -> Result<T, LoginError> {
+    let limit = weir.config.load().cluster.probe_timeout;
+    let told = tokio::time::timeout(limit, asked).await;
+    told.unwrap_or_else(|_| Err(LoginError::Io(Over::Silent.error())))
 }
 
 pub(super) async fn ask_welcome(server: &mut Server, settings: &Settings) -> Result<Welcome, LoginError> {

@@ -116,10 +116,12 @@ impl Board {
         if entry.facts.up {
             entry.facts.up = false;
             entry.since = now;
-            if is_late && entry.facts.role == Role::Replica {
-                // What is read there can be read elsewhere. A primary that is merely slow is given longer:
-                // what is written there would be in doubt.
-                node.give_up();
+            match entry.facts.role {
+                // What is read there can be read elsewhere.
+                Role::Replica if is_late => node.give_up(),
+                // A primary that is merely slow is given longer: what is written there would be in doubt. Reads
+                // that are about to begin there look for another place.
+                _ => self.ended.push(node.clone()),
             }
         } else if is_silent {
             node.give_up();

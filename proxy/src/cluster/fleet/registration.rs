@@ -1,14 +1,15 @@
 //! How a pgweir shows itself on the primary and looks for others: advisory locks of its prober's session.
 //!
 //! Each pgweir holds the lock ([`MEMBER`], its number) in shared mode, and while it claims to be alone the
-//! lock ([`CLAIM`], its number) too. Locks end with the session, however it ends, are seen at once, from
+//! lock ([`CLAIM`], its number) too. On every node that it watches it holds ([`WATCHER`], its number): a replica
+//! that is promoted keeps its sessions, and so shows at once who has to register there. Locks end with the session, however it ends, are seen at once, from
 //! every database and by every role, and write nothing.
 //! <https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS>
 
 use super::super::Cluster;
 use super::super::loss::Loss;
 use super::super::probe::{unexpected, value, within};
-use super::{Newcomer, Step};
+use super::{Newcomer, Seen, Settled, Step};
 use crate::limits::{FLEET_LEASE, FLEET_LOOK_EVERY};
 use crate::node::Node;
 use crate::node::moment::Moment;
@@ -21,6 +22,8 @@ use std::time::Duration;
 const MEMBER: u32 = 0x7067_7765;
 /// The first key of the lock of one that claims to be alone: "pgwa".
 const CLAIM: u32 = 0x7067_7761;
+/// The first key of the lock that shows who watches a node: "pgww".
+const WATCHER: u32 = 0x7067_7777;
 /// One that has come looks so often whether it has been seen.
 const SEEN_PAUSE: Duration = Duration::from_millis(20);
 /// Other numbers tried when somebody has locked ours.
@@ -46,28 +49,28 @@ impl Registration {
         within(limit(cluster), server.prepare(LOOK_NAME, &look_for())).await?;
         let settled = settled(server, cluster).await?;
         let mut looked = cluster.now();
-        let mut others = look(server, cluster).await?;
-        let newcomer = Newcomer::new(&others, settled, fleet.registered.get(), cluster.now());
-        if !others.is_empty() {
+        let mut seen = look(server, cluster).await?;
+        let newcomer = Newcomer::new(&seen, settled, fleet.registered.get(), cluster.now());
+        if !seen.others.is_empty() {
             fleet.doubt();
         }
         let mut said = false;
-        while !newcomer.is_known(&others, cluster.now()) {
+        while !newcomer.is_known(&seen, cluster.now()) {
             if !std::mem::replace(&mut said, true) {
                 tracing::info!(
                     node = node.name,
-                    others = others.len(),
+                    others = seen.others.len(),
                     at_most = ?FLEET_LEASE,
                     "waiting until other pgweirs of this cluster must have seen this one"
                 );
             }
             tokio::time::sleep(SEEN_PAUSE).await;
             looked = cluster.now();
-            others = look(server, cluster).await?;
+            seen = look(server, cluster).await?;
         }
         let mut this = Self { claims: false, looked };
         fleet.heard.raise(cluster.now());
-        this.judge(others, server, cluster, node).await?;
+        this.judge(seen.others, server, cluster, node).await?;
         Ok(this)
     }
 
@@ -84,8 +87,8 @@ impl Registration {
             return Ok(());
         }
         self.looked = now;
-        let others = look(server, cluster).await?;
-        self.judge(others, server, cluster, node).await
+        let seen = look(server, cluster).await?;
+        self.judge(seen.others, server, cluster, node).await
     }
 
     /// Draws the conclusions of a look that began at `self.looked`.
@@ -110,7 +113,7 @@ impl Registration {
             Step::Rely if counts => fleet.rely(self.looked, now),
             Step::Claim if counts && self.claim(server, cluster).await? => {
                 self.looked = cluster.now();
-                let others = look(server, cluster).await?;
+                let others = look(server, cluster).await?.others;
                 if others.is_empty() {
                     fleet.rely(self.looked, cluster.now());
                 } else {
@@ -147,6 +150,12 @@ fn limit(cluster: &Cluster) -> Duration {
     cluster.settings().cluster.probe_timeout
 }
 
+/// Shows that we watch the node of this session, which may be promoted one day.
+pub async fn watch(server: &mut Server, cluster: &Cluster) -> Result<(), Loss> {
+    // Where it cannot be had, others wait for us as for one that they cannot see.
+    take(WATCHER, cluster.fleet.number(), server, cluster).await.map(drop)
+}
+
 /// Takes the lock that shows us, and the name.
 async fn show_up(server: &mut Server, cluster: &Cluster) -> Result<(), Loss> {
     let mut number = cluster.fleet.number();
@@ -171,44 +180,55 @@ fn look_for() -> String {
     format!(
         "SELECT l.objid::pg_catalog.int8, l.classid::pg_catalog.int8, l.pid FROM pg_catalog.pg_locks l \
          WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted \
-         AND l.classid IN ({MEMBER}::pg_catalog.oid, {CLAIM}::pg_catalog.oid)"
+         AND l.classid IN ({MEMBER}::pg_catalog.oid, {CLAIM}::pg_catalog.oid, {WATCHER}::pg_catalog.oid)"
     )
 }
 
-/// The others that are registered now.
-async fn look(server: &mut Server, cluster: &Cluster) -> Result<Vec<Sibling>, Loss> {
+/// The others that are there now.
+async fn look(server: &mut Server, cluster: &Cluster) -> Result<Seen, Loss> {
     let told = within(limit(cluster), server.ask_prepared(LOOK_NAME)).await?;
-    let others = others(&told).ok_or_else(|| unexpected(&told))?;
-    Ok(others.into_iter().filter(|other| !cluster.fleet.is_own(other.number)).collect())
+    let mut seen = seen(&told).ok_or_else(|| unexpected(&told))?;
+    seen.others.retain(|other| !cluster.fleet.is_own(other.number));
+    seen.watchers.retain(|number| !cluster.fleet.is_own(*number));
+    Ok(seen)
 }
 
 /// Those that hold locks, by their numbers.
-fn others(told: &[Row]) -> Option<Vec<Sibling>> {
-    let mut found: Vec<Sibling> = vec![];
+fn seen(told: &[Row]) -> Option<Seen> {
+    let mut seen = Seen::default();
     for row in told {
         let number: i64 = row.first()?.as_deref()?.parse().ok()?;
         let number = u32::try_from(number).ok()?;
         let class: i64 = row.get(1)?.as_deref()?.parse().ok()?;
+        if class == i64::from(WATCHER) {
+            seen.watchers.push(number);
+            continue;
+        }
         let process = row.get(2)?.as_deref().and_then(|pid| pid.parse().ok()).unwrap_or(0);
-        let at = found.iter().position(|other| other.number == number).unwrap_or_else(|| {
-            found.push(Sibling { number, process, ..Sibling::default() });
-            found.len() - 1
+        let others = &mut seen.others;
+        let at = others.iter().position(|other| other.number == number).unwrap_or_else(|| {
+            others.push(Sibling { number, process, ..Sibling::default() });
+            others.len() - 1
         });
-        found[at].claims |= class == i64::from(CLAIM);
+        others[at].claims |= class == i64::from(CLAIM);
     }
-    found.sort_unstable_by_key(|other| other.number);
-    Some(found)
+    seen.others.sort_unstable_by_key(|other| other.number);
+    Some(seen)
 }
 
-/// How long `server`'s node has taken writes; `None`: our role may not see it. The process that writes the
-/// log starts when a node becomes a primary, whether by starting or by promotion.
-async fn settled(server: &mut Server, cluster: &Cluster) -> Result<Option<Duration>, Loss> {
+/// How long `server`'s node has taken writes, and has been up; `None`: our role may not see it. The process that
+/// writes the log starts when a node becomes a primary, whether by starting or by promotion.
+async fn settled(server: &mut Server, cluster: &Cluster) -> Result<Option<Settled>, Loss> {
     const SETTLED: &str = "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() \
-         - pg_catalog.max(a.backend_start)) FROM pg_catalog.pg_stat_activity a \
+         - pg_catalog.max(a.backend_start)), pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() \
+         - pg_catalog.pg_postmaster_start_time()) FROM pg_catalog.pg_stat_activity a \
          WHERE a.backend_type = 'walwriter'";
     let told = within(limit(cluster), server.ask(SETTLED)).await?;
-    let seconds = value(&told, 0).and_then(|seconds| seconds.parse::<f64>().ok());
-    Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
+    let duration = |column| {
+        let seconds = value(&told, column).and_then(|seconds| seconds.parse::<f64>().ok())?;
+        Duration::try_from_secs_f64(seconds).ok()
+    };
+    Ok(duration(0).zip(duration(1)).map(|(primary, up)| Settled { primary, up }))
 }
 
 /// Publishes who is there, and says who has come and gone.
@@ -272,14 +292,21 @@ mod tests {
     #[test]
     fn who_claims_to_be_alone_is_told_from_who_does_not() {
         let told = [row(9, MEMBER, 1), row(7, MEMBER, 2), row(9, CLAIM, 1)];
-        let others = others(&told).unwrap();
-        let seen: Vec<_> = others.iter().map(|o| (o.number, o.process, o.claims)).collect();
-        assert_eq!(seen, [(7, 2, false), (9, 1, true)]);
+        let others: Vec<_> =
+            seen(&told).unwrap().others.iter().map(|o| (o.number, o.process, o.claims)).collect();
+        assert_eq!(others, [(7, 2, false), (9, 1, true)]);
+    }
+
+    #[test]
+    fn who_watches_a_node_is_not_registered_there() {
+        let told = [row(9, WATCHER, 1), row(7, MEMBER, 2), row(7, WATCHER, 2)];
+        let seen = seen(&told).unwrap();
+        assert_eq!((seen.others.len(), seen.watchers), (1, vec![9, 7]));
     }
 
     #[test]
     fn what_is_no_answer_is_none() {
-        assert_eq!(others(&[vec![None, None, None]]), None);
-        assert_eq!(others(&[]), Some(vec![]));
+        assert!(seen(&[vec![None, None, None]]).is_none());
+        assert!(seen(&[]).is_some_and(|seen| seen.others.is_empty()));
     }
 }

@@ -59,29 +59,63 @@ fn aloneness_is_claimed_before_it_is_relied_on_and_given_up_before_the_claim() {
     assert_eq!(after(true, false, NOW.minus(FLEET_CALM)), Step::Claim);
 }
 
+fn seen(others: &[Sibling], watchers: &[u32]) -> Seen {
+    Seen { others: others.to_vec(), watchers: watchers.to_vec() }
+}
+
+/// A node that was started then and has been a primary since.
+fn started(ago: u64) -> Option<Settled> {
+    Some(Settled { primary: ms(ago), up: ms(ago + 50) })
+}
+
+/// A replica of old that was promoted then.
+fn promoted(ago: u64) -> Option<Settled> {
+    Some(Settled { primary: ms(ago), up: Duration::from_secs(3600) })
+}
+
 #[test]
 fn one_that_comes_waits_until_each_that_claimed_has_seen_it() {
-    let settled = Some(Duration::from_secs(3600));
-    let alone = Newcomer::new(&[], settled, Moment::NEVER, NOW);
-    assert!(alone.is_known(&[], NOW));
-    let third = Newcomer::new(&[sibling(7, false)], settled, Moment::NEVER, NOW);
-    assert!(third.is_known(&[sibling(7, false)], NOW));
-    let second = Newcomer::new(&[sibling(7, true)], settled, Moment::NEVER, NOW);
-    assert!(!second.is_known(&[sibling(7, true)], NOW.plus(ms(1_999))));
-    assert!(second.is_known(&[sibling(7, false)], NOW.plus(ms(1))), "it has been seen");
-    assert!(!second.is_known(&[], NOW.plus(ms(1_999))), "a lost connection is no sign of it");
-    assert!(second.is_known(&[sibling(7, true)], NOW.plus(FLEET_LEASE)), "its looks count no more");
+    let settled = started(3_600_000);
+    let newcomer = |others: &[Sibling]| Newcomer::new(&seen(others, &[]), settled, Moment::NEVER, NOW);
+    assert!(newcomer(&[]).is_known(&seen(&[], &[]), NOW));
+    assert!(newcomer(&[sibling(7, false)]).is_known(&seen(&[sibling(7, false)], &[]), NOW));
+    let second = newcomer(&[sibling(7, true)]);
+    assert!(!second.is_known(&seen(&[sibling(7, true)], &[]), NOW.plus(ms(1_999))));
+    assert!(second.is_known(&seen(&[sibling(7, false)], &[]), NOW.plus(ms(1))), "it has been seen");
+    assert!(!second.is_known(&seen(&[], &[]), NOW.plus(ms(1_999))), "a lost connection is no sign of it");
+    let late = NOW.plus(FLEET_LEASE);
+    assert!(second.is_known(&seen(&[sibling(7, true)], &[]), late), "its looks count no more");
 }
 
 #[test]
 fn a_primary_that_has_just_become_one_may_not_show_all() {
-    let young = |last| Newcomer::new(&[], Some(ms(500)), last, NOW);
+    let nobody = seen(&[], &[]);
+    let young = |last| Newcomer::new(&nobody, started(500), last, NOW);
     let waits = young(Moment::NEVER);
-    assert!(!waits.is_known(&[], NOW.plus(ms(1_499))) && waits.is_known(&[], NOW.plus(ms(1_500))));
-    assert!(young(NOW.minus(ms(4_999))).is_known(&[], NOW), "nobody has claimed anything meanwhile");
-    assert!(!young(NOW.minus(FLEET_REMEMBERS)).is_known(&[], NOW));
-    let hidden = Newcomer::new(&[], None, Moment::NEVER, NOW);
-    assert!(!hidden.is_known(&[], NOW.plus(ms(1_999))) && hidden.is_known(&[], NOW.plus(FLEET_LEASE)));
+    assert!(!waits.is_known(&nobody, NOW.plus(ms(1_499))) && waits.is_known(&nobody, NOW.plus(ms(1_500))));
+    assert!(young(NOW.minus(ms(4_999))).is_known(&nobody, NOW), "nobody has claimed anything meanwhile");
+    assert!(!young(NOW.minus(FLEET_REMEMBERS)).is_known(&nobody, NOW));
+    let hidden = Newcomer::new(&nobody, None, Moment::NEVER, NOW);
+    assert!(
+        !hidden.is_known(&nobody, NOW.plus(ms(1_999))) && hidden.is_known(&nobody, NOW.plus(FLEET_LEASE))
+    );
+}
+
+#[test]
+fn a_replica_that_was_promoted_shows_who_has_to_come_yet() {
+    let newcomer = |at_first: &Seen| Newcomer::new(at_first, promoted(100), Moment::NEVER, NOW);
+    let nobody = seen(&[], &[]);
+    let alone = newcomer(&nobody);
+    assert!(!alone.is_known(&nobody, NOW.plus(ms(299))), "one may be about to come back");
+    assert!(alone.is_known(&nobody, NOW.plus(ms(300))));
+    let watched = seen(&[], &[7]);
+    let one_of_two = newcomer(&watched);
+    assert!(!one_of_two.is_known(&watched, NOW.plus(ms(1_999))), "that one may rely on being alone");
+    assert!(!one_of_two.is_known(&seen(&[sibling(7, true)], &[7]), NOW.plus(ms(1_999))));
+    assert!(one_of_two.is_known(&seen(&[sibling(7, false)], &[7]), NOW.plus(ms(300))));
+    assert!(one_of_two.is_known(&watched, NOW.plus(FLEET_LEASE)), "none of its looks counts any more");
+    let settled = Newcomer::new(&watched, promoted(5_000), Moment::NEVER, NOW);
+    assert!(settled.is_known(&watched, NOW), "whoever has not registered by then does not serve");
 }
 
 /// What the primary's lock table holds of one process.
@@ -196,9 +230,10 @@ impl World {
             Asked::Register => self.look(i, false, 0),
             Asked::Look { began, claimed } => {
                 if !process.serves {
-                    let hour = Some(Duration::from_secs(3600));
-                    let newcomer =
-                        process.newcomer.get_or_insert_with(|| Newcomer::new(&saw, hour, Moment::NEVER, now));
+                    let saw = seen(&saw, &[]);
+                    let newcomer = process
+                        .newcomer
+                        .get_or_insert_with(|| Newcomer::new(&saw, started(3_600_000), Moment::NEVER, now));
                     if !newcomer.is_known(&saw, now) {
                         return self.look(i, false, 20);
                     }
