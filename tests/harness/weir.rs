@@ -228,6 +228,22 @@ impl Weir {
         self.wait_started(false)
     }
 
+    /// A new process with the same configuration takes the place of the running one, which ends when its clients
+    /// have left it, after half a minute at the latest.
+    pub fn replace(&self) -> Result<(), HarnessError> {
+        let pid = self.pid();
+        let mut command = Command::new(&self.program);
+        command.arg("run").arg("--config").arg(self.config_file());
+        command.args(["--replace", &pid.to_string()]);
+        let takeovers = || self.log().matches("taken over").count();
+        let before = takeovers();
+        let next = Process::spawn(command, &self.directory.join("pgweir.log"), "KILL")?;
+        crate::cluster::wait_until("the new process has taken over", || takeovers() > before)?;
+        let mut former = std::mem::replace(&mut *self.process(), next);
+        former.wait(Duration::from_secs(30));
+        Ok(())
+    }
+
     /// Changes the configuration file, sends SIGHUP, and waits until the change is in force.
     pub fn reconfigure(&self, change: impl FnOnce(&mut Table)) -> Result<(), HarnessError> {
         let mut config = self.config.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

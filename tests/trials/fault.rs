@@ -1,5 +1,6 @@
 //! What is done to a cluster during a trial, round after round.
 
+use crate::fleet::Loss;
 use crate::primary::Blow;
 use pgweir_tests::{Cluster, HarnessError, Weir};
 use std::time::Duration;
@@ -35,6 +36,14 @@ pub enum Fault {
     Restart,
     /// The only address of the replicas leads now to one and now to the other, of which one is late.
     Several,
+    /// See [`Loss::Killed`].
+    FleetKilled,
+    /// See [`Loss::Upgraded`].
+    FleetUpgraded,
+    /// See [`Loss::CutOff`].
+    FleetCut,
+    /// The same as a promotion, before three pgweirs.
+    FleetPromotion,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -57,6 +66,10 @@ impl Fault {
             Fault::Torn => "connections to the primary ended, and crashes",
             Fault::Restart => "primary and pgweir killed",
             Fault::Several => "one name, two replicas",
+            Fault::FleetKilled => "a pgweir of three killed",
+            Fault::FleetUpgraded => "a pgweir of three upgraded",
+            Fault::FleetCut => "a pgweir of three cut off from the primary",
+            Fault::FleetPromotion => "promotion before three pgweirs",
         }
     }
 
@@ -73,10 +86,29 @@ impl Fault {
         }
     }
 
+    /// What it does to one pgweir of several, if it is that which suffers.
+    pub fn loss(self) -> Option<Loss> {
+        match self {
+            Fault::FleetKilled => Some(Loss::Killed),
+            Fault::FleetUpgraded => Some(Loss::Upgraded),
+            Fault::FleetCut => Some(Loss::CutOff),
+            _ => None,
+        }
+    }
+
+    /// It concerns pgweirs that know of each other.
+    pub fn needs_fleet(self) -> bool {
+        self == Fault::FleetPromotion || self.loss().is_some()
+    }
+
     /// One round of it; the cluster is whole again at its end.
-    pub fn strike(self, cluster: &Cluster, weir: &Weir, round: usize) -> Result<(), HarnessError> {
+    pub fn strike(self, cluster: &Cluster, weirs: &[Weir], round: usize) -> Result<(), HarnessError> {
+        let weir = &weirs[round % weirs.len()];
         if let Some(blow) = self.blow() {
             return blow.strike(cluster, weir);
+        }
+        if let Some(loss) = self.loss() {
+            return loss.strike(cluster, weir, round);
         }
         let replicas = cluster.replicas();
         let victim = replicas[round % replicas.len()];
@@ -124,7 +156,7 @@ impl Fault {
                 })?;
                 std::thread::sleep(SECOND / 2);
             }
-            Fault::Promotion => {
+            Fault::Promotion | Fault::FleetPromotion => {
                 let old = cluster.primary();
                 cluster.stop(old);
                 cluster.promote(victim)?;
@@ -139,7 +171,10 @@ impl Fault {
             | Fault::MachinePaused
             | Fault::BackAsSecond
             | Fault::Torn
-            | Fault::Restart => {}
+            | Fault::Restart
+            | Fault::FleetKilled
+            | Fault::FleetUpgraded
+            | Fault::FleetCut => {}
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! `pgweir-trials`: do the levels of consistency keep their promises while the cluster is in trouble?
 
 mod fault;
+mod fleet;
 mod primary;
 
 use clap::{Parser, ValueEnum};
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio_postgres::config::LoadBalanceHosts;
 
 /// Runs the checker at every level at once against a throw-away cluster in trouble, one kind of
 /// trouble after the other. Exit status: 0 when every promise was kept, 1 when not, 2 when a trial
@@ -32,6 +34,10 @@ struct Arguments {
     /// How long each trial takes.
     #[arg(long, default_value_t = 600)]
     seconds: u64,
+    /// Pgweirs in front of the cluster, each with its share of the clients. The first reaches the nodes by a network
+    /// of its own, which some kinds of trouble break.
+    #[arg(long, default_value_t = 1)]
+    fleet: usize,
     /// Connections at once, per level.
     #[arg(long, default_value_t = 8)]
     clients: u32,
@@ -95,12 +101,7 @@ type Trial = (usize, Vec<(String, usize, Verdict)>);
 
 fn trial(arguments: &Arguments, fault: Fault) -> Result<Trial, HarnessError> {
     let cluster = Cluster::builder().doors().start()?;
-    let weir = Weir::builder_for(&addresses(fault, &cluster)?)
-        .set("cluster.probe_timeout", "500ms")
-        .set("cluster.commit_outcome", true)
-        .set("cluster.primary_wait", "30s")
-        .set("routing.freshness_wait", "1s")
-        .start()?;
+    let weirs = start_fleet(arguments, fault, &cluster)?;
     // Each level in a database of its own: what they write does not meet.
     for level in &arguments.level {
         let sql = format!("CREATE DATABASE trial_{level} OWNER {}", cluster.app(cluster.primary()).user);
@@ -108,7 +109,7 @@ fn trial(arguments: &Arguments, fault: Fault) -> Result<Trial, HarnessError> {
     }
     cluster.wait_caught_up()?;
     let workloads: Vec<_> =
-        arguments.level.iter().map(|level| workload(arguments, fault, level, &cluster, &weir)).collect();
+        arguments.level.iter().map(|level| workload(arguments, fault, level, &cluster, &weirs)).collect();
     let failed = |error: tokio_postgres::Error| HarnessError::failed(describe(&error));
     for workload in workloads.clone() {
         runtime::block_on(async move { prepare(&workload).await }).map_err(failed)?;
@@ -126,7 +127,7 @@ fn trial(arguments: &Arguments, fault: Fault) -> Result<Trial, HarnessError> {
         let trouble = scope.spawn(|| {
             let mut rounds = 0;
             while !over.load(Ordering::Relaxed) {
-                fault.strike(&cluster, &weir, rounds)?;
+                fault.strike(&cluster, &weirs, rounds)?;
                 rounds += 1;
             }
             Ok::<_, HarnessError>(rounds)
@@ -151,6 +152,22 @@ fn trial(arguments: &Arguments, fault: Fault) -> Result<Trial, HarnessError> {
     Ok((rounds?, verdicts))
 }
 
+/// The pgweirs: the first through the doors of the nodes, the others past them.
+fn start_fleet(arguments: &Arguments, fault: Fault, cluster: &Cluster) -> Result<Vec<Weir>, HarnessError> {
+    let past: Vec<_> = cluster.nodes().iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+    let count = if fault.needs_fleet() { arguments.fleet.max(3) } else { arguments.fleet.max(1) };
+    let start = |number| {
+        let nodes = if number == 0 { addresses(fault, cluster)? } else { past.clone() };
+        Weir::builder_for(&nodes)
+            .set("cluster.probe_timeout", "500ms")
+            .set("cluster.commit_outcome", true)
+            .set("cluster.primary_wait", "30s")
+            .set("routing.freshness_wait", "1s")
+            .start()
+    };
+    (0..count).map(start).collect()
+}
+
 /// The nodes as they are configured.
 fn addresses(fault: Fault, cluster: &Cluster) -> Result<Vec<String>, HarnessError> {
     if fault != Fault::Several {
@@ -160,12 +177,18 @@ fn addresses(fault: Fault, cluster: &Cluster) -> Result<Vec<String>, HarnessErro
     Ok(vec![cluster.address(0), format!("127.0.0.1:{}", round_robin(ports.to_vec())?)])
 }
 
-fn workload(arguments: &Arguments, fault: Fault, level: &str, cluster: &Cluster, weir: &Weir) -> Workload {
+fn workload(arguments: &Arguments, fault: Fault, level: &str, cluster: &Cluster, weirs: &[Weir]) -> Workload {
     let database = |login: Login| login.database(&format!("trial_{level}")).config();
+    // Whichever of them a connection finds, as behind a balancer.
+    let mut address = database(weirs[0].app());
+    for weir in &weirs[1..] {
+        address.host("127.0.0.1").port(weir.port());
+    }
+    address.load_balance_hosts(LoadBalanceHosts::Random);
     // A writer that passes pgweir by would write to a primary that is none any more.
     let outside = fault != Fault::Promotion && fault.blow().is_none();
     Workload {
-        address: database(weir.app()),
+        address,
         setup: Some(format!("SET pgweir.consistency = '{level}'")),
         outside: outside.then(|| database(cluster.app(cluster.primary()))),
         clients: arguments.clients,
