@@ -166,15 +166,8 @@ impl Fault {
                 cluster.follow(old, victim)?;
                 std::thread::sleep(5 * SECOND);
             }
-            Fault::Frozen
-            | Fault::CutOff
-            | Fault::MachinePaused
-            | Fault::BackAsSecond
-            | Fault::Torn
-            | Fault::Restart
-            | Fault::FleetKilled
-            | Fault::FleetUpgraded
-            | Fault::FleetCut => {}
+            // What a blow or a loss does is done above.
+            _ => {}
         }
         Ok(())
     }
