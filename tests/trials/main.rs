@@ -186,11 +186,11 @@ fn workload(arguments: &Arguments, fault: Fault, level: &str, cluster: &Cluster,
     }
     address.load_balance_hosts(LoadBalanceHosts::Random);
     // A writer that passes pgweir by would write to a primary that is none any more.
-    let outside = fault != Fault::Promotion && fault.blow().is_none();
+    let promotes = matches!(fault, Fault::Promotion | Fault::FleetPromotion) || fault.blow().is_some();
     Workload {
         address,
         setup: Some(format!("SET pgweir.consistency = '{level}'")),
-        outside: outside.then(|| database(cluster.app(cluster.primary()))),
+        outside: (!promotes).then(|| database(cluster.app(cluster.primary()))),
         clients: arguments.clients,
         outside_clients: 1,
         tables: 3,
