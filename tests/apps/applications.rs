@@ -1,0 +1,23 @@
+//! The applications, a file each.
+
+mod directus;
+mod nautobot;
+mod powerdns;
+mod prefect;
+mod procrastinate;
+mod redmine;
+
+use crate::application::Application;
+
+/// All of them, in the order of the page.
+pub const ALL: &[Application] = &[
+    powerdns::POWERDNS,
+    procrastinate::PROCRASTINATE,
+    prefect::PREFECT,
+    directus::DIRECTUS,
+    redmine::REDMINE,
+    nautobot::NAUTOBOT,
+];
+
+/// Good for nothing but a cluster that is thrown away.
+const SECRET: &str = "walk-through-the-weir";
