@@ -22,12 +22,23 @@ pub struct Application {
     pub install: fn(&Path) -> Result<(), HarnessError>,
     /// Makes its tables in an empty database.
     pub set_up: fn(&Scene) -> Result<(), HarnessError>,
+    /// How long that takes.
+    pub effort: Effort,
     /// Starts it, and returns when it answers.
     pub serve: fn(&Scene) -> Result<Vec<Process>, HarnessError>,
     /// The Python that walks, and what else the walk is told.
     pub walker: fn(&Scene) -> Command,
     /// What holds reads on the primary, in words, for the page.
     pub note: &'static str,
+}
+
+/// How long it takes to set an application up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// It is done anew each time, in one run through pgweir as well.
+    Seconds,
+    /// It is done once, directly, and what it made is kept.
+    Minutes,
 }
 
 /// Where an application plays during one run.
@@ -82,20 +93,30 @@ impl Scene {
         process::run(command).map(drop)
     }
 
-    /// Waits until this path is answered with a status below 500.
-    pub fn wait_answering(&self, process: &mut Process, path: &str) -> Result<(), HarnessError> {
+    /// Starts a server and waits until it answers this path with a status below 500.
+    pub fn spawn_answering(&self, command: Command, name: &str, path: &str) -> Result<Process, HarnessError> {
+        let mut process = self.spawn(command, name)?;
         let address = format!("127.0.0.1:{}", self.port);
         let mut ended = None;
-        wait_until_within(START_TIME_MAX, &format!("{path} is answered"), || {
+        let answered = wait_until_within(START_TIME_MAX, &format!("{name} answers {path}"), || {
             ended = process.ended();
             ended.is_some() || http::get(&address, path).is_ok_and(|answer| answer.status < 500)
-        })?;
-        match ended {
-            None => Ok(()),
-            Some(status) => {
-                Err(HarnessError::failed(format!("it ended with {status}; see {}", self.place.display())))
+        });
+        match (answered, ended) {
+            (Ok(()), None) => Ok(process),
+            (Err(error), _) => Err(HarnessError::failed(format!("{error}:\n{}", self.log_end(name)))),
+            (Ok(()), Some(status)) => {
+                Err(HarnessError::failed(format!("{name} ended with {status}:\n{}", self.log_end(name))))
             }
         }
+    }
+
+    fn log_end(&self, name: &str) -> String {
+        const LINES: usize = 30;
+        let log = std::fs::read(self.place.join(format!("{name}.log"))).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log).into_owned();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
 }
 

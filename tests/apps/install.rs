@@ -1,5 +1,6 @@
 //! Applications under `target/apps`, installed once per version.
 
+use crate::model;
 use pgweir_tests::HarnessError;
 use pgweir_tests::process::run;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,7 @@ fn once(
         return Ok(());
     }
     println!("  installing {} (the first time only) …", packages.join(", "));
+    model::forget(place);
     install()?;
     std::fs::write(&stamp, wanted)
         .map_err(|error| HarnessError::Io(format!("writing {}", stamp.display()), error))

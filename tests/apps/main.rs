@@ -5,6 +5,7 @@ mod applications;
 mod counted;
 mod install;
 mod judge;
+mod model;
 mod page;
 mod reads;
 mod run;

@@ -1,7 +1,8 @@
 //! One application, one walk, one way to its database.
 
-use crate::application::{Application, Scene};
+use crate::application::{Application, Effort, Scene};
 use crate::counted::{Counts, Gained, spelled};
+use crate::model;
 use crate::reads::{Mark, Reads};
 use crate::stage::{Mode, Stage};
 use crate::walked::Walked;
@@ -62,6 +63,9 @@ pub fn complaints(name: &str, outcomes: &[(Mode, Outcome)]) -> Vec<String> {
             }
             continue;
         }
+        if *mode == Mode::Direct && errors > 0 {
+            complaints.push(format!("{name}, {word}: {errors} errors, so its walk is no measure"));
+        }
         if walked.errors > errors {
             complaints.push(format!("{name}, {word}: {} errors, {errors} directly", walked.errors));
         }
@@ -72,12 +76,12 @@ pub fn complaints(name: &str, outcomes: &[(Mode, Outcome)]) -> Vec<String> {
     complaints
 }
 
-/// The database that the runs' own are copies of, set up directly.
+/// Makes the database that the runs' own are copies of.
 pub fn model(stage: &Stage, application: &Application, installed: &Path) -> Result<String, HarnessError> {
     let database = format!("{}_model", application.name);
     stage.set_replicas(Mode::Direct)?;
     stage.make_database(&database, None)?;
-    (application.set_up)(&scene(stage, None, installed, &database)?)?;
+    model::fill(stage, application, &scene(stage, None, installed, &database)?)?;
     Ok(database)
 }
 
@@ -99,7 +103,7 @@ pub fn run(stage: &Stage, run: &Run, mode: Mode) -> Result<Outcome, HarnessError
     let application = run.application;
     let database = format!("{}_{mode:?}", application.name).to_lowercase();
     // Tables that are made through pgweir while its replicas are late are a walk of their own.
-    let fresh = mode == Mode::Late;
+    let fresh = mode == Mode::Late && application.effort == Effort::Seconds;
     stage.make_database(&database, (!fresh).then_some(run.model))?;
     stage.set_replicas(mode)?;
     let weir = stage.weir(mode)?;

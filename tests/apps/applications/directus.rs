@@ -1,7 +1,7 @@
 //! Directus, a headless content management system.
 
 use super::SECRET;
-use crate::application::{Application, Scene};
+use crate::application::{Application, Effort, Scene};
 use crate::install;
 use pgweir_tests::HarnessError;
 use pgweir_tests::process::Process;
@@ -19,6 +19,7 @@ pub const DIRECTUS: Application = Application {
         bootstrap.arg("bootstrap");
         scene.run(bootstrap)
     },
+    effort: Effort::Seconds,
     serve,
     walker,
     note: "",
@@ -27,9 +28,7 @@ pub const DIRECTUS: Application = Application {
 fn serve(scene: &Scene) -> Result<Vec<Process>, HarnessError> {
     let mut start = directus(scene);
     start.arg("start");
-    let mut process = scene.spawn(start, "directus")?;
-    scene.wait_answering(&mut process, "/server/ping")?;
-    Ok(vec![process])
+    Ok(vec![scene.spawn_answering(start, "directus", "/server/ping")?])
 }
 
 fn directus(scene: &Scene) -> Command {

@@ -1,7 +1,7 @@
 //! Nautobot, a kin of NetBox.
 
 use super::SECRET;
-use crate::application::{Application, Scene};
+use crate::application::{Application, Effort, Scene};
 use crate::install;
 use pgweir_tests::HarnessError;
 use pgweir_tests::cluster::wait_until;
@@ -14,6 +14,7 @@ pub const NAUTOBOT: Application = Application {
     what: "A network's source of truth, grown from NetBox (Python, Django over psycopg2, uWSGI; PyPI)",
     install: |place| install::from_pypi(place, &["nautobot==3.2.7"]),
     set_up,
+    effort: Effort::Minutes,
     serve,
     walker,
     note: "",
@@ -48,8 +49,7 @@ fn serve(scene: &Scene) -> Result<Vec<Process>, HarnessError> {
         "2",
         "--die-on-term",
     ]);
-    let mut process = scene.spawn(start, "nautobot")?;
-    scene.wait_answering(&mut process, "/api/status/")?;
+    let process = scene.spawn_answering(start, "nautobot", "/api/status/")?;
     // The last is the first to be dropped: redis goes after whoever uses it.
     Ok(vec![process, redis])
 }

@@ -1,7 +1,7 @@
 //! PowerDNS with its PostgreSQL backend.
 
 use super::SECRET;
-use crate::application::{Application, Scene};
+use crate::application::{Application, Effort, Scene};
 use crate::install;
 use pgweir_tests::HarnessError;
 use pgweir_tests::process::Process;
@@ -15,6 +15,7 @@ pub const POWERDNS: Application = Application {
     what: "A name server (C++, libpq; Debian)",
     install: |_| install::from_debian(&[PROGRAM, SCHEMA]),
     set_up,
+    effort: Effort::Seconds,
     serve,
     walker,
     note: "",
@@ -44,9 +45,7 @@ fn serve(scene: &Scene) -> Result<Vec<Process>, HarnessError> {
     )?;
     let mut command = Command::new(PROGRAM);
     command.arg(format!("--config-dir={place}")).args(["--daemon=no", "--guardian=no", "--write-pid=no"]);
-    let mut process = scene.spawn(command, "pdns")?;
-    scene.wait_answering(&mut process, "/api/v1/servers")?;
-    Ok(vec![process])
+    Ok(vec![scene.spawn_answering(command, "pdns", "/api/v1/servers")?])
 }
 
 fn walker(_: &Scene) -> Command {

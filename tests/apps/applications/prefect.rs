@@ -1,6 +1,6 @@
 //! Prefect's server.
 
-use crate::application::{Application, Scene, plain_walker};
+use crate::application::{Application, Effort, Scene, plain_walker};
 use crate::install;
 use pgweir_tests::HarnessError;
 use pgweir_tests::process::Process;
@@ -15,6 +15,7 @@ pub const PREFECT: Application = Application {
         upgrade.args(["server", "database", "upgrade", "--yes"]);
         scene.run(upgrade)
     },
+    effort: Effort::Seconds,
     serve,
     walker: plain_walker,
     note: "",
@@ -23,9 +24,7 @@ pub const PREFECT: Application = Application {
 fn serve(scene: &Scene) -> Result<Vec<Process>, HarnessError> {
     let mut server = prefect(scene);
     server.args(["server", "start", "--no-ui", "--host", "127.0.0.1", "--port", &scene.port.to_string()]);
-    let mut process = scene.spawn(server, "prefect")?;
-    scene.wait_answering(&mut process, "/api/health")?;
-    Ok(vec![process])
+    Ok(vec![scene.spawn_answering(server, "prefect", "/api/health")?])
 }
 
 fn prefect(scene: &Scene) -> Command {

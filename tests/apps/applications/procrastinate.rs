@@ -1,6 +1,6 @@
 //! procrastinate, a job queue in the database.
 
-use crate::application::{Application, Scene};
+use crate::application::{Application, Effort, Scene};
 use crate::install;
 use pgweir_tests::HarnessError;
 use pgweir_tests::process::Process;
@@ -12,6 +12,7 @@ pub const PROCRASTINATE: Application = Application {
     what: "A job queue with one worker (Python, psycopg 3; PyPI)",
     install: |place| install::from_pypi(place, &["procrastinate==3.10.0", "psycopg[binary,pool]==3.3.9"]),
     set_up,
+    effort: Effort::Seconds,
     serve,
     walker: |scene| with_libpq(scene, scene.python("python")),
     note: "",

@@ -1,7 +1,7 @@
 //! Redmine, as Debian packages it.
 
 use super::SECRET;
-use crate::application::{Application, Scene, plain_walker};
+use crate::application::{Application, Effort, Scene, plain_walker};
 use crate::install;
 use pgweir_tests::HarnessError;
 use pgweir_tests::process::{self, Process};
@@ -18,6 +18,7 @@ pub const REDMINE: Application = Application {
     what: "A project and issue tracker (Ruby on Rails, ActiveRecord over pg; Debian)",
     install: |_| install::from_debian(&[PROGRAM, "/usr/bin/puma"]),
     set_up,
+    effort: Effort::Seconds,
     serve,
     walker: plain_walker,
     note: "",
@@ -39,9 +40,7 @@ fn serve(scene: &Scene) -> Result<Vec<Process>, HarnessError> {
     copy(scene)?;
     let mut server = ruby(scene, "rails");
     server.args(["server", "--using", "puma", "--binding", "127.0.0.1", "--port", &scene.port.to_string()]);
-    let mut process = scene.spawn(server, "redmine")?;
-    scene.wait_answering(&mut process, "/")?;
-    Ok(vec![process])
+    Ok(vec![scene.spawn_answering(server, "redmine", "/")?])
 }
 
 /// An instance of its own: Redmine keeps configuration, caches and files below its program.
@@ -53,20 +52,23 @@ fn copy(scene: &Scene) -> Result<(), HarnessError> {
     let mut cp = Command::new("cp");
     cp.args(["--recursive", "--no-preserve=ownership", PROGRAM]).arg(&copy);
     process::run(cp)?;
-    let configuration = copy.join("config/database.yml");
-    // In the package it leads to that of the whole machine.
-    std::fs::remove_file(&configuration)
-        .map_err(|error| HarnessError::Io("removing a link".into(), error))?;
-    for directory in ["tmp", "log", "files", "plugins"] {
-        std::fs::create_dir_all(copy.join(directory))
+    // In the package these lead to what the whole machine has.
+    let instances = copy.join("instances");
+    for link in [&instances, &copy.join("Gemfile.lock")] {
+        std::fs::remove_file(link).map_err(|error| HarnessError::Io("removing a link".into(), error))?;
+    }
+    for directory in ["config", "tmp", "log", "files"] {
+        std::fs::create_dir_all(instances.join("default").join(directory))
             .map_err(|error| HarnessError::Io(format!("making {directory}"), error))?;
     }
+    // Where Redmine looks for the web server that its administrator has chosen.
+    scene.write("redmine/Gemfile.local", "gem \"puma\"\n")?;
     let login = &scene.login;
     let (host, port, database, user, password) =
         (&login.host, login.port, &login.database, &login.user, &login.password);
     scene
         .write(
-            "redmine/config/database.yml",
+            "redmine/instances/default/config/database.yml",
             &format!(
                 "production:\n  adapter: postgresql\n  encoding: utf8\n  host: {host}\n  port: {port}\n\
                  \x20 database: {database}\n  username: {user}\n  password: {password}\n"

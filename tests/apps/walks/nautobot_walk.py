@@ -65,7 +65,8 @@ def interface(user, device, lap):
         address = {"address": f"{prefix}.{number}/24", "status": STATUS, "namespace": {"name": "Global"}}
         address = made(user, "/api/ipam/ip-addresses/", address, address=f"{prefix}.{number}/24")
         user.does("POST", "/api/ipam/ip-address-to-interface/", {"ip_address": {"id": address}, "interface": {"id": port}})
-        user.sees("an interface's addresses", f"/api/dcim/interfaces/{port}/?depth=1", lambda answer: len(answer.json["ip_addresses"]) == number)
+        of_port = f"/api/ipam/ip-address-to-interface/?interface={port}"
+        user.sees("an interface's addresses", of_port, lambda answer: answer.json["count"] == number)
 
 
 go(make_user, walk)
