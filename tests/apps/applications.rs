@@ -6,6 +6,7 @@ mod powerdns;
 mod prefect;
 mod procrastinate;
 mod redmine;
+mod unleash;
 
 use crate::application::Application;
 
@@ -15,6 +16,7 @@ pub const ALL: &[Application] = &[
     procrastinate::PROCRASTINATE,
     prefect::PREFECT,
     directus::DIRECTUS,
+    unleash::UNLEASH,
     redmine::REDMINE,
     nautobot::NAUTOBOT,
 ];
