@@ -2,6 +2,7 @@
 
 use crate::application::{Application, Effort, Scene};
 use crate::counted::{Counts, Gained, spelled};
+use crate::install;
 use crate::model;
 use crate::reads::{Mark, Reads};
 use crate::stage::{Mode, Stage};
@@ -114,10 +115,24 @@ pub fn run(stage: &Stage, run: &Run, mode: Mode) -> Result<Outcome, HarnessError
     let running = (application.serve)(&scene)?;
     let outcome = walk(stage, run, &scene, weir.as_ref());
     drop(running);
+    keep_logs(&scene, weir.as_ref(), &format!("{}-{mode:?}", application.name).to_lowercase())?;
     drop(weir);
     stage.set_replicas(Mode::Direct)?;
     stage.drop_database(&database)?;
     outcome
+}
+
+/// What the application and pgweir have said is of use after a run, too: target/apps/logs.
+fn keep_logs(scene: &Scene, weir: Option<&Weir>, name: &str) -> Result<(), HarnessError> {
+    let failed = |error| HarnessError::Io(format!("keeping the logs of {name}"), error);
+    let logs = install::shelf()?.join("logs").join(name);
+    std::fs::create_dir_all(&logs).map_err(failed)?;
+    let files = std::fs::read_dir(&scene.place).map_err(failed)?.flatten().map(|file| file.path());
+    for file in files.filter(|file| file.extension().is_some_and(|end| end == "log")) {
+        std::fs::copy(&file, logs.join(file.file_name().unwrap_or_default())).map_err(failed)?;
+    }
+    let said = weir.map(Weir::log).unwrap_or_default();
+    std::fs::write(logs.join("pgweir.log"), said).map_err(failed)
 }
 
 fn scene(
