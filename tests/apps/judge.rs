@@ -7,7 +7,12 @@ pub fn is_read(statement: &str, writers: &[String]) -> bool {
     let text = plain(statement);
     let words: Vec<&str> =
         text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty()).collect();
-    let reads = words.first().is_some_and(|first| ["select", "with", "values", "table"].contains(first));
+    // What a cursor will read is read.
+    let first = match words.first() {
+        Some(&"declare") => words.iter().skip_while(|word| **word != "for").nth(1),
+        first => first,
+    };
+    let reads = first.is_some_and(|first| ["select", "with", "values", "table"].contains(first));
     let writes = |word: &&str| WRITING.contains(word) || writers.iter().any(|name| name == word);
     // FOR SHARE and FOR KEY SHARE; the other locks say UPDATE, which writes in any case.
     let locks = words.windows(2).any(|pair| matches!(pair, ["for" | "key", "share"]));
@@ -65,6 +70,7 @@ mod tests {
             "/* why */ select \"update\" from t",
             "(SELECT $1) UNION SELECT 'delete'",
             "WITH a AS (SELECT 1) SELECT * FROM a -- for share",
+            "DECLARE \"c\" NO SCROLL CURSOR WITH HOLD FOR SELECT 1",
         ] {
             assert!(is_read(read, &writers), "{read}");
         }
@@ -75,6 +81,7 @@ mod tests {
             "WITH a AS (DELETE FROM t RETURNING *) SELECT * FROM a",
             "SELECT nextval('s')",
             "SELECT * FROM fetch_job($1)",
+            "DECLARE c CURSOR FOR SELECT 1 FOR UPDATE",
             "BEGIN",
         ] {
             assert!(!is_read(other, &writers), "{other}");

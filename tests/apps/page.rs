@@ -20,7 +20,7 @@ two replicas. Replicas are in step, or 200 ms late (`recovery_min_apply_delay`).
 are made through pgweir, too. The last is a control: at `routing.consistency = \"eventual\"` the same walk has to
 see stale reads, or it would not see them elsewhere.
 
-*Reads* are SELECTs that change and lock nothing, counted in the servers' own logs. Some of those on the primary follow
+*Reads* are SELECTs, cursors' included, that change and lock nothing, counted in the servers' own logs. Some of those on the primary follow
 a write of their own transaction, and are right nowhere else; *of the free* leaves these out. Statements by reason, pins
 and catches of the safety net are pgweir's metrics; statements count BEGIN and COMMIT, too.
 ";
@@ -30,7 +30,7 @@ const TABLE: &str = "\
 |---|---|---:|---:|---:|---:|---:|---:|---:|---:|
 ";
 
-/// Keeps the rows and the paragraphs of one application.
+/// Keeps the rows and the counts of one application.
 pub fn keep(
     pages: &Path,
     application: &Application,
@@ -59,7 +59,7 @@ pub fn keep(
         );
     }
     save(&pages.join(format!("{}.rows", application.name)), &rows)?;
-    save(&pages.join(format!("{}.md", application.name)), &section(application, outcomes))
+    save(&pages.join(format!("{}.md", application.name)), &section(outcomes))
 }
 
 /// Puts together what is known of all.
@@ -67,12 +67,19 @@ pub fn write(pages: &Path, results: &Path, version: &str) -> Result<(), HarnessE
     let part = |name: &str, end: &str| {
         std::fs::read_to_string(pages.join(format!("{name}.{end}"))).unwrap_or_default()
     };
-    let all = |end: &str| ALL.iter().map(|application| part(application.name, end)).collect::<String>();
-    save(results, &format!("{HEAD}\nPostgreSQL {version}.\n\n{TABLE}{}{}", all("rows"), all("md")))
+    let rows: String = ALL.iter().map(|application| part(application.name, "rows")).collect();
+    let mut text = format!("{HEAD}\nPostgreSQL {version}.\n\n{TABLE}{rows}");
+    for Application { name, what, note, .. } in ALL {
+        let section = part(name, "md");
+        if !section.is_empty() {
+            let _ = write!(text, "\n## {name}\n\n{what}. {note}\n{section}");
+        }
+    }
+    save(results, &text)
 }
 
-fn section(application: &Application, outcomes: &[(Mode, Outcome)]) -> String {
-    let mut text = format!("\n## {}\n\n{}. {}\n", application.name, application.what, application.note);
+fn section(outcomes: &[(Mode, Outcome)]) -> String {
+    let mut text = String::new();
     for (mode, outcome) in outcomes {
         let Some(gained) = &outcome.gained else {
             continue;

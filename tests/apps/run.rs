@@ -7,7 +7,7 @@ use crate::model;
 use crate::reads::{Mark, Reads};
 use crate::stage::{Mode, Stage};
 use crate::walked::Walked;
-use pgweir_tests::process;
+use pgweir_tests::process::{self, Process};
 use pgweir_tests::{HarnessError, Weir, ports, scratch};
 use std::fmt;
 use std::path::Path;
@@ -112,8 +112,14 @@ pub fn run(stage: &Stage, run: &Run, mode: Mode) -> Result<Outcome, HarnessError
     if fresh {
         (application.set_up)(&scene)?;
     }
-    let running = (application.serve)(&scene)?;
-    let outcome = walk(stage, run, &scene, weir.as_ref());
+    let mut running = (application.serve)(&scene)?;
+    let mut outcome = walk(stage, run, &scene, weir.as_ref());
+    for status in running.iter_mut().filter_map(Process::ended) {
+        // Its words are in the logs.
+        if let Ok(outcome) = &mut outcome {
+            outcome.walked.error(format!("the application ended by itself: {status}"));
+        }
+    }
     drop(running);
     keep_logs(&scene, weir.as_ref(), &format!("{}-{mode:?}", application.name).to_lowercase())?;
     drop(weir);

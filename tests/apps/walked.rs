@@ -16,6 +16,12 @@ pub struct Walked {
 }
 
 impl Walked {
+    /// What the walk itself cannot see.
+    pub fn error(&mut self, note: String) {
+        self.errors += 1;
+        self.notes.insert(0, note);
+    }
+
     /// Reads what a walk has printed.
     pub fn parse(output: &str) -> Result<Walked, HarnessError> {
         let wrong = || HarnessError::failed(format!("not the sums of a walk: {output:?}"));

@@ -22,7 +22,8 @@ pub const DIRECTUS: Application = Application {
     effort: Effort::Seconds,
     serve,
     walker,
-    note: "",
+    note: "Reads are single statements, and transactions are for changes. What an INSERT leaves in \
+           `currval` pins a session until others want its server.",
 };
 
 fn serve(scene: &Scene) -> Result<Vec<Process>, HarnessError> {

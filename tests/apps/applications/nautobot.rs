@@ -17,7 +17,9 @@ pub const NAUTOBOT: Application = Application {
     effort: Effort::Minutes,
     serve,
     walker,
-    note: "",
+    note: "A change is a transaction that reads before and after it writes, and logs what has changed. Django's \
+           `iterator()` outside of transactions declares a cursor WITH HOLD, which pins the session to the primary \
+           until it is closed: what is asked meanwhile stays there, too.",
 };
 
 fn set_up(scene: &Scene) -> Result<(), HarnessError> {

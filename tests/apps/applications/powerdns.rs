@@ -18,7 +18,9 @@ pub const POWERDNS: Application = Application {
     effort: Effort::Seconds,
     serve,
     walker,
-    note: "",
+    note: "A change is a transaction that reads the zone which it has just changed: these reads are \
+           right on the primary only. Questions by DNS, the API's reads and those before a change \
+           are on replicas.",
 };
 
 fn set_up(scene: &Scene) -> Result<(), HarnessError> {

@@ -18,7 +18,10 @@ pub const PREFECT: Application = Application {
     effort: Effort::Seconds,
     serve,
     walker: plain_walker,
-    note: "",
+    note: "asyncpg and SQLAlchemy begin a transaction for everything, so that nothing splits unless \
+           transactions do. A new state reads the run that it has just written, in one transaction: \
+           right on the primary only. The primary keeps asyncpg's questions about types, and what \
+           is asked beside them.",
 };
 
 fn serve(scene: &Scene) -> Result<Vec<Process>, HarnessError> {

@@ -15,7 +15,9 @@ pub const PROCRASTINATE: Application = Application {
     effort: Effort::Seconds,
     serve,
     walker: |scene| with_libpq(scene, scene.python("python")),
-    note: "",
+    note: "Its connections are not in autocommit: each query is a transaction of its own, so that \
+           nothing splits unless transactions do. Jobs are fetched and ended by functions that \
+           write, which are no reads. The worker listens, which pins its session.",
 };
 
 fn set_up(scene: &Scene) -> Result<(), HarnessError> {

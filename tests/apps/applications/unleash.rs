@@ -16,7 +16,8 @@ pub const UNLEASH: Application = Application {
     effort: Effort::Seconds,
     serve,
     walker: plain_walker,
-    note: "",
+    note: "Reads are single statements; a change reads, before it writes and after, in one \
+           transaction.",
 };
 
 /// Its server makes its own tables when it starts, and its administrator when it has started.
