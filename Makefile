@@ -95,6 +95,12 @@ day: ## An operator's day in a hurry on a throw-away cluster (ARGS="--seconds 18
 	$(CARGO) build --release --locked -p pgweir -p pgweir-tests --bins
 	@ulimit -n "$$(ulimit -Hn)"; $(CARGO_TARGET_DIR)/release/pgweir-day $(ARGS)
 
+.PHONY: apps
+apps: ## Real applications, directly and through pgweir, replicas in step and late (ARGS="--only powerdns")
+	@deploy/demo/prepare.sh apps
+	$(CARGO) build --locked --workspace --bins
+	@exec $(CARGO_TARGET_DIR)/debug/pgweir-apps $(ARGS)
+
 .PHONY: bench
 bench: ## pgweir beside PgBouncer, HAProxy and a direct connection; its levels (ARGS="--seconds 3 --rounds 2")
 	@deploy/demo/prepare.sh bench

@@ -1,14 +1,16 @@
 #!/bin/sh
 # Installs what is missing for the demo, its check, the tests, the benches, the drivers' comparison,
-# PostgreSQL's own suites, the failovers by Patroni or the fuzz targets, from Debian's (or Ubuntu's) packages.
-# Usage: deploy/demo/prepare.sh demo|check|test|bench|drivers|regress|patroni|fuzz
+# PostgreSQL's own suites, the applications, the failovers by Patroni or the fuzz targets, from Debian's
+# (or Ubuntu's) packages.
+# Usage: deploy/demo/prepare.sh demo|check|test|bench|drivers|regress|apps|patroni|fuzz
 #
 # Nothing is installed, and no network is used, when everything is there. Elsewhere than on
 # Debian it says what is missing and stops.
 set -eu
-purpose=${1:?demo, check, test, bench, drivers, regress, patroni or fuzz}
+purpose=${1:?demo, check, test, bench, drivers, regress, apps, patroni or fuzz}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 missing=''
+policy=''
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -50,6 +52,16 @@ if [ "$purpose" = regress ]; then
     ls /usr/lib/postgresql/*/lib/pgxs/src/test/regress/pg_regress >/dev/null 2>&1 ||
         missing="$missing postgresql-server-dev-all"
     have xz || missing="$missing xz-utils"
+fi
+if [ "$purpose" = apps ]; then
+    [ -x /usr/sbin/pdns_server ] || missing="$missing pdns-server"
+    [ -e /usr/share/pdns-backend-pgsql/schema/schema.pgsql.sql ] || missing="$missing pdns-backend-pgsql"
+    [ -d /usr/share/redmine ] || missing="$missing redmine"
+    [ -e /usr/share/doc/redmine-pgsql ] || missing="$missing redmine-pgsql"
+    have puma || missing="$missing puma"
+    have redis-server || missing="$missing redis-server"
+    have node || missing="$missing nodejs"
+    have npm || missing="$missing npm"
 fi
 if [ "$purpose" = bench ]; then
     # Servers are not on an ordinary user's PATH.
@@ -112,6 +124,20 @@ if [ -n "$missing" ]; then
         as_root mkdir -p /etc/postgresql-common
         echo 'create_main_cluster = false' | as_root tee $switch >/dev/null
     fi
+    if [ "$purpose" = apps ]; then
+        # Nor may these packages set up databases of their own.
+        for package in pdns-backend-pgsql redmine/instances/default; do
+            echo "${package%%/*} $package/dbconfig-install boolean false" | as_root debconf-set-selections
+        done
+    fi
+    if [ "$purpose" = apps ] || [ "$purpose" = patroni ]; then
+        # Nor may they serve: they are run by the walks and the trials.
+        if [ ! -e /usr/sbin/policy-rc.d ]; then
+            printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
+            as_root chmod +x /usr/sbin/policy-rc.d
+            policy=ours
+        fi
+    fi
     install='apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold'
     quiet='env DEBIAN_FRONTEND=noninteractive'
     # Package lists may be absent or old: refreshed once, at first or on failure.
@@ -120,6 +146,7 @@ if [ -n "$missing" ]; then
         as_root apt-get update -qq
         as_root $quiet $install $missing >/dev/null
     }
+    [ -z "$policy" ] || as_root rm /usr/sbin/policy-rc.d
     if [ -n "$ours" ] && [ -e /usr/share/postgresql-common/createcluster.conf ]; then
         as_root cp /usr/share/postgresql-common/createcluster.conf $switch
     fi
