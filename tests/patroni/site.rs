@@ -18,7 +18,7 @@ use std::time::Duration;
 /// How many servers there are.
 pub const NODES: usize = 3;
 /// How long the cluster may take to be whole again. A copy of a server made afresh is the longest.
-const WHOLE_TIME_MAX: Duration = Duration::from_secs(90);
+const WHOLE_TIME_MAX: Duration = Duration::from_secs(180);
 
 /// The cluster and what keeps it.
 pub struct Site {
