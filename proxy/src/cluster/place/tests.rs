@@ -6,7 +6,7 @@ use super::super::board::{Identity, Sighting};
 use super::super::loss::Loss;
 use super::super::verdict::Role;
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, WhenLate};
 use crate::node::Node;
 use crate::node::lsn::{Lsn, WalLayout};
 use crate::observe::Metrics;
@@ -30,11 +30,14 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::of(&Config::for_tests(&["a:1", "b:1", "c:1"]))
+    }
+
+    fn of(config: &Config) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let config = Config::for_tests(&["a:1", "b:1", "c:1"]);
         let cluster = {
             let _entered = runtime.enter();
-            Cluster::start(&config, Arc::new(Metrics::new().unwrap()), tokio::runtime::Handle::current())
+            Cluster::start(config, Arc::new(Metrics::new().unwrap()), tokio::runtime::Handle::current())
         };
         let nodes = cluster.view.load().members.iter().map(|m| m.node.clone()).collect();
         let stage = Self { cluster, runtime, nodes };
@@ -165,6 +168,21 @@ fn a_read_of_what_was_written_waits_until_a_replica_has_it() {
     assert_eq!(stage.place(&proxy, ORDERS, &reader), None);
     stage.replica_at(2, 2000);
     assert_eq!(stage.places(&proxy, ORDERS, &reader), [2]);
+}
+
+#[test]
+fn a_primary_that_owes_its_prober_an_answer_is_sent_no_reads() {
+    let mut config = Config::for_tests(&["a:1", "b:1", "c:1"]);
+    config.routing.when_late = WhenLate::Primary;
+    let stage = Stage::of(&config);
+    let mut session = SessionFreshness::default();
+    stage.wrote(ORDERS, &mut session);
+    let late = Some((0, Reason::Late));
+    assert_eq!(stage.place(&at(Consistency::Proxy), ORDERS, &session), late);
+    std::thread::sleep(ANSWERS_WITHIN);
+    assert_eq!(stage.place(&at(Consistency::Proxy), ORDERS, &session), None);
+    stage.primary_at(0, 2000);
+    assert_eq!(stage.place(&at(Consistency::Proxy), ORDERS, &session), late);
 }
 
 #[test]
