@@ -17,7 +17,7 @@ pub const UNLEASH: Application = Application {
     serve,
     walker: plain_walker,
     note: "Reads are single statements; a change reads, before it writes and after, in one \
-           transaction. In one of sixteen runs with `until_first_write` its server ended halfway; \
+           transaction. In one of twenty-three runs with `until_first_write` its server ended halfway; \
            its log was not kept then, and it has not happened again.",
 };
 
