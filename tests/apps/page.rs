@@ -16,13 +16,14 @@ Written by `make apps`. Applications from the registries run as they come; only 
 changed. A small walk goes through each one's own interface: it writes, reads back at once, changes, lists
 and deletes, and looks at every answer. *Stale* is what was written and was not there at once; *errors* are
 requests that fail, and answers that are wrong and stay so. Every run has a database of its own on a primary and
-two replicas. Replicas are in step, or 200 ms late (`recovery_min_apply_delay`). In the last but one run the tables
-are made through pgweir, too. The last is a control: at `routing.consistency = \"eventual\"` the same walk has to
-see stale reads, or it would not see them elsewhere.
+two replicas. Replicas are in step, or 200 ms late (`recovery_min_apply_delay`). In the last but one run the
+tables are made through pgweir, too, where that takes seconds. The last is a control: at `routing.consistency =
+\"eventual\"` the same walk has to see stale reads, or it would not see them elsewhere.
 
-*Reads* are SELECTs, cursors' included, that change and lock nothing, counted in the servers' own logs. Some of those on the primary follow
-a write of their own transaction, and are right nowhere else; *of the free* leaves these out. Statements by reason, pins
-and catches of the safety net are pgweir's metrics; statements count BEGIN and COMMIT, too.
+*Reads* are SELECTs, cursors' included, that change and lock nothing, counted in the servers' own logs. Some of
+those on the primary follow a write of their own transaction, and are right nowhere else; *of the free* leaves
+these out. Statements by reason, pins and catches of the safety net are pgweir's metrics; statements count BEGIN
+and COMMIT, too.
 ";
 
 const TABLE: &str = "\
