@@ -24,6 +24,8 @@ const CALM: Duration = Duration::from_secs(5);
 const WRITES_LATER_MAX: Duration = Duration::from_secs(1);
 /// How long a read may be paused.
 const READS_PAUSED_MAX: Duration = Duration::from_millis(500);
+/// After so long a node that stands still is noticed: `cluster.probe_timeout`.
+const NOTICED_AFTER: Duration = Duration::from_secs(2);
 
 /// Starts three Postgres servers under Patroni and etcd, with pgweir and HAProxy in front, and lets things happen
 /// while the same clients work behind both. Exit status: 0 when pgweir kept what it promises, 1 when not, 2 when
@@ -240,7 +242,8 @@ impl Trial {
         expect("a row that was denied is there", way.revived == 0);
         expect("a client did not see its own row", way.stale() == 0);
         expect("a read failed", way.errors(&reads) == 0);
-        expect("a read was paused for too long", way.pause(&reads) <= READS_PAUSED_MAX);
+        let noticed = if event == Event::MachinePaused { NOTICED_AFTER } else { Duration::ZERO };
+        expect("a read was paused for too long", way.pause(&reads) <= noticed + READS_PAUSED_MAX);
         let latest = self.without_primary + WRITES_LATER_MAX;
         expect("a write was paused for too long", way.pause(&plain) <= latest);
         if matches!(event, Event::Switchover | Event::Reinit) {
