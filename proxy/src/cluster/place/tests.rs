@@ -1,12 +1,13 @@
 //! Placement by a cluster whose probers never run: the tests tell it what they would have seen.
 
+mod headless;
 mod listed;
 
 use super::super::board::{Identity, Sighting};
 use super::super::loss::Loss;
 use super::super::verdict::Role;
 use super::*;
-use crate::config::{Config, WhenLate};
+use crate::config::Config;
 use crate::node::Node;
 use crate::node::lsn::{Lsn, WalLayout};
 use crate::observe::Metrics;
@@ -171,21 +172,6 @@ fn a_read_of_what_was_written_waits_until_a_replica_has_it() {
 }
 
 #[test]
-fn a_primary_that_owes_its_prober_an_answer_is_sent_no_reads() {
-    let mut config = Config::for_tests(&["a:1", "b:1", "c:1"]);
-    config.routing.when_late = WhenLate::Primary;
-    let stage = Stage::of(&config);
-    let mut session = SessionFreshness::default();
-    stage.wrote(ORDERS, &mut session);
-    let late = Some((0, Reason::Late));
-    assert_eq!(stage.place(&at(Consistency::Proxy), ORDERS, &session), late);
-    std::thread::sleep(ANSWERS_WITHIN);
-    assert_eq!(stage.place(&at(Consistency::Proxy), ORDERS, &session), None);
-    stage.primary_at(0, 2000);
-    assert_eq!(stage.place(&at(Consistency::Proxy), ORDERS, &session), late);
-}
-
-#[test]
 fn at_session_only_the_session_that_wrote_waits() {
     let stage = Stage::new();
     let (mut writer, reader) = (SessionFreshness::default(), SessionFreshness::default());
@@ -299,17 +285,6 @@ fn what_a_session_saw_on_the_primary_it_sees_on_a_replica() {
     );
     assert_eq!(stage.place(&at(Consistency::Session), ORDERS, &session), None);
     assert_eq!(stage.places(&at(Consistency::Session), PRODUCTS, &session), [1, 2]);
-}
-
-#[test]
-fn without_a_primary_reads_go_on_as_far_as_the_promise_can_be_kept() {
-    let stage = Stage::new();
-    let mut session = SessionFreshness::default();
-    stage.wrote(ORDERS, &mut session);
-    stage.lose(0);
-    assert_eq!(stage.places(&at(Consistency::Eventual), ORDERS, &session), [1, 2]);
-    assert_eq!(stage.places(&at(Consistency::Proxy), PRODUCTS, &session), [1, 2]);
-    assert_eq!(stage.place(&at(Consistency::Proxy), ORDERS, &session), None);
 }
 
 #[test]
