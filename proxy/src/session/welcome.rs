@@ -19,6 +19,7 @@ use router_rules::session::context;
 use router_rules::session::settings::set_config;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Parameters that a server looks at when it starts, and never again: it is asked what it says of them.
 pub(super) async fn try_out(weir: &Weir, who: &mut Who, startup: &Startup) -> Result<(), Refusal> {
@@ -50,8 +51,9 @@ pub(super) async fn try_out(weir: &Weir, who: &mut Who, startup: &Startup) -> Re
         return Ok(());
     }
     let mut lease = lease_primary(weir, who).await?;
+    let limit = weir.config.load().pool.server_connect;
     for question in questions {
-        in_time(weir, lease.ask(&question)).await.map_err(|error| refusal_of_login(&error))?;
+        in_time(limit, lease.ask(&question)).await.map_err(|error| refusal_of_login(&error))?;
     }
     if !loads {
         lease.give_back();
@@ -78,7 +80,8 @@ pub(super) async fn welcome(
         Some(lease) => lease,
         None => lease_primary(weir, who).await?,
     };
-    let asked = in_time(weir, ask_welcome(&mut lease, &settings)).await;
+    let limit = weir.config.load().pool.server_connect;
+    let asked = in_time(limit, ask_welcome(&mut lease, &settings)).await;
     match asked {
         Ok(welcome) => {
             lease.give_back();
@@ -105,7 +108,8 @@ pub(super) async fn role_settings(weir: &Weir, who: &mut Who) -> Result<(Setting
             None => lease_primary(weir, who).await?,
         },
     };
-    match in_time(weir, lease.ask_role_settings()).await {
+    let patience = known(who).map_or(config.pool.server_connect, |_| config.cluster.probe_timeout);
+    match in_time(patience, lease.ask_role_settings()).await {
         Ok(settings) => {
             let is_news =
                 known(who).is_some_and(|known| known != settings) || *lease.settings.base() != settings;
@@ -135,12 +139,11 @@ pub(super) async fn role_settings(weir: &Weir, who: &mut Who) -> Result<(Setting
     }
 }
 
-/// A node that hangs is given up after as long as its prober would: a log-in need not wait for it.
+/// A log-in does not wait for ever for a node that hangs.
 async fn in_time<T>(
-    weir: &Weir,
+    limit: Duration,
     asked: impl Future<Output = Result<T, LoginError>>,
 ) -> Result<T, LoginError> {
-    let limit = weir.config.load().cluster.probe_timeout;
     let told = tokio::time::timeout(limit, asked).await;
     told.unwrap_or_else(|_| Err(LoginError::Io(Over::Silent.error())))
 }
