@@ -43,6 +43,30 @@ fn on_replicas(weir: &Weir) -> Result<f64, HarnessError> {
     Ok(weir.metrics()?.sum("pgweir_statements_total", &[("target", "replica")]))
 }
 
+/// So that a replica that is promoted need not be waited with until everybody may have come.
+#[test]
+fn a_replica_shows_who_watches_it_and_both_go_on_behind_its_promotion() -> Outcome {
+    let stage = late(Duration::ZERO)?;
+    let other = another(&stage).start()?;
+    let watchers = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1885828983";
+    for node in 0..3 {
+        wait_until("both watch it", || stage.cluster.value(node, "app", watchers).is_ok_and(|n| n == "2"))?;
+    }
+    stage.cluster.crash(0);
+    // Longer than one is remembered by the others.
+    std::thread::sleep(Duration::from_secs(6));
+    stage.cluster.promote(1)?;
+    stage.cluster.follow(2, 1)?;
+    let (mut writer, mut reader) = (RawClient::login(&stage.weir.app())?, RawClient::login(&other.app())?);
+    wait_until("there is a primary", || writer.value(ADD).is_ok())?;
+    for round in 0..50 {
+        let written = writer.value(ADD)?;
+        assert_eq!(reader.value(GET)?, written, "round {round}");
+    }
+    assert!(siblings(&stage.weir) == 1.0 && siblings(&other) == 1.0, "they see each other");
+    Ok(())
+}
+
 #[test]
 fn a_read_through_one_sees_what_another_has_acknowledged() -> Outcome {
     let stage = late(Duration::from_millis(80))?;
