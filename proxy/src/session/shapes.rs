@@ -151,7 +151,12 @@ impl Session {
             return true;
         }
         let is_unnamed = !named && lease.statements.unnamed == Some(prepared.key);
-        if !is_unnamed && lease.statements.is_older(prepared.key, prepared.number) {
+        let is_others = if is_unnamed {
+            !lease.statements.has_just_parsed(prepared.key)
+        } else {
+            lease.statements.is_older(prepared.key, prepared.number)
+        };
+        if is_others {
             return true;
         }
         match prepared.shape() {

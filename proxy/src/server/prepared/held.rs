@@ -31,6 +31,8 @@ pub struct ServerStatements {
     pub unnamed: Option<u64>,
     /// The shape of that, where known.
     unnamed_shape: Option<u64>,
+    /// When that was parsed, by the clock.
+    unnamed_parsed: u64,
     /// Statements that are of no use any more and will be closed ahead of what is sent next.
     doomed: Vec<Bytes>,
     /// Names that a request needs, until it is over.
@@ -73,7 +75,8 @@ impl ServerStatements {
 
     /// The unnamed statement is this one from now on.
     pub fn set_unnamed(&mut self, key: u64) {
-        (self.unnamed, self.unnamed_shape) = (Some(key), None);
+        self.clock += 1;
+        (self.unnamed, self.unnamed_shape, self.unnamed_parsed) = (Some(key), None, self.clock);
     }
 
     /// True when the server has it under its shared name.
@@ -81,9 +84,14 @@ impl ServerStatements {
         self.used.contains_key(&key)
     }
 
-    /// The server is some session's from here on. What it has by no name may be another's.
+    /// The server is some session's from here on.
     pub fn are_leased(&mut self) {
-        (self.leased, self.unnamed) = (self.clock, None);
+        self.leased = self.clock;
+    }
+
+    /// Its unnamed statement is this one, and was parsed since it was leased.
+    pub fn has_just_parsed(&self, key: u64) -> bool {
+        self.unnamed == Some(key) && self.unnamed_parsed > self.leased
     }
 
     /// The server has not parsed it since a client's Parse (`number`: of its statement), or others have had the
@@ -311,5 +319,9 @@ mod tests {
         assert!(server.is_older(1, 7));
         server.insert(1, 7, 0, 2);
         assert!(!server.is_older(1, 7));
+        server.set_unnamed(2);
+        assert!(server.has_just_parsed(2));
+        server.are_leased();
+        assert!(!server.has_just_parsed(2) && server.unnamed == Some(2));
     }
 }
