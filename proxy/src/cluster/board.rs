@@ -106,7 +106,7 @@ pub struct Board {
     last_primary: Option<Arc<Node>>,
     /// The last one that was in a verdict.
     published: Option<Arc<Node>>,
-    /// Nodes whose reign has ended, and whose sessions have not been told yet.
+    /// Nodes whose reign has ended or that do not answer, and whose sessions have not been told yet.
     pub ended: Vec<Arc<Node>>,
     /// The newest timeline that two nodes have claimed to write: its number does not name one history.
     doubled: u32,

@@ -11,6 +11,7 @@ use crate::auth::LoginError;
 use crate::config::LostWrites;
 use crate::pool::Lease;
 use crate::server::Row;
+use crate::server::prepared::Prepared;
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::memory::Memory;
@@ -18,6 +19,7 @@ use crate::session::stake::Stake;
 use crate::wire::backend::Status;
 use crate::wire::error::put_warning;
 use crate::wire::{Refusal, sqlstate};
+use bytes::Bytes;
 use router_rules::session::Block;
 use router_rules::statement::Footprint;
 use router_rules::{PinReason, TransactionStep};
@@ -90,6 +92,27 @@ impl Session {
             told = lease.ask(sql) => told,
             () = self.client.card.bell.until(|| node.is_given_up() || node.reign() != reign) => {
                 Err(LoginError::Io(Over::Silent.error()))
+            }
+        }
+    }
+
+    /// Prepares a statement on the session's server, as [`crate::server::Server::parse_under`] does.
+    ///
+    /// # Errors
+    /// The socket's, or that the server is of no use any more.
+    pub(super) async fn parse_under(
+        &mut self,
+        settings: &[String],
+        name: &[u8],
+        closes: &[Bytes],
+        prepared: &Prepared,
+    ) -> io::Result<Option<u64>> {
+        let Some(lease) = self.holding.lease.as_mut() else { return Ok(None) };
+        let (node, reign) = (lease.node.clone(), lease.reign);
+        tokio::select! {
+            told = lease.parse_under(settings, name, closes, prepared) => told,
+            () = self.client.card.bell.until(|| node.is_given_up() || node.reign() != reign) => {
+                Err(Over::Silent.error())
             }
         }
     }

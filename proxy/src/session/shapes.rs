@@ -104,11 +104,13 @@ impl Session {
                     .map(|key| ServerName::of(key).into()),
             );
             let name = ServerName::of(prepared.key);
-            match lease.parse_under(&settings, name.as_bytes(), &closes, &prepared).await {
-                Ok(Some(shape)) => lease.statements.set_shape(prepared.key, true, shape),
+            let parsed = self.parse_under(&settings, name.as_bytes(), &closes, &prepared).await;
+            let shape = parsed.map_err(|error| self.server_failure(error))?;
+            let Some(lease) = self.holding.lease.as_mut() else { return Ok(None) };
+            match shape {
+                Some(shape) => lease.statements.set_shape(prepared.key, true, shape),
                 // Parsed under the present settings it fails likewise, and where the client is to hear of it.
-                Ok(None) => lease.statements.remove(prepared.key),
-                Err(error) => return Err(self.server_failure(error)),
+                None => lease.statements.remove(prepared.key),
             }
         }
         Ok(None)
@@ -127,11 +129,12 @@ impl Session {
         for (name, prepared) in foreign {
             let Some(lease) = self.holding.lease.as_mut() else { return Ok(None) };
             let settings = lease.settings.in_force().change_to(&prepared.under);
-            match lease.parse_under(&settings, &name, std::slice::from_ref(&name), &prepared).await {
-                Ok(Some(_)) => lease.statements.lend_ahead(name),
-                // Parsed under the present settings it fails likewise, and where the client is to hear of it.
-                Ok(None) => {}
-                Err(error) => return Err(self.server_failure(error)),
+            let parsed = self.parse_under(&settings, &name, std::slice::from_ref(&name), &prepared).await;
+            // Parsed under the present settings it fails likewise, and where the client is to hear of it.
+            if parsed.map_err(|error| self.server_failure(error))?.is_some()
+                && let Some(lease) = self.holding.lease.as_mut()
+            {
+                lease.statements.lend_ahead(name);
             }
         }
         Ok(None)

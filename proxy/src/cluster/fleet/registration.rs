@@ -2,8 +2,8 @@
 //!
 //! Each pgweir holds the lock ([`MEMBER`], its number) in shared mode, and while it claims to be alone the
 //! lock ([`CLAIM`], its number) too. On every node that it watches it holds ([`WATCHER`], its number): a replica
-//! that is promoted keeps its sessions, and so shows at once who has to register there. Locks end with the session, however it ends, are seen at once, from
-//! every database and by every role, and write nothing.
+//! that is promoted keeps its sessions, and so shows at once who has to register there. Locks end with the
+//! session, however it ends, are seen at once, from every database and by every role, and write nothing.
 //! <https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS>
 
 use super::super::Cluster;
@@ -152,17 +152,22 @@ fn limit(cluster: &Cluster) -> Duration {
 
 /// Shows that we watch the node of this session, which may be promoted one day.
 pub async fn watch(server: &mut Server, cluster: &Cluster) -> Result<(), Loss> {
-    // Where it cannot be had, others wait for us as for one that they cannot see.
-    take(WATCHER, cluster.fleet.number(), server, cluster).await.map(drop)
+    take_own(WATCHER, server, cluster).await.map(drop)
 }
 
 /// Takes the lock that shows us, and the name.
 async fn show_up(server: &mut Server, cluster: &Cluster) -> Result<(), Loss> {
+    let number = take_own(MEMBER, server, cluster).await?;
+    let name = format!("SET application_name = 'pgweir {number:08x}'");
+    within(limit(cluster), server.ask(&name)).await.map(drop)
+}
+
+/// Takes a lock of this class by our number, or by another one where somebody keeps that from us.
+async fn take_own(class: u32, server: &mut Server, cluster: &Cluster) -> Result<u32, Loss> {
     let mut number = cluster.fleet.number();
     for _ in 0..NUMBERS_MAX {
-        if take(MEMBER, number, server, cluster).await? {
-            let name = format!("SET application_name = 'pgweir {number:08x}'");
-            return within(limit(cluster), server.ask(&name)).await.map(drop);
+        if take(class, number, server, cluster).await? {
+            return Ok(number);
         }
         // Nobody of ours takes it in a mode that excludes others.
         number = cluster.fleet.renumber();
