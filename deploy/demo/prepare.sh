@@ -48,8 +48,8 @@ if [ "$purpose" = fuzz ]; then
     have c++ || missing="$missing g++"
 fi
 if [ "$purpose" = regress ]; then
-    # The test programs and the server's headers.
-    ls /usr/lib/postgresql/*/lib/pgxs/src/test/regress/pg_regress >/dev/null 2>&1 ||
+    # pg_regress comes with the client, the headers of the server do not.
+    ls /usr/include/postgresql/*/server/postgres.h >/dev/null 2>&1 ||
         missing="$missing postgresql-server-dev-all"
     have xz || missing="$missing xz-utils"
 fi
