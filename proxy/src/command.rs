@@ -4,6 +4,7 @@ pub mod audit;
 pub mod check;
 pub mod config;
 pub mod health;
+mod http;
 pub mod import;
 pub mod init;
 mod loads;

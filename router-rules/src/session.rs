@@ -147,6 +147,14 @@ impl SessionState {
         }
     }
 
+    /// In a block on its way to the primary, or there, whose next read a replica could serve as well.
+    pub fn could_read_elsewhere(&self) -> bool {
+        match &self.block {
+            Block::Open { on: Target::Primary, .. } => self.may_begin_again(),
+            _ => self.in_movable_block(),
+        }
+    }
+
     /// In a block that was not declared READ ONLY and has not needed the primary so far.
     pub fn in_movable_block(&self) -> bool {
         match &self.block {

@@ -1,7 +1,8 @@
 //! Every decision can be seen: metrics, trace, `pgweir route`, logs, the status page.
 
 use crate::support::{Outcome, mark, route_lines, stage};
-use pgweir_tests::{Cluster, Weir};
+use pgweir_tests::cluster::wait_until;
+use pgweir_tests::{Cluster, RawClient, Weir};
 use router_rules::Reason;
 
 const READ: &str = "SELECT count(*) FROM product";
@@ -194,5 +195,44 @@ fn no_log_and_no_metric_holds_a_value_or_a_secret() -> Outcome {
         let line = log.lines().chain(metrics.lines()).find(|line| line.contains(secret));
         assert!(line.is_none(), "{secret:?} is in {line:?}");
     }
+    Ok(())
+}
+
+/// Reads within transactions, before their first write and behind it, and what the audit makes of them.
+#[test]
+fn the_audit_tells_what_until_first_write_could_bring() -> Outcome {
+    let cluster = Cluster::builder().replicas(1).count_statements().start()?;
+    cluster.sql(cluster.primary(), "app", "CREATE TABLE audited (a int); GRANT ALL ON audited TO app")?;
+    cluster.sql(cluster.primary(), "app", "CREATE EXTENSION IF NOT EXISTS pg_stat_statements")?;
+    cluster.wait_caught_up()?;
+    let weir = Weir::builder(&cluster).start()?;
+    let mut client = RawClient::login(&weir.app())?;
+    let read = "SELECT count(*) FROM audited";
+    wait_until("a replica serves reads", || {
+        client.run(read).is_ok()
+            && weir.metrics().is_ok_and(|m| m.sum("pgweir_statements_total", &[("target", "replica")]) > 0.0)
+    })?;
+    for sql in ["BEGIN", read, read, "INSERT INTO audited VALUES (1)", read, "COMMIT"] {
+        client.run(sql)?;
+    }
+    // A snapshot that lasts cannot move.
+    for sql in ["BEGIN ISOLATION LEVEL REPEATABLE READ", read, "COMMIT", read] {
+        client.run(sql)?;
+    }
+    assert_eq!(weir.metrics()?.sum("pgweir_reads_before_write_total", &[("database", "app")]), 2.0);
+    client.run("SET pgweir.transactions = 'until_first_write'")?;
+    for sql in ["BEGIN", read, "COMMIT"] {
+        client.run(sql)?;
+    }
+    assert_eq!(weir.metrics()?.sum("pgweir_reads_before_write_total", &[("database", "app")]), 2.0);
+    let config = weir.config_file().to_string_lossy().into_owned();
+    let audit = ["audit", "--config", &config, "--database", "app"];
+    let (status, out, error) = weir.command(&[&audit[..], &["--json"]].concat())?;
+    assert!(status.success(), "{out}{error}");
+    let told: serde_json::Value = serde_json::from_str(&out).expect("a JSON document");
+    assert_eq!(told["reads_before_write"], 2, "{out}");
+    assert!(told["transactions_begun"].as_i64() >= Some(2), "{out}");
+    let (status, out, error) = weir.command(&audit)?;
+    assert!(status.success() && out.contains("2 reads on the primary"), "{out}{error}");
     Ok(())
 }

@@ -170,3 +170,24 @@ fn ordinary_writes_keep_no_server_and_currval_works_at_once() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn in_session_mode_nothing_is_left_of_who_had_the_server_before() -> Outcome {
+    let stage = stage();
+    let weir = Weir::builder(&stage.cluster)
+        .set("pool.mode", "session")
+        .set("pool.server_connections_max", 1)
+        .start()?;
+    for round in 0..3 {
+        let mut client = RawClient::login(&weir.app())?;
+        let found = client.value("SELECT current_setting('seen.behind', true) IS NULL")?;
+        assert_eq!(found, "t", "round {round}");
+        assert_eq!(client.refusal("SELECT lastval()")?.0, "55000", "round {round}");
+        // What makes the schema of temporary objects cannot be prepared: here it is made.
+        client.run("SET search_path TO 'pg_temp'; BEGIN; SELECT current_schema()")?;
+        assert_eq!(client.refusal("PREPARE TRANSACTION 'left_behind'")?.0, "0A000", "round {round}");
+        client.run("SELECT nextval('public.ticket'); CREATE TEMP TABLE left_over (a int)")?;
+        client.run("SET seen.behind = 'x'; PREPARE left_over AS SELECT 1; LISTEN left_over")?;
+    }
+    Ok(())
+}

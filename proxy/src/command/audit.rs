@@ -1,10 +1,12 @@
 //! `pgweir audit`: how much of today's load could leave the primary, and what holds the rest.
 //!
 //! It reads `pg_stat_statements` on the primary and decides each statement as `pgweir route` would.
-//! It only reads. Statements are judged as if each ran alone: reads inside transactions that also
-//! write stay on the primary, and `pg_stat_statements` does not tell which those are.
+//! It only reads. Statements are judged as if each ran alone: `pg_stat_statements` does not tell which of them ran
+//! within transactions, and those stay on the primary. How many reads of these came before any write, a pgweir that
+//! runs with the same configuration has counted, and is asked.
 
 use super::ConfigArgs;
+use super::http;
 use super::route::connect_to_primary;
 use crate::cluster::catalog;
 use crate::cluster::connect::explain;
@@ -13,6 +15,7 @@ use router_rules::rehearse::Rehearsal;
 use router_rules::{Catalog, Classifier, Policy, Reason, Target};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -34,6 +37,9 @@ pub struct AuditArgs {
 
 /// How many bytes of a statement's text a table shows.
 const TEXT_SHOWN: usize = 80;
+
+/// How much of a running pgweir's metrics is read.
+const METRICS_BYTES_MAX: u64 = 16 << 20;
 
 /// How many bytes the classifier may remember.
 const CACHE_BYTES: usize = 16 << 20;
@@ -84,7 +90,38 @@ fn audit(args: &AuditArgs) -> Result<Report, String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let (catalog, seen) = runtime.block_on(read(&config, &args.database))?;
-    Ok(Report::new(&config.policy, Arc::new(catalog), &args.database, seen, args.top))
+    let mut report = Report::new(&config.policy, Arc::new(catalog), &args.database, seen, args.top);
+    report.before_write = counted(&config, &args.database);
+    Ok(report)
+}
+
+/// Reads that a running pgweir has kept on the primary because of their transaction, which had only read so far; or why
+/// that is not known.
+fn counted(config: &Config, database: &str) -> Result<u64, String> {
+    let mut address = config.http.address.ok_or("http.address is not set")?;
+    if config.http.tls.is_some() {
+        return Err("its metrics are behind TLS".into());
+    }
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    let token = config.http.token.as_ref().map(|token| token.0.as_str());
+    match http::get(&format!("http://{address}/metrics"), token, METRICS_BYTES_MAX) {
+        Ok((200, metrics)) => Ok(before_write(&metrics, database)),
+        Ok((status, _)) => Err(format!("{address} answers {status}")),
+        Err(error) => Err(format!("{address}: {error}")),
+    }
+}
+
+/// Of the database's line; without one there was nothing to count.
+fn before_write(metrics: &str, database: &str) -> u64 {
+    let name = database.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let line = format!("pgweir_reads_before_write_total{{database=\"{name}\"}} ");
+    metrics.lines().find_map(|known| known.strip_prefix(&line)?.trim().parse().ok()).unwrap_or(0)
 }
 
 async fn read(config: &Config, database: &str) -> Result<(Catalog, Vec<Seen>), String> {
@@ -120,7 +157,7 @@ impl Cost {
 }
 
 /// What the audit found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Report {
     database: String,
     total: Cost,
@@ -132,15 +169,31 @@ struct Report {
     primary: BTreeMap<&'static str, (Cost, &'static str)>,
     /// The dearest that stay: reason, cost, text.
     dearest: Vec<(&'static str, Cost, String)>,
+    /// Transactions that were begun by a statement.
+    begun: i64,
+    /// Reads that stayed on the primary with their transaction before it wrote, or why their number is not known.
+    before_write: Result<u64, String>,
 }
 
 impl Report {
     fn new(policy: &Policy, catalog: Arc<Catalog>, database: &str, mut seen: Vec<Seen>, top: usize) -> Self {
         seen.sort_by(|a, b| b.time.total_cmp(&a.time));
         let classifier = Classifier::new(CACHE_BYTES);
-        let mut report = Report { database: database.to_owned(), ..Report::default() };
+        let mut report = Report {
+            database: database.to_owned(),
+            total: Cost::default(),
+            replica: Cost::default(),
+            session: Cost::default(),
+            primary: BTreeMap::new(),
+            dearest: vec![],
+            begun: 0,
+            before_write: Err("no pgweir was asked".into()),
+        };
         for seen in &seen {
             report.total.add(seen);
+            if ["begin", "start"].iter().any(|word| starts_with_word(&seen.text, word)) {
+                report.begun += seen.calls;
+            }
             let mut session =
                 Rehearsal::new(&classifier, policy, Some(catalog.clone()), &seen.user, database);
             let step = session.step(&seen.text);
@@ -210,7 +263,19 @@ impl Report {
         for (word, cost, text) in &self.dearest {
             out.push_str(&format!("{:>13} {:>12}  {word:22} {text}\n", duration(cost.time), cost.calls));
         }
-        out.push_str("\nJudged as if each statement ran alone; reads in transactions that also write stay on the primary.\n");
+        out.push_str(&format!(
+            "\nJudged as if each statement ran alone. {} transactions were begun: a replica serves the reads of one that is \
+             READ ONLY,\nor, under routing.transactions = \"until_first_write\", those before its first write.\n",
+            self.begun
+        ));
+        match &self.before_write {
+            Ok(reads) => out.push_str(&format!(
+                "Since its start pgweir has run {reads} reads on the primary that until_first_write could send to replicas.\n"
+            )),
+            Err(why) => out.push_str(&format!(
+                "How many reads those are, only a running pgweir can say (pgweir_reads_before_write_total): {why}.\n"
+            )),
+        }
         out
     }
 
@@ -228,6 +293,8 @@ impl Report {
             primary: by_cost
                 .map(|(reason, cost, explain)| Held { share: share(cost), reason, explain })
                 .collect(),
+            transactions_begun: self.begun,
+            reads_before_write: self.before_write.as_ref().ok().copied(),
             dearest: self
                 .dearest
                 .iter()
@@ -245,6 +312,9 @@ struct Document<'r> {
     replica: Share,
     session: Share,
     primary: Vec<Held>,
+    transactions_begun: i64,
+    /// `null`: no running pgweir has told.
+    reads_before_write: Option<u64>,
     dearest: Vec<Dear<'r>>,
 }
 
@@ -336,5 +406,16 @@ mod tests {
         assert_eq!(json["replica"]["time_percent"], 60.0);
         assert_eq!(json["primary"][0]["reason"], "write");
         assert_eq!(json["dearest"][0]["text"], "UPDATE books SET n = $1");
+        assert_eq!(json["transactions_begun"], 3);
+        assert!(json["reads_before_write"].is_null() && report.text().contains("no pgweir was asked"));
+    }
+
+    #[test]
+    fn a_running_pgweir_tells_of_one_database() {
+        let metrics = "# TYPE pgweir_reads_before_write_total counter\n\
+                       pgweir_reads_before_write_total{database=\"a\\\"b\"} 7\n\
+                       pgweir_reads_before_write_total{database=\"app\"} 12\n";
+        let told = |database| before_write(metrics, database);
+        assert_eq!((told("app"), told("a\"b"), told("ap")), (12, 7, 0));
     }
 }

@@ -40,6 +40,7 @@ pub struct DatabaseMetrics {
     /// One per target and reason, made when it first happens: most never do.
     statements: Vec<OnceLock<IntCounter>>,
     transactions_total: IntCounter,
+    reads_before_write_total: IntCounter,
     received_bytes_total: IntCounter,
     sent_bytes_total: IntCounter,
     statement_micros: AtomicU64,
@@ -59,6 +60,11 @@ impl DatabaseMetrics {
     /// The servers worked for so long on a statement.
     pub fn statement_took(&self, time: Duration) {
         self.statement_micros.fetch_add(micros(time), Ordering::Relaxed);
+    }
+
+    /// So many more reads ran on the primary in a transaction that had only read so far.
+    pub fn reads_before_write(&self, count: u64) {
+        self.reads_before_write_total.inc_by(count);
     }
 
     /// One more transaction (explicit or not) ended; it took so long.
@@ -200,6 +206,7 @@ pub struct Metrics {
     pub registry: Registry,
     statements_total: IntCounterVec,
     transactions_total: IntCounterVec,
+    reads_before_write_total: IntCounterVec,
     received_bytes_total: IntCounterVec,
     sent_bytes_total: IntCounterVec,
     databases: RwLock<HashMap<String, Arc<DatabaseMetrics>>>,
@@ -252,6 +259,11 @@ impl Metrics {
             transactions_total: made.counters(
                 "transactions_total",
                 "Transactions, explicit or not",
+                by_database,
+            )?,
+            reads_before_write_total: made.counters(
+                "reads_before_write_total",
+                "Reads on the primary in a transaction that had only read so far",
                 by_database,
             )?,
             received_bytes_total: made.counters("received_bytes_total", "Bytes from clients", by_database)?,
@@ -349,6 +361,7 @@ impl Metrics {
                 statements_total: self.statements_total.clone(),
                 statements: (0..Target::ALL.len() * Reason::ALL.len()).map(|_| OnceLock::new()).collect(),
                 transactions_total: self.transactions_total.with_label_values(&[name]),
+                reads_before_write_total: self.reads_before_write_total.with_label_values(&[name]),
                 received_bytes_total: self.received_bytes_total.with_label_values(&[name]),
                 sent_bytes_total: self.sent_bytes_total.with_label_values(&[name]),
                 statement_micros: AtomicU64::new(0),

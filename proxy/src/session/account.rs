@@ -5,10 +5,24 @@ use crate::session::Session;
 use crate::session::memory::Route;
 use crate::session::work::Work;
 use crate::wire::backend::Status;
-use router_rules::Decision;
+use router_rules::{Decision, Reason};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 impl Session {
+    /// Counts what is about to run.
+    pub(super) fn count(&self, work: &Work, decision: &Decision) {
+        let statements = work.parts.len().max(1) as u64;
+        self.client.counters.statements(decision.target, decision.reason, statements);
+        if decision.reason == Reason::Transaction
+            && work.is_ordinary()
+            && self.memory.state.could_read_elsewhere()
+        {
+            self.client.counters.reads_before_write(statements);
+        }
+        self.client.card.statements.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts the time that pgweir itself has taken until a server was asked.
     pub(super) fn account_for_itself(&self) {
         let ours = self.turn.started.elapsed().saturating_sub(self.turn.waited);

@@ -134,12 +134,6 @@ impl Session {
         }
     }
 
-    fn count(&self, work: &Work, decision: &Decision) {
-        let statements = work.parts.len().max(1) as u64;
-        self.client.counters.statements(decision.target, decision.reason, statements);
-        self.client.card.statements.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    }
-
     /// A batch ended with a refusal of ours: a server that has seen the begin of it is told of its end.
     pub(super) fn sync_unseen(&mut self) {
         if let (true, Some(lease)) = (self.exchange.is_open(), self.holding.lease.as_mut()) {

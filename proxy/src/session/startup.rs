@@ -2,11 +2,13 @@
 
 use crate::auth::{Credentials, Standing};
 use crate::clients::registry::{Doing, Key, Registered};
+use crate::clients::welcomes::Welcome;
+use crate::cluster::SessionFreshness;
 use crate::config::{Config, PoolMode};
 use crate::loops::Heard;
 use crate::net::Connection;
 use crate::pool::{Lease, LeaseError, Opening};
-use crate::server::placeholders::Placeholders;
+use crate::server::placeholders::{Allowed, Placeholders};
 use crate::session::client::Client;
 use crate::session::exchange::Exchange;
 use crate::session::holding::Holding;
@@ -26,6 +28,7 @@ use router_rules::SessionState;
 use router_rules::encoding::Encoding;
 use router_rules::session::Settings;
 use router_rules::session::Wishes;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -66,21 +69,11 @@ async fn begin(weir: &Arc<Weir>, guest: Box<Guest>) -> Option<(Registered<'_>, B
         address: peer.map(|peer| peer.ip()),
     };
     drop(standing);
-    let own_server = if startup.replication.is_none() && has_own_server(&who, &config) {
-        // It keeps this server: a replica only when there is no primary to be had.
-        if weir.cluster.primary().is_none() {
-            Box::pin(weir.cluster.wait_for_primary(config.cluster.primary_wait)).await;
-        }
-        match Box::pin(lease_primary(weir, &mut who)).await {
-            Ok(lease) => Some(lease),
-            Err(refusal) => {
-                tell(&mut client, &refusal).await;
-                return None;
-            }
-        }
-    } else {
-        None
+    let begun = match startup.replication {
+        None if has_own_server(&who, &config) => begin_with_own(weir, &mut who, &startup).await.map(Some),
+        _ => Ok(None),
     };
+    let (found, own_server) = or_tell(&mut client, begun).await?.unzip();
     let key = cancel_key(startup.minor, own_server.as_ref())?;
     let registered = match weir.registry.register(&who.user, &who.database, from, key, &config) {
         Ok(registered) => registered,
@@ -97,17 +90,40 @@ async fn begin(weir: &Arc<Weir>, guest: Box<Guest>) -> Option<(Registered<'_>, B
         }
         return None;
     }
-    let mut session = match Box::pin(open_session(weir, &registered, client, who, &startup)).await {
-        Ok(session) => session,
-        Err((mut client, refusal)) => {
-            tell(&mut client, &refusal).await;
-            return None;
+    let found = match found {
+        Some(found) => found,
+        None => {
+            let found = Box::pin(Found::of(weir, &mut who, &startup)).await;
+            or_tell(&mut client, found).await?
         }
     };
+    let mut session = open_session(weir, &registered, client, who, found);
     if let Some(lease) = own_server {
         session.keep(lease);
     }
     Some((registered, session))
+}
+
+/// A client's own server, and before that what others tell: while it holds one it waits for none.
+async fn begin_with_own(weir: &Weir, who: &mut Who, startup: &Startup) -> Result<(Found, Lease), Refusal> {
+    // A replica only when there is no primary to be had.
+    if weir.cluster.primary().is_none() {
+        let limit = weir.config.load().cluster.primary_wait;
+        Box::pin(weir.cluster.wait_for_primary(limit)).await;
+    }
+    let found = Box::pin(Found::of(weir, who, startup)).await?;
+    Ok((found, Box::pin(lease_own(weir, who, startup)).await?))
+}
+
+/// What went well; otherwise the client is told why it did not.
+async fn or_tell<T>(client: &mut Connection, outcome: Result<T, Refusal>) -> Option<T> {
+    match outcome {
+        Ok(good) => Some(good),
+        Err(refusal) => {
+            tell(client, &refusal).await;
+            None
+        }
+    }
 }
 
 /// Sends a FATAL; a client that does not read it misses it.
@@ -136,17 +152,32 @@ fn cancel_key(minor: u16, own_server: Option<&Lease>) -> Option<Key> {
 /// A server of the primary, or of any node that is there while nothing is primary. Should the names have been
 /// given anew since the log-in began, it is for who has them now.
 pub(super) async fn lease_primary(weir: &Weir, who: &mut Who) -> Result<Lease, Refusal> {
-    match try_lease_primary(weir, who).await? {
+    lease_for(weir, who, None).await
+}
+
+/// The client's own from now on: one that shows nothing of whoever had it before.
+async fn lease_own(weir: &Weir, who: &mut Who, startup: &Startup) -> Result<Lease, Refusal> {
+    let mut known = Placeholders::default();
+    startup.settings.iter().for_each(|(name, _)| known.add(name));
+    lease_for(weir, who, Some(&Allowed::new(Cow::Owned(known), false))).await
+}
+
+async fn lease_for(weir: &Weir, who: &mut Who, allowed: Option<&Allowed<'_>>) -> Result<Lease, Refusal> {
+    match try_lease_primary(weir, who, allowed).await? {
         Ok(lease) => return Ok(lease),
         Err(error) if error.of_somebody().is_none() => return Err(refusal_of_lease(error)),
         Err(_) => weir.census.changed(),
     }
     let standing = tenure::identify(weir, &who.user, &who.database).await?;
     who.identity = standing.identity().unwrap_or_default();
-    try_lease_primary(weir, who).await?.map_err(refusal_of_lease)
+    try_lease_primary(weir, who, allowed).await?.map_err(refusal_of_lease)
 }
 
-async fn try_lease_primary(weir: &Weir, who: &Who) -> Result<Result<Lease, LeaseError>, Refusal> {
+async fn try_lease_primary(
+    weir: &Weir,
+    who: &Who,
+    allowed: Option<&Allowed<'_>>,
+) -> Result<Result<Lease, LeaseError>, Refusal> {
     let config = weir.config.load_full();
     let node = match weir.cluster.primary().or_else(|| weir.cluster.any_node()) {
         Some(node) => node,
@@ -161,7 +192,10 @@ async fn try_lease_primary(weir: &Weir, who: &Who) -> Result<Result<Lease, Lease
     };
     let pool = weir.pools.get(&node, who.tenant(), &config);
     let opening = Opening { credentials: &who.credentials, tls: &weir.connector, config: &config };
-    Ok(pool.lease(opening).await)
+    Ok(match allowed {
+        Some(allowed) => pool.lease_within(opening, allowed).await,
+        None => pool.lease(opening).await,
+    })
 }
 
 fn refusal_of_lease(error: LeaseError) -> Refusal {
@@ -171,41 +205,48 @@ fn refusal_of_lease(error: LeaseError) -> Refusal {
     }
 }
 
-async fn open_session(
+/// What a session begins with.
+struct Found {
+    wishes: Wishes,
+    freshness: SessionFreshness,
+    welcome: Arc<Welcome>,
+}
+
+impl Found {
+    /// By what its start-up packet asks for, and what a server says of it.
+    async fn of(weir: &Weir, who: &mut Who, startup: &Startup) -> Result<Self, Refusal> {
+        let invalid = |message: String| Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, message);
+        let mut wishes = Wishes::default();
+        let mut pairs = vec![];
+        for (name, value) in &startup.settings {
+            if name.starts_with("pgweir.") {
+                wishes.set(name, Some(value)).map_err(invalid)?;
+            }
+            // Postgres looks whether it could be, and no more.
+            if name != "session_authorization" {
+                pairs.push((name.as_str(), value.as_str()));
+            }
+        }
+        let mut freshness = SessionFreshness::default();
+        let settings = Settings::from_pairs(pairs);
+        if let Some(token) = settings.value("pgweir.min_lsn") {
+            freshness.set_min_lsn(token).map_err(invalid)?;
+        }
+        try_out(weir, who, startup).await?;
+        let welcome = welcome(weir, who, &settings).await?;
+        Ok(Self { wishes, freshness, welcome })
+    }
+}
+
+fn open_session(
     weir: &Arc<Weir>,
     registered: &Registered<'_>,
     mut client: Connection,
-    mut who: Who,
-    startup: &Startup,
-) -> Result<Box<Session>, (Connection, Refusal)> {
+    who: Who,
+    found: Found,
+) -> Box<Session> {
     let card = registered.card.clone();
-    let mut wishes = Wishes::default();
-    let mut pairs = vec![];
-    for (name, value) in &startup.settings {
-        if name.starts_with("pgweir.")
-            && let Err(message) = wishes.set(name, Some(value))
-        {
-            return Err((client, Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, message)));
-        }
-        // Postgres looks whether it could be, and no more.
-        if name != "session_authorization" {
-            pairs.push((name.as_str(), value.as_str()));
-        }
-    }
-    let mut freshness = crate::cluster::SessionFreshness::default();
-    let settings = Settings::from_pairs(pairs);
-    if let Some(token) = settings.value("pgweir.min_lsn")
-        && let Err(message) = freshness.set_min_lsn(token)
-    {
-        return Err((client, Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, message)));
-    }
-    if let Err(refusal) = try_out(weir, &mut who, startup).await {
-        return Err((client, refusal));
-    }
-    let welcome = match welcome(weir, &mut who, &settings).await {
-        Ok(welcome) => welcome,
-        Err(refusal) => return Err((client, refusal)),
-    };
+    let Found { wishes, freshness, welcome } = found;
     client.output.extend_from_slice(&welcome.told);
     backend::put_backend_key_data(&mut client.output, card.process, &card.secret);
     backend::put_ready(&mut client.output, Status::Idle);
@@ -247,7 +288,7 @@ async fn open_session(
         began: None,
         losses: weir.cluster.losses(),
     };
-    Ok(Box::new(Session {
+    Box::new(Session {
         config: weir.config.load_full(),
         weir: weir.clone(),
         client: Client {
@@ -262,5 +303,5 @@ async fn open_session(
         turn: Turn::default(),
         memory,
         answers: Default::default(),
-    }))
+    })
 }
