@@ -43,7 +43,6 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("proxy/src/session/ledger.rs: on_reply", "an arm per message"),
     ("proxy/src/session/receive.rs: next_request", "an arm per message"),
     ("proxy/src/session/send.rs: send", "what must stand ahead of a request, in its order"),
-    ("proxy/src/session/startup.rs: open_session", "a line per field of a session that begins"),
     ("router-rules/src/classify.rs: classify_text", "the steps from text to verdict, in their order"),
     ("router-rules/src/shape.rs: strip", "one loop over bytes, an arm per kind"),
     ("router-rules/src/walk/keywords.rs: keyword", "an arm per keyword"),
