@@ -1,6 +1,7 @@
 //! Who stands before the cluster: nobody, a peer, or one variant of pgweir.
 
 use crate::bench_error::BenchError;
+use crate::workload::Variants;
 use pgweir_tests::cluster::{APP, APP_PASSWORD, Cluster, wait_until};
 use pgweir_tests::identity::Identity;
 use pgweir_tests::ports::free_port;
@@ -28,12 +29,18 @@ pub enum Kind {
         session: bool,
     },
     /// Ours.
-    Pgweir {
-        /// Do reads go to the replicas?
-        split: bool,
-        /// `routing.consistency`.
-        consistency: &'static str,
-    },
+    Pgweir(Settings),
+}
+
+/// What one pgweir is told that another is not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Do reads go to the replicas?
+    pub split: bool,
+    /// `routing.consistency`.
+    pub consistency: &'static str,
+    /// `routing.transactions`.
+    pub transactions: &'static str,
 }
 
 /// A contestant's name and kind.
@@ -43,8 +50,8 @@ pub struct Entry {
     pub name: &'static str,
     /// What it is.
     pub kind: Kind,
-    /// Does it run only where consistency levels are compared?
-    pub level_only: bool,
+    /// It runs only under loads that compare these.
+    pub only: Option<Variants>,
 }
 
 /// The ratio's denominator.
@@ -52,18 +59,26 @@ pub const REFERENCE: &str = "pgbouncer";
 
 /// Everybody, in the order in which they take their turns.
 pub const ENTRIES: &[Entry] = &[
-    Entry { name: "direct", kind: Kind::Direct, level_only: false },
-    Entry { name: "haproxy", kind: Kind::Haproxy, level_only: false },
-    Entry { name: REFERENCE, kind: Kind::Pgbouncer { session: false }, level_only: false },
-    pgweir("pgweir", true, "proxy", false),
-    pgweir("pgweir-unsplit", false, "proxy", false),
-    pgweir("pgweir-eventual", true, "eventual", true),
-    pgweir("pgweir-session", true, "session", true),
-    pgweir("pgweir-global", true, "global", true),
+    Entry { name: "direct", kind: Kind::Direct, only: None },
+    Entry { name: "haproxy", kind: Kind::Haproxy, only: None },
+    Entry { name: REFERENCE, kind: Kind::Pgbouncer { session: false }, only: None },
+    pgweir("pgweir", PGWEIR, None),
+    pgweir("pgweir-unsplit", Settings { split: false, ..PGWEIR }, None),
+    pgweir("pgweir-eventual", Settings { consistency: "eventual", ..PGWEIR }, Some(Variants::Levels)),
+    pgweir("pgweir-session", Settings { consistency: "session", ..PGWEIR }, Some(Variants::Levels)),
+    pgweir("pgweir-global", Settings { consistency: "global", ..PGWEIR }, Some(Variants::Levels)),
+    pgweir(
+        "pgweir-moving",
+        Settings { transactions: "until_first_write", ..PGWEIR },
+        Some(Variants::Transactions),
+    ),
 ];
 
-const fn pgweir(name: &'static str, split: bool, consistency: &'static str, level_only: bool) -> Entry {
-    Entry { name, kind: Kind::Pgweir { split, consistency }, level_only }
+/// As it comes.
+pub const PGWEIR: Settings = Settings { split: true, consistency: "proxy", transactions: "primary" };
+
+const fn pgweir(name: &'static str, settings: Settings, only: Option<Variants>) -> Entry {
+    Entry { name, kind: Kind::Pgweir(settings), only }
 }
 
 #[derive(Debug)]
@@ -93,12 +108,13 @@ impl Kind {
                     pgbouncer(directory, port, primary.port, &verifier, session, servers)
                 })?
             }
-            Kind::Pgweir { split, consistency } => {
+            Kind::Pgweir(Settings { split, consistency, transactions }) => {
                 let weir = Weir::builder(cluster)
                     .program(pgweir)
                     .set("pool.server_connections_max", servers as i64)
                     .set("routing.split", split)
                     .set("routing.consistency", consistency)
+                    .set("routing.transactions", transactions)
                     .start()?;
                 Contestant { login: weir.app(), running: Running::Ours(weir) }
             }

@@ -11,7 +11,7 @@ mod page;
 mod pair;
 
 use crate::bench_error::BenchError;
-use crate::contestant::{Kind, SERVERS};
+use crate::contestant::{Kind, PGWEIR, SERVERS};
 use crate::machine::{Machine, asked, version};
 use crate::statistics::percentile;
 use crowd::{Orders, Tally};
@@ -143,7 +143,7 @@ pub fn run(options: &Options) -> Result<(), BenchError> {
         command.arg("--version");
         (name.to_owned(), version(command))
     });
-    let contestant = Kind::Pgweir { split: true, consistency: "proxy" }.start(&cluster, &pgweir, SERVERS)?;
+    let contestant = Kind::Pgweir(PGWEIR).start(&cluster, &pgweir, SERVERS)?;
     let weir = contestant.weir().ok_or_else(|| BenchError("not pgweir".into()))?;
     let idle = idle(&cluster, options.idle)?;
     let ratio = match options.pairs {

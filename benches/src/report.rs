@@ -104,7 +104,8 @@ fn page(results: &Results) -> String {
          readings, divided by the statements that ended between them. PgBouncer before version 1.21 knows no \
          prepared statements in transaction mode: under the loads that need them it runs in session mode, \
          with less to do. PgBouncer, HAProxy and `direct` lead to the primary; `pgweir` splits at the level \
-         `proxy`, `pgweir-unsplit` sends everything to the primary.\n\n\
+         `proxy`, `pgweir-unsplit` sends everything to the primary, `pgweir-moving` moves a transaction there with \
+         its first write.\n\n\
          `{}`\n\n",
         results.clients,
         results.servers,

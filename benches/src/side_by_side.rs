@@ -164,7 +164,8 @@ impl Race<'_> {
             scale: self.options.scale,
             directory: &directory,
         };
-        let entries = self.entries.iter().filter(|entry| load.compares_levels || !entry.level_only);
+        let entries =
+            self.entries.iter().filter(|entry| entry.only.is_none_or(|only| load.compares == Some(only)));
         let mut lanes: Vec<Lane> = entries.map(|entry| self.lane(entry, load)).collect();
         for round in 1..=self.options.rounds {
             for lane in &mut lanes {
@@ -186,7 +187,7 @@ impl Race<'_> {
 
     /// Memory per idle client, everybody fresh and for themselves.
     fn idle(&self) -> Vec<report::Idle> {
-        let entries = self.entries.iter().filter(|entry| !entry.level_only && entry.kind != Kind::Direct);
+        let entries = self.entries.iter().filter(|entry| entry.only.is_none() && entry.kind != Kind::Direct);
         let mut found = Vec::new();
         for entry in entries {
             eprintln!("idle clients: {}", entry.name);

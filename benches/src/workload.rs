@@ -58,8 +58,17 @@ pub struct Workload {
     /// Do server-side statements outlive a transaction? A pooler without support for them must
     /// then keep one server per client.
     pub keeps_statements: bool,
-    /// Is it one of those on which the consistency levels are compared?
-    pub compares_levels: bool,
+    /// What is compared under it.
+    pub compares: Option<Variants>,
+}
+
+/// Variants of pgweir that are compared with one another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Variants {
+    /// `routing.consistency`.
+    Levels,
+    /// `routing.transactions`.
+    Transactions,
 }
 
 const SELECT: Workload = Workload {
@@ -71,7 +80,7 @@ const SELECT: Workload = Workload {
     reconnect: false,
     rate: None,
     keeps_statements: false,
-    compares_levels: true,
+    compares: Some(Variants::Levels),
 };
 
 const MIXED: Workload = Workload {
@@ -88,7 +97,7 @@ pub const WORKLOADS: &[Workload] = &[
         name: "select-extended",
         title: "one-row SELECT, extended protocol",
         protocol: Protocol::Extended,
-        compares_levels: false,
+        compares: None,
         ..SELECT
     },
     Workload {
@@ -103,7 +112,15 @@ pub const WORKLOADS: &[Workload] = &[
         title: "TPC-B-like transactions of seven statements, simple protocol",
         script: Script::Builtin("tpcb-like"),
         statements: 7.0,
-        compares_levels: false,
+        compares: None,
+        ..SELECT
+    },
+    Workload {
+        name: "transaction",
+        title: "transactions of three SELECTs and an UPDATE, simple protocol",
+        script: Script::Files(&[("transaction", 1, TRANSACTION)]),
+        statements: 6.0,
+        compares: Some(Variants::Transactions),
         ..SELECT
     },
     MIXED,
@@ -120,21 +137,21 @@ pub const WORKLOADS: &[Workload] = &[
         script: Script::Files(&[("pipeline", 1, PIPELINE)]),
         statements: 20.0,
         keeps_statements: true,
-        compares_levels: false,
+        compares: None,
         ..SELECT
     },
     Workload {
         name: "rows",
         title: "results of 10,000 rows (1.1 MB), simple protocol",
         script: Script::Files(&[("rows", 1, ROWS)]),
-        compares_levels: false,
+        compares: None,
         ..SELECT
     },
     Workload {
         name: "login",
         title: "log-in (SCRAM), one SELECT, good-bye",
         reconnect: true,
-        compares_levels: false,
+        compares: None,
         ..SELECT
     },
 ];
@@ -149,6 +166,17 @@ const MIXED_WRITE: &str = "\
 \\set aid random(1, 100000 * :scale)
 \\set delta random(-5000, 5000)
 UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;
+";
+
+const TRANSACTION: &str = "\
+\\set aid random(1, 100000 * :scale)
+\\set delta random(-5000, 5000)
+BEGIN;
+SELECT abalance FROM pgbench_accounts WHERE aid = :aid;
+SELECT tbalance FROM pgbench_tellers WHERE tid = 1 + :aid % 10;
+SELECT bbalance FROM pgbench_branches WHERE bid = 1;
+UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;
+COMMIT;
 ";
 
 const PIPELINE: &str = "\
