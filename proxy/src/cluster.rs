@@ -84,6 +84,8 @@ pub struct Wish<'a> {
 pub struct Placement {
     /// The node.
     pub node: Arc<Node>,
+    /// It takes writes.
+    pub is_primary: bool,
     /// The reign of it that this holds for.
     pub reign: u64,
     /// The decision's own reason, or why it had to be the primary.

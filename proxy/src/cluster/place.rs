@@ -300,7 +300,8 @@ impl Cluster {
         wish.session.placed.store(node.progress.incarnation(), Ordering::Relaxed);
         let lag = node.progress.lag().1;
         let reign = view.members[chosen].reign;
-        Attempt::Placed(Placement { node, reign, reason: wish.decision.reason, waited: Duration::ZERO, lag })
+        let (is_primary, reason) = (view.verdict.primary == Some(chosen), wish.decision.reason);
+        Attempt::Placed(Placement { node, is_primary, reign, reason, waited: Duration::ZERO, lag })
     }
 
     /// The moment through which a replica must be fresh for `max_lag`.
@@ -384,7 +385,7 @@ fn not_older(view: &View, replica: &Progress, session: &SessionFreshness) -> boo
 
 fn on_primary(view: &View, reason: Reason, waited: Duration) -> Option<Placement> {
     let (node, reign) = view.reigning()?;
-    Some(Placement { node: node.clone(), reign, reason, waited, lag: Duration::ZERO })
+    Some(Placement { node: node.clone(), is_primary: true, reign, reason, waited, lag: Duration::ZERO })
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use router_rules::session::Settings;
 use router_rules::session::Wishes;
 use router_rules::statement::Footprint;
 use router_rules::{Catalog, Classified, Reason, Scope, SessionEffect, clock};
+use smallvec::SmallVec;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -239,12 +240,13 @@ impl Session {
             && !(hidden && scope.catalog.is_some())
             && self.memory.scope_settings == settings
             && self.memory.scope_changes == changes
-            && self.turn.started.duration_since(self.memory.scope_asked) < catalogs::ASK_EVERY / 2
+            && self.turn.started < self.memory.scope_until
         {
             return;
         }
         let catalog = self.weir.cluster.catalog(&self.client.who.database).filter(|_| !hidden);
-        (self.memory.scope_changes, self.memory.scope_asked) = (changes, self.turn.started);
+        (self.memory.scope_changes, self.memory.scope_until) =
+            (changes, self.turn.started + catalogs::ASK_EVERY / 2);
         let generation = catalog.as_ref().map_or(0, |c| c.generation);
         let known = self.memory.scope.catalog.as_ref().map_or(0, |c| c.generation);
         if as_told && self.memory.scope_settings == settings && known == generation {
@@ -286,20 +288,23 @@ impl Memory {
     }
 }
 
+/// What moves the session when it runs.
+type Moving = Option<Arc<Classified>>;
+
 /// A batch on its way through.
 #[derive(Default)]
 struct Batch<'a> {
     work: Work,
     /// Names prepared in this very batch, which come before those prepared earlier.
     named: Vec<(&'a [u8], usize)>,
-    /// Portals that it binds to something that moves the session, and those that it binds anew.
-    portals: Vec<(&'a [u8], Option<Arc<Classified>>)>,
+    /// Portals that it binds, to what moves the session and to what does not.
+    portals: SmallVec<[(&'a [u8], Moving); 1]>,
     /// Where it has come to, once something has moved the session.
     place: Option<Box<Place>>,
 }
 
 impl<'a> Batch<'a> {
-    fn bind(&mut self, portal: &'a [u8], of: Option<Arc<Classified>>) {
+    fn bind(&mut self, portal: &'a [u8], of: Moving) {
         let of = of.filter(|of| Place::is_moved_by(of));
         if let Some(known) = self.portals.iter_mut().find(|(name, _)| *name == portal) {
             known.1 = of;
@@ -309,7 +314,7 @@ impl<'a> Batch<'a> {
     }
 
     /// What running this portal does to the session, if anything.
-    fn moving(&self, portal: &[u8], earlier: &[(Bytes, Arc<Classified>)]) -> Option<Arc<Classified>> {
+    fn moving(&self, portal: &[u8], earlier: &[(Bytes, Arc<Classified>)]) -> Moving {
         if let Some((_, of)) = self.portals.iter().find(|(name, _)| *name == portal) {
             return of.clone();
         }

@@ -191,10 +191,12 @@ impl Session {
                 (decision.target, decision.reason) = (Target::Primary, Reason::NoReplica);
                 continue;
             }
-            let primary = self.weir.cluster.is_primary(&placement.node);
             let reign = placement.reign;
-            self.holding.on =
-                if primary || decision.target == Target::Primary { Target::Primary } else { Target::Replica };
+            self.holding.on = if placement.is_primary || decision.target == Target::Primary {
+                Target::Primary
+            } else {
+                Target::Replica
+            };
             (decision.target, decision.reason) = (self.holding.on, placement.reason);
             let pool = self.pool_of(&placement.node);
             self.turn.waited += placement.waited;
@@ -293,7 +295,14 @@ impl Session {
                 (Box::pin(weir.cluster.wait_for_primary(limit)).await?, waiting.elapsed())
             }
         };
-        Some(Placement { node, reign, reason: decision.reason, waited, lag: Duration::ZERO })
+        Some(Placement {
+            node,
+            is_primary: true,
+            reign,
+            reason: decision.reason,
+            waited,
+            lag: Duration::ZERO,
+        })
     }
 
     /// Waits for a server; a cancel request ends the wait, and so does the end of its node. What may run on a replica

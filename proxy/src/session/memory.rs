@@ -35,8 +35,8 @@ pub struct Memory {
     pub scope_told: Option<u32>,
     /// How often catalogs had changed when `scope` was looked at last, and when that was.
     pub scope_changes: u64,
-    /// See `scope_changes`.
-    pub scope_asked: Instant,
+    /// The catalog is not asked for again before that.
+    pub scope_until: Instant,
     /// The client's prepared statements.
     pub statements: ClientStatements,
     /// The names that it has given by SQL's PREPARE, on the server that it keeps.

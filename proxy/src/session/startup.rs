@@ -275,7 +275,7 @@ fn open_session(
         scope_settings: u64::MAX,
         scope_told: None,
         scope_changes: 0,
-        scope_asked: std::time::Instant::now(),
+        scope_until: std::time::Instant::now(),
         statements: Default::default(),
         sql_names: Default::default(),
         status: Status::Idle,

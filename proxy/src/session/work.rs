@@ -28,7 +28,7 @@ pub struct Work {
     /// It is SHOW of a setting of ours.
     pub shows: Option<Box<Shown>>,
     /// What it binds or describes of the statements prepared earlier, each with whether it is a named one.
-    pub relied: Vec<(Arc<Prepared>, bool)>,
+    pub relied: SmallVec<[(Arc<Prepared>, bool); 1]>,
 }
 
 /// A setting of ours that is shown.
@@ -57,7 +57,7 @@ impl Work {
             verdict: Ok(Reason::ReadOnly),
             ordinary: true,
             shows: None,
-            relied: vec![],
+            relied: SmallVec::new(),
         }
     }
 
