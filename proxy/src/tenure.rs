@@ -135,8 +135,9 @@ fn apply(weir: &Weir, change: &Change) {
     let database = |standing: &Standing| standing.database.as_ref().map(|database| database.oid);
     if database(before) != database(now) {
         weir.cluster.schema_changed(&pair.database, &router_rules::Alters::Anything);
-        // It could not have been dropped or renamed with anybody in it.
-        end_sessions(weir, pair, |_| true);
+        // It could not have been dropped or renamed with anybody in it, but who came since is in the new one.
+        let new = database(now);
+        end_sessions(weir, pair, |card| new != Some(card.database_oid.load(Ordering::Relaxed)));
     } else if was.zip(is).is_none_or(|(was, is)| !was.is_same_person(&is)) {
         // Let in since the role was last seen to be what it had been: as whom, nobody can tell.
         let age = proved.elapsed();

@@ -417,8 +417,8 @@ pub fn cut_name(name: &str) -> &str {
     &name[..end]
 }
 
-/// The value of a plain literal (`'…'`, `N'…'`, `$$…$$`, or `E'…'` without escapes); `None` where
-/// escapes would have to be understood.
+/// The value of a plain literal (`'…'`, `N'…'`, `$$…$$`, or `E'…'` with no other escapes than `\\` and `\'`); `None`
+/// where others would have to be understood.
 pub fn literal(text: &str, kind: TokenKind) -> Option<String> {
     match kind {
         TokenKind::Dollar => {
@@ -428,18 +428,18 @@ pub fn literal(text: &str, kind: TokenKind) -> Option<String> {
         TokenKind::String | TokenKind::EscapeString => {
             let quote = text.find('\'')?;
             let inner = text.get(quote + 1..text.len() - 1)?;
-            if inner.contains('\\') && (kind == TokenKind::EscapeString) {
-                return None;
-            }
             // A literal continued on the next line has quotes between its parts.
             let bytes = inner.as_bytes();
             let mut value = String::with_capacity(inner.len());
             let mut from = 0;
-            while let Some(at) = memchr::memchr(b'\'', &bytes[from..]).map(|i| i + from) {
-                if bytes.get(at + 1) != Some(&b'\'') {
+            let escape = if kind == TokenKind::EscapeString { b'\\' } else { b'\'' };
+            while let Some(at) = memchr::memchr2(b'\'', escape, &bytes[from..]).map(|i| i + from) {
+                let next = *bytes.get(at + 1)?;
+                if next != bytes[at] && (bytes[at], next) != (b'\\', b'\'') {
                     return None;
                 }
-                value.push_str(&inner[from..=at]);
+                value.push_str(&inner[from..at]);
+                value.push(char::from(next));
                 from = at + 2;
             }
             value.push_str(&inner[from..]);

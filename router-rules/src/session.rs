@@ -6,6 +6,7 @@
 pub mod block;
 pub mod context;
 mod decide;
+mod defaults;
 mod moving;
 mod own_temporary;
 pub mod pins;
@@ -15,6 +16,7 @@ pub mod wishes;
 
 pub use block::{Block, begin_with};
 pub use decide::{Asked, Decided, Held, Who};
+pub use defaults::Defaults;
 pub use moving::Moving;
 pub use own_temporary::OwnTemporary;
 pub use pins::{Pin, Pins};
@@ -29,41 +31,10 @@ use crate::encoding::Encoding;
 use crate::lex::cut_name;
 use crate::quote::{is_on, split_names};
 use crate::reason::{PinReason, Target};
-use crate::statement::{Footprint, Isolation, SessionEffect, Statement, TransactionModes, TransactionStep};
-use std::collections::HashMap;
+use crate::statement::{
+    Footprint, Isolation, Kind, SessionEffect, Statement, TransactionModes, TransactionStep,
+};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// What holds where a session sets nothing.
-#[derive(Debug)]
-pub struct Defaults {
-    /// `search_path`.
-    pub search_path: String,
-    /// `default_transaction_isolation`.
-    pub isolation: String,
-    /// `default_transaction_read_only` is on.
-    pub read_only: bool,
-    /// Every setting that the user may change, by its name in lower case.
-    pub all: HashMap<Box<str>, Box<str>>,
-    /// Of those, `idle_session_timeout`: each wait of an idle client asks for it.
-    pub idle_session: Option<Duration>,
-    /// And `idle_in_transaction_session_timeout`.
-    pub idle_in_transaction: Option<Duration>,
-}
-
-impl Default for Defaults {
-    /// Those of Postgres.
-    fn default() -> Self {
-        Self {
-            search_path: "\"$user\", public".to_owned(),
-            isolation: "read committed".to_owned(),
-            read_only: false,
-            all: HashMap::new(),
-            idle_session: None,
-            idle_in_transaction: None,
-        }
-    }
-}
 
 /// One session.
 #[derive(Debug)]
@@ -88,6 +59,8 @@ pub struct SessionState {
     pub seen: Footprint,
     /// What the transaction under way changed of the schema.
     pub altered: Alters,
+    /// Some of that may last although the transaction fails: a procedure has committed it, or it was done elsewhere.
+    lasts: bool,
     /// It has done nothing but proved reads, which leave nothing behind.
     pub only_reads: bool,
 }
@@ -106,6 +79,7 @@ impl SessionState {
             written: Footprint::none(),
             seen: Footprint::none(),
             altered: Alters::Nothing,
+            lasts: false,
             only_reads: true,
         }
     }
@@ -168,7 +142,8 @@ impl SessionState {
 
     /// A block with these modes may read from a replica until its first write.
     pub fn begins_movable(&self, modes: &TransactionModes) -> bool {
-        !modes.read_only.unwrap_or_else(|| self.default_read_only()) && self.takes_snapshots(modes)
+        // No replica begins what is declared READ WRITE.
+        modes.read_only.is_none() && !self.default_read_only() && self.takes_snapshots(modes)
     }
 
     /// Each statement of a block with these modes takes a snapshot of its own.
@@ -176,7 +151,7 @@ impl SessionState {
         match modes.isolation {
             Some(isolation) => !keeps_its_snapshot(isolation.as_str()),
             None => ["transaction_isolation", "default_transaction_isolation"]
-                .map(|name| self.settings.now().value(name))
+                .map(|name| self.settings.in_force().value(name))
                 .into_iter()
                 .flatten()
                 .chain([self.defaults.isolation.as_str()])
@@ -249,6 +224,7 @@ impl SessionState {
         self.moving.on_sent(classified, sql);
         self.temporary.on_sent(classified);
         self.written = self.written.union(&classified.writes);
+        self.lasts |= classified.writes == Footprint::Everything || self.may_commit(classified);
         self.seen = self.seen.union(&classified.reads);
         self.only_reads &= classified.verdict.is_ok() && (classified.plain || only_begins(classified));
         if classified.verdict.is_err() {
@@ -260,6 +236,11 @@ impl SessionState {
             let in_doubt = statement.is_doubtful();
             statement.effects.iter().for_each(|effect| self.pins.on_sent(effect, in_doubt));
         }
+    }
+
+    /// A procedure or DO block, which may commit on its way.
+    fn may_commit(&self, classified: &Classified) -> bool {
+        !self.block.is_there() && classified.statements.iter().any(|statement| statement.kind == Kind::Call)
     }
 
     /// The client's BEGIN that no server has heard of goes to this one. What is to be sent.
@@ -316,8 +297,10 @@ impl SessionState {
 
     /// What the transaction has done is undone.
     fn undo(&mut self) {
-        self.written = Footprint::none();
-        self.altered = Alters::Nothing;
+        if !self.lasts {
+            self.written = Footprint::none();
+            self.altered = Alters::Nothing;
+        }
         self.temporary.on_rollback();
         self.pins.may_have_ended = true;
     }
@@ -333,8 +316,14 @@ impl SessionState {
         } else {
             self.temporary.on_commit();
         }
+        self.lasts = false;
         self.block = Block::None;
         self.moving.clear();
+    }
+
+    /// Each statement of the block under way sees what the first one saw.
+    pub fn keeps_snapshot(&self) -> bool {
+        self.block.modes().is_some_and(|modes| !self.takes_snapshots(modes))
     }
 
     /// A statement with this effect succeeded.

@@ -4,8 +4,10 @@
 
 use crate::lex::TokenKind;
 use crate::quote::{quote_identifier, quote_text};
+use crate::session::settings::set_config;
 use crate::statement::{Isolation, SessionEffect, TransactionModes};
 use crate::tokens::Tokens;
+use std::sync::Arc;
 
 /// Settings whose value is a list of identifiers, each quoted where it has to be.
 const LISTS: [&str; 5] = [
@@ -93,8 +95,20 @@ fn assignment(
         return Some(SessionEffect::Reset { name, local });
     }
     let value = value(tokens.slice(from, tokens.len()), LISTS.contains(&name.as_str()));
-    let replay = format!("SET {quoted} = {}", source(tokens, from));
-    Some(SessionEffect::Set { name, value, replay: replay.into(), local })
+    let replay = replay(tokens, from, &format!("{quoted} ="), &name, value.as_deref())?;
+    Some(SessionEffect::Set { name, value, replay, local })
+}
+
+/// SQL that sets the same on a server that reads literals in another way (`standard_conforming_strings`,
+/// `backslash_quote`): by the value. Where that is not known, in the client's words; `None` if those could mean
+/// something else there.
+fn replay(tokens: Tokens<'_>, from: usize, what: &str, name: &str, value: Option<&str>) -> Option<Arc<str>> {
+    if let Some(value) = value {
+        return Some(set_config(name, value));
+    }
+    let words = source(tokens, from);
+    let is_read_alike = !words.contains(['\\', '&']);
+    is_read_alike.then(|| format!("SET {what} {words}").into())
 }
 
 /// The forms that have words of their own instead of a name.
@@ -114,12 +128,8 @@ fn special_form(
         return None;
     }
     let value = value(tokens.slice(from, tokens.len()), name == "search_path");
-    Some(SessionEffect::Set {
-        name,
-        value,
-        replay: format!("SET {verb} {}", source(tokens, from)).into(),
-        local,
-    })
+    let replay = replay(tokens, from, verb, &name, value.as_deref())?;
+    Some(SessionEffect::Set { name, value, replay, local })
 }
 
 /// The text from token `from` to the end.

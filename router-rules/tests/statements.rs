@@ -354,6 +354,11 @@ fn footprints_name_what_is_read_and_written() {
     );
     assert_eq!(classify("ALTER TABLE books ADD x int").writes, oids(&[100, 1259]));
     assert_eq!(classify("COPY books FROM STDIN").writes, oids(&[100]));
+    for by_program in
+        ["COPY books TO PROGRAM 'x'", "COPY books FROM PROGRAM 'x'", "COPY (SELECT 1) TO PROGRAM 'x'"]
+    {
+        assert_eq!(classify(by_program).writes, Footprint::Everything, "{by_program}");
+    }
     assert_eq!(classify("SET work_mem = '1MB'").writes, oids(&[]));
 }
 
@@ -399,23 +404,27 @@ fn settings_are_followed() {
         }
         other => panic!("{sql}: {other:?}"),
     };
+    let config = |name: &str, value: &str| format!("SELECT pg_catalog.set_config('{name}','{value}',false)");
     let owned = |a: &str, b: &str, c: &str, d| (a.to_string(), b.to_string(), c.to_string(), d);
     assert_eq!(
         set("SET search_path TO App, \"My S\""),
-        owned("search_path", "app, \"My S\"", "SET \"search_path\" = App, \"My S\"", false)
+        owned("search_path", "app, \"My S\"", &config("search_path", "app, \"My S\""), false)
     );
-    assert_eq!(
-        set("SET LOCAL app.tenant = '7'"),
-        owned("app.tenant", "7", "SET \"app\".\"tenant\" = '7'", true)
-    );
-    assert_eq!(set("SET SESSION work_mem = 64"), owned("work_mem", "64", "SET \"work_mem\" = 64", false));
-    assert_eq!(set("SET TIME ZONE 'UTC'"), owned("timezone", "UTC", "SET TIME ZONE 'UTC'", false));
+    assert_eq!(set("SET LOCAL app.tenant = '7'"), owned("app.tenant", "7", &config("app.tenant", "7"), true));
+    assert_eq!(set("SET SESSION work_mem = 64"), owned("work_mem", "64", &config("work_mem", "64"), false));
+    assert_eq!(set("SET TIME ZONE 'UTC'"), owned("timezone", "UTC", &config("timezone", "UTC"), false));
+    // A server that reads literals in another way is given the value.
+    let told = set(r"SET a.b = E'it\'s \\'");
+    assert_eq!((told.1.as_str(), told.2.contains(r"E'it''s \\'")), (r"it's \", true), "{told:?}");
+    assert!(effects(r"SET a.b = U&'\0061'").iter().all(|e| matches!(e, SessionEffect::Pin(_))));
+    let zone = "INTERVAL '-03:30' HOUR TO MINUTE";
+    assert_eq!(set(&format!("SET TIME ZONE {zone}")).2, format!("SET TIME ZONE {zone}"));
     assert_eq!(set("SET NAMES 'latin1'").0, "client_encoding");
     assert_eq!(set("SET SCHEMA 'x'").0, "search_path");
-    assert_eq!(set("SET ROLE bob"), owned("role", "bob", "SET ROLE bob", false));
+    assert_eq!(set("SET ROLE bob"), owned("role", "bob", &config("role", "bob"), false));
     assert_eq!(
         set("SET SESSION AUTHORIZATION 'bob'"),
-        owned("session_authorization", "bob", "SET SESSION AUTHORIZATION 'bob'", false)
+        owned("session_authorization", "bob", &config("session_authorization", "bob"), false)
     );
     assert_eq!(
         set("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY").0,

@@ -6,6 +6,7 @@ mod bad_input;
 mod bounded;
 mod builtins;
 mod cancel;
+mod carried;
 mod cluster_picture;
 mod consistency;
 mod copy;

@@ -163,3 +163,49 @@ fn commits_that_are_flushed_late_are_noticed_and_other_tables_stay_on_replicas()
     assert!(stage.is_replica(&nodes), "a table that was not written was read on {nodes:?}");
     Ok(())
 }
+
+/// What lasts although the statement, or its transaction, has failed: a procedure commits on its way, another
+/// connection of the server's commits for itself, and a program does what it likes; in this database or in another.
+#[test]
+fn what_lasts_beyond_an_error_or_a_rollback_is_seen_too() -> Outcome {
+    let stage = delayed(Duration::from_millis(200))?;
+    let root = stage.cluster.node(0).superuser();
+    root.sql("CREATE DATABASE beside OWNER app")?;
+    root.database("app").sql("CREATE EXTENSION dblink")?;
+    let beside = stage.weir.app().database("beside");
+    beside.sql("CREATE TABLE counter (id int, n int); INSERT INTO counter VALUES (1, 0)")?;
+    stage.cluster.wait_caught_up()?;
+    let app = stage.cluster.app(stage.cluster.primary());
+    let add = "UPDATE counter SET n = n + 1 WHERE id = 1";
+    let dblink = |database: &str| {
+        let (port, user, password) = (app.port, &app.user, &app.password);
+        let to = format!("host=127.0.0.1 port={port} dbname={database} user={user} password={password}");
+        format!("dblink_exec('{to}', '{add}')")
+    };
+    let fails = format!("DO $$ BEGIN {add}; COMMIT; PERFORM 1 / 0; END $$");
+    let (here, there) = (dblink("app"), dblink("beside"));
+    let program = format!(
+        "COPY (SELECT 1) TO PROGRAM 'PGPASSWORD={} {} -h 127.0.0.1 -p {} -U {} -d app -c \"{add}\"'",
+        app.password,
+        stage.cluster.binaries().program("psql").display(),
+        app.port,
+        app.user
+    );
+    for (login, sql, read_by) in [
+        (stage.weir.app(), fails, stage.weir.app()),
+        (stage.weir.app(), format!("BEGIN; SELECT {here}; ROLLBACK"), stage.weir.app()),
+        (stage.weir.app(), format!("SELECT 1 / (length({here}) - 8)"), stage.weir.app()),
+        (stage.weir.app(), format!("SELECT {there}"), beside.clone()),
+        (stage.weir.superuser().database("app"), program, stage.weir.app()),
+    ] {
+        let (mut writer, mut reader) = (RawClient::login(&login)?, RawClient::login(&read_by)?);
+        let mut n = reader.value("SELECT n FROM counter WHERE id = 1")?.parse::<i64>().expect("a number");
+        for round in 0..4 {
+            let answer = writer.query(&sql)?;
+            n += 1;
+            let read = reader.value("SELECT n FROM counter WHERE id = 1")?;
+            assert_eq!(read, n.to_string(), "round {round}: {sql}: {answer:?}");
+        }
+    }
+    Ok(())
+}

@@ -314,3 +314,24 @@ fn whatever_becomes_of_a_role_in_whatever_order_ends_as_directly() -> Outcome {
     assert!(story.len() > 8, "little has become of it: {story:?}");
     Ok(())
 }
+
+/// As test suites do it before each run.
+#[test]
+fn the_first_client_of_a_database_that_was_made_anew_stays() -> Outcome {
+    let stage = stage();
+    let weir = Weir::builder(&stage.cluster).start()?;
+    let beside = weir.app().database("made_anew");
+    for round in 0..4 {
+        direct(&stage, "CREATE DATABASE made_anew OWNER app")?;
+        let mut client = RawClient::login(&beside)?;
+        for _ in 0..6 {
+            assert_eq!(client.value("SELECT 1")?, "1", "round {round}");
+            std::thread::sleep(CENSUS_EVERY / 3);
+        }
+        client.run("CREATE TABLE t (a int)")?;
+        drop(client);
+        direct(&stage, "DROP DATABASE made_anew WITH (FORCE)")?;
+        std::thread::sleep(CENSUS_EVERY);
+    }
+    Ok(())
+}

@@ -229,6 +229,8 @@ impl Census {
             self.changes.lock().push(change);
             self.wake.notify_one();
         }
+        // Names that mean nothing may mean something the next moment, and whoever made them so logs in at once.
+        let fresh = known.standing.identity().map_or(Duration::ZERO, |_| fresh);
         (known.proved, known.fresh) = (proved, fresh);
         known.standing.clone()
     }

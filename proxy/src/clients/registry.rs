@@ -11,7 +11,7 @@ use router_rules::PinReason;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use subtle::ConstantTimeEq;
 
@@ -51,6 +51,8 @@ pub struct Card {
     pub tls: bool,
     /// When it connected.
     pub connected: SystemTime,
+    /// Which database that is, whatever it is called later; 0 until that is known.
+    pub database_oid: AtomicU32,
     since: Instant,
     /// Microseconds from `since`, when its last request came; 0: none has.
     requested: AtomicU64,
@@ -252,6 +254,7 @@ impl Registry {
             address,
             tls,
             connected: SystemTime::now(),
+            database_oid: AtomicU32::new(0),
             since: Instant::now(),
             requested: AtomicU64::new(0),
             application_name: Mutex::default(),

@@ -39,8 +39,10 @@ pub struct DatabaseMarks {
 pub struct SharedMarks {
     /// Any write.
     pub latest: Mark,
-    /// Any write whose footprint is not known: it may have touched the shared catalogs.
+    /// Any write whose footprint is not known, or that has touched the shared catalogs.
     everything: Mark,
+    /// Any write whose footprint is not known: by a foreign table or a function it may have reached any database.
+    anywhere: Mark,
     /// How many writes there were.
     writes: AtomicU64,
 }
@@ -96,6 +98,7 @@ impl DatabaseMarks {
             Footprint::Everything => {
                 self.everything.raise(now);
                 self.shared.everything.raise(now);
+                self.shared.anywhere.raise(now);
             }
         }
         self.latest.raise(now);
@@ -115,7 +118,8 @@ impl DatabaseMarks {
                 let tables = oids.iter().map(|&oid| self.tables[slot(oid)].get()).max();
                 let shared = oids.first().is_some_and(|&oid| oid < FIRST_NORMAL_OID);
                 let catalogs = if shared { self.shared.everything.get() } else { Moment::NEVER };
-                tables.unwrap_or_default().max(self.everything.get()).max(catalogs)
+                let unknown = self.everything.get().max(self.shared.anywhere.get());
+                tables.unwrap_or_default().max(unknown).max(catalogs)
             }
             Footprint::Everything => self.latest.get().max(self.shared.everything.get()),
         }
@@ -266,13 +270,16 @@ mod tests {
     }
 
     #[test]
-    fn a_write_of_unknown_footprint_reaches_the_catalogs_that_databases_share() {
+    fn a_write_of_unknown_footprint_reaches_every_database() {
         let shared = Arc::new(SharedMarks::default());
         let (here, there) = (DatabaseMarks::new(shared.clone()), DatabaseMarks::new(shared));
         here.wrote(&Footprint::Everything, Moment(5));
         assert_eq!(there.needed_for(&of(&[1260])), Moment(5), "pg_authid");
-        assert_eq!(there.needed_for(&of(&[20_001])), Moment::NEVER, "a table of its own");
+        assert_eq!(there.needed_for(&of(&[20_001])), Moment(5), "by a foreign table, say");
         assert_eq!(there.needed_for(&Footprint::Everything), Moment(5));
+        here.wrote(&of(&[20_001, 1260]), Moment(7));
+        assert_eq!(there.needed_for(&of(&[20_001])), Moment(5), "a table of its own");
+        assert_eq!(there.needed_for(&of(&[1260])), Moment(7), "pg_authid");
     }
 
     #[test]

@@ -32,6 +32,9 @@ impl Session {
     /// Counts what the statement took, and the transaction if it ended one.
     pub(super) fn account(&mut self, work: &Work) {
         self.rely_on_bound();
+        if !work.is_ordinary() {
+            self.ask_after_procedures(work);
+        }
         let now = self.turn.ended.unwrap_or_else(Instant::now);
         let took = now - self.turn.started;
         if self.config.log.slow_statement.is_some_and(|bound| took > bound) {

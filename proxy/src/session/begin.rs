@@ -132,7 +132,7 @@ impl Session {
 /// <https://www.postgresql.org/docs/current/sql-begin.html>
 fn plain_begin(sql: &[u8]) -> Option<(&'static str, &str)> {
     let begin = std::str::from_utf8(sql).ok()?;
-    let text = begin.trim().to_ascii_uppercase();
+    let text = begin.trim_ascii().to_ascii_uppercase();
     let text = text.strip_suffix(';').unwrap_or(&text).replace(',', " , ");
     let mut words = text.split_ascii_whitespace().peekable();
     let command = match words.next()? {

@@ -37,7 +37,7 @@ impl Session {
 }
 
 /// It leaves a portal behind that has a name, or may have rows left.
-fn opens_portal(request: &Request) -> bool {
+pub(super) fn opens_portal(request: &Request) -> bool {
     matches!(request.kind, Kind::Batch(_))
         && frames(&request.frames).any(|(kind, body)| match kind {
             tag::BIND => frontend::bind(body).is_none_or(|bind| !bind.portal.is_empty()),

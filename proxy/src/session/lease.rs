@@ -201,7 +201,9 @@ impl Session {
             let pool = self.pool_of(&placement.node);
             self.turn.waited += placement.waited;
             let mut waited = Duration::ZERO;
-            let leased = match self.try_lease(&pool, work) {
+            // No replica was fresh enough: what the session keeps is its own still.
+            let kept = self.take_kept(self.holding.on);
+            let leased = match kept.or_else(|| self.try_lease(&pool, work)) {
                 Some(lease) => Ok(lease),
                 None => {
                     let waiting = Instant::now();

@@ -109,6 +109,18 @@ impl Session {
         self.exchange.ledger.push(Owed::Ours(ours));
     }
 
+    /// A procedure may have committed before it failed: what it sets is asked for in any case.
+    pub(super) fn ask_after_procedures(&mut self, work: &Work) {
+        let calls = work.parts.iter().flat_map(|part| &part.statements).filter(|s| s.kind == Kind::Call);
+        for effect in calls.flat_map(|statement| &statement.effects) {
+            if let SessionEffect::SetUnknown { name } = effect
+                && !self.answers.unknown_settings.contains(name)
+            {
+                self.answers.unknown_settings.push(name.clone());
+            }
+        }
+    }
+
     /// Asks the server whether what the session is pinned for is still there.
     pub(super) async fn ask_whether_clean(&mut self) -> Result<(), Failure> {
         self.memory.state.pins.may_have_ended = false;

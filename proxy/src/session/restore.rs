@@ -13,7 +13,7 @@ impl Session {
     /// What is in force on the server is not what the session wants.
     pub(super) fn has_lost_settings(&self) -> bool {
         let Some(lease) = &self.holding.lease else { return false };
-        lease.settings.in_force() != self.memory.state.settings.in_force()
+        !lease.settings.in_force().is_as_on_servers(self.memory.state.settings.in_force())
     }
 
     /// The server is ready. True when the client is not to hear of it yet: settings are brought first.

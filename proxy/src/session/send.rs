@@ -3,6 +3,7 @@
 use crate::server::prepared::Prepared;
 use crate::session::Session;
 use crate::session::client::Client;
+use crate::session::decide::opens_portal;
 use crate::session::exchange::held::Held;
 use crate::session::holding::Holding;
 use crate::session::ledger::{Described, Ours, Owed};
@@ -51,6 +52,9 @@ impl Session {
             self.pin_for_temporary_schema(work);
         } else {
             self.note_work(request, work);
+        }
+        if self.memory.state.moving.is_begun() && opens_portal(request) {
+            self.memory.state.moving.tie();
         }
         if self.memory.notifies
             && let Some(lease) = &self.holding.lease

@@ -31,6 +31,7 @@ use router_rules::session::Wishes;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Bytes of a cancel key before protocol 3.2, and with it.
 const SECRET_BYTES: [usize; 2] = [4, 32];
@@ -83,6 +84,7 @@ async fn begin(weir: &Arc<Weir>, guest: Box<Guest>) -> Option<(Registered<'_>, B
             return None;
         }
     };
+    registered.card.database_oid.store(who.identity.database, Ordering::Relaxed);
     if startup.replication.is_some() {
         let served = replication::serve(weir, &mut client, &who, &registered.card, &startup);
         if let Err(refusal) = Box::pin(served).await {
@@ -246,6 +248,7 @@ fn open_session(
     found: Found,
 ) -> Box<Session> {
     let card = registered.card.clone();
+    card.database_oid.store(who.identity.database, Ordering::Relaxed);
     let Found { wishes, freshness, welcome } = found;
     client.output.extend_from_slice(&welcome.told);
     backend::put_backend_key_data(&mut client.output, card.process, &card.secret);

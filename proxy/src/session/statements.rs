@@ -178,8 +178,10 @@ impl Session {
             return self.exchange.ledger.push(Owed::Parse { ours: false, undo: Box::default() });
         }
         // In a failed transaction the server refuses most texts, and is asked.
-        let fresh =
-            self.memory.status != Status::Failed && lease.statements.touch_fresh(prepared.key, schema);
+        let fresh = self.memory.status != Status::Failed
+            // The snapshot is taken with the first Parse.
+            && !self.memory.state.keeps_snapshot()
+            && lease.statements.touch_fresh(prepared.key, schema);
         let shape = lease.statements.shape(prepared.key, true);
         let stale = !fresh && lease.statements.holds(prepared.key);
         let before = self.rename(&name, Some(prepared));

@@ -25,6 +25,8 @@ impl<'a> Analysis<'a> {
             if !to_client {
                 let reason = Reason::Write;
                 analysed.statement.verdict = analysed.statement.verdict.and(Err(reason));
+                // A program may do anything.
+                analysed.statement.writes = Footprint::Everything;
             }
             return analysed;
         }
@@ -39,6 +41,7 @@ impl<'a> Analysis<'a> {
             let target = &facts.relations[0];
             let resolver = self.catalog.map(|c| (c, self.resolver(c)));
             statement.writes = match resolver.as_ref().map(|(c, r)| (*c, r.find_relation(target))) {
+                _ if tokens.is(end + 1, "program") => Footprint::Everything,
                 _ if self.is_own_plain_table(target) => Footprint::none(),
                 Some((catalog, Found::User(relation))) => catalog.written_with(relation, self),
                 _ => Footprint::Everything,
@@ -47,6 +50,7 @@ impl<'a> Analysis<'a> {
         } else if !tokens.is(end, "to") || !tokens.is(end + 1, "stdout") {
             // To a file or program of the server.
             statement.verdict = Err(Reason::NodeFunction);
+            statement.writes = Footprint::Everything;
         }
         let writes = tokens.is(end, "from");
         self.follow_copy(&facts, writes, tokens, &mut statement);

@@ -70,6 +70,18 @@ impl Moving {
         inner.tied |= classified.tells_begin() || names_the_clock(sql) || any(|s| s.kind == Kind::Cursor);
     }
 
+    /// There is a transaction.
+    pub fn is_begun(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The client has opened something that lives in the transaction.
+    pub fn tie(&mut self) {
+        if let Some(inner) = &mut self.0 {
+            inner.tied = true;
+        }
+    }
+
     /// A step of the transaction succeeded on a replica.
     pub fn on_step(&mut self, step: &TransactionStep) {
         if let Some(inner) = &mut self.0 {

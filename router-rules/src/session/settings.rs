@@ -13,6 +13,10 @@ use std::sync::{Arc, LazyLock};
 /// Who one is, in the order in which it is set: SET SESSION AUTHORIZATION takes a SET ROLE back.
 pub const IDENTITY: [&str; 2] = ["session_authorization", "role"];
 
+/// What a transaction is unless it says otherwise.
+const DEFAULTS: [&str; 3] = [ISOLATION, "default_transaction_read_only", "default_transaction_deferrable"];
+const ISOLATION: &str = "default_transaction_isolation";
+
 /// A set of settings: name → SQL that brings it about. Cheap to clone and to compare.
 #[derive(Debug, Clone)]
 pub struct Settings(Arc<Inner>);
@@ -99,6 +103,15 @@ impl Settings {
         Self::from_map(of)
     }
 
+    /// A server cannot tell the two apart.
+    pub fn is_as_on_servers(&self, other: &Settings) -> bool {
+        self == other || self.on_servers().eq(other.on_servers())
+    }
+
+    fn on_servers(&self) -> impl Iterator<Item = (&String, &Setting)> {
+        self.0.of.iter().filter(|(name, _)| is_for_server(name))
+    }
+
     /// The names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.of.keys().map(String::as_str)
@@ -159,7 +172,8 @@ impl Settings {
     /// nothing when there is nothing to do.
     ///
     /// Who one is comes last: what a user may set, it may set before it becomes another. The encoding comes
-    /// first, in a Query of its own: a server decodes a Query whole before it runs any of it.
+    /// first, in a Query of its own: a server decodes a Query whole before it runs any of it. What transactions are
+    /// by default comes last, and is out of the way meanwhile: a replica runs no query in a SERIALIZABLE one. The `search_path` goes ahead of what is looked up along it.
     pub fn change_to(&self, wanted: &Settings) -> Vec<String> {
         if self == wanted {
             return vec![];
@@ -170,6 +184,7 @@ impl Settings {
             let of = wanted.get(encoding).map(|setting| setting.replay.to_string());
             queries.push(of.unwrap_or_else(|| format!("RESET {encoding}")));
         }
+        let differs = |name: &str| self.get(name) != wanted.get(name);
         let mut sql = String::new();
         let mut add = |statement: &str| {
             if !sql.is_empty() {
@@ -177,20 +192,24 @@ impl Settings {
             }
             sql.push_str(statement);
         };
-        let identity_changes = IDENTITY.iter().any(|name| self.get(name) != wanted.get(name));
+        let identity_changes = IDENTITY.iter().any(|name| differs(name));
         // Under another identity a RESET or SET might be refused: step out of it first.
         let steps_out = IDENTITY.iter().any(|name| self.contains(name));
         if steps_out {
             add("RESET ROLE;RESET SESSION AUTHORIZATION");
         }
-        let is_apart = |name: &str| IDENTITY.contains(&name) || name == encoding || !is_for_server(name);
+        let is_apart = |name: &str| {
+            IDENTITY.contains(&name) || DEFAULTS.contains(&name) || name == encoding || !is_for_server(name)
+        };
         for name in self.0.of.keys() {
             if !is_apart(name) && !wanted.contains(name) {
                 add(&format!("RESET {}", quote_name(name)));
             }
         }
+        let path = wanted.get("search_path").filter(|_| differs("search_path"));
+        path.into_iter().for_each(|setting| add(&setting.replay));
         for (name, setting) in &wanted.0.of {
-            if !is_apart(name) && self.get(name) != Some(setting) {
+            if !is_apart(name) && name != "search_path" && differs(name) {
                 add(&setting.replay);
             }
         }
@@ -199,8 +218,20 @@ impl Settings {
                 add(&setting.replay);
             }
         }
+        let steps_down = !sql.is_empty() && self.contains(ISOLATION);
+        if steps_down {
+            queries.push(format!("SET {ISOLATION} = 'read committed'"));
+        }
         if !sql.is_empty() {
             queries.push(sql);
+        }
+        for name in DEFAULTS.into_iter().filter(|name| differs(name) || (steps_down && *name == ISOLATION)) {
+            // By SET, which takes no snapshot.
+            queries.push(match wanted.get(name).map(|setting| (&setting.value, &setting.replay)) {
+                Some((Some(value), _)) => format!("SET {name} = {}", quote_text(value)),
+                Some((None, replay)) => replay.to_string(),
+                None => format!("RESET {name}"),
+            });
         }
         queries
     }

@@ -103,10 +103,10 @@ impl Track {
         match effect {
             SessionEffect::Set { name, value, replay, local } => {
                 let setting = Setting { replay: replay.clone(), value: value.as_deref().map(Arc::from) };
-                self.set(name, Some(self.completed(name, setting)), *local);
+                self.set(name, Some(self.completed(name, setting)), *local || is_transactions(name));
             }
             SessionEffect::Reset { name, local } => {
-                self.set(name, self.base.get(name).cloned(), *local);
+                self.set(name, self.base.get(name).cloned(), *local || is_transactions(name));
             }
             SessionEffect::ResetAll => {
                 // RESET ALL leaves alone who one is.
@@ -239,6 +239,11 @@ impl Track {
             TransactionStep::RollbackTo(name) => self.on_rollback_to(name),
         }
     }
+}
+
+/// A mode of the transaction under way, which ends with it however it is set.
+fn is_transactions(name: &str) -> bool {
+    matches!(name, "transaction_isolation" | "transaction_read_only" | "transaction_deferrable")
 }
 
 #[cfg(test)]
