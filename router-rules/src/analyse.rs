@@ -321,6 +321,11 @@ impl<'a> Analysis<'a> {
         let facts = walk::walk(tokens.slice(1, tokens.len()), Text::Sql, self.effort);
         statement.functions =
             facts.calls.iter().filter(|c| c.certain()).map(|c| Arc::from(&*c.name.name)).collect();
+        let is_known = |name: &str| self.catalog.is_some_and(|c| c.functions(name).next().is_some());
+        if !statement.functions.iter().any(|name| is_known(name)) {
+            // It may have been made a moment ago, by somebody who did not come this way.
+            self.doubt(&mut statement);
+        }
         self.follow(&facts, tokens, &mut statement);
         Analysed { statement, literals_matter: true }
     }

@@ -59,8 +59,10 @@ pub struct SessionState {
     pub seen: Footprint,
     /// What the transaction under way changed of the schema.
     pub altered: Alters,
-    /// Some of that may last although the transaction fails: a procedure has committed it, or it was done elsewhere.
+    /// Some of that may last although the transaction fails: it was done elsewhere.
     lasts: bool,
+    /// Or a procedure has committed on its way, whatever it left in the session with it.
+    committed: bool,
     /// It has done nothing but proved reads, which leave nothing behind.
     pub only_reads: bool,
 }
@@ -80,6 +82,7 @@ impl SessionState {
             seen: Footprint::none(),
             altered: Alters::Nothing,
             lasts: false,
+            committed: false,
             only_reads: true,
         }
     }
@@ -224,7 +227,8 @@ impl SessionState {
         self.moving.on_sent(classified, sql);
         self.temporary.on_sent(classified);
         self.written = self.written.union(&classified.writes);
-        self.lasts |= classified.writes == Footprint::Everything || self.may_commit(classified);
+        self.lasts |= classified.writes == Footprint::Everything;
+        self.committed |= self.may_commit(classified);
         self.seen = self.seen.union(&classified.reads);
         self.only_reads &= classified.verdict.is_ok() && (classified.plain || only_begins(classified));
         if classified.verdict.is_err() {
@@ -297,12 +301,12 @@ impl SessionState {
 
     /// What the transaction has done is undone.
     fn undo(&mut self) {
-        if !self.lasts {
+        if !self.lasts && !self.committed {
             self.written = Footprint::none();
             self.altered = Alters::Nothing;
         }
         self.temporary.on_rollback();
-        self.pins.may_have_ended = true;
+        self.pins.may_have_ended |= !self.committed;
     }
 
     /// The server is ready, and in no transaction. `failed`: an implicit one has failed. `server` are its
@@ -316,7 +320,7 @@ impl SessionState {
         } else {
             self.temporary.on_commit();
         }
-        self.lasts = false;
+        (self.lasts, self.committed) = (false, false);
         self.block = Block::None;
         self.moving.clear();
     }

@@ -126,11 +126,13 @@ fn a_reset_is_told_to_a_client_that_started_with_wishes_too() -> Outcome {
 #[test]
 fn what_was_committed_on_the_way_to_an_error_is_nobody_elses() -> Outcome {
     let pools = pools();
-    let root = pools.stage.cluster.node(pools.stage.cluster.primary()).superuser().database("app");
-    root.sql(
-        "CREATE PROCEDURE half_way() LANGUAGE plpgsql AS \
-         $$ BEGIN PERFORM set_config('app.tenant', 'b', false); COMMIT; PERFORM 1 / 0; END $$",
-    )?;
+    for weir in pools.weirs {
+        // By way of each, so that each knows of it at once.
+        weir.superuser().database("app").sql(
+            "CREATE OR REPLACE PROCEDURE half_way() LANGUAGE plpgsql AS \
+             $$ BEGIN PERFORM set_config('app.tenant', 'b', false); COMMIT; PERFORM 1 / 0; END $$",
+        )?;
+    }
     let show = "SELECT current_setting('app.tenant', true), current_setting('timezone'), count(*) FROM pg_catalog.pg_am";
     for body in [
         "DO $$ BEGIN PERFORM set_config('app.tenant', 'b', false); COMMIT; PERFORM 1 / 0; END $$",
@@ -142,7 +144,6 @@ fn what_was_committed_on_the_way_to_an_error_is_nobody_elses() -> Outcome {
         let then = [(1, set), (0, body), (1, show), (0, show), (1, show), (0, "RESET ALL")];
         pools.compare(&[&[], &[]], &after(set, &then))?;
     }
-    root.sql("DROP PROCEDURE half_way()")?;
     Ok(())
 }
 

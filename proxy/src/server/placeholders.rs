@@ -66,6 +66,11 @@ impl Placeholders {
         news.filter(|name| is_one(name) && !settings.contains(name)).cloned().collect()
     }
 
+    /// Those whose names are known.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(AsRef::as_ref).filter(|name| !matches!(*name, ANY | TEMPORARY))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()

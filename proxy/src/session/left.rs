@@ -173,7 +173,16 @@ impl Session {
         if !self.memory.state.pins.are_soft() || relies_on_sequences {
             return Ok(());
         }
-        self.ask_server(&format!("{};{SETTINGS_SQL}", *LEFT_SQL), Ours::Changed).await?;
+        let mut sql = format!("{};{SETTINGS_SQL}", *LEFT_SQL);
+        // Postgres does not list placeholders, but tells those that are known by name.
+        let names: Vec<_> = self.memory.placeholders.names().map(quote_text).collect();
+        if !names.is_empty() {
+            sql.push_str(&format!(
+                " UNION ALL SELECT n, pg_catalog.current_setting(n, true) FROM pg_catalog.unnest(ARRAY[{}]) n",
+                names.join(",")
+            ));
+        }
+        self.ask_server(&sql, Ours::Changed).await?;
         let Some(told) = self.answers.told.take().filter(|_| self.exchange.is_clean()) else { return Ok(()) };
         self.memory.state.pins.judge(&told);
         self.memory.state.pins.remove(PinReason::MayHaveChanged);
