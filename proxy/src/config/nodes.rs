@@ -3,6 +3,7 @@
 use super::Node;
 use super::reader::{Reader, Section};
 use super::sources::{POSTGRES_PORT, Source, kind_of};
+use super::value::without_password;
 use crate::limits::NODES_MAX;
 
 pub(super) fn nodes(section: &Section<'_, '_>, reader: &Reader<'_>) -> (Vec<Node>, Vec<Source>) {
@@ -38,7 +39,7 @@ pub(super) fn nodes(section: &Section<'_, '_>, reader: &Reader<'_>) -> (Vec<Node
         };
         let Some(text) = text else { continue };
         if nodes.iter().chain(sources.iter().map(|s| &s.like)).any(|node| node.address == text) {
-            reader.mistake(at, format!("node \"{}\" is there twice", text.escape_debug()));
+            reader.mistake(at, format!("node \"{}\" is there twice", without_password(&text).escape_debug()));
             continue;
         }
         let like = |address: String| Node {
@@ -58,7 +59,7 @@ pub(super) fn nodes(section: &Section<'_, '_>, reader: &Reader<'_>) -> (Vec<Node
             }),
         };
         if let Err(message) = read {
-            reader.mistake(at, format!("node \"{}\": {message}", text.escape_debug()));
+            reader.mistake(at, format!("node \"{}\": {message}", without_password(&text).escape_debug()));
         }
     }
     let mut all = nodes.iter().chain(sources.iter().map(|s| &s.like)).peekable();

@@ -1,6 +1,7 @@
 //! Configurations, good and bad, and what is said of them.
 
 use super::*;
+use crate::config::keys::Form;
 use router_rules::Target;
 use std::time::Duration;
 
@@ -109,7 +110,7 @@ fn every_mistake_is_reported_at_once_with_its_place() {
 #[test]
 fn columns_count_characters_and_not_bytes() {
     assert_eq!(
-        only_mistake("log.filter = \"ü\" # ü\npool = { \"möde\" = 1 }"),
+        only_mistake("http.hosts = \"ü\" # ü\npool = { \"möde\" = 1 }"),
         "f:3:10: unknown key `möde` in [pool]; did you mean `mode`?"
     );
 }
@@ -209,6 +210,7 @@ fn keys_that_contradict_each_other_are_mistakes() {
     assert!(only_mistake("listen.address = [\"[::]:1\", \"[::]:1\"]").contains("twice"));
     assert!(only_mistake("cluster.auth_query = \"SELECT 1\"").contains("$1"));
     assert!(only_mistake("log.filter = \"info,=\"").contains("filter"));
+    assert!(only_mistake("log.filter = \"inof\"").contains("did you mean \"info\"?"));
     assert!(only_mistake("user = 5").contains("write [[user]]"));
     assert!(only_mistake("pool = 5").contains("write [pool]"));
     assert!(only_mistake("[http.tls]").contains("`certificate` and `key` are missing"));
@@ -265,6 +267,26 @@ fn secrets_come_from_files_and_the_environment_too() {
     assert!(password("password_file = \"gone\"").unwrap_err()[0].message.contains("no such file"));
     assert!(password("password = \"x\"\npassword_file = \"pw\"").is_err());
     std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn a_mistake_shows_no_password() {
+    for key in crate::config::keys::KEYS.iter().filter(|key| key.form == Form::Secret) {
+        let text = match key.path.split_once("[].") {
+            Some((list, name)) => format!("[[{list}]]\nname = \"a\"\n{name} = 31337"),
+            None => format!("{} = 31337", key.path),
+        };
+        let said = mistakes(&text);
+        assert!(said.iter().any(|m| m.contains("expected text in quotes")), "{said:?}");
+        assert!(!said.concat().contains("31337"), "{said:?}");
+    }
+    for node in ["postgres://u:s3cret@h", "patroni+http://u:s3cret@h", "u:s3cret@h", "host=h password=s3cret"]
+    {
+        let said = mistakes(&format!("cluster.nodes = [\"{node}\"]")).concat();
+        assert!(said.contains("…") && !said.contains("s3cret"), "{said}");
+    }
+    let said = mistakes("[fleet]\nsecret = \"long enough to be one\"\npeers = [\"http://u:s3cret@h\"]");
+    assert!(!said.concat().contains("s3cret"), "{said:?}");
 }
 
 #[test]

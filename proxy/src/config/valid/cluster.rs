@@ -5,7 +5,7 @@ use super::secrets::{certificate_and_key_if_any, pem, secret};
 use crate::config::nodes::nodes;
 use crate::config::reader::{Reader, Section};
 use crate::config::sources::{Find, Patroni, Standbys};
-use crate::config::value::Off;
+use crate::config::value::{Off, without_password};
 use crate::config::{
     Cluster, Fleet, LostListeners, LostWrites, Promises, Proof, ServerAuth, ServerTls, SslMode,
 };
@@ -146,7 +146,10 @@ pub(super) fn fleet(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Fle
             port && crate::config::node_address(peer).is_ok() && !host.starts_with('/')
         });
         if !is_address {
-            section.mistake_in("peers", format!("`peers`: \"{}\" is not host:port", peer.escape_debug()));
+            section.mistake_in(
+                "peers",
+                format!("`peers`: \"{}\" is not host:port", without_password(peer).escape_debug()),
+            );
         }
     }
     if fleet.peers.len() > FORWARDS_MAX {
