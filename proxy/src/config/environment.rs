@@ -279,6 +279,8 @@ mod tests {
             mistakes[0].starts_with("PGWEIR_POOL_LEASE_WAIT: `lease_wait`: expected a duration"),
             "{mistakes:?}"
         );
+        let mistakes = parsed("cluster.nodes = [\"a\"]", &[("PGWEIR_LOG", "loud")]).unwrap_err();
+        assert!(mistakes[0].contains("PGWEIR_LOG: \"loud\" is no level"), "{mistakes:?}");
         let mistakes =
             parsed("cluster.nodes = [\"a\"]", &[("PGWEIR_POOL_SERVER_CONNECTIONS_MAX", "many")]).unwrap_err();
         assert!(mistakes[0].starts_with("PGWEIR_POOL_SERVER_CONNECTIONS_MAX: "), "{mistakes:?}");

@@ -1,6 +1,7 @@
 //! From what is written to what is valid: each section becomes its struct, each mistake is noted.
 
 mod cluster;
+mod log;
 mod routing;
 mod secrets;
 
@@ -11,7 +12,7 @@ use super::reader::{Reader, Section};
 use super::value::Off;
 use super::{
     Auth, AuthMethod, AuthRule, CertificateCheck, Cluster, Config, ConnectionKind, Console, Http, HttpTls,
-    Limits, Listen, ListenTls, Log, Pool, PoolMode, Routing, Runtime, Traces, User, WhenLate,
+    Limits, Listen, ListenTls, Pool, PoolMode, Routing, Runtime, Traces, User, WhenLate,
 };
 use router_rules::rules::Network;
 use std::net::SocketAddr;
@@ -67,7 +68,7 @@ pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surrou
         auth: auth(&top.section("auth")),
         console: console(&top.section("console")),
         traces: traces(&top.section("traces"), around),
-        log: log(&top.section("log")),
+        log: log::log(&top.section("log"), around),
         entries: vec![],
         cluster,
     }
@@ -343,19 +344,6 @@ fn endpoint(url: &str) -> Result<String, String> {
     }
     let path = if matches!(path, "" | "/") { "/v1/traces" } else { path };
     Ok(format!("{scheme}{authority}{path}"))
-}
-
-fn log(section: &Section<'_, '_>) -> Log {
-    let log = Log {
-        json: section.read::<String>("format") == "json",
-        filter: section.read("filter"),
-        slow_statement: section.read::<Off<_>>("slow_statement").0,
-        slow_lease: section.read::<Off<_>>("slow_lease").0,
-    };
-    if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&log.filter) {
-        section.mistake_in("filter", format!("`filter`: {error}"));
-    }
-    log
 }
 
 fn duplicate<T: PartialEq>(values: &[T]) -> Option<&T> {
