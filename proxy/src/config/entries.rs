@@ -2,6 +2,7 @@
 
 use super::keys::{Form, KEYS, Key, Live, find};
 use super::{Config, Secret};
+use router_rules::cut_name;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use toml::de::{DeTable, DeValue};
 
@@ -39,7 +40,7 @@ pub(super) fn of(table: &DeTable<'_>, config: &Config) -> Vec<Entry> {
             let name = name.map_or_else(|| format!("{section} {}", i + 1), str::to_owned);
             // The place of a rule among the others is part of what it does.
             let place = if section == "rule" { i } else { 0 };
-            let secret = config.users.iter().find(|u| section == "user" && u.name == name);
+            let secret = config.users.iter().find(|u| section == "user" && u.name == cut_name(&name));
             let secret = secret.and_then(|u| u.password.as_ref()).map(|p| p.0.clone());
             entries.push(entry(
                 format!("{section} \"{name}\""),

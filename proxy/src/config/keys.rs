@@ -263,7 +263,7 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         path: "rule[]",
-        about: "Routing rules, tried in order; the first match wins. All keys of the match must hold: `user`, `database`, `application_name`, `client_address`, `schema`, `table`, `function`, `kind`, `sql`. The others say what is done.",
+        about: "Routing rules, tried in order; the first match wins. All keys of the match must hold: `user`, `database`, `application_name`, `client_address`, `schema`, `table`, `function`, `kind`, `sql`. The others say what is done. Names are cut to 63 bytes, as Postgres cuts those of clients.",
     },
 ];
 

@@ -2,9 +2,11 @@
 
 mod cluster;
 mod log;
+mod names;
 mod routing;
 mod secrets;
 
+use names::names;
 use secrets::{certificate_and_key, pem, secret};
 
 use super::own_directory;
@@ -14,6 +16,7 @@ use super::{
     Auth, AuthMethod, AuthRule, CertificateCheck, Cluster, Config, ConnectionKind, Console, Http, HttpTls,
     Limits, Listen, ListenTls, Pool, PoolMode, Routing, Runtime, Traces, User, WhenLate,
 };
+use router_rules::cut_name;
 use router_rules::rules::Network;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -244,6 +247,7 @@ fn users(top: &Section<'_, '_>, around: &Surroundings<'_>) -> Vec<User> {
     let mut users: Vec<User> = vec![];
     for section in top.sections("user") {
         let Some(name) = section.read_required::<String>("name") else { continue };
+        let name = cut_name(&name).to_owned();
         if users.iter().any(|u| u.name == name) {
             section.mistake_in("name", format!("user \"{}\" is there twice", name.escape_debug()));
         }
@@ -282,8 +286,8 @@ fn auth(section: &Section<'_, '_>) -> Auth {
         };
         Some(AuthRule {
             connection,
-            databases: rule.read("database"),
-            users: rule.read("user"),
+            databases: names(rule, "database"),
+            users: names(rule, "user"),
             address: address.map(|n| (n.address, n.prefix)),
             method,
             client_certificate: rule.read_optional::<String>("client_certificate").map(|check| {
@@ -307,7 +311,7 @@ fn auth(section: &Section<'_, '_>) -> Auth {
 }
 
 fn console(section: &Section<'_, '_>) -> Console {
-    Console { admin_users: section.read("admin_users"), stats_users: section.read("stats_users") }
+    Console { admin_users: names(section, "admin_users"), stats_users: names(section, "stats_users") }
 }
 
 fn traces(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Option<Traces> {
