@@ -58,6 +58,11 @@ pub(super) fn nodes(section: &Section<'_, '_>, reader: &Reader<'_>) -> (Vec<Node
                 false => nodes.push(like(address)),
             }),
         };
+        if let Some((host, port)) = looks_like_port(&text) {
+            let what =
+                format!("\"{text}\" is taken for a host; if {port} is its port, write \"[{host}]:{port}\"");
+            reader.warning(at.clone(), what);
+        }
         if let Err(message) = read {
             reader.mistake(at, format!("node \"{}\": {message}", without_password(&text).escape_debug()));
         }
@@ -68,6 +73,14 @@ pub(super) fn nodes(section: &Section<'_, '_>, reader: &Reader<'_>) -> (Vec<Node
             .warning_in("nodes", "every node is in a group, so that reads of no group have only the primary");
     }
     (nodes, sources)
+}
+
+/// An IPv6 address without brackets whose end could be meant as a port.
+fn looks_like_port(text: &str) -> Option<(&str, &str)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let is_port = port.len() == 4 && port.bytes().all(|digit| digit.is_ascii_digit());
+    let is_v6 = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    (is_port && is_v6(text) && is_v6(host)).then_some((host, port))
 }
 
 /// `host:port`, `[v6]:port` or `/directory:port`, the port filled in.

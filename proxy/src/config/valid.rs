@@ -5,6 +5,7 @@ mod log;
 mod names;
 mod routing;
 mod secrets;
+mod together;
 
 use names::names;
 use secrets::{certificate_and_key, pem, secret};
@@ -13,8 +14,8 @@ use super::own_directory;
 use super::reader::{Reader, Section};
 use super::value::Off;
 use super::{
-    Auth, AuthMethod, AuthRule, CertificateCheck, Cluster, Config, ConnectionKind, Console, Http, HttpTls,
-    Limits, Listen, ListenTls, Pool, PoolMode, Routing, Runtime, Traces, User, WhenLate,
+    Auth, AuthMethod, AuthRule, CertificateCheck, Config, ConnectionKind, Console, Http, HttpTls, Limits,
+    Listen, ListenTls, Pool, PoolMode, Routing, Runtime, Traces, User, WhenLate,
 };
 use router_rules::cut_name;
 use router_rules::rules::Network;
@@ -38,7 +39,7 @@ pub(super) struct Surroundings<'s> {
 pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings<'_>) -> Config {
     let cluster = cluster::cluster(&top.section("cluster"), reader, around);
     let policy = routing::policy(top, &cluster, reader);
-    warn_of_sections_together(top, &cluster);
+    together::look(top, &cluster);
     let routing = top.section("routing");
     let runtime = top.section("runtime");
     let own = match runtime.read_optional::<PathBuf>("directory") {
@@ -75,43 +76,6 @@ pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surrou
         entries: vec![],
         cluster,
     }
-}
-
-/// What each section allows, and all of them together do not.
-fn warn_of_sections_together(top: &Section<'_, '_>, cluster: &Cluster) {
-    let (listen, http, auth) = (top.section("listen"), top.section("http"), top.section("auth"));
-    let ports: Vec<SocketAddr> = listen.read_optional("address").unwrap_or_default();
-    if let Some(Off(Some(address))) = http.read_optional::<Off<SocketAddr>>("address")
-        && ports.iter().any(|listen| meet(listen, &address))
-    {
-        http.mistake_in(
-            "address",
-            format!("`address`: {address} is in [listen] as well; HTTP needs a port of its own"),
-        );
-    }
-    let has_tls = listen.section("tls").written("certificate").is_some();
-    for rule in auth.sections("rule") {
-        if !has_tls && rule.read_optional::<String>("method").as_deref() == Some("password") {
-            rule.warning_in(
-                "method",
-                "`password` is asked for over TLS or a Unix socket only: without [listen.tls] nobody gets in by TCP",
-            );
-        }
-    }
-    let alone = cluster.nodes.iter().filter(|node| node.groups.is_empty()).count();
-    if alone == 1 && cluster.nodes.len() > 1 && cluster.sources.is_empty() {
-        top.section("cluster").warning_in(
-            "nodes",
-            "only one node is in no group: while it is the primary, reads of no group stay there",
-        );
-    }
-}
-
-/// Two addresses that cannot both be opened.
-fn meet(a: &SocketAddr, b: &SocketAddr) -> bool {
-    a.port() == b.port()
-        && a.port() != 0
-        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
 fn cores() -> usize {

@@ -109,7 +109,7 @@ impl FromToml for Secret {
     }
 }
 
-fn unknown_word(word: &str, words: &[&str]) -> String {
+pub(super) fn unknown_word(word: &str, words: &[&str]) -> String {
     match super::reader::nearest(word, words) {
         Some(near) => format!("unknown word \"{}\"; did you mean \"{near}\"?", shortened(word)),
         None => format!("expected one of {}, found \"{}\"", words.join(", "), shortened(word)),
