@@ -43,10 +43,9 @@ fn filter(text: &str) -> Result<(), String> {
         let shown: String = word.chars().take(40).collect();
         let advice = match nearest(&word.to_lowercase(), &LEVELS) {
             Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("expected one of {}", LEVELS.join(", ")),
+            None => format!("expected one of {}, as in \"info,pgweir::pool=debug\"", LEVELS.join(", ")),
         };
-        let word = shown.escape_debug();
-        return Err(format!("\"{word}\" is no level; {advice}; as in \"info,pgweir::pool=debug\""));
+        return Err(format!("\"{}\" is no level; {advice}", shown.escape_debug()));
     }
     Ok(())
 }
