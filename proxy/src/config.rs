@@ -548,6 +548,9 @@ pub struct Traces {
     pub ratio: f64,
 }
 
+/// Overrides `log.filter`.
+pub const LOG_VARIABLE: &str = "PGWEIR_LOG";
+
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Log {

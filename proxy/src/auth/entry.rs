@@ -1,5 +1,7 @@
 //! What keeps a connection of our own, made by tokio-postgres, out of a node.
 
+use std::io;
+
 /// What kept us out of a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoEntry {
@@ -14,6 +16,9 @@ pub enum NoEntry {
     /// It asks for a password, and there is none.
     #[error("it asks for a password, and cluster.password is not set")]
     PasswordMissing,
+    /// Something answered, and nothing that we may log in to.
+    #[error("{0}")]
+    Strange(String),
     /// No connection came about.
     #[error("{0}")]
     Unreached(String),
@@ -28,9 +33,26 @@ impl NoEntry {
             }
             // tokio-postgres has no other word for it: it fails as soon as the server asks.
             None if !with_password && explain(error).contains("password missing") => Self::PasswordMissing,
+            None if has_answered(error) => Self::Strange(cause(error)),
             None => Self::Unreached(cause(error)),
         }
     }
+}
+
+/// Whether it is about what was said, rather than about silence. tokio-postgres does not tell what kind an
+/// error of its own is, except in words.
+fn has_answered(error: &tokio_postgres::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = cause {
+        let kind = inner.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput))
+            || inner.to_string().contains("server does not support TLS")
+        {
+            return true;
+        }
+        cause = inner.source();
+    }
+    false
 }
 
 /// An error with its causes: tokio-postgres's own text says only "db error".

@@ -144,3 +144,35 @@ fn options(limit: Duration) -> String {
 fn timeout(limit: Duration) -> String {
     format!("-c statement_timeout={}", limit.as_millis().max(1) * 10)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whatever_answers_is_told_apart_from_silence() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        for (mode, answer, part) in [
+            ("require", &b"N"[..], "does not support TLS"),
+            ("prefer", b"HTTP/1.1 400 Bad Request\r\n", "not the protocol of PostgreSQL"),
+            ("disable", b"HTTP/1.1 400 Bad Request\r\n", "not the protocol of PostgreSQL"),
+            ("disable", b"R\0\0\0\x08\0\0\0\x03", "cluster.require_auth"),
+        ] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 1024]).await;
+                let _ = stream.write_all(answer).await;
+                let _ = stream.read(&mut [0; 1024]).await;
+            });
+            let text = format!("[cluster]\nnodes = [\"{address}\"]\npassword = \"x\"\ntls.mode = \"{mode}\"");
+            let (config, _) = config::Config::parse(&text, "f").unwrap();
+            let met = Link::enter(&config.cluster, &address, "postgres", Duration::from_secs(5)).await;
+            match met {
+                Err(NoEntry::Strange(why)) => assert!(why.contains(part), "{mode}: {why}"),
+                other => panic!("{mode}: {other:?}"),
+            }
+        }
+    }
+}

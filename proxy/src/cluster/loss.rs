@@ -2,7 +2,7 @@
 
 use crate::auth::LoginError;
 use crate::wire::{ErrorFields, sqlstate};
-use std::fmt;
+use std::{fmt, io};
 
 /// Why a node is not probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,7 @@ impl Loss {
             LoginError::Refused(refusal) | LoginError::Somebody(refusal) => {
                 Self::Refused(refusal.message.to_string())
             }
+            LoginError::Io(io) if io.kind() == io::ErrorKind::InvalidData => Self::Unfit(io.to_string()),
             LoginError::Io(_) => Self::Silent(error.explain()),
         }
     }
@@ -80,6 +81,8 @@ mod tests {
         assert_eq!(said(by_server("57P01")), "is down: words (57P01)");
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         assert_eq!(said(LoginError::Io(refused)), "does not answer: connection refused");
+        let strange = std::io::Error::new(std::io::ErrorKind::InvalidData, "the server does not support TLS");
+        assert_eq!(said(LoginError::Io(strange)), "is not used: the server does not support TLS");
     }
 
     #[test]

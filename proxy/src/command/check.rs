@@ -2,6 +2,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod judge;
+mod places;
 
 use super::ConfigArgs;
 use crate::config::Config;
@@ -48,7 +49,8 @@ pub fn run(args: &CheckArgs) -> ExitCode {
             for warning in &warnings {
                 eprintln!("{warning}");
             }
-            let unusable = super::loads::unusable(&config);
+            let mut unusable = super::loads::unusable(&config);
+            unusable.extend(places::unusable(&config));
             for mistake in &unusable {
                 eprintln!("{}: {mistake}", path.display());
             }

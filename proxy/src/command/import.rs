@@ -6,6 +6,7 @@
 mod access;
 mod hba;
 mod ini;
+mod listed;
 
 use crate::config::Config;
 use ini::Ini;
@@ -194,8 +195,9 @@ fn import(text: &str, read: &Files<'_>) -> Result<String, String> {
     modes(&ini, &mut made);
     nodes(&ini, &mut made)?;
     access::tls(&ini, &mut made);
-    access::rules(&ini, &mut made, read);
-    access::users(&ini, &mut made, read);
+    let listed = listed::Listed::of(&ini, &mut made, read);
+    access::rules(&ini, &mut made, &listed, read);
+    access::users(&ini, &mut made, &listed);
     let mut out =
         String::from("# Made from a pgbouncer.ini by `pgweir import`. Look it over, then: pgweir check\n");
     for note in &made.notes {

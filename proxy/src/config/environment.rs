@@ -159,6 +159,9 @@ fn fill(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Stri
             Some((name, otherwise)) => (name, Some(otherwise)),
             None => (inside, None),
         };
+        if name.trim().is_empty() {
+            return Err("`${}` names no variable; write $${ for `${` itself".into());
+        }
         match (environment(name).filter(|value| !value.is_empty()), otherwise) {
             (Some(value), _) => out.push_str(&value),
             (None, Some(otherwise)) => out.push_str(otherwise),
@@ -279,6 +282,8 @@ mod tests {
             mistakes[0].starts_with("PGWEIR_POOL_LEASE_WAIT: `lease_wait`: expected a duration"),
             "{mistakes:?}"
         );
+        let mistakes = parsed("cluster.nodes = [\"a\"]", &[("PGWEIR_LOG", "loud")]).unwrap_err();
+        assert!(mistakes[0].contains("PGWEIR_LOG: \"loud\" is no level"), "{mistakes:?}");
         let mistakes =
             parsed("cluster.nodes = [\"a\"]", &[("PGWEIR_POOL_SERVER_CONNECTIONS_MAX", "many")]).unwrap_err();
         assert!(mistakes[0].starts_with("PGWEIR_POOL_SERVER_CONNECTIONS_MAX: "), "{mistakes:?}");
@@ -297,6 +302,10 @@ mod tests {
         assert_eq!(config.users[0].password.as_ref().unwrap().0, "s");
         let mistakes = parsed("[cluster]\nnodes = [\"${NOWHERE}\"]", &[]).unwrap_err();
         assert_eq!(mistakes, ["f:2:10: the environment variable NOWHERE is not set"]);
+        for text in ["${}", "a${:-b}"] {
+            let mistakes = parsed(&format!("[cluster]\nnodes = [\"{text}\"]"), &[]).unwrap_err();
+            assert!(mistakes[0].contains("names no variable"), "{mistakes:?}");
+        }
         let mistakes = parsed("[cluster]\nnodes = [\"${NO\"]", &[]).unwrap_err();
         assert!(mistakes[0].contains("without its"), "{mistakes:?}");
     }

@@ -43,6 +43,8 @@ impl Live {
 pub enum Form {
     /// Any text.
     Text,
+    /// A text that is never shown again.
+    Secret,
     /// A path, relative to the configuration file's directory.
     Path,
     /// `true` or `false`.
@@ -87,7 +89,7 @@ impl Form {
     /// What the reference says under "type".
     pub fn describe(self) -> String {
         let plain = match self {
-            Form::Text => "text",
+            Form::Text | Form::Secret => "text",
             Form::Path => "path",
             Form::Bool => "true or false",
             Form::Duration(..) => "duration",
@@ -261,7 +263,7 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         path: "rule[]",
-        about: "Routing rules, tried in order; the first match wins. All keys of the match must hold: `user`, `database`, `application_name`, `client_address`, `schema`, `table`, `function`, `kind`, `sql`. The others say what is done.",
+        about: "Routing rules, tried in order; the first match wins. All keys of the match must hold: `user`, `database`, `application_name`, `client_address`, `schema`, `table`, `function`, `kind`, `sql`. The others say what is done. Names are cut to 63 bytes, as Postgres cuts those of clients.",
     },
 ];
 
@@ -278,7 +280,7 @@ const fn key(
 
 use Form::{
     Addresses, Bool, Count, Duration, Networks, Nodes, OptionalAddress, OptionalDuration, OptionalSize, Path,
-    Paths, Patterns, Regex, Share, Size, Text, Texts, Times, Word, Words,
+    Paths, Patterns, Regex, Secret, Share, Size, Text, Texts, Times, Word, Words,
 };
 use Live::{Reload, Restart};
 
@@ -312,7 +314,7 @@ pub const KEYS: &[Key] = &[
 
     key("http.address", OptionalAddress, Some("\"127.0.0.1:16432\""), Reload,
         "Where HTTP is answered. On loopback by default; `\"off\"`: nowhere."),
-    key("http.token", Text, None, Reload,
+    key("http.token", Secret, None, Reload,
         "Bearer token asked for by `/metrics` and by the status page's data; `/healthz` and `/readyz` never ask. In `http.token_file` or the environment variable PGWEIR_HTTP_TOKEN it stays out of this file."),
     key("http.token_file", Path, None, Reload,
         "File with the token; a line end is cut off."),
@@ -335,7 +337,7 @@ pub const KEYS: &[Key] = &[
         "Named groups (\"analytics\") that rules and hints may send reads to. A node in a group serves only reads sent to that group."),
     key("cluster.user", Text, Some("\"pgweir\""), Reload,
         "The role with which pgweir probes the nodes, reads catalogs and looks up verifiers. It needs no superuser: see `deploy/config/pgweir-role.sql`."),
-    key("cluster.password", Text, None, Reload,
+    key("cluster.password", Secret, None, Reload,
         "Its password. Rather in `cluster.password_file` or the environment variable PGWEIR_CLUSTER_PASSWORD, which counts when neither key is there."),
     key("cluster.password_file", Path, None, Reload,
         "File with the password; a line end is cut off."),
@@ -381,11 +383,11 @@ pub const KEYS: &[Key] = &[
         "PEM file with its private key."),
     key("cluster.patroni.user", Text, None, Reload,
         "User name for basic authentication, where something in front of the API asks for it. Patroni itself does not for what pgweir reads."),
-    key("cluster.patroni.password", Text, None, Reload,
+    key("cluster.patroni.password", Secret, None, Reload,
         "Its password."),
     key("cluster.patroni.password_file", Path, None, Reload,
         "File with the password; a line end is cut off."),
-    key("cluster.patroni.token", Text, None, Reload,
+    key("cluster.patroni.token", Secret, None, Reload,
         "Bearer token, instead of user and password."),
     key("cluster.patroni.token_file", Path, None, Reload,
         "File with the token; a line end is cut off."),
@@ -402,7 +404,7 @@ pub const KEYS: &[Key] = &[
         "UDP address at which the pgweirs of other machines are heard, `\"0.0.0.0:6433\"` say: a cancel request that reached one of them is for a session here. Only datagrams that are sealed with `fleet.secret` count."),
     key("fleet.peers", Texts, Some("[]"), Reload,
         "Where the others hear, as `host:port`. A name means all its addresses, looked up each time: a headless Service is all pods. One's own address may be among them."),
-    key("fleet.secret", Text, None, Reload,
+    key("fleet.secret", Secret, None, Reload,
         "What all pgweirs of the fleet have in common, 16 characters at least: what they tell each other is encrypted and authenticated with it. Rather in `fleet.secret_file`."),
     key("fleet.secret_file", Path, None, Reload,
         "File with the secret; a line end is cut off."),
@@ -515,7 +517,7 @@ pub const KEYS: &[Key] = &[
         "Share of the statements that get a span, 0 to 1: one in a hundred shows where time goes and costs next to nothing. A statement whose text carries a sampled `traceparent` in a comment (as sqlcommenter writes it) gets one in any case, as a part of that trace."),
 
     key("user[].name", Text, None, Reload, "The user's name, also towards the servers."),
-    key("user[].password", Text, None, Reload,
+    key("user[].password", Secret, None, Reload,
         "Its password or SCRAM secret. pgweir derives the verifier and the keys for the servers once, when this is read."),
     key("user[].password_file", Path, None, Reload, "File with the password; a line end is cut off."),
     key("user[].mode", Word(MODES), None, Reload, "Instead of `pool.mode`."),

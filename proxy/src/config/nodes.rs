@@ -3,6 +3,7 @@
 use super::Node;
 use super::reader::{Reader, Section};
 use super::sources::{POSTGRES_PORT, Source, kind_of};
+use super::value::without_password;
 use crate::limits::NODES_MAX;
 
 pub(super) fn nodes(section: &Section<'_, '_>, reader: &Reader<'_>) -> (Vec<Node>, Vec<Source>) {
@@ -38,7 +39,7 @@ pub(super) fn nodes(section: &Section<'_, '_>, reader: &Reader<'_>) -> (Vec<Node
         };
         let Some(text) = text else { continue };
         if nodes.iter().chain(sources.iter().map(|s| &s.like)).any(|node| node.address == text) {
-            reader.mistake(at, format!("node \"{}\" is there twice", text.escape_debug()));
+            reader.mistake(at, format!("node \"{}\" is there twice", without_password(&text).escape_debug()));
             continue;
         }
         let like = |address: String| Node {
@@ -57,8 +58,13 @@ pub(super) fn nodes(section: &Section<'_, '_>, reader: &Reader<'_>) -> (Vec<Node
                 false => nodes.push(like(address)),
             }),
         };
+        if let Some((host, port)) = looks_like_port(&text) {
+            let what =
+                format!("\"{text}\" is taken for a host; if {port} is its port, write \"[{host}]:{port}\"");
+            reader.warning(at.clone(), what);
+        }
         if let Err(message) = read {
-            reader.mistake(at, format!("node \"{}\": {message}", text.escape_debug()));
+            reader.mistake(at, format!("node \"{}\": {message}", without_password(&text).escape_debug()));
         }
     }
     let mut all = nodes.iter().chain(sources.iter().map(|s| &s.like)).peekable();
@@ -67,6 +73,14 @@ pub(super) fn nodes(section: &Section<'_, '_>, reader: &Reader<'_>) -> (Vec<Node
             .warning_in("nodes", "every node is in a group, so that reads of no group have only the primary");
     }
     (nodes, sources)
+}
+
+/// An IPv6 address without brackets whose end could be meant as a port.
+fn looks_like_port(text: &str) -> Option<(&str, &str)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let is_port = port.len() == 4 && port.bytes().all(|digit| digit.is_ascii_digit());
+    let is_v6 = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    (is_port && is_v6(text) && is_v6(host)).then_some((host, port))
 }
 
 /// `host:port`, `[v6]:port` or `/directory:port`, the port filled in.

@@ -134,7 +134,7 @@ fn example(form: Form) -> &'static str {
         Form::Networks => "[\"10.0.0.0/8\"]",
         Form::Times => "[\"mon-fri 08:55\"]",
         Form::Regex => "'(?i)^select'",
-        Form::Text | Form::Texts | Form::Paths | Form::Patterns | Form::Nodes => "\"…\"",
+        Form::Text | Form::Secret | Form::Texts | Form::Paths | Form::Patterns | Form::Nodes => "\"…\"",
     }
 }
 
@@ -232,7 +232,9 @@ fn shape(form: Form) -> Value {
         Form::Nodes => {
             json!({ "type": "array", "minItems": 1, "items": { "anyOf": [{ "type": "string" }, {}] } })
         }
-        Form::Text | Form::Path | Form::OptionalAddress | Form::Regex => json!({ "type": "string" }),
+        Form::Text | Form::Secret | Form::Path | Form::OptionalAddress | Form::Regex => {
+            json!({ "type": "string" })
+        }
     }
 }
 

@@ -149,6 +149,7 @@ fn fingerprint(path: &Path) -> Option<(u64, u64, i64, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::keys::{Form, KEYS};
     use std::os::unix::fs::symlink;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -190,6 +191,27 @@ mod tests {
             changed("cluster.password = \"one\"", "cluster.password = \"two\""),
             ["cluster.password: \"…\" → \"…\""]
         );
+    }
+
+    #[test]
+    fn every_key_of_a_secret_is_noticed_and_not_shown() {
+        for key in KEYS.iter().filter(|key| key.form == Form::Secret && !key.path.contains("[]")) {
+            let set = |secret: &str| {
+                let user =
+                    if key.path == "cluster.patroni.password" { "cluster.patroni.user = 'u'" } else { "" };
+                format!("{user}\n{} = \"{secret} that is long enough\"", key.path)
+            };
+            assert_eq!(changed(&set("one"), &set("two")), [format!("{}: \"…\" → \"…\"", key.path)]);
+            let file = std::env::temp_dir().join(format!("pgweir-{}-{}", key.path, std::process::id()));
+            let from_file = |secret: &str| {
+                std::fs::write(&file, format!("{secret} that is long enough")).unwrap();
+                let keys = set("").lines().next().unwrap_or_default().to_owned();
+                let text = format!("cluster.nodes = [\"a\"]\n{keys}\n{}_file = {file:?}", key.path);
+                Config::parse(&text, "f").unwrap().0
+            };
+            assert_eq!(changes(&from_file("one"), &from_file("two")).len(), 1, "{}", key.path);
+            std::fs::remove_file(&file).unwrap();
+        }
     }
 
     /// A directory of its own, gone at the end.

@@ -1,5 +1,6 @@
 //! Where nodes are found: names in the DNS, Patroni's API, the primary itself.
 
+use super::value::without_password;
 use super::{Node, Secret};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -161,7 +162,7 @@ fn dns_name(text: &str) -> Result<&str, String> {
 
 /// Enough of a text to recognise it by.
 fn shown(text: &str) -> String {
-    text.chars().take(80).collect::<String>().escape_debug().to_string()
+    without_password(text).chars().take(80).collect::<String>().escape_debug().to_string()
 }
 
 #[cfg(test)]

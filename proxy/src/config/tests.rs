@@ -1,6 +1,7 @@
 //! Configurations, good and bad, and what is said of them.
 
 use super::*;
+use crate::config::keys::Form;
 use router_rules::Target;
 use std::time::Duration;
 
@@ -109,7 +110,7 @@ fn every_mistake_is_reported_at_once_with_its_place() {
 #[test]
 fn columns_count_characters_and_not_bytes() {
     assert_eq!(
-        only_mistake("log.filter = \"ü\" # ü\npool = { \"möde\" = 1 }"),
+        only_mistake("http.hosts = \"ü\" # ü\npool = { \"möde\" = 1 }"),
         "f:3:10: unknown key `möde` in [pool]; did you mean `mode`?"
     );
 }
@@ -205,15 +206,59 @@ fn a_rule_that_can_never_match_is_warned_of() {
 fn keys_that_contradict_each_other_are_mistakes() {
     assert!(only_mistake("pool.server_connections_min = 30").contains("must not be larger"));
     assert!(only_mistake("cluster.tls.mode = \"verify-full\"").contains("without `ca`"));
+    let taken = "[listen]\naddress = \"127.0.0.1:16432\"";
+    assert!(only_mistake(taken).contains("HTTP has 127.0.0.1:16432 unless told otherwise"));
+    assert!(
+        only_mistake(&format!("{taken}\n[http]\naddress = \"127.0.0.1:16432\""))
+            .contains("in [listen] as well")
+    );
+    assert!(
+        only_mistake("cluster.settings_may_differ = [\"TimeZon\"]").contains("did you mean \"TimeZone\"?")
+    );
+    assert!(mistakes("cluster.nodes = [\"a\"]\ncluster.settings_may_differ = \"timezone\"").is_empty());
     assert!(only_mistake("listen.address = []").contains("at least one address"));
     assert!(only_mistake("listen.address = [\"[::]:1\", \"[::]:1\"]").contains("twice"));
     assert!(only_mistake("cluster.auth_query = \"SELECT 1\"").contains("$1"));
     assert!(only_mistake("log.filter = \"info,=\"").contains("filter"));
+    assert!(only_mistake("log.filter = \"inof\"").contains("did you mean \"info\"?"));
     assert!(only_mistake("user = 5").contains("write [[user]]"));
     assert!(only_mistake("pool = 5").contains("write [pool]"));
     assert!(only_mistake("[http.tls]").contains("`certificate` and `key` are missing"));
     assert!(only_mistake("[[user]]\nname = \"a\"\n[[user]]\nname = \"a\"").contains("twice"));
     assert!(only_mistake("cluster.user = \"a\\u0000b\"").contains("NUL"));
+}
+
+#[test]
+fn pgweir_is_not_its_own_node() {
+    for (listen, node, is_itself) in [
+        ("address = \"127.0.0.1:6432\"", "127.0.0.1:6432", true),
+        ("address = \"127.0.0.1:6432\"", "localhost:6432", true),
+        ("address = \"0.0.0.0:6432\"", "127.0.0.1:6432", true),
+        ("address = \"[::]:6432\"", "[::1]:6432", true),
+        ("address = \"0.0.0.0:6432\"", "10.0.0.5:6432", false),
+        ("address = \"127.0.0.1:6432\"", "127.0.0.1:5432", false),
+        ("unix_directories = \"/tmp\"", "/tmp:6432", true),
+        ("unix_directories = \"/tmp\"", "/tmp:5432", false),
+    ] {
+        let said = mistakes(&format!("cluster.nodes = [\"{node}\"]\n[listen]\n{listen}")).concat();
+        assert_eq!(said.contains("is pgweir itself"), is_itself, "{listen}, {node}: {said}");
+    }
+}
+
+#[test]
+fn a_port_behind_an_address_without_brackets_is_warned_of() {
+    assert!(warnings("cluster.nodes = [\"::1:5432\"]").concat().contains("write \"[::1]:5432\""));
+    for node in ["::1", "[::1]:5432", "[::1:5432]:5432", "2001:db8::a"] {
+        assert!(warnings(&format!("cluster.nodes = [\"{node}\"]")).is_empty(), "{node}");
+    }
+}
+
+#[test]
+fn a_rule_that_wants_a_certificate_needs_a_ca() {
+    for rule in ["method = \"certificate\"", "method = \"md5\"\nclient_certificate = \"verify-ca\""] {
+        let said = warnings(&format!("cluster.nodes = [\"a\"]\n[[auth.rule]]\n{rule}"));
+        assert!(said.concat().contains("without `client_ca`"), "{said:?}");
+    }
 }
 
 #[test]
@@ -265,6 +310,26 @@ fn secrets_come_from_files_and_the_environment_too() {
     assert!(password("password_file = \"gone\"").unwrap_err()[0].message.contains("no such file"));
     assert!(password("password = \"x\"\npassword_file = \"pw\"").is_err());
     std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn a_mistake_shows_no_password() {
+    for key in crate::config::keys::KEYS.iter().filter(|key| key.form == Form::Secret) {
+        let text = match key.path.split_once("[].") {
+            Some((list, name)) => format!("[[{list}]]\nname = \"a\"\n{name} = 31337"),
+            None => format!("{} = 31337", key.path),
+        };
+        let said = mistakes(&text);
+        assert!(said.iter().any(|m| m.contains("expected text in quotes")), "{said:?}");
+        assert!(!said.concat().contains("31337"), "{said:?}");
+    }
+    for node in ["postgres://u:s3cret@h", "patroni+http://u:s3cret@h", "u:s3cret@h", "host=h password=s3cret"]
+    {
+        let said = mistakes(&format!("cluster.nodes = [\"{node}\"]")).concat();
+        assert!(said.contains("…") && !said.contains("s3cret"), "{said}");
+    }
+    let said = mistakes("[fleet]\nsecret = \"long enough to be one\"\npeers = [\"http://u:s3cret@h\"]");
+    assert!(!said.concat().contains("s3cret"), "{said:?}");
 }
 
 #[test]

@@ -1,18 +1,23 @@
 //! From what is written to what is valid: each section becomes its struct, each mistake is noted.
 
 mod cluster;
+mod log;
+mod names;
 mod routing;
 mod secrets;
+mod together;
 
+use names::names;
 use secrets::{certificate_and_key, pem, secret};
 
 use super::own_directory;
 use super::reader::{Reader, Section};
 use super::value::Off;
 use super::{
-    Auth, AuthMethod, AuthRule, CertificateCheck, Cluster, Config, ConnectionKind, Console, Http, HttpTls,
-    Limits, Listen, ListenTls, Log, Pool, PoolMode, Routing, Runtime, Traces, User, WhenLate,
+    Auth, AuthMethod, AuthRule, CertificateCheck, Config, ConnectionKind, Console, Http, HttpTls, Limits,
+    Listen, ListenTls, Pool, PoolMode, Routing, Runtime, Traces, User, WhenLate,
 };
+use router_rules::cut_name;
 use router_rules::rules::Network;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -34,7 +39,7 @@ pub(super) struct Surroundings<'s> {
 pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surroundings<'_>) -> Config {
     let cluster = cluster::cluster(&top.section("cluster"), reader, around);
     let policy = routing::policy(top, &cluster, reader);
-    warn_of_sections_together(top, &cluster);
+    together::look(top, &cluster);
     let routing = top.section("routing");
     let runtime = top.section("runtime");
     let own = match runtime.read_optional::<PathBuf>("directory") {
@@ -67,47 +72,10 @@ pub(super) fn config(top: &Section<'_, '_>, reader: &Reader<'_>, around: &Surrou
         auth: auth(&top.section("auth")),
         console: console(&top.section("console")),
         traces: traces(&top.section("traces"), around),
-        log: log(&top.section("log")),
+        log: log::log(&top.section("log"), around),
         entries: vec![],
         cluster,
     }
-}
-
-/// What each section allows, and all of them together do not.
-fn warn_of_sections_together(top: &Section<'_, '_>, cluster: &Cluster) {
-    let (listen, http, auth) = (top.section("listen"), top.section("http"), top.section("auth"));
-    let ports: Vec<SocketAddr> = listen.read_optional("address").unwrap_or_default();
-    if let Some(Off(Some(address))) = http.read_optional::<Off<SocketAddr>>("address")
-        && ports.iter().any(|listen| meet(listen, &address))
-    {
-        http.mistake_in(
-            "address",
-            format!("`address`: {address} is in [listen] as well; HTTP needs a port of its own"),
-        );
-    }
-    let has_tls = listen.section("tls").written("certificate").is_some();
-    for rule in auth.sections("rule") {
-        if !has_tls && rule.read_optional::<String>("method").as_deref() == Some("password") {
-            rule.warning_in(
-                "method",
-                "`password` is asked for over TLS or a Unix socket only: without [listen.tls] nobody gets in by TCP",
-            );
-        }
-    }
-    let alone = cluster.nodes.iter().filter(|node| node.groups.is_empty()).count();
-    if alone == 1 && cluster.nodes.len() > 1 && cluster.sources.is_empty() {
-        top.section("cluster").warning_in(
-            "nodes",
-            "only one node is in no group: while it is the primary, reads of no group stay there",
-        );
-    }
-}
-
-/// Two addresses that cannot both be opened.
-fn meet(a: &SocketAddr, b: &SocketAddr) -> bool {
-    a.port() == b.port()
-        && a.port() != 0
-        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
 fn cores() -> usize {
@@ -243,6 +211,7 @@ fn users(top: &Section<'_, '_>, around: &Surroundings<'_>) -> Vec<User> {
     let mut users: Vec<User> = vec![];
     for section in top.sections("user") {
         let Some(name) = section.read_required::<String>("name") else { continue };
+        let name = cut_name(&name).to_owned();
         if users.iter().any(|u| u.name == name) {
             section.mistake_in("name", format!("user \"{}\" is there twice", name.escape_debug()));
         }
@@ -281,8 +250,8 @@ fn auth(section: &Section<'_, '_>) -> Auth {
         };
         Some(AuthRule {
             connection,
-            databases: rule.read("database"),
-            users: rule.read("user"),
+            databases: names(rule, "database"),
+            users: names(rule, "user"),
             address: address.map(|n| (n.address, n.prefix)),
             method,
             client_certificate: rule.read_optional::<String>("client_certificate").map(|check| {
@@ -306,7 +275,7 @@ fn auth(section: &Section<'_, '_>) -> Auth {
 }
 
 fn console(section: &Section<'_, '_>) -> Console {
-    Console { admin_users: section.read("admin_users"), stats_users: section.read("stats_users") }
+    Console { admin_users: names(section, "admin_users"), stats_users: names(section, "stats_users") }
 }
 
 fn traces(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Option<Traces> {
@@ -343,19 +312,6 @@ fn endpoint(url: &str) -> Result<String, String> {
     }
     let path = if matches!(path, "" | "/") { "/v1/traces" } else { path };
     Ok(format!("{scheme}{authority}{path}"))
-}
-
-fn log(section: &Section<'_, '_>) -> Log {
-    let log = Log {
-        json: section.read::<String>("format") == "json",
-        filter: section.read("filter"),
-        slow_statement: section.read::<Off<_>>("slow_statement").0,
-        slow_lease: section.read::<Off<_>>("slow_lease").0,
-    };
-    if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&log.filter) {
-        section.mistake_in("filter", format!("`filter`: {error}"));
-    }
-    log
 }
 
 fn duplicate<T: PartialEq>(values: &[T]) -> Option<&T> {

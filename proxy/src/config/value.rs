@@ -1,8 +1,10 @@
 //! What one TOML value means: durations, sizes, addresses, patterns.
 
+use super::Secret;
 use super::keys::Form;
 use super::times::WeeklyTime;
 use router_rules::rules::{Network, Pattern};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -28,19 +30,41 @@ fn wrong<T>(written: &Written<'_>, message: impl Into<String>) -> Result<T, Vec<
     Err(vec![(written.span(), message.into())])
 }
 
+/// What is expected, and what is there instead, unless that is a secret.
+fn expected_in<T>(written: &Written<'_>, form: Form) -> Result<T, Vec<Wrong>> {
+    match form {
+        Form::Secret => wrong(written, "expected text in quotes"),
+        _ => expected(written, &form.describe()),
+    }
+}
+
 fn expected<T>(written: &Written<'_>, what: &str) -> Result<T, Vec<Wrong>> {
     wrong(written, format!("expected {what}, found {}", found(written.get_ref())))
 }
 
 fn found(value: &DeValue<'_>) -> String {
     match value {
-        DeValue::String(s) => format!("\"{}\"", shortened(s)),
+        DeValue::String(s) => format!("\"{}\"", shortened(&without_password(s))),
         DeValue::Integer(i) => i.as_str().to_owned(),
         DeValue::Float(f) => f.as_str().to_owned(),
         DeValue::Boolean(b) => b.to_string(),
         DeValue::Datetime(_) => "a date".into(),
         DeValue::Array(_) => "a list".into(),
         DeValue::Table(_) => "a table".into(),
+    }
+}
+
+/// An address as it is written, but for the user and the password that a connection string has in it.
+pub(super) fn without_password(text: &str) -> Cow<'_, str> {
+    let start = text.find("://").map_or(0, |scheme| scheme + "://".len());
+    let host = text.rfind('@').unwrap_or(start).max(start);
+    let end = text[host..].find("password").map_or(text.len(), |at| host + at);
+    match host > start || end < text.len() {
+        true => {
+            let [user, rest] = [host > start, end < text.len()].map(|hidden| if hidden { "…" } else { "" });
+            Cow::Owned(format!("{}{user}{}{rest}", &text[..start], &text[host..end]))
+        }
+        false => Cow::Borrowed(text),
     }
 }
 
@@ -61,7 +85,7 @@ fn text<'w>(written: &'w Written<'_>, what: &str) -> Result<&'w str, Vec<Wrong>>
 
 impl FromToml for String {
     fn read(written: &Written<'_>, form: Form) -> Result<Self, Vec<Wrong>> {
-        let text = text(written, &form.describe())?;
+        let Some(text) = written.get_ref().as_str() else { return expected_in(written, form) };
         if let Form::Word(words) | Form::Words(words) = form
             && !words.contains(&text)
         {
@@ -77,7 +101,15 @@ impl FromToml for String {
     }
 }
 
-fn unknown_word(word: &str, words: &[&str]) -> String {
+/// Only of a key whose form says that it is one: what shows a configuration goes by the form.
+impl FromToml for Secret {
+    fn read(written: &Written<'_>, form: Form) -> Result<Self, Vec<Wrong>> {
+        assert_eq!(form, Form::Secret, "a secret's key is of the form `Secret`");
+        String::read(written, form).map(Secret)
+    }
+}
+
+pub(super) fn unknown_word(word: &str, words: &[&str]) -> String {
     match super::reader::nearest(word, words) {
         Some(near) => format!("unknown word \"{}\"; did you mean \"{near}\"?", shortened(word)),
         None => format!("expected one of {}, found \"{}\"", words.join(", "), shortened(word)),
@@ -287,6 +319,25 @@ mod tests {
         assert!(read::<Duration>("\"5\"", form).is_err());
         assert_eq!(read::<Duration>("\"2h\"", form).unwrap_err(), "must be from 10ms to 1m");
         assert!(read::<Off<Duration>>("\"off\"", form).unwrap().0.is_none());
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_by_a_mistake_about_it() {
+        for text in ["31337", "[\"s3cret\"]", "true"] {
+            let wrong = read::<Secret>(text, Form::Secret).err().unwrap();
+            assert_eq!(wrong, "expected text in quotes", "{text}");
+        }
+        for (text, shown) in [
+            ("db1:5432", "db1:5432"),
+            ("postgres://u:s3cret@h:5432/x", "postgres://…@h:5432/x"),
+            ("patroni+http://u:s3@cret@h", "patroni+http://…@h"),
+            ("u:s3cret@h", "…@h"),
+            ("host=h password=s3cret", "host=h …"),
+            ("postgres://h/x?password=s3cret", "postgres://h/x?…"),
+            ("postgres://u:s3cret@h?password=s3cret", "postgres://…@h?…"),
+        ] {
+            assert_eq!(without_password(text), shown);
+        }
     }
 
     #[test]

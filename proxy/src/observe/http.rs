@@ -185,6 +185,10 @@ async fn ask_for_token(State(site): State<Arc<Site>>, request: Request, next: Ne
 
 /// 421 where there is no token and the request calls us by a name that others may own.
 async fn ask_for_host(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    // Two of them: whoever is on the way may have gone by the other one (RFC 9112, 3.2).
+    if request.headers().get_all(header::HOST).iter().count() > 1 {
+        return (StatusCode::BAD_REQUEST, "more than one Host header\n").into_response();
+    }
     let named = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
     let host = match (request.uri().authority(), named) {
         (Some(authority), _) => Some(authority.as_str().into()),

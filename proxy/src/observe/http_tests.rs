@@ -184,6 +184,8 @@ async fn without_a_token_a_name_that_others_may_own_is_refused() {
         assert_eq!(asked(open, path, "pgweir.example.org:9127").await, 200, "{path}");
         assert_eq!(asked(open, path, "127.0.0.1:9127").await, 200, "{path}");
     }
+    let twice = "127.0.0.1\r\nHost: evil.example.com";
+    assert_eq!(asked(open, "/metrics", twice).await, 400);
     assert_eq!(asked(open, "/healthz", "evil.example.com").await, 200);
     let closed = start(Picture::default(), Some("sesame")).await;
     assert_eq!(asked(closed, "/metrics", "evil.example.com").await, 401);

@@ -1,15 +1,12 @@
 //! One line per event on standard error, as text or JSON.
 
-use crate::config::Log;
+use crate::config::{LOG_VARIABLE, Log};
 use std::io::IsTerminal;
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
-
-/// Overrides `log.filter`.
-const VARIABLE: &str = "PGWEIR_LOG";
 
 /// Changes what is logged.
 pub struct Logging {
@@ -23,7 +20,7 @@ impl Logging {
     /// # Errors
     /// When logging has been started before.
     pub fn start(config: &Log) -> Result<Self, tracing_subscriber::util::TryInitError> {
-        let from_environment = std::env::var(VARIABLE).ok().filter(|v| !v.is_empty());
+        let from_environment = std::env::var(LOG_VARIABLE).ok().filter(|v| !v.is_empty());
         let fixed = from_environment.is_some();
         let (filter, handle) =
             reload::Layer::new(parse(from_environment.as_deref().unwrap_or(&config.filter)));
@@ -61,7 +58,7 @@ fn may_be_told(line: &Metadata<'_>) -> bool {
     is_ours || *line.level() <= Level::INFO
 }
 
-/// What cannot be parsed (from the environment; the configuration is checked) is left out.
+/// Both are checked with the configuration; what cannot be parsed all the same is left out.
 fn parse(filter: &str) -> EnvFilter {
     EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).parse_lossy(filter)
 }

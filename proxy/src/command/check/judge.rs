@@ -258,6 +258,7 @@ fn kept_out(name: &str, no_entry: &NoEntry, wanted: &Wanted<'_>) -> Finding {
             "is Postgres running there, does listen_addresses hold that address, does a firewall let it through?"
                 .to_owned(),
         ),
+        NoEntry::Strange(why) => (format!("it answers, and pgweir does not log in: {why}"), on_strange(why)),
         NoEntry::Refused { message, .. } if message.contains("pg_hba.conf") => {
             (no_entry.to_string(), admit(address_in(message)))
         }
@@ -286,6 +287,20 @@ fn kept_out(name: &str, no_entry: &NoEntry, wanted: &Wanted<'_>) -> Finding {
         NoEntry::Refused { .. } => (no_entry.to_string(), "that node's own log says more".to_owned()),
     };
     Finding::mistake(format!("{name}: {text}"), remedy)
+}
+
+/// What to do where something answers that pgweir may not log in to.
+fn on_strange(why: &str) -> String {
+    let remedy = if why.contains("require_auth") {
+        "let that node's pg_hba.conf say scram-sha-256, or add what it asks for to `require_auth` in [cluster]"
+    } else if why.contains("does not support TLS") {
+        "set ssl = on on that node, or, where nobody can listen on the way to it, `tls.mode = \"prefer\"` in [cluster]"
+    } else if why.contains("certificate") {
+        "`tls.ca` in [cluster] must hold the authority that signed that node's certificate, and `nodes` the name that it is made out to"
+    } else {
+        "is this the port of Postgres? Another program may listen there"
+    };
+    remedy.to_owned()
 }
 
 /// What only the primary is asked.

@@ -78,6 +78,15 @@ fn a_node_that_keeps_us_out_says_how_to_get_in() {
     assert!(hba.contains("host all all 10.0.0.9/32 scram-sha-256"), "{hba}");
     assert!(said(NoEntry::PasswordMissing).contains("cluster.password is not set"));
     assert!(said(NoEntry::Unreached("Connection refused".into())).contains("nothing answers"));
+    for (why, remedy) in [
+        ("server does not support TLS", "ssl = on"),
+        ("the server asks for SCRAM, which cluster.require_auth does not allow", "pg_hba.conf say"),
+        ("invalid peer certificate: UnknownIssuer", "`tls.ca`"),
+        ("what it says is not the protocol of PostgreSQL", "Another program"),
+    ] {
+        let strange = said(NoEntry::Strange(why.into()));
+        assert!(strange.contains(remedy) && !strange.contains("nothing answers"), "{strange}");
+    }
     assert!(said(refused("3D000", "database \"x\" does not exist")).contains("`database`"));
 }
 

@@ -3,37 +3,108 @@
 //! Nobody may get in whom PgBouncer kept out. What cannot be said in rules is shut, and named.
 
 use super::ini::{self, Ini};
+use super::listed::{Listed, as_it_is};
 use super::{Files, Made, hba, put};
 use std::path::Path;
 use toml::{Table, Value};
 
-/// The rules by `auth_type`, after what TLS and addresses demand.
-pub(super) fn rules(ini: &Ini, made: &mut Made, read: &Files<'_>) {
+/// The rules by `auth_type`, after what TLS, addresses and the auth_file demand.
+pub(super) fn rules(ini: &Ini, made: &mut Made, listed: &Listed, read: &Files<'_>) {
     let mut rules: Vec<Table> = vec![];
     if let Some(why) = closed_to_tcp(ini) {
         made.note(why);
         rules.push(rule(&[("connection", "host"), ("method", "reject")]));
     }
-    match ini.get("pgbouncer", "auth_type") {
-        None | Some("md5") => {}
-        Some("scram-sha-256") => rules.push(rule(&[("method", "scram-sha-256")])),
-        Some("plain") => rules.push(rule(&[("method", "password")])),
-        Some("trust") => rules.push(rule(&[("method", "trust")])),
-        Some("cert") => rules.push(rule(&[("connection", "hostssl"), ("method", "certificate")])),
-        Some("hba") => rules.extend(by_hba(ini, made, read)),
-        Some(other) => made.note(format!(
-            "auth_type = {other}: no counterpart; users log in by the passwords below or in the cluster"
-        )),
+    if !listed.refused.is_empty() {
+        let mut refused = rule(&[("method", "reject")]);
+        let names = listed.refused.iter().map(|name| as_it_is(name));
+        refused.insert("user".into(), Value::Array(names.collect()));
+        rules.push(refused);
     }
-    if rules.iter().all(|rule| rule["method"].as_str() == Some("reject")) && !rules.is_empty() {
-        // What no rule rejects still asks for a password.
-        if ini.get("pgbouncer", "auth_type") != Some("hba") {
-            rules.push(rule(&[("method", "scram-sha-256")]));
+    let databases = databases(ini);
+    let mut lets_in = match ini.get("pgbouncer", "auth_type") {
+        _ if listed.lets_nobody_in() => vec![rule(&[("method", "reject")])],
+        Some("scram-sha-256") => vec![rule(&[("method", "scram-sha-256")])],
+        Some("plain") => vec![rule(&[("method", "password")])],
+        Some("trust") => vec![rule(&[("method", "trust")])],
+        Some("cert") => vec![rule(&[("connection", "hostssl"), ("method", "certificate")])],
+        Some("hba") => by_hba(ini, made, read),
+        by_password => {
+            if let Some(other) = by_password.filter(|other| *other != "md5") {
+                made.note(format!(
+                    "auth_type = {other}: no counterpart; users log in by the passwords below or in the cluster"
+                ));
+            }
+            // Without any rule the stored password decides.
+            match rules.is_empty() && databases.is_none() {
+                true => vec![],
+                false => vec![rule(&[("method", if listed.has_md5() { "md5" } else { "scram-sha-256" })])],
+            }
         }
+    };
+    for rule in &mut lets_in {
+        if let Some(databases) = &databases {
+            confine(rule, "database", databases);
+        }
+        if !listed.looks_up && matches!(method_of(rule), "trust" | "certificate") {
+            let names: Vec<String> = listed.users.iter().map(|(name, _)| name.clone()).collect();
+            confine(rule, "user", &names);
+        }
+    }
+    rules.extend(lets_in);
+    if let Some(databases) = databases {
+        made.note(format!(
+            "[databases] has no `*`: rules let nobody into others than {}",
+            databases[..databases.len() - CONSOLE.len()].join(", ")
+        ));
     }
     if !rules.is_empty() {
         put(&mut made.toml, "auth.rule", rules.into_iter().map(Value::Table).collect::<Vec<_>>());
     }
+}
+
+/// The console's databases: its own rights say who gets in there.
+const CONSOLE: [&str; 2] = ["pgweir", "pgbouncer"];
+
+/// The databases that clients may name, by their names on the server, with the console; `None`: all.
+fn databases(ini: &Ini) -> Option<Vec<String>> {
+    let mut names: Vec<String> = vec![];
+    for (name, value) in ini.section("databases") {
+        if name == "*" {
+            return None;
+        }
+        let on_server = ini::connection_string(value).into_iter().find(|(key, _)| key == "dbname");
+        let name = on_server.map_or_else(|| name.clone(), |(_, name)| name);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.extend(CONSOLE.map(str::to_owned));
+    Some(names)
+}
+
+/// Leaves of a rule what these names allow; where that is nothing, it rejects.
+fn confine(rule: &mut Table, key: &str, allowed: &[String]) {
+    if method_of(rule) == "reject" {
+        return;
+    }
+    let names: Vec<Value> = match rule.get(key).and_then(Value::as_array) {
+        None => allowed.iter().map(|name| as_it_is(name)).collect(),
+        Some(named) => {
+            let is_allowed = |name: &&Value| allowed.iter().any(|allowed| name.as_str() == Some(allowed));
+            named.iter().filter(is_allowed).cloned().collect()
+        }
+    };
+    if names.is_empty() {
+        rule.remove("client_certificate");
+        rule.insert("method".into(), "reject".into());
+    } else {
+        rule.insert(key.into(), Value::Array(names));
+    }
+}
+
+fn method_of(rule: &Table) -> &str {
+    rule.get("method").and_then(Value::as_str).unwrap_or_default()
 }
 
 fn rule(pairs: &[(&str, &str)]) -> Table {
@@ -97,20 +168,17 @@ pub(super) fn tls(ini: &Ini, made: &mut Made) {
 }
 
 /// Users of the auth_file and the section [users].
-pub(super) fn users(ini: &Ini, made: &mut Made, read: &Files<'_>) {
-    let mut users: Vec<Table> = vec![];
-    if let Some(path) = ini.get("pgbouncer", "auth_file") {
-        match read(Path::new(path)) {
-            Err(message) => made.note(format!("auth_file: {message}")),
-            Ok(text) => users.extend(text.lines().filter_map(ini::userlist_line).map(user)),
-        }
-    }
-    own_password(ini, made, &users);
+pub(super) fn users(ini: &Ini, made: &mut Made, listed: &Listed) {
+    let mut users = listed.tables();
+    own_password(ini, made, listed);
     for (name, value) in ini.section("users") {
+        if listed.refused.contains(name) {
+            continue;
+        }
         let place = match users.iter().position(|u| u["name"].as_str() == Some(name)) {
             Some(place) => place,
             None => {
-                users.push(Table::from_iter([("name".to_owned(), name.as_str().into())]));
+                users.push(Table::from_iter([("name".to_owned(), as_it_is(name))]));
                 users.len() - 1
             }
         };
@@ -121,25 +189,17 @@ pub(super) fn users(ini: &Ini, made: &mut Made, read: &Files<'_>) {
     }
 }
 
-fn user((name, password): (String, String)) -> Table {
-    let mut user = Table::from_iter([("name".to_owned(), Value::from(name))]);
-    if !password.is_empty() {
-        user.insert("password".into(), password.into());
-    }
-    user
-}
-
 /// `auth_user` logs in to the cluster by what the auth_file says of it.
-fn own_password(ini: &Ini, made: &mut Made, users: &[Table]) {
+fn own_password(ini: &Ini, made: &mut Made, listed: &Listed) {
     let Some(name) = ini.get("pgbouncer", "auth_user") else { return };
-    let own = users.iter().find(|user| user["name"].as_str() == Some(name));
-    match own.and_then(|user| user.get("password")).and_then(Value::as_str) {
+    let own = listed.users.iter().find(|(known, _)| known == name);
+    match own.map(|(_, password)| password.as_str()).filter(|password| !password.is_empty()) {
         Some(stored) if stored.starts_with("SCRAM-SHA-256$") || stored.starts_with("md5") => {
             made.note(format!(
                 "the password of auth_user {name}: the auth_file has but a digest of it; set cluster.password"
             ))
         }
-        Some(password) => put(&mut made.toml, "cluster.password", password),
+        Some(password) => put(&mut made.toml, "cluster.password", as_it_is(password)),
         None => {}
     }
 }

@@ -97,7 +97,7 @@ pub(super) fn connection_string(text: &str) -> Vec<(String, String)> {
         let (value, end) = match after.strip_prefix('\'') {
             Some(quoted) => {
                 let (value, used) = until_quote(quoted, '\'');
-                (value, used + 1)
+                (value, used.unwrap_or(quoted.len()) + 1)
             }
             None => {
                 let end = after.find(char::is_whitespace).unwrap_or(after.len());
@@ -110,16 +110,17 @@ pub(super) fn connection_string(text: &str) -> Vec<(String, String)> {
     pairs
 }
 
-/// `"name" "secret"`, a quote doubled inside.
+/// `"name" "secret"`, a quote doubled inside. `None`: it is not that.
 pub(super) fn userlist_line(line: &str) -> Option<(String, String)> {
     let rest = line.trim().strip_prefix('"')?;
     let (name, used) = until_quote(rest, '"');
-    let rest = rest[used..].trim_start().strip_prefix('"')?;
-    Some((name, until_quote(rest, '"').0))
+    let rest = rest[used?..].trim_start().strip_prefix('"')?;
+    let (password, used) = until_quote(rest, '"');
+    used.map(|_| (name, password))
 }
 
-/// The text up to the closing quote, and how many bytes that is with the quote.
-fn until_quote(text: &str, quote: char) -> (String, usize) {
+/// The text up to the closing quote, and how many bytes that is with the quote, if there is one.
+fn until_quote(text: &str, quote: char) -> (String, Option<usize>) {
     let mut value = String::new();
     let mut chars = text.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
@@ -129,10 +130,10 @@ fn until_quote(text: &str, quote: char) -> (String, usize) {
             chars.next();
             value.push(quote);
         } else {
-            return (value, at + quote.len_utf8());
+            return (value, Some(at + quote.len_utf8()));
         }
     }
-    (value, text.len())
+    (value, None)
 }
 
 #[cfg(test)]

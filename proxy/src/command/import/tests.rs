@@ -1,7 +1,7 @@
 //! Imported files, as `check` reads them.
 
 use super::*;
-use crate::config::{Config, PoolMode};
+use crate::config::{AuthMethod, Config, PoolMode};
 use std::time::Duration;
 
 const INI: &str = r#"
@@ -27,10 +27,11 @@ logfile = /var/log/x.log
 frobnicate = 7
 [users]
 batch = pool_mode=session pool_size=3
+app = pool_mode=session
 "#;
 
 fn userlist(_: &Path) -> Result<String, String> {
-    Ok("\"app\" \"SCRAM-SHA-256$4096:c2FsdA==$c3Q=:c2s=\"\n\"we\"\"b\" \"pa ss\"\n; x\n".into())
+    Ok("\"app\" \"SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==$R2nLo0UwGCYdbRCQr2yRCpxOjg2wK0PWr0tZT+cy4Gc=:R2nLo0UwGCYdbRCQr2yRCpxOjg2wK0PWr0tZT+cy4Gc=\"\n\"we\"\"b\" \"pa ss\"\n; x\n".into())
 }
 
 #[test]
@@ -47,9 +48,10 @@ fn what_has_a_counterpart_is_in_force_and_the_rest_is_named() {
     assert_eq!(config.pool.server_lifetime, Duration::from_millis(1_800_500));
     assert_eq!(config.console.admin_users, ["root", "ops"]);
     let names: Vec<_> = config.users.iter().map(|u| u.name.as_str()).collect();
-    assert_eq!(names, ["app", "we\"b", "batch"]);
+    assert_eq!(names, ["app", "we\"b"]);
     assert_eq!(config.users[1].password.as_ref().unwrap().0, "pa ss");
-    assert_eq!(config.users[2].mode, Some(PoolMode::Session));
+    assert_eq!(config.users[0].mode, Some(PoolMode::Session));
+    assert_eq!(config.auth.rules[0].users, ["batch"], "PgBouncer knows no password of hers");
     for part in
         ["frobnicate = 7: no counterpart", "logfile", "connect to the old one", "pool_size of database old"]
     {
@@ -152,5 +154,68 @@ fn every_counterpart_is_a_key() {
         if let Count(key) | Seconds(key) | SecondsOr(key, _) | Text(key) | List(key) = how {
             assert!(crate::config::keys::find(key).is_some(), "{name}");
         }
+    }
+}
+
+/// What an ini of one database and this auth_file becomes, and the notes.
+fn guarded(auth_type: &str, auth_file: Result<&str, &str>) -> (Config, String) {
+    let read = |_: &Path| auth_file.map(str::to_owned).map_err(str::to_owned);
+    let text = import(&format!("{ONE}auth_file = u\nauth_type = {auth_type}\n"), &read).unwrap();
+    let (config, _) = Config::parse(&text, "f").unwrap_or_else(|m| panic!("{m:#?}\n{text}"));
+    assert_eq!(crate::command::loads::unusable(&config), Vec::<String>::new(), "{text}");
+    (config, text)
+}
+
+#[test]
+fn databases_that_are_not_listed_stay_shut() {
+    for (auth_type, method) in [
+        ("md5", AuthMethod::ScramSha256),
+        ("scram-sha-256", AuthMethod::ScramSha256),
+        ("plain", AuthMethod::Password),
+        ("trust", AuthMethod::Trust),
+    ] {
+        let (config, text) = guarded(auth_type, Ok("\"ann\" \"pw\"\n"));
+        let rules = &config.auth.rules;
+        assert_eq!((rules.len(), rules[0].method), (1, method), "{text}");
+        assert_eq!(rules[0].databases, ["shop", "pgweir", "pgbouncer"], "{text}");
+        assert!(text.contains("[databases] has no `*`"), "{text}");
+    }
+    let (config, _) = guarded("md5", Ok("\"ann\" \"md50123456789abcdef0123456789abcdef\"\n"));
+    assert_eq!(config.auth.rules[0].method, AuthMethod::Md5);
+    let hba = |_: &Path| Ok("host other all 0.0.0.0/0 md5\nhost shop,other ann 0.0.0.0/0 trust\n".to_owned());
+    let text = import(&format!("{ONE}auth_type = hba\nauth_hba_file = h\n"), &hba).unwrap();
+    let (config, _) = Config::parse(&text, "f").unwrap();
+    assert_eq!(config.auth.rules[0].method, AuthMethod::Reject, "{text}");
+    assert_eq!(config.auth.rules[1].method, AuthMethod::Reject, "nobody is listed:\n{text}");
+}
+
+#[test]
+fn whoever_the_auth_file_keeps_out_stays_out() {
+    let file = "\"ann\" \"pw\"\n\"eve\" \"\"\n\"bob\" \"SCRAM-SHA-256$4096:torn\"\n\"tom\" \"torn\nbroken\n\
+                \"ann\" \"p${w}\"\n";
+    let (config, text) = guarded("scram-sha-256", Ok(file));
+    let rule = &config.auth.rules[0];
+    assert_eq!(
+        (rule.method, &rule.users[..]),
+        (AuthMethod::Reject, &["eve".to_owned(), "bob".to_owned()][..])
+    );
+    let users: Vec<_> = config.users.iter().map(|u| (u.name.as_str(), u.password.as_ref())).collect();
+    assert_eq!(users, [("ann", Some(&crate::config::Secret("p${w}".into())))], "{text}");
+    for part in [
+        "user eve",
+        "user bob",
+        "line 4 of the auth_file",
+        "line 5 of the auth_file",
+        "user ann: listed twice",
+    ] {
+        assert!(text.contains(&format!("# Not carried over: {part}")), "{part}\n{text}");
+    }
+    let (config, _) = guarded("trust", Ok("\"ann\" \"pw\"\n\"eve\" \"\"\n"));
+    assert_eq!((config.auth.rules[0].method, config.auth.rules.len()), (AuthMethod::Trust, 1));
+    assert_eq!(config.auth.rules[0].users, ["ann", "eve"], "trust is for those who are listed");
+    for file in [Err("gone"), Ok(""), Ok("\"eve\" \"\"\n")] {
+        let (config, text) = guarded("md5", file);
+        assert!(config.auth.rules.iter().all(|rule| rule.method == AuthMethod::Reject), "{text}");
+        assert!(!config.auth.rules.is_empty(), "{text}");
     }
 }

@@ -2,10 +2,11 @@
 
 use super::Surroundings;
 use super::secrets::{certificate_and_key_if_any, pem, secret};
+use crate::config::keys::SHAPING;
 use crate::config::nodes::nodes;
 use crate::config::reader::{Reader, Section};
 use crate::config::sources::{Find, Patroni, Standbys};
-use crate::config::value::Off;
+use crate::config::value::{Off, unknown_word, without_password};
 use crate::config::{
     Cluster, Fleet, LostListeners, LostWrites, Promises, Proof, ServerAuth, ServerTls, SslMode,
 };
@@ -83,6 +84,18 @@ pub(super) fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &S
         commit_outcome: section.read("commit_outcome"),
         settings_may_differ: section.read("settings_may_differ"),
     };
+    look_at(&cluster, section);
+    cluster
+}
+
+/// What its keys say together, and of the cluster.
+fn look_at(cluster: &Cluster, section: &Section<'_, '_>) {
+    for name in &cluster.settings_may_differ {
+        if !SHAPING.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            let message = unknown_word(name, SHAPING);
+            section.mistake_in("settings_may_differ", format!("`settings_may_differ`: {message}"));
+        }
+    }
     if cluster.auth_query.as_ref().is_some_and(|q| !q.contains("$1")) {
         section.mistake_in("auth_query", "`auth_query`: it needs the parameter $1, the user's name");
     }
@@ -97,7 +110,6 @@ pub(super) fn cluster(section: &Section<'_, '_>, reader: &Reader<'_>, around: &S
     {
         section.warning_in("zone", format!("no node is in zone \"{zone}\": it has no effect"));
     }
-    cluster
 }
 
 /// How nodes are looked for that are not written down.
@@ -146,7 +158,10 @@ pub(super) fn fleet(section: &Section<'_, '_>, around: &Surroundings<'_>) -> Fle
             port && crate::config::node_address(peer).is_ok() && !host.starts_with('/')
         });
         if !is_address {
-            section.mistake_in("peers", format!("`peers`: \"{}\" is not host:port", peer.escape_debug()));
+            section.mistake_in(
+                "peers",
+                format!("`peers`: \"{}\" is not host:port", without_password(peer).escape_debug()),
+            );
         }
     }
     if fleet.peers.len() > FORWARDS_MAX {

@@ -1,5 +1,6 @@
 //! `[routing]` and the rules.
 
+use super::names::{patterns, qualified};
 use crate::config::Cluster;
 use crate::config::reader::{Reader, Section};
 use crate::config::value::Off;
@@ -49,13 +50,13 @@ fn rule(section: &Section<'_, '_>, index: usize, cluster: &Cluster) -> Rule {
     let rule = Rule {
         name: section.read_optional("name").unwrap_or_else(|| format!("rule {}", index + 1)),
         when: When {
-            user: section.read_optional("user"),
-            database: section.read_optional("database"),
-            application_name: section.read_optional("application_name"),
+            user: patterns(section, "user"),
+            database: patterns(section, "database"),
+            application_name: patterns(section, "application_name"),
             client_address: section.read_optional("client_address"),
-            schema: section.read_optional("schema"),
-            table: section.read_optional("table"),
-            function: section.read_optional("function"),
+            schema: patterns(section, "schema"),
+            table: qualified(section, "table"),
+            function: qualified(section, "function"),
             kind: section.read_optional("kind"),
             sql: section.read_optional("sql"),
         },

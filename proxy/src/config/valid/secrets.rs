@@ -16,12 +16,12 @@ pub(super) fn secret(
     if section.written(name).is_some() && section.written(&file_key).is_some() {
         section.mistake_in(&file_key, format!("`{name}` and `{file_key}`: only one of them"));
     }
-    if let Some(value) = section.read_optional::<String>(name) {
+    if let Some(value) = section.read_optional::<Secret>(name) {
         if around.is_exposed {
             let what = "a secret in a file that every user of this machine may read: chmod o-r, or use";
             section.warning_in(name, format!("{what} `{file_key}`"));
         }
-        return Some(Secret(value));
+        return Some(value);
     }
     if let Some(path) = section.read_optional::<PathBuf>(&file_key) {
         let path = around.directory.join(path);

@@ -49,12 +49,13 @@ impl Guard {
         if self.state == State::Answer && !self.heard.is_empty() {
             self.state = match self.heard.get_u8() {
                 b'S' => State::Over,
-                _ => State::Log { asked: None },
+                b'N' | b'E' => State::Log { asked: None },
+                _ => return Err(no_postgres("the server did not understand the request for TLS")),
             };
         }
         while let State::Log { asked } = self.state {
             let message = frame::take(&mut self.heard, AUTH_MESSAGE_BYTES_MAX);
-            match message.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
+            match message.map_err(no_postgres)? {
                 None => return Ok(()),
                 Some((b'R', body)) => self.state = self.judge(&body, asked)?,
                 // Whatever else comes before the end of the log-in asks for nothing.
@@ -66,7 +67,7 @@ impl Guard {
     }
 
     fn judge(&self, mut body: &[u8], asked: Option<Proof>) -> io::Result<State> {
-        let refused = |what: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+        let refused = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
         match body.try_get_u32().ok().and_then(Proof::of_request) {
             Some(Proof::None) if asked.is_some() => Ok(State::Over),
             Some(proof) if !self.accepts.allows(proof) => refused(self.accepts.refusal(proof)),
@@ -78,6 +79,12 @@ impl Guard {
             None => Ok(State::Log { asked }),
         }
     }
+}
+
+/// What came is in another language.
+fn no_postgres(why: impl std::fmt::Display) -> io::Error {
+    let what = format!("what it says is not the protocol of PostgreSQL: {why}");
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 /// The count in a SCRAM challenge: `r=…,s=…,i=4096`.
@@ -127,6 +134,14 @@ mod tests {
         assert_eq!(heard(false, &request(5, b"salt")), Ok(()));
         // TLS begins: its bytes mean something else.
         assert_eq!(heard(true, b"SR\0\0\0\x08\0\0\0\x03"), Ok(()));
+    }
+
+    #[test]
+    fn another_language_is_called_one() {
+        for asks_tls in [false, true] {
+            let told = heard(asks_tls, b"HTTP/1.1 400 Bad Request\r\n").unwrap_err();
+            assert!(told.contains("not the protocol of PostgreSQL"), "{told}");
+        }
     }
 
     #[test]
