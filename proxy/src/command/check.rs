@@ -49,8 +49,11 @@ pub fn run(args: &CheckArgs) -> ExitCode {
             for warning in &warnings {
                 eprintln!("{warning}");
             }
-            let mut unusable = super::loads::unusable(&config);
-            unusable.extend(places::unusable(&config));
+            // Another machine than the one that it is for may check it.
+            for elsewhere in places::unusable(&config) {
+                eprintln!("{}: warning: here pgweir could not start: {elsewhere}", path.display());
+            }
+            let unusable = super::loads::unusable(&config);
             for mistake in &unusable {
                 eprintln!("{}: {mistake}", path.display());
             }
