@@ -306,7 +306,13 @@ impl SessionState {
             self.altered = Alters::Nothing;
         }
         self.temporary.on_rollback();
-        self.pins.may_have_ended |= !self.committed;
+        if !self.committed {
+            self.pins.may_have_ended = true;
+        } else if self.pins.has(PinReason::NoCatalog) {
+            // Perhaps there was no such procedure, and no catalog will ever show it.
+            self.pins.remove(PinReason::NoCatalog);
+            self.pins.add(PinReason::MayHaveChanged);
+        }
     }
 
     /// The server is ready, and in no transaction. `failed`: an implicit one has failed. `server` are its
