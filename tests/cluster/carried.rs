@@ -269,3 +269,12 @@ fn a_session_does_not_wait_for_the_server_that_it_keeps() -> Outcome {
     assert!(client.is_silent_for(Duration::from_millis(10))?);
     Ok(())
 }
+
+/// No catalog will ever show it: its client's server goes to whoever needs one.
+#[test]
+fn a_procedure_that_is_not_there_keeps_no_server_from_others() -> Outcome {
+    let pools = pools();
+    let mistaken = |client| (client, simple("CALL no_such_procedure()"));
+    let read = |client| (client, simple("SELECT txid_current_if_assigned() IS NULL"));
+    pools.compare(&[&[], &[]], &[mistaken(0), read(1), mistaken(1), read(0), read(1), mistaken(0), read(1)])
+}
