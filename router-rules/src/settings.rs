@@ -95,16 +95,25 @@ fn assignment(
         return Some(SessionEffect::Reset { name, local });
     }
     let value = value(tokens.slice(from, tokens.len()), LISTS.contains(&name.as_str()));
-    let replay = replay(tokens, from, &format!("{quoted} ="), &name, value.as_deref())?;
+    let replay = replay(tokens, from, (quoted, &format!("{quoted} =")), &name, value.as_deref())?;
     Some(SessionEffect::Set { name, value, replay, local })
 }
 
 /// SQL that sets the same on a server that reads literals in another way (`standard_conforming_strings`,
-/// `backslash_quote`): by the value. Where that is not known, in the client's words; `None` if those could mean
-/// something else there.
-fn replay(tokens: Tokens<'_>, from: usize, what: &str, name: &str, value: Option<&str>) -> Option<Arc<str>> {
-    if let Some(value) = value {
-        return Some(set_config(name, value));
+/// `backslash_quote`): by the value, and without a query, which would take a snapshot. Where the value is not known, in
+/// the client's words; `None` if those could mean something else there.
+fn replay(
+    tokens: Tokens<'_>,
+    from: usize,
+    (quoted, what): (&str, &str),
+    name: &str,
+    value: Option<&str>,
+) -> Option<Arc<str>> {
+    match value {
+        // SET would take the list for one identifier.
+        Some(value) if LISTS.contains(&name) => return Some(set_config(name, value)),
+        Some(value) => return Some(format!("SET {quoted} = {}", quote_text(value)).into()),
+        None => {}
     }
     let words = source(tokens, from);
     let is_read_alike = !words.contains(['\\', '&']);
@@ -128,7 +137,7 @@ fn special_form(
         return None;
     }
     let value = value(tokens.slice(from, tokens.len()), name == "search_path");
-    let replay = replay(tokens, from, verb, &name, value.as_deref())?;
+    let replay = replay(tokens, from, (&quote_identifier(&name), verb), &name, value.as_deref())?;
     Some(SessionEffect::Set { name, value, replay, local })
 }
 

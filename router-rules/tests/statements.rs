@@ -404,15 +404,22 @@ fn settings_are_followed() {
         }
         other => panic!("{sql}: {other:?}"),
     };
-    let config = |name: &str, value: &str| format!("SELECT pg_catalog.set_config('{name}','{value}',false)");
     let owned = |a: &str, b: &str, c: &str, d| (a.to_string(), b.to_string(), c.to_string(), d);
     assert_eq!(
         set("SET search_path TO App, \"My S\""),
-        owned("search_path", "app, \"My S\"", &config("search_path", "app, \"My S\""), false)
+        owned(
+            "search_path",
+            "app, \"My S\"",
+            "SELECT pg_catalog.set_config('search_path','app, \"My S\"',false)",
+            false
+        )
     );
-    assert_eq!(set("SET LOCAL app.tenant = '7'"), owned("app.tenant", "7", &config("app.tenant", "7"), true));
-    assert_eq!(set("SET SESSION work_mem = 64"), owned("work_mem", "64", &config("work_mem", "64"), false));
-    assert_eq!(set("SET TIME ZONE 'UTC'"), owned("timezone", "UTC", &config("timezone", "UTC"), false));
+    assert_eq!(
+        set("SET LOCAL app.tenant = '7'"),
+        owned("app.tenant", "7", "SET \"app\".\"tenant\" = '7'", true)
+    );
+    assert_eq!(set("SET SESSION work_mem = 64"), owned("work_mem", "64", "SET \"work_mem\" = '64'", false));
+    assert_eq!(set("SET TIME ZONE 'UTC'"), owned("timezone", "UTC", "SET \"timezone\" = 'UTC'", false));
     // A server that reads literals in another way is given the value.
     let told = set(r"SET a.b = E'it\'s \\'");
     assert_eq!((told.1.as_str(), told.2.contains(r"E'it''s \\'")), (r"it's \", true), "{told:?}");
@@ -421,10 +428,10 @@ fn settings_are_followed() {
     assert_eq!(set(&format!("SET TIME ZONE {zone}")).2, format!("SET TIME ZONE {zone}"));
     assert_eq!(set("SET NAMES 'latin1'").0, "client_encoding");
     assert_eq!(set("SET SCHEMA 'x'").0, "search_path");
-    assert_eq!(set("SET ROLE bob"), owned("role", "bob", &config("role", "bob"), false));
+    assert_eq!(set("SET ROLE bob"), owned("role", "bob", "SET \"role\" = 'bob'", false));
     assert_eq!(
         set("SET SESSION AUTHORIZATION 'bob'"),
-        owned("session_authorization", "bob", &config("session_authorization", "bob"), false)
+        owned("session_authorization", "bob", "SET \"session_authorization\" = 'bob'", false)
     );
     assert_eq!(
         set("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY").0,

@@ -162,6 +162,13 @@ fn a_block_declared_read_write_is_a_block() -> Outcome {
             compare(&stage(), &simples(&[&wish, begin, read, write, read, "ROLLBACK", read]))?;
         }
     }
+    // It begins on a replica and moves with the mode that it has been given, which no query may come before.
+    for set in
+        ["SET transaction_isolation = 'repeatable read'", "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"]
+    {
+        let then = ["SHOW transaction_isolation", "SELECT last_value > 0 FROM ticket", "COMMIT"];
+        compare(&stage(), &simples(&[&["BEGIN READ ONLY", set][..], &then].concat()))?;
+    }
     compare(&stage(), &simples(&["BEGIN;\x0b", "SELECT 1", "ROLLBACK", "BEGIN \u{a0}", "ROLLBACK"]))
 }
 

@@ -173,7 +173,8 @@ impl Settings {
     ///
     /// Who one is comes last: what a user may set, it may set before it becomes another. The encoding comes
     /// first, in a Query of its own: a server decodes a Query whole before it runs any of it. What transactions are
-    /// by default comes last, and is out of the way meanwhile: a replica runs no query in a SERIALIZABLE one. The `search_path` goes ahead of what is looked up along it.
+    /// by default comes last, and is out of the way meanwhile: a replica runs no query in a SERIALIZABLE one. The
+    /// `search_path` goes ahead of what is looked up along it.
     pub fn change_to(&self, wanted: &Settings) -> Vec<String> {
         if self == wanted {
             return vec![];
