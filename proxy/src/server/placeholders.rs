@@ -44,7 +44,8 @@ impl<'a> Allowed<'a> {
     }
 
     fn has(&self, name: &str) -> bool {
-        self.known.0.contains(name) || (self.temporary && name == TEMPORARY)
+        // A session that has looked for its schema may have rolled that back, and finds another's elsewhere.
+        if name == TEMPORARY { self.temporary } else { self.known.0.contains(name) }
     }
 }
 

@@ -87,7 +87,6 @@ impl Session {
             && let Some(lease) = self.holding.lease.as_mut()
         {
             lease.placeholders.add_temporary();
-            self.memory.placeholders.add_temporary();
             self.memory.state.pin(PinReason::TemporaryTable);
         }
     }
