@@ -118,7 +118,7 @@ impl Pool {
     /// The same for a session with these [plans](router_rules::session::Settings::plans): one that need not throw its
     /// own away, where there is one.
     pub fn try_lease_for(self: &Arc<Self>, plans: u64) -> Option<Lease> {
-        self.try_lease_best(|server| Some(usize::from(!server.planned.is_strange_to(plans))))
+        self.try_lease_best(|server| Some(usize::from(!server.planned.is_strange_to(Some(plans)))))
     }
 
     /// The same for a session that may read placeholders: one with none but those that are allowed.

@@ -4,6 +4,7 @@
 //! extensions made: functions, relations, operators, casts, types. It is plain data plus look-up
 //! tables; what it *means* for a statement is worked out in `resolve`.
 
+use crate::ahead;
 use crate::analyse::Analysis;
 use crate::builtins;
 use crate::changed::NamesInDoubt;
@@ -185,6 +186,8 @@ pub struct Tables {
     /// Some function's body has a backslash, which means one thing or another by
     /// `standard_conforming_strings` as it is when the function runs.
     pub(crate) bodies_escape: bool,
+    /// Some IMMUTABLE function reads what a session has set, so that plans hold values of that session.
+    plans_hold_settings: bool,
     pub(crate) rows: Rows,
     functions: HashMap<Box<str>, Vec<u32>>,
     functions_by_oid: HashMap<u32, u32>,
@@ -244,6 +247,7 @@ impl Tables {
         tables.bodies_escape = rows.functions.iter().any(|f| {
             matches!(&*f.language, "sql" | "plpgsql") && f.body.as_ref().is_some_and(|b| b.contains('\\'))
         });
+        tables.plans_hold_settings = ahead::may_hold_settings(&rows);
         tables.rows = rows;
         tables
     }
@@ -313,6 +317,11 @@ impl Catalog {
     /// What a name that is not in the snapshot means.
     pub fn unknown(&self) -> Unknown {
         self.unknown
+    }
+
+    /// Some IMMUTABLE function reads what a session has set, so that plans hold values of that session.
+    pub fn plans_hold_settings(&self) -> bool {
+        self.plans_hold_settings
     }
 
     /// True when somebody has made an implicit cast between these types.

@@ -49,7 +49,7 @@ pub(crate) fn of_execute(tokens: Tokens<'_>, at: usize) -> SessionEffect {
     SessionEffect::Pin(reason)
 }
 
-fn words(text: &str) -> impl Iterator<Item = String> {
+pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
     let parts = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '$')));
     parts.filter(|word| !word.is_empty()).map(str::to_lowercase)
 }
@@ -91,12 +91,9 @@ fn ask_for(name: &str) -> SessionEffect {
     if followed { SessionEffect::Pin(PinReason::Unfollowable) } else { SessionEffect::SetUnknown { name } }
 }
 
-/// SET LOCAL in a function's body, with its name at `at`; `None` where it is of no placeholder.
+/// SET LOCAL in a function's body, with its name at `at`.
 pub(crate) fn of_set_local(tokens: Tokens<'_>, at: usize) -> Option<SessionEffect> {
     let mut name = tokens.identifier(at)?.into_owned();
-    if !tokens.is_mark(at + 1, ".") {
-        return None;
-    }
     let mut end = at + 1;
     while tokens.is_mark(end, ".") {
         name = format!("{name}.{}", tokens.identifier(end + 1)?);
@@ -105,7 +102,7 @@ pub(crate) fn of_set_local(tokens: Tokens<'_>, at: usize) -> Option<SessionEffec
     Some(SessionEffect::SetUnknownLocally { name: name.to_ascii_lowercase() })
 }
 
-/// What the calls of `set_config` in a text leave behind; a call that is local leaves a placeholder's name.
+/// What the calls of `set_config` in a text leave behind.
 pub(crate) fn of_set_config(tokens: Tokens<'_>, effects: &mut Vec<SessionEffect>) {
     let calls = || (0..tokens.len()).filter(|&at| tokens.is(at, "set_config") && tokens.is_mark(at + 1, "("));
     let mut push = |effect| {
@@ -121,9 +118,7 @@ pub(crate) fn of_set_config(tokens: Tokens<'_>, effects: &mut Vec<SessionEffect>
             Some(true) => {
                 let name = tokens.literal(at + 2).filter(|_| tokens.is_mark(at + 3, ","));
                 let name = name.map(|name| name.to_ascii_lowercase()).unwrap_or_default();
-                if name.is_empty() || name.contains('.') {
-                    push(SessionEffect::SetUnknownLocally { name });
-                }
+                push(SessionEffect::SetUnknownLocally { name });
             }
             Some(false) if tokens.is_mark(at + 3, ",") => {
                 push(
@@ -209,12 +204,15 @@ mod tests {
         let locally = |name: &str| SessionEffect::SetUnknownLocally { name: name.into() };
         assert_eq!(of("perform set_config('App.tenant', f(1, 2), true)"), [locally("app.tenant")]);
         assert_eq!(of("perform set_config(n, f(1, 2), true)"), [locally("")]);
-        assert_eq!(of("perform set_config('work_mem', f(1, 2), true)"), []);
+        assert_eq!(of("perform set_config('work_mem', f(1, 2), true)"), [locally("work_mem")]);
         assert_eq!(
             with("set local App.tenant = x", |tokens| of_set_local(tokens, 2)),
             Some(locally("app.tenant"))
         );
-        assert_eq!(with("set local work_mem = x", |tokens| of_set_local(tokens, 2)), None);
+        assert_eq!(
+            with("set local work_mem = x", |tokens| of_set_local(tokens, 2)),
+            Some(locally("work_mem"))
+        );
         for sql in ["set_config(n, 'x', false)", "set_config('a.b', 'x', l)", "set_config('role', x, false)"]
         {
             assert_eq!(of(sql), [SessionEffect::Pin(Unfollowable)], "{sql}");

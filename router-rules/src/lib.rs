@@ -5,6 +5,7 @@
 //! `search_path` and role), [`decide`] turns that, the session's state and the operator's policy
 //! into a [`Decision`] (where may it run), each with a [`Reason`].
 
+mod ahead;
 mod analyse;
 mod builtins;
 pub mod catalog;

@@ -349,8 +349,8 @@ pub enum SessionEffect {
         /// Lower-case name.
         name: String,
     },
-    /// A placeholder was given such a value until the end of the transaction: the server knows its name from
-    /// then on.
+    /// A setting was given such a value until the end of the transaction. (The server knows a placeholder's
+    /// name from then on.)
     SetUnknownLocally {
         /// Lower-case name; empty where that is computed, too.
         name: String,

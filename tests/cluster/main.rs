@@ -37,6 +37,7 @@ mod outcome;
 mod patterns;
 mod pgbench;
 mod pipelines;
+mod planned;
 mod pooling;
 mod prepared;
 mod processes;

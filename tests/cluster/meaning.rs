@@ -91,11 +91,11 @@ impl Pools {
     }
 }
 
-fn prepare(name: &str, sql: &str) -> Batch {
+pub(crate) fn prepare(name: &str, sql: &str) -> Batch {
     extended(&[raw::parse(name, sql)])
 }
 
-fn run(name: &str) -> Batch {
+pub(crate) fn run(name: &str) -> Batch {
     extended(&[raw::bind("", name, &[]), raw::describe(b'P', ""), raw::execute("", 0)])
 }
 

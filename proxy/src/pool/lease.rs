@@ -16,6 +16,8 @@ pub struct Lease {
     pool: Arc<Pool>,
     /// The reign of its node that it was leased in.
     pub reign: u64,
+    /// It has run what keeps plans, by which those that the server has are the session's own.
+    pub has_planned: bool,
     _outstanding: Outstanding,
 }
 
@@ -36,7 +38,7 @@ impl Lease {
     pub(super) fn of(pool: &Arc<Pool>, server: Box<Server>) -> Self {
         pool.leased.fetch_add(1, Ordering::Relaxed);
         let (reign, _outstanding) = (pool.node.reign(), pool.node.begin());
-        Self { server: Some(server), pool: pool.clone(), reign, _outstanding }
+        Self { server: Some(server), pool: pool.clone(), reign, has_planned: false, _outstanding }
     }
 
     /// The session is done with the server, which owes nothing and is outside a transaction.

@@ -22,9 +22,14 @@ pub enum Planned {
 pub const DISCARD: &str = "DISCARD PLANS";
 
 impl Planned {
-    /// Who runs functions under `plans` may meet what was planned under others.
-    pub fn is_strange_to(self, plans: u64) -> bool {
-        !matches!(self, Self::Nothing) && self != Self::Under(plans)
+    /// Who runs functions under `plans`, or where that is not certain, under several, may meet what was planned
+    /// under others.
+    pub fn is_strange_to(self, plans: Option<u64>) -> bool {
+        match (self, plans) {
+            (Self::Nothing, _) => false,
+            (Self::Under(before), Some(plans)) => before != plans,
+            _ => true,
+        }
     }
 
     /// Something that may run functions runs under `plans`, or, where that is not certain, under several.
@@ -44,14 +49,14 @@ mod tests {
     #[test]
     fn plans_are_ones_own_only_where_all_were_made_under_the_same_settings() {
         let mut planned = Planned::default();
-        assert!(!planned.is_strange_to(1));
+        assert!(!planned.is_strange_to(Some(1)));
         planned.ran(Some(1));
         planned.ran(Some(1));
-        assert!(!planned.is_strange_to(1) && planned.is_strange_to(2));
+        assert!(!planned.is_strange_to(Some(1)) && planned.is_strange_to(Some(2)));
         planned.ran(Some(2));
-        assert!(planned.is_strange_to(1) && planned.is_strange_to(2));
+        assert!(planned.is_strange_to(Some(1)) && planned.is_strange_to(Some(2)));
         let mut planned = Planned::default();
         planned.ran(None);
-        assert!(planned.is_strange_to(0));
+        assert!(planned.is_strange_to(Some(0)) && planned.is_strange_to(None));
     }
 }

@@ -4,21 +4,19 @@ use crate::pool::LeaseError;
 use crate::server::placeholders;
 use crate::server::planned::{DISCARD, Planned};
 use crate::session::ledger::{Ours, Owed};
+use crate::session::work::Planning;
 use crate::session::{Session, Work};
 use crate::wire::backend::Status;
 use crate::wire::{Refusal, frontend};
+use router_rules::session::context;
 use router_rules::session::settings::IDENTITY;
 use std::sync::Arc;
 
 impl Session {
     /// The server is as the client left its last one: there is nothing to bring.
-    pub(super) fn has_its_settings(&self, work: &Work) -> bool {
+    pub(super) fn has_its_settings(&self) -> bool {
         self.holding.lease.as_ref().is_some_and(|lease| {
             let base = self.memory.state.settings.base();
-            let plans = self.memory.state.settings.now().plans();
-            if lease.planned.is_strange_to(plans) && work.may_plan() {
-                return false;
-            }
             lease.settings.base().names().all(|name| base.contains(name))
                 && lease.settings.now() == self.memory.state.settings.now()
                 && self.memory.placeholders.is_empty()
@@ -34,22 +32,53 @@ impl Session {
         }
     }
 
+    /// Another's plans are thrown away before the first that the session makes on its server: from there on all that
+    /// the server keeps are the session's own, as on a direct connection.
+    pub(super) fn discard_strange_plans(&mut self, work: &Work) {
+        let Some(lease) = &self.holding.lease else { return };
+        if lease.has_planned || lease.planned == Planned::Nothing || lease.status == Status::Failed {
+            return;
+        }
+        let Some(plans) = self.plans_of(work) else { return };
+        let may_ask = !self.exchange.is_open() && self.exchange.ledger.owes_only_ours();
+        let Some(lease) = self.holding.lease.as_mut().filter(|lease| lease.planned.is_strange_to(plans))
+        else {
+            return;
+        };
+        if may_ask {
+            lease.planned = Planned::Nothing;
+            lease.statements.are_read_anew();
+            lease.statements.unnamed = None;
+            self.put_ours(DISCARD.as_bytes());
+        }
+    }
+
     /// What is sent may make the server keep plans, and change the settings that they are made by.
     pub(super) fn note_planning(&mut self, work: &Work) {
-        let settings = &self.memory.state.settings;
-        let changes = work.changes_settings(settings.in_force() != settings.committed());
-        self.turn.changes_settings = changes || (self.turn.changes_settings && !self.turn.begins_batch);
-        let Some(lease) = self.holding.lease.as_mut() else { return };
-        if work.may_plan() {
-            // Where a text sets something first, what follows runs under that.
-            let is_certain = work.parts.iter().all(|part| part.plain || part.statements.len() < 2);
-            let plans = lease.settings.in_force().plans();
-            lease.planned.ran(is_certain.then_some(plans));
+        let plans = self.plans_of(work);
+        let reverts = self.memory.reverts_settings();
+        let changed = self.turn.changes_settings && !self.turn.begins_batch;
+        self.turn.changes_settings = changed || work.changes_settings(reverts);
+        if let (Some(lease), Some(plans)) = (self.holding.lease.as_mut(), plans) {
+            lease.has_planned = true;
+            lease.planned.ran(plans);
+        }
+    }
+
+    /// By what the functions are planned that it may run, if any; `Some(None)`: that is not certain.
+    fn plans_of(&self, work: &Work) -> Option<Option<u64>> {
+        let by_all = self.memory.plans_hold_settings();
+        let changed = self.turn.changes_settings && !self.turn.begins_batch;
+        let reverts = self.memory.reverts_settings();
+        match work.planning(changed, reverts, |name| by_all || context::is_planned_by(name)) {
+            Planning::Nothing => None,
+            Planning::InForce => Some(Some(self.memory.state.settings.in_force().plans(by_all))),
+            Planning::Uncertain => Some(None),
         }
     }
 
     /// Settings first: the server must be as the client left its last one. `None`: it was lost before it was.
-    pub(super) async fn bring_settings(&mut self, work: &Work) -> Option<Result<(), Refusal>> {
+    pub(super) async fn bring_settings(&mut self) -> Option<Result<(), Refusal>> {
         let lease = self.holding.lease.as_mut()?;
         // A default that has become another since the client logged in is none of its concern.
         for name in lease.settings.base().names() {
@@ -65,8 +94,7 @@ impl Session {
         let replays = !self.memory.state.moving.replay().is_empty();
         let wanted = if replays { settings.committed().clone() } else { settings.now().clone() };
         let unknown = lease.placeholders.lacks(&self.memory.placeholders, &wanted);
-        let is_strange = lease.planned.is_strange_to(wanted.plans()) && work.may_plan();
-        if (*lease.settings.now() == wanted && unknown.is_empty() && !is_strange)
+        if (*lease.settings.now() == wanted && unknown.is_empty())
             || lease.status != Status::Idle
             || self.exchange.is_open()
         {
@@ -75,11 +103,6 @@ impl Session {
         let mut queries = lease.settings.now().change_to(&wanted);
         // What the session has set once is empty for it by now, not unknown.
         queries.extend(unknown.iter().map(|name| placeholders::define(name)));
-        if is_strange {
-            queries.push(DISCARD.to_owned());
-            lease.planned = Planned::Nothing;
-            lease.statements.are_read_anew();
-        }
         let becomes_another = IDENTITY.iter().any(|n| wanted.value(n) != lease.settings.now().value(n));
         lease.placeholders.add_all(&wanted);
         unknown.iter().for_each(|name| lease.placeholders.add(name));

@@ -96,10 +96,10 @@ impl Session {
                 decision.target = Target::Replica;
             }
             self.explain(decision, placed.0, placed.1, work);
-            if self.has_its_settings(work) {
+            if self.has_its_settings() {
                 return Ok(Ok(()));
             }
-            match Box::pin(self.bring_settings(work)).await {
+            match Box::pin(self.bring_settings()).await {
                 Some(brought) => return Ok(brought),
                 // Nothing of the client's was run there.
                 None if self.turn.started.elapsed() < self.config.cluster.primary_wait => {

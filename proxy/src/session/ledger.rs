@@ -216,6 +216,20 @@ pub struct Ledger {
     undone: Vec<Undo>,
 }
 
+impl Owed {
+    /// pgweir itself asked for it.
+    fn is_ours(&self) -> bool {
+        matches!(
+            self,
+            Owed::Ours(_)
+                | Owed::Parse { ours: true, .. }
+                | Owed::Close { ours: true, .. }
+                | Owed::Describe { ours: true, .. }
+                | Owed::Sync { ours: true }
+        )
+    }
+}
+
 impl Ledger {
     /// After an error the server skips to a Sync that has not been sent yet.
     pub fn is_skipping(&self) -> bool {
@@ -234,16 +248,12 @@ impl Ledger {
 
     /// The next reply is to something that pgweir itself asked.
     pub fn is_ours(&self) -> bool {
-        matches!(
-            self.owed.front(),
-            Some(
-                Owed::Ours(_)
-                    | Owed::Parse { ours: true, .. }
-                    | Owed::Close { ours: true, .. }
-                    | Owed::Describe { ours: true, .. }
-                    | Owed::Sync { ours: true }
-            )
-        )
+        self.owed.front().is_some_and(Owed::is_ours)
+    }
+
+    /// So are all that are owed, if any.
+    pub fn owes_only_ours(&self) -> bool {
+        !self.skipping && self.owed.iter().all(Owed::is_ours)
     }
 
     /// The next reply is to settings that are brought back behind a RESET.

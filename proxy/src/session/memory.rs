@@ -12,6 +12,7 @@ use crate::server::placeholders::Placeholders;
 use crate::session::doubts::Doubts;
 use crate::session::names::{ClientStatements, SqlNames};
 use crate::wire::backend::Status;
+use router_rules::catalog::Catalog;
 use router_rules::session::SessionState;
 use router_rules::{PinReason, Reason, Scope, SessionEffect, Target};
 use std::fmt;
@@ -161,6 +162,17 @@ impl Memory {
             }
             _ => {}
         }
+    }
+
+    /// At the end of the transaction other settings are in force.
+    pub fn reverts_settings(&self) -> bool {
+        self.state.settings.in_force() != self.state.settings.committed()
+    }
+
+    /// What a plan holds may be what its session has set, whatever that is.
+    pub fn plans_hold_settings(&self) -> bool {
+        let may = |catalog: &Catalog| catalog.plans_hold_settings() || !catalog.doubts().is_empty();
+        self.scope.catalog.as_ref().is_none_or(|catalog| may(catalog))
     }
 
     /// A statement with this effect succeeded.

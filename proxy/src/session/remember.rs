@@ -86,6 +86,9 @@ impl Session {
         self.memory.on_effect(effect);
         let Some(lease) = self.holding.lease.as_mut() else { return };
         lease.settings.on_effect(effect);
+        if matches!(effect, SessionEffect::SetUnknownLocally { .. }) {
+            lease.settings.share_unknown(&self.memory.state.settings);
+        }
     }
 
     pub(super) fn on_step(&mut self, step: &TransactionStep, command: &[u8]) {

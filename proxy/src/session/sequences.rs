@@ -26,7 +26,9 @@ impl Session {
         }
         match allowed {
             Some(allowed) => pool.try_lease_within(&allowed),
-            None => pool.try_lease_for(self.memory.state.settings.now().plans()),
+            None => {
+                pool.try_lease_for(self.memory.state.settings.now().plans(self.memory.plans_hold_settings()))
+            }
         }
     }
 

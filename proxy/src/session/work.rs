@@ -2,7 +2,8 @@
 
 use crate::server::prepared::Prepared;
 use bytes::Bytes;
-use router_rules::statement::{Footprint, TransactionStep};
+use router_rules::session::context;
+use router_rules::statement::{Footprint, Kind, Statement, TransactionStep};
 use router_rules::{Classified, Reason, SessionEffect};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -98,27 +99,33 @@ impl Work {
         self.ordinary && self.verdict.is_ok() && !self.parts.is_empty() && self.shows.is_none()
     }
 
-    /// The settings in force are others in the midst of it. `reverts`: also where its transaction ends.
+    /// What a Parse reads is another in the midst of it. `reverts`: also where its transaction ends.
     pub fn changes_settings(&self, reverts: bool) -> bool {
-        use SessionEffect::{DiscardAll, Reset, ResetAll, Set};
-        let sets = |e: &SessionEffect| matches!(e, Set { .. } | Reset { .. } | ResetAll | DiscardAll);
-        let ends = |step: &TransactionStep| {
-            !matches!(step, TransactionStep::Begin(_) | TransactionStep::Savepoint(_))
-        };
-        let changes = |s: &router_rules::Statement| {
-            s.effects.iter().any(sets) || (reverts && s.transaction.as_ref().is_some_and(ends))
+        let changes = |s: &Statement| {
+            s.effects.iter().any(|effect| sets_one(effect, context::matters))
+                || (reverts && ends_transaction(s))
         };
         self.parts.iter().any(|part| !part.plain && part.statements.iter().any(changes))
     }
 
-    /// It may run a function that keeps plans: it is more than settings and steps of a transaction.
-    pub fn may_plan(&self) -> bool {
-        use SessionEffect::{Reset, ResetAll, Set};
-        let sets = |effect: &SessionEffect| matches!(effect, Set { .. } | Reset { .. } | ResetAll);
-        let is_light = |s: &router_rules::Statement| {
-            s.transaction.is_some() || (!s.effects.is_empty() && s.effects.iter().all(sets))
-        };
-        self.parts.iter().any(|part| part.plain || !part.statements.iter().all(is_light))
+    /// How the functions are planned that it may run: it is more than settings and steps of a transaction.
+    /// `changed`: what counts (`is_read`) has changed ahead of it; `reverts`: it does where its transaction ends.
+    pub fn planning(&self, mut changed: bool, reverts: bool, is_read: impl Fn(&str) -> bool) -> Planning {
+        let mut planning = Planning::Nothing;
+        for (part, sql) in self.parts.iter().zip(&self.texts) {
+            for statement in &part.statements {
+                let sets = statement.effects.iter().any(|effect| sets_one(effect, &is_read));
+                if statement.transaction.is_none() && !only_sets(statement, sql) {
+                    // What the catalog does not show yet may keep anything.
+                    if changed || sets || part.verdict == Err(Reason::UnknownFunction) {
+                        return Planning::Uncertain;
+                    }
+                    planning = Planning::InForce;
+                }
+                changed |= sets || (reverts && ends_transaction(statement));
+            }
+        }
+        planning
     }
 
     /// What it leaves behind hangs on a catalog that is not known.
@@ -139,7 +146,6 @@ impl Work {
 
     /// A query that no replica may answer, with this name (in lower case) in its text.
     pub fn asks_server(&self, name: &[u8]) -> bool {
-        use router_rules::statement::Kind;
         let mentions = |sql: &[u8]| {
             if sql.len() > NAMES_BYTES_MAX {
                 return memchr::memmem::find(sql, name).is_some();
@@ -164,4 +170,43 @@ impl Work {
             _ => None,
         }
     }
+}
+
+/// How what functions run is planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planning {
+    /// There is nothing to be planned.
+    Nothing,
+    /// Under the settings that are in force.
+    InForce,
+    /// Under those, or under others.
+    Uncertain,
+}
+
+/// It sets something that counts, or may.
+fn sets_one(effect: &SessionEffect, counts: impl Fn(&str) -> bool) -> bool {
+    use SessionEffect::{DiscardAll, Reset, ResetAll, Set, SetToParameter, SetUnknown, SetUnknownLocally};
+    match effect {
+        Set { name, .. }
+        | Reset { name, .. }
+        | SetToParameter { name, .. }
+        | SetUnknown { name }
+        | SetUnknownLocally { name } => name.is_empty() || counts(name),
+        ResetAll | DiscardAll => true,
+        _ => false,
+    }
+}
+
+/// SET, RESET, or a query that calls `set_config` and no other function.
+fn only_sets(statement: &Statement, sql: &[u8]) -> bool {
+    let effects = &statement.effects;
+    !effects.is_empty()
+        && effects.iter().all(|effect| sets_one(effect, |_| true))
+        && (statement.kind == Kind::Set || memchr::memchr_iter(b'(', sql).count() <= effects.len())
+}
+
+fn ends_transaction(statement: &Statement) -> bool {
+    let begins =
+        |step: &TransactionStep| matches!(step, TransactionStep::Begin(_) | TransactionStep::Savepoint(_));
+    statement.transaction.as_ref().is_some_and(|step| !begins(step))
 }

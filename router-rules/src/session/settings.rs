@@ -17,6 +17,9 @@ pub const IDENTITY: [&str; 2] = ["session_authorization", "role"];
 const DEFAULTS: [&str; 3] = [ISOLATION, "default_transaction_read_only", "default_transaction_deferrable"];
 const ISOLATION: &str = "default_transaction_isolation";
 
+/// Stands for a setting whose name is not known; none is called so.
+pub(super) const ANY: &str = "*";
+
 /// A set of settings: name → SQL that brings it about. Cheap to clone and to compare.
 #[derive(Debug, Clone)]
 pub struct Settings(Arc<Inner>);
@@ -127,9 +130,10 @@ impl Settings {
         self.0.context
     }
 
-    /// Equal for sets under which Postgres plans alike what functions run.
-    pub fn plans(&self) -> u64 {
-        self.0.plans
+    /// Equal for sets under which Postgres plans alike what functions run. `by_all`: it may work out ahead what
+    /// hangs on any of them.
+    pub fn plans(&self, by_all: bool) -> u64 {
+        if by_all { self.0.id } else { self.0.plans }
     }
 
     /// The value of a setting as text, where it is set and known.

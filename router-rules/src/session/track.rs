@@ -3,10 +3,11 @@
 //! [`Track`] follows COMMIT, ROLLBACK and savepoints for one side, session or server.
 
 use super::context;
-use super::settings::{IDENTITY, Setting, Settings, set_config, set_config_for};
+use super::settings::{ANY, IDENTITY, Setting, Settings, set_config, set_config_for};
 use crate::statement::{SessionEffect, TransactionStep};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One side's settings through transactions and savepoints.
 #[derive(Debug, Clone, Default)]
@@ -119,6 +120,7 @@ impl Track {
                 (self.now, self.local) = (reset, None);
             }
             SessionEffect::DiscardAll => (self.now, self.local) = (self.base.clone(), None),
+            SessionEffect::SetUnknownLocally { name } => self.set_unknown(name),
             _ => {}
         }
         before != self.now.id()
@@ -145,6 +147,19 @@ impl Track {
             }
         }
         self.lay_over(of);
+    }
+
+    /// It has a value that nobody here knows, and is like no other set.
+    fn set_unknown(&mut self, name: &str) {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let name = if name.is_empty() { ANY } else { name };
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        self.set(name, Some(Setting { replay: format!("unknown {number}").into(), value: None }), true);
+    }
+
+    /// Both have run what gave a setting a value that nobody here knows: it is the same for both.
+    pub fn share_unknown(&mut self, other: &Track) {
+        self.local.clone_from(&other.local);
     }
 
     fn lay_over(&mut self, of: BTreeMap<String, Option<Setting>>) {

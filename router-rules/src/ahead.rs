@@ -1,0 +1,75 @@
+//! What a planner works out ahead: calls of IMMUTABLE functions, whose results a plan keeps.
+//!
+//! Postgres believes a function that says it is IMMUTABLE. One that reads a setting all the same leaves the value
+//! of one session in the plans of the process, for whoever runs them next.
+//!
+//! <https://www.postgresql.org/docs/current/xfunc-volatility.html>
+
+use crate::catalog::{Function, Rows};
+use crate::dynamic::words;
+use foldhash::HashSet;
+
+/// What a session says of itself.
+const OF_SESSIONS: [&str; 14] = [
+    "current_role",
+    "current_schema",
+    "current_schemas",
+    "current_setting",
+    "current_user",
+    "execute",
+    "inet_client_addr",
+    "inet_client_port",
+    "pg_backend_pid",
+    "pg_settings",
+    "session_user",
+    "show",
+    "system_user",
+    "user",
+];
+
+/// Plans may hold what some session has set: an IMMUTABLE function reads it, or may. What is written in C is taken at
+/// its word.
+pub(crate) fn may_hold_settings(rows: &Rows) -> bool {
+    let is_immutable = |f: &&Function| f.volatility == 'i';
+    let claims = |f: &&Function| {
+        is_immutable(f) && f.extension.is_none() && f.kind != 'a' && !matches!(&*f.language, "c" | "internal")
+    };
+    let mut suspects = rows.functions.iter().filter(claims).peekable();
+    if suspects.peek().is_none() {
+        return false;
+    }
+    let others = rows.functions.iter().filter(|f| !is_immutable(f));
+    let changing: HashSet<String> = others.map(|f| f.name.to_lowercase()).collect();
+    let reads = |word: &str| OF_SESSIONS.binary_search(&word).is_ok() || changing.contains(word);
+    suspects.any(|f| {
+        !matches!(&*f.language, "sql" | "plpgsql")
+            || f.body.as_deref().is_none_or(|body| words(body).any(|word| reads(&word)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function(name: &str, volatility: char, language: &str, body: &str) -> Function {
+        let (name, language, body) = (name.into(), language.into(), Some(body.into()));
+        Function { name, volatility, language, body, kind: 'f', ..Function::default() }
+    }
+
+    #[test]
+    fn a_function_that_says_it_never_changes_may_read_a_session() {
+        let holds = |functions: Vec<Function>| may_hold_settings(&Rows { functions, ..Rows::default() });
+        assert!(OF_SESSIONS.is_sorted());
+        assert!(!holds(vec![]));
+        let reads = "SELECT Current_Setting('app.tenant')";
+        assert!(holds(vec![function("tenant", 'i', "sql", reads)]));
+        assert!(!holds(vec![function("tenant", 's', "sql", reads)]));
+        assert!(!holds(vec![function("twice", 'i', "sql", "SELECT $1 * 2")]));
+        assert!(holds(vec![function("twice", 'i', "plperl", "$_SHARED{x}")]));
+        let calls = function("tenant_of", 'i', "plpgsql", "BEGIN RETURN tenant(); END");
+        assert!(holds(vec![function("tenant", 's', "sql", reads), calls.clone()]));
+        assert!(!holds(vec![calls]));
+        let own = Function { extension: Some("x".into()), ..function("tenant", 'i', "sql", reads) };
+        assert!(!holds(vec![own]));
+    }
+}
