@@ -267,7 +267,6 @@ impl Session {
             if let Err(refusal) = self.lease(&mut decision, &work).await? {
                 return Ok(Err(refusal));
             }
-            self.discard_strange_plans(&work);
             if self.disagrees(&work)
                 && let Some(cause) = Box::pin(self.agree_on_statements(request, &work)).await?
             {

@@ -187,6 +187,11 @@ impl<'a> Analysis<'a> {
         };
         let roots = reach::of_statement(catalog, facts, tokens, self.effort);
         self.add(reach::reach(catalog, &roots, self.effort), statement);
+        let is_settings = |name: &Arc<str>| name.ends_with("pg_settings");
+        if facts.refusal == Some(Reason::Write) && statement.relations.iter().any(is_settings) {
+            // An UPDATE of it is a SET.
+            effects::push(&mut statement.effects, SessionEffect::Pin(PinReason::Unfollowable));
+        }
     }
 
     /// Without a catalog nobody knows what it reaches.
@@ -252,7 +257,7 @@ impl<'a> Analysis<'a> {
         let Some(catalog) = self.catalog else {
             statement.verdict = Err(facts.refusal.unwrap_or(Reason::NoCatalog));
             statement.reads = Footprint::Everything;
-            statement.writes = self.call_writes(facts);
+            statement.writes = self.written_beside(facts);
             statement.functions =
                 facts.calls.iter().filter(|c| c.certain()).map(|c| Arc::from(&*c.name.name)).collect();
             statement.relations = facts.relations.iter().map(Name::written).collect();
@@ -266,36 +271,27 @@ impl<'a> Analysis<'a> {
         statement.relations = resolver.relations;
         statement.tells_begin = resolver.tells_begin;
         statement.functions = resolver.functions;
-        if statement.verdict.is_err() {
-            statement.writes = self.call_writes(facts);
-            // A write through a view or foreign table is a write to anything.
-            if matches!(
-                statement.verdict,
-                Err(Reason::WritingView | Reason::ForeignTable | Reason::WritingOperator)
-            ) {
-                statement.writes = Footprint::Everything;
-            }
+        if statement.verdict.is_err() && facts.refusal != Some(Reason::Write) {
+            statement.writes = self.written_beside(facts);
         }
         statement
     }
 
-    /// What the calls in a statement may write: nothing, as long as only built-ins that change no
-    /// relation and functions proved read-only are called.
-    pub fn call_writes(&self, facts: &Facts<'_>) -> Footprint {
-        let calls: HashSet<&Call<'_>> = facts.calls.iter().filter(|call| call.certain()).collect();
-        let harmless = calls.into_iter().all(|call| {
-            let builtin = matches!(call.name.schema.as_deref(), None | Some("pg_catalog"))
-                && builtins::writes_nothing(&call.name.name);
-            let user = self.catalog.is_none_or(|c| c.functions(&call.name.name).next().is_some());
-            (builtin && !user) || (self.catalog.is_some() && self.call_is_harmless(call))
-        });
-        if harmless { Footprint::none() } else { Footprint::Everything }
-    }
-
-    fn call_is_harmless(&self, call: &Call<'_>) -> bool {
-        let Some(catalog) = self.catalog else { return false };
-        let facts = Facts { calls: vec![call.clone()], ..Facts::default() };
-        self.resolver(catalog).check(&facts).is_ok()
+    /// What evaluating a statement may write beside its own targets: nothing, where all that it names is known to
+    /// change no relation.
+    pub fn written_beside(&self, facts: &Facts<'_>) -> Footprint {
+        let Some(catalog) = self.catalog else { return calls_write(facts) };
+        let is_own = |name: &Name<'_>| self.is_own_plain_table(name);
+        let resolver = self.resolver(catalog).of_writes();
+        let harmless = if !self.temporary.is_empty() && facts.relations.iter().any(is_own) {
+            let others = facts.relations.iter().filter(|name| !is_own(name)).cloned().collect();
+            // Which of them stand behind ONLY is known by their places.
+            let facts = Facts { relations: others, only: vec![], ..facts.clone() };
+            { resolver }.check_beside(&facts)
+        } else {
+            { resolver }.check_beside(facts)
+        };
+        if harmless.is_ok() { Footprint::none() } else { Footprint::Everything }
     }
 
     /// CALL and DO.
@@ -313,6 +309,7 @@ impl<'a> Analysis<'a> {
                         _ => self.doubt(&mut statement),
                     }
                 } else if !tokens.is(at, "language") && tokens.identifier(at).is_none() {
+                    statement.unknown = true;
                     statement.effects.push(SessionEffect::Pin(PinReason::Unfollowable));
                 }
             }
@@ -334,6 +331,17 @@ impl<'a> Analysis<'a> {
     fn creates_in_temp_schema(&self) -> bool {
         self.search_path.first().is_some_and(|s| s.starts_with("pg_temp"))
     }
+}
+
+/// What the calls in a statement may write while nothing is known of its database: nothing, as long as they are of
+/// built-ins that change no relation.
+fn calls_write(facts: &Facts<'_>) -> Footprint {
+    let is_harmless = |call: &Call<'_>| {
+        matches!(call.name.schema.as_deref(), None | Some("pg_catalog"))
+            && builtins::writes_nothing(&call.name.name)
+    };
+    let harmless = facts.calls.iter().filter(|call| call.certain()).all(is_harmless);
+    if harmless { Footprint::none() } else { Footprint::Everything }
 }
 
 /// Not to be shared by shape: what it does stands in its words and literals.

@@ -427,7 +427,7 @@ impl Catalog {
             if analysis.effort.take(1 + relation.children.len() + relation.cascades.len()).is_err() {
                 return Footprint::Everything;
             }
-            let mut resolver = analysis.resolver(self);
+            let mut resolver = analysis.resolver(self).of_writes();
             if !resolver.evaluates_harmlessly(relation) {
                 return Footprint::Everything;
             }

@@ -415,6 +415,8 @@ fn classify_text(sql: &[u8], scope: &Scope, hindsight: bool) -> (Classified, boo
             let parts = split::split(&text, &tokens);
             analysis.thorough &= parts.len() <= PARSED_STATEMENTS_MAX;
             let mut statements: Vec<Statement> = Vec::with_capacity(parts.len());
+            // The path along which names are looked up is another than at the beginning.
+            let mut hides_meanings = false;
             for tokens in parts {
                 if effort.gave_up() {
                     break;
@@ -424,6 +426,10 @@ fn classify_text(sql: &[u8], scope: &Scope, hindsight: bool) -> (Classified, boo
                 if scope.encoding != Encoding::Utf8 && tokens.names_are_beyond_ascii() {
                     statement.is_unclear(Reason::NotParsed);
                 }
+                if hides_meanings && statement.looks_names_up() {
+                    (statement.reads, statement.writes) = (Footprint::Everything, Footprint::Everything);
+                }
+                hides_meanings |= statement.effects.iter().any(SessionEffect::changes_meanings);
                 if statement.alters.changes_meanings() && !hindsight {
                     analysis.catalog = None;
                 }

@@ -104,13 +104,14 @@ pub(crate) fn of_set_local(tokens: Tokens<'_>, at: usize) -> Option<SessionEffec
 
 /// What the calls of `set_config` in a text leave behind.
 pub(crate) fn of_set_config(tokens: Tokens<'_>, effects: &mut Vec<SessionEffect>) {
-    let calls = || (0..tokens.len()).filter(|&at| tokens.is(at, "set_config") && tokens.is_mark(at + 1, "("));
+    let calls =
+        || (0..tokens.len()).filter(|&at| tokens.names(at, "set_config") && tokens.is_mark(at + 1, "("));
     let mut push = |effect| {
         if !effects.contains(&effect) {
             effects.push(effect);
         }
     };
-    if calls().nth(SET_CONFIG_MAX).is_some() {
+    if calls().next().is_none() || calls().nth(SET_CONFIG_MAX).is_some() {
         return push(SessionEffect::Pin(PinReason::Unfollowable));
     }
     for at in calls() {

@@ -11,6 +11,31 @@ use crate::tokens::Tokens;
 /// How many names of functions are remembered as seen.
 const NAMES_MAX: usize = 64;
 
+/// What names mean, and as whom they are looked up.
+const LOOKED_UP_BY: [&str; 3] = ["role", "search_path", "session_authorization"];
+
+impl SessionEffect {
+    /// Behind it names may mean something else.
+    pub fn changes_meanings(&self) -> bool {
+        match self {
+            Self::Set { name, .. } | Self::Reset { name, .. } => LOOKED_UP_BY.contains(&&**name),
+            Self::ResetAll | Self::DiscardAll => true,
+            _ => self.hides_meanings(),
+        }
+    }
+
+    /// The same, and only the server knows what.
+    pub fn hides_meanings(&self) -> bool {
+        match self {
+            Self::SetToParameter { name, .. }
+            | Self::SetUnknown { name }
+            | Self::SetUnknownLocally { name } => name.is_empty() || LOOKED_UP_BY.contains(&&**name),
+            Self::Pin(PinReason::Unfollowable | PinReason::MayHaveChanged) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Effects of the built-ins that a statement calls itself.
 pub(crate) fn of_builtins(facts: &Facts<'_>, tokens: Tokens<'_>, effects: &mut Vec<SessionEffect>) {
     let mut configured = false;

@@ -1,5 +1,6 @@
 //! What the text of one statement mentions, before anybody knows what the names mean.
 
+use crate::reason::Reason;
 use foldhash::HashSet;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -100,14 +101,19 @@ pub(crate) struct Facts<'a> {
     /// The text is the body of a PL/pgSQL function.
     pub body: bool,
     /// The text alone shows that it is not a plain read, and why.
-    pub refusal: Option<crate::reason::Reason>,
+    pub refusal: Option<Reason>,
+    /// Why not all is known that it does, beside the writes and locks that it shows.
+    pub unclear: Option<Reason>,
     /// The classification hangs on a literal: it must not be shared by the shape.
     pub literals_matter: bool,
 }
 
 impl Facts<'_> {
     /// Remembers the first thing that is not a plain read.
-    pub fn refuse(&mut self, reason: crate::reason::Reason) {
+    pub fn refuse(&mut self, reason: Reason) {
         self.refusal.get_or_insert(reason);
+        if !matches!(reason, Reason::Write | Reason::Locks) {
+            self.unclear.get_or_insert(reason);
+        }
     }
 }

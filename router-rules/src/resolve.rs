@@ -32,6 +32,9 @@ const BODY_TOKENS_MAX: usize = 20_000;
 /// Keeps what was found for planning apart from what was found for running.
 const PLANNING: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// Keeps what was found for a write apart from what was found for a standby.
+const WRITES: u64 = 0xbf58_476d_1ce4_e5b9;
+
 /// The OID that stands for the system catalogs in a [`Footprint`] (that of `pg_class`).
 pub const CATALOG_OID: u32 = 1259;
 
@@ -62,6 +65,8 @@ pub(crate) struct Resolver<'a> {
     /// Nothing runs, it is only planned: EXPLAIN without ANALYZE. The planner evaluates IMMUTABLE
     /// and STABLE functions, but no VOLATILE ones.
     planning: bool,
+    /// It runs on the primary: what counts is whether it changes a relation.
+    of_writes: bool,
     /// Types that were looked into, by schema and name.
     types_seen: HashSet<(&'a str, &'a str)>,
     /// OIDs read so far; `None` once that is not known.
@@ -91,6 +96,7 @@ impl<'a> Resolver<'a> {
             path_hash: foldhash::fast::FixedState::with_seed(7).hash_one((search_path, role)),
             effort,
             planning: false,
+            of_writes: false,
             types_seen: HashSet::default(),
             reads: Some(vec![]),
             tells_begin: false,
@@ -108,6 +114,13 @@ impl<'a> Resolver<'a> {
         self
     }
 
+    /// The same for what runs on the primary: harmless is what changes no relation, whatever a standby may run.
+    pub fn of_writes(mut self) -> Self {
+        self.of_writes = true;
+        self.path_hash ^= WRITES;
+        self
+    }
+
     /// A resolver for something that this one has come to.
     fn inner(&self, session_path: &'a [String], role: &'a str) -> Self {
         let mut inner = Self::new(self.catalog, session_path, role, self.effort);
@@ -115,13 +128,25 @@ impl<'a> Resolver<'a> {
         if self.planning {
             inner.path_hash ^= PLANNING;
         }
-        inner
+        if self.of_writes { inner.of_writes() } else { inner }
     }
 
     /// Everything that the facts name must be harmless.
     pub fn check(&mut self, facts: &Facts<'_>) -> Result<(), Reason> {
-        let mut verdict = facts.refusal.map_or(Ok(()), Err);
+        let refusal = facts.refusal.filter(|reason| !self.of_writes || *reason != Reason::Locks);
+        self.check_names(facts, refusal.map_or(Ok(()), Err))
+    }
+
+    /// Beside what its own text says that it writes, nothing is written by what the facts name.
+    pub fn check_beside(&mut self, facts: &Facts<'_>) -> Result<(), Reason> {
+        self.check_names(facts, facts.unclear.map_or(Ok(()), Err))
+    }
+
+    fn check_names(&mut self, facts: &Facts<'_>, mut verdict: Result<(), Reason>) -> Result<(), Reason> {
         self.note(verdict);
+        if facts.words.iter().any(|word| word == "current_schema") {
+            self.reads_relation(CATALOG_OID);
+        }
         // Go on after a refusal: the reads and the names are wanted all the same.
         let alone = |at: &usize| facts.only.binary_search(at).is_ok();
         let relations = facts.relations.iter().enumerate().map(|(at, name)| (name, alone(&at)));

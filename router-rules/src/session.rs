@@ -7,6 +7,7 @@ pub mod block;
 pub mod context;
 mod decide;
 mod defaults;
+mod lasting;
 mod moving;
 mod own_temporary;
 pub mod pins;
@@ -31,9 +32,8 @@ use crate::encoding::Encoding;
 use crate::lex::cut_name;
 use crate::quote::{is_on, split_names};
 use crate::reason::{PinReason, Target};
-use crate::statement::{
-    Footprint, Isolation, Kind, SessionEffect, Statement, TransactionModes, TransactionStep,
-};
+use crate::session::lasting::Lasting;
+use crate::statement::{Footprint, Isolation, SessionEffect, Statement, TransactionModes, TransactionStep};
 use std::sync::Arc;
 
 /// One session.
@@ -59,10 +59,10 @@ pub struct SessionState {
     pub seen: Footprint,
     /// What the transaction under way changed of the schema.
     pub altered: Alters,
-    /// Some of that may last although the transaction fails: it was done elsewhere.
-    lasts: bool,
-    /// Or a procedure has committed on its way, whatever it left in the session with it.
-    committed: bool,
+    /// What of it outlives a failure.
+    lasting: Lasting,
+    /// Only the server knows along which path names are looked up from here on, or as whom.
+    hides_meanings: bool,
     /// It has done nothing but proved reads, which leave nothing behind.
     pub only_reads: bool,
 }
@@ -81,8 +81,8 @@ impl SessionState {
             written: Footprint::none(),
             seen: Footprint::none(),
             altered: Alters::Nothing,
-            lasts: false,
-            committed: false,
+            lasting: Lasting::Nothing,
+            hides_meanings: false,
             only_reads: true,
         }
     }
@@ -195,6 +195,7 @@ impl SessionState {
     /// A request is about to be sent.
     pub fn before_request(&mut self) {
         self.temporary.before_request();
+        self.hides_meanings &= self.block.is_there();
         self.moving.before_request(self.block.is_there());
     }
 
@@ -219,16 +220,27 @@ impl SessionState {
         seen: &Footprint,
     ) {
         reads.for_each(|(classified, sql)| self.moving.on_sent(classified, sql.as_ref()));
-        self.seen = self.seen.union(seen);
+        self.seen = if self.hides_meanings() { Footprint::Everything } else { self.seen.union(seen) };
+    }
+
+    /// Only the server knows along which path names are looked up, or as whom.
+    fn hides_meanings(&self) -> bool {
+        self.hides_meanings
+            || self.pins.has(PinReason::Unfollowable)
+            || self.pins.has(PinReason::MayHaveChanged)
     }
 
     /// A text is about to be sent: what it pins, it pins even if it fails half-way.
     pub fn on_sent(&mut self, classified: &Classified, sql: &[u8]) {
         self.moving.on_sent(classified, sql);
         self.temporary.on_sent(classified);
+        if self.hides_meanings() && classified.statements.iter().any(Statement::looks_names_up) {
+            (self.written, self.seen) = (Footprint::Everything, Footprint::Everything);
+        }
+        self.hides_meanings |=
+            classified.statements.iter().flat_map(|s| &s.effects).any(SessionEffect::hides_meanings);
         self.written = self.written.union(&classified.writes);
-        self.lasts |= classified.writes == Footprint::Everything;
-        self.committed |= self.may_commit(classified);
+        self.lasting = self.lasting.max(Lasting::of(classified, self.block.is_there()));
         self.seen = self.seen.union(&classified.reads);
         self.only_reads &= classified.verdict.is_ok() && (classified.plain || only_begins(classified));
         if classified.verdict.is_err() {
@@ -240,11 +252,6 @@ impl SessionState {
             let in_doubt = statement.is_doubtful();
             statement.effects.iter().for_each(|effect| self.pins.on_sent(effect, in_doubt));
         }
-    }
-
-    /// A procedure or DO block, which may commit on its way.
-    fn may_commit(&self, classified: &Classified) -> bool {
-        !self.block.is_there() && classified.statements.iter().any(|statement| statement.kind == Kind::Call)
     }
 
     /// The client's BEGIN that no server has heard of goes to this one. What is to be sent.
@@ -301,12 +308,12 @@ impl SessionState {
 
     /// What the transaction has done is undone.
     fn undo(&mut self) {
-        if !self.lasts && !self.committed {
+        if self.lasting == Lasting::Nothing {
             self.written = Footprint::none();
             self.altered = Alters::Nothing;
         }
         self.temporary.on_rollback();
-        if !self.committed {
+        if self.lasting < Lasting::Everything {
             self.pins.may_have_ended = true;
         } else if self.pins.has(PinReason::NoCatalog) {
             // Perhaps there was no such procedure, and no catalog will ever show it.
@@ -326,7 +333,7 @@ impl SessionState {
         } else {
             self.temporary.on_commit();
         }
-        (self.lasts, self.committed) = (false, false);
+        self.lasting = Lasting::Nothing;
         self.block = Block::None;
         self.moving.clear();
     }

@@ -296,9 +296,9 @@ fn other_column(tokens: Tokens<'_>, at: usize) -> Option<usize> {
 }
 
 fn set_config_column(tokens: Tokens<'_>, at: usize) -> Option<(SessionEffect, usize)> {
-    let qualified = tokens.is(at, "pg_catalog") && tokens.is_mark(at + 1, ".");
+    let qualified = tokens.names(at, "pg_catalog") && tokens.is_mark(at + 1, ".");
     let at = if qualified { at + 2 } else { at };
-    if !tokens.is(at, "set_config") || !tokens.is_mark(at + 1, "(") {
+    if !tokens.names(at, "set_config") || !tokens.is_mark(at + 1, "(") {
         return None;
     }
     let name = tokens.literal(at + 2)?.to_ascii_lowercase();

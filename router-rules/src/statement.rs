@@ -64,6 +64,11 @@ impl Statement {
         statement
     }
 
+    /// What it works on hangs on where names are looked up.
+    pub(crate) fn looks_names_up(&self) -> bool {
+        !matches!(self.kind, Kind::Set | Kind::Show | Kind::Transaction | Kind::Empty)
+    }
+
     /// What it left behind will be known when the catalog is.
     pub fn is_doubtful(&self) -> bool {
         self.effects.contains(&SessionEffect::Pin(PinReason::NoCatalog))

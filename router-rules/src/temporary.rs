@@ -45,7 +45,7 @@ impl<'a> Analysis<'a> {
             tokens.name(at)
         });
         let Some((name, _)) = name.filter(|(name, _)| name.schema.is_none()) else { return };
-        statement.writes = of_catalog().union(&self.call_writes(facts));
+        statement.writes = of_catalog().union(&self.written_beside(facts));
         statement.effects.push(SessionEffect::MakesTemporary(Temporary {
             name: Arc::from(&*name.name),
             is_plain: true,
@@ -89,7 +89,7 @@ impl<'a> Analysis<'a> {
                 Some(at) => {
                     let facts =
                         crate::query::facts(tokens.slice(at, tokens.len()), self.thorough, self.effort);
-                    self.call_writes(&facts)
+                    self.written_beside(&facts)
                 }
                 None if (2..tokens.len()).any(|at| tokens.is(at, "execute")) => return None,
                 None => Footprint::none(),

@@ -27,6 +27,11 @@ impl<'a> Tokens<'a> {
         self.kind(at) == Some(TokenKind::Word) && self.text(at).eq_ignore_ascii_case(word)
     }
 
+    /// True when what stands at `at` names this, quoted or not.
+    pub fn names(&self, at: usize, name: &str) -> bool {
+        self.identifier(at).is_some_and(|identifier| identifier == name)
+    }
+
     /// True when token `at` is one of `words`.
     pub fn is_any(&self, at: usize, words: &[&str]) -> bool {
         words.iter().any(|word| self.is(at, word))

@@ -328,9 +328,7 @@ impl<'a> Analysis<'a> {
         match query_of(tokens) {
             Some(at) => {
                 let facts = query::facts(tokens.slice(at, tokens.len()), self.thorough, self.effort);
-                let read = self.catalog.is_some_and(|catalog| self.resolver(catalog).check(&facts).is_ok());
-                let written = if read { Footprint::none() } else { self.call_writes(&facts) };
-                Some(written)
+                Some(self.written_beside(&facts))
             }
             // AS EXECUTE; bounds of partitions, which are evaluated.
             None if (2..tokens.len()).any(|at| tokens.is(at, "execute")) => None,
@@ -349,7 +347,7 @@ impl<'a> Analysis<'a> {
 
     /// Working on the relation evaluates nothing that writes elsewhere.
     fn keeps_to_itself(&self, relation: &'a Relation, catalog: &'a Catalog) -> bool {
-        self.resolver(catalog).expressions_are_harmless(relation)
+        self.resolver(catalog).of_writes().expressions_are_harmless(relation)
     }
 
     /// The expressions in a definition write nothing: calls, operators, and the checks of domains.

@@ -93,6 +93,8 @@ struct Frame {
     clause: Clause,
     /// The next name is a relation (or a function in FROM).
     expects_table: bool,
+    /// DELETE or MERGE has begun: behind its USING stand relations.
+    uses_relations: bool,
     /// In a call: index of the first token of the argument that is being read, arguments seen.
     argument_from: usize,
     arguments: usize,
@@ -104,6 +106,7 @@ impl Frame {
             paren,
             clause: Clause::Start,
             expects_table: paren == Paren::From,
+            uses_relations: false,
             argument_from: 0,
             arguments: 0,
         }

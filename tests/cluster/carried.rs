@@ -285,3 +285,30 @@ fn a_procedure_that_is_not_there_keeps_no_server_from_others() -> Outcome {
     let read = |client| (client, simple("SELECT txid_current_if_assigned() IS NULL"));
     pools.compare(&[&[], &[]], &[mistaken(0), read(1), mistaken(1), read(0), read(1), mistaken(0), read(1)])
 }
+
+/// However the name of what sets is written, and by an UPDATE of `pg_settings`, too.
+#[test]
+fn a_setting_is_nobody_elses_whatever_words_set_it() -> Outcome {
+    let pools = pools();
+    for set in [
+        "SELECT \"set_config\"('search_path', 'elsewhere', false)",
+        "SELECT \"pg_catalog\".\"set_config\"('search_path', 'elsewhere', false)",
+        "SELECT count(\"set_config\"('search_path', 'elsewhere', false)) FROM pg_class LIMIT 1",
+        "UPDATE pg_settings SET setting = 'elsewhere' WHERE name = 'search_path'",
+        "WITH x AS (SELECT 'elsewhere' AS path) UPDATE pg_catalog.pg_settings SET setting = path FROM x \
+         WHERE name = 'search_path'",
+        "DO $$ BEGIN UPDATE pg_settings SET setting = 'elsewhere' WHERE name = 'search_path'; END $$",
+    ] {
+        for weir in pools.weirs {
+            let mut client = RawClient::login(&weir.app())?;
+            client.run(set)?;
+            assert_eq!(client.value("SHOW search_path")?, "elsewhere", "{set}");
+            drop(client);
+            for _ in 0..4 {
+                let mut other = RawClient::login(&weir.app())?;
+                assert_eq!(other.value("BEGIN; SHOW search_path; COMMIT")?, "\"$user\", public", "{set}");
+            }
+        }
+    }
+    Ok(())
+}

@@ -175,6 +175,13 @@ fn a_rule_that_refuses_a_table_is_walked_around_by_nobody() -> Outcome {
         "CREATE TABLE copied AS SELECT * FROM secret",
         "WITH w AS (SELECT * FROM secret) SELECT 1",
         "CREATE VIEW new_view AS SELECT * FROM secret",
+        "DELETE FROM product USING secret RETURNING secret.a",
+        "DELETE FROM product USING (secret CROSS JOIN product b)",
+        "WITH d AS (DELETE FROM product USING ONLY secret RETURNING secret.a) TABLE d",
+        "MERGE INTO product p USING secret s ON p.id = s.a WHEN NOT MATCHED THEN INSERT VALUES (s.a)",
+        "DO $$ BEGIN DELETE FROM product USING secret; END $$",
+        "DO E'BEGIN PERFORM * FROM s\\145cret; END'",
+        "DO U&'BEGIN PERFORM * FROM s\\0065cret; END'",
         too_long.as_str(),
     ] {
         let (sqlstate, message) = client.refusal(sql)?;
@@ -192,6 +199,7 @@ fn a_rule_that_refuses_a_table_is_walked_around_by_nobody() -> Outcome {
         "INSERT INTO product VALUES (2)",
         "SELECT now()",
         "CREATE TABLE made (a int)",
+        "DELETE FROM product USING made m JOIN made n USING (a)",
     ] {
         client.run(sql)?;
     }

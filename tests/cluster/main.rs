@@ -55,3 +55,4 @@ mod tls;
 mod transactions;
 mod transparent;
 mod twin;
+mod written_beside;

@@ -97,10 +97,14 @@ impl Session {
             }
             self.explain(decision, placed.0, placed.1, work);
             if self.has_its_settings() {
+                self.discard_strange_plans(work);
                 return Ok(Ok(()));
             }
             match Box::pin(self.bring_settings()).await {
-                Some(brought) => return Ok(brought),
+                Some(brought) => {
+                    self.discard_strange_plans(work);
+                    return Ok(brought);
+                }
                 // Nothing of the client's was run there.
                 None if self.turn.started.elapsed() < self.config.cluster.primary_wait => {
                     Box::pin(tokio::time::sleep(RETRY_PAUSE)).await;

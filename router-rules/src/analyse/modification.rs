@@ -44,7 +44,7 @@ impl<'a> Analysis<'a> {
             return Footprint::Everything;
         };
         let resolver = self.resolver(catalog);
-        let written = self.call_writes(facts);
+        let written = self.written_beside(facts);
         let targets = tokens_of_modification(tokens);
         if targets.is_empty() {
             return Footprint::Everything;

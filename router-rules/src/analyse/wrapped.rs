@@ -6,7 +6,7 @@ use crate::lex::TokenKind;
 use crate::query;
 use crate::reach;
 use crate::reason::{PinReason, Reason};
-use crate::resolve::Found;
+use crate::resolve::{CATALOG_OID, Found};
 use crate::statement::{Footprint, Kind, SessionEffect, Statement};
 use crate::tokens::Tokens;
 
@@ -86,6 +86,7 @@ impl<'a> Analysis<'a> {
         let explainable =
             matches!(explained, Kind::Select | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge);
         if analyze {
+            statement.reads = statement.reads.union(&Footprint::Relations([CATALOG_OID].into()));
             if !explainable {
                 statement.verdict = Err(Reason::NotReadOnly);
                 statement.writes = Footprint::Everything;
@@ -119,7 +120,14 @@ impl<'a> Analysis<'a> {
             let mut resolver = self.resolver(catalog).planning();
             statement.verdict = resolver.check(&facts).map(|()| Reason::ReadOnly);
             statement.reads = resolver.footprint();
+            // The planner works out what says that it never changes, and that may lie.
+            let mut beside = self.resolver(catalog).planning().of_writes();
+            if statement.verdict.is_err() && beside.check_beside(&facts).is_err() {
+                statement.writes = Footprint::Everything;
+            }
         }
+        // Plans hang on indexes and statistics.
+        statement.reads = statement.reads.union(&Footprint::Relations([CATALOG_OID].into()));
         analysed
     }
 

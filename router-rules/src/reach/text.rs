@@ -308,6 +308,10 @@ impl<'a> Finder<'a> {
         for at in tokens_of_modification(tokens) {
             if let Some((name, _)) = tokens.name(at) {
                 self.relation(&name, Node::Write);
+                if name.name == "pg_settings" {
+                    // An UPDATE of it is a SET.
+                    self.found.left |= Left::ANYTHING;
+                }
             }
         }
     }

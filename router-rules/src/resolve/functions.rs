@@ -45,13 +45,13 @@ impl<'a> Resolver<'a> {
             }
         }
         if call.form == Form::Maybe {
-            let refused = builtins::refusal(name).filter(|_| !builtins::allows_function(name));
+            let refused = builtins::refusal(name).filter(|_| !self.allows(name));
             return refused.map_or(Ok(()), Err);
         }
         match schema {
             None | Some("pg_catalog") => {
                 self.tells_begin |= builtins::tells_begin(name, call.args);
-                if builtins::allows_function(name) {
+                if self.allows(name) {
                     if builtins::reads_catalog(name) {
                         self.reads_relation(CATALOG_OID);
                     }
@@ -75,6 +75,11 @@ impl<'a> Resolver<'a> {
             Some(_) if !candidates.is_empty() => Ok(()),
             Some(_) => Err(Reason::UnknownFunction),
         }
+    }
+
+    /// A built-in of this name is harmless.
+    fn allows(&self, name: &str) -> bool {
+        builtins::allows_function(name) || (self.of_writes && builtins::writes_nothing(name))
     }
 
     /// Built-ins that are harmless with these arguments only.
@@ -254,7 +259,7 @@ impl<'a> Resolver<'a> {
     pub(super) fn function_by_oid(&mut self, oid: u32) -> Result<(), Reason> {
         if let Some(name) = self.catalog.builtin_by_oid(oid) {
             self.tells_begin |= builtins::tells_begin(name, None);
-            return if builtins::allows_function(name) { Ok(()) } else { Err(Reason::WritingOperator) };
+            return if self.allows(name) { Ok(()) } else { Err(Reason::WritingOperator) };
         }
         let function = self.catalog.function_by_oid(oid).ok_or(Reason::UnknownFunction)?;
         self.look_into_function(function)

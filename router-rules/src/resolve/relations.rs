@@ -48,6 +48,7 @@ impl<'a> Resolver<'a> {
                 self.reads_relation(CATALOG_OID);
                 Ok(())
             }
+            Found::No(Reason::NodeRelation) if self.of_writes => Ok(()),
             Found::No(reason) => {
                 self.reads = None;
                 self.relations.push(name.written());
@@ -136,6 +137,7 @@ impl<'a> Resolver<'a> {
     pub(super) fn relation_itself(&mut self, relation: &'a Relation) -> Result<(), Reason> {
         self.reads_relation(relation.oid);
         match relation.persistence {
+            'u' | 't' if self.of_writes => {}
             'u' => return Err(Reason::UnloggedRelation),
             't' => return Err(Reason::TemporaryRelation),
             _ => {}
@@ -147,6 +149,7 @@ impl<'a> Resolver<'a> {
                 let definition = relation.definition.as_deref().ok_or(Reason::WritingView)?;
                 self.expression(definition, Text::Sql).map_err(through(Reason::WritingView))?;
             }
+            'S' if self.of_writes => {}
             'S' => return Err(Reason::Sequence),
             'f' => return Err(Reason::ForeignTable),
             _ => return Err(Reason::NotReadOnly),
@@ -160,38 +163,22 @@ impl<'a> Resolver<'a> {
     /// What a write to `relation` evaluates (defaults, checks, triggers) writes to no relation.
     pub fn evaluates_harmlessly(&mut self, relation: &'a Relation) -> bool {
         self.expressions_are_harmless(relation)
+            && relation.policies.iter().all(|policy| self.expression(policy, Text::Sql).is_ok())
             && relation
                 .triggers
                 .iter()
                 .all(|&oid| self.catalog.function_by_oid(oid).is_some_and(|f| self.is_harmless_trigger(f)))
     }
 
-    /// The expressions that belong to `relation` (defaults, checks, those of indexes) write to no relation.
+    /// The expressions that belong to `relation` (defaults, checks, those of indexes and of its columns' domains)
+    /// write to no relation.
     pub fn expressions_are_harmless(&mut self, relation: &'a Relation) -> bool {
         if self.is_in_doubt(&relation.name) {
             self.effort.meet_doubt();
             return false;
         }
-        for expression in &relation.expressions {
-            let Ok(tokens) = lex::tokenize(expression.as_bytes(), true, BODY_TOKENS_MAX) else {
-                return false;
-            };
-            let tokens = Tokens { sql: expression, list: &tokens };
-            if self.catalog.doubts().mentioned_in(tokens) {
-                self.effort.meet_doubt();
-                return false;
-            }
-            let facts = walk::walk(tokens, Text::Sql, self.effort);
-            for call in facts.calls.iter().filter(|call| call.certain()) {
-                let name = &call.name.name;
-                let builtin = self.catalog.functions(name).next().is_none()
-                    && (builtins::writes_nothing(name) || builtins::is_type(name));
-                if !builtin && self.call(call, &facts).is_err() {
-                    return false;
-                }
-            }
-        }
-        true
+        relation.expressions.iter().all(|expression| self.expression(expression, Text::Sql).is_ok())
+            && relation.columns.iter().all(|(_, kind)| self.spelt_type(kind).is_ok())
     }
 
     /// The relations that a view names, if its query is proved to be a read of no others.

@@ -23,6 +23,9 @@ impl<'a> Walker<'a> {
         let labelled = self.previous_is("as")
             && self.frame().clause != Clause::With
             && !self.tokens.is_mark(at + 1, "(");
+        if matches!(word, "delete" | "merge") && self.modifies(word) {
+            self.frame().uses_relations = true;
+        }
         if self.text != Text::Sql && self.body_word(word) {
             self.at += 1;
             return true;
@@ -84,6 +87,11 @@ impl<'a> Walker<'a> {
             }
             "join" if self.tokens.is_mark(at + 1, "(") && !self.is_grammar_here(word) => return false,
             "join" => self.frame().expects_table = true,
+            "using" if std::mem::take(&mut self.frame().uses_relations) => {
+                let frame = self.frame();
+                frame.clause = Clause::From;
+                frame.expects_table = true;
+            }
             "lateral" | "only" => {}
             "rows" if self.tokens.is(at + 1, "from") && self.tokens.is_mark(at + 2, "(") => {
                 self.frame().expects_table = false;
@@ -114,6 +122,8 @@ impl<'a> Walker<'a> {
             }
             "operator" if self.tokens.is_mark(at + 1, "(") => return self.qualified_operator(),
             "uescape" => self.facts.refuse(Reason::NotParsed),
+            // A word of the grammar, and a look into the catalog.
+            "current_schema" => self.facts.words.push(Cow::Borrowed("current_schema")),
             _ if FROM_ENDS.contains(&word) => {
                 // `agg(a, b ORDER BY c, d)`: what follows is no argument.
                 if let Some(Frame { paren: Paren::Call(index), .. }) = self.frames.last() {
