@@ -13,13 +13,13 @@ pub(crate) use modification::tokens_of_modification;
 use by_first_word::{other, runs_expressions, session_statement};
 use modification::main_verb;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Unknown};
 use crate::changed::Alters;
 use crate::effort::Effort;
 use crate::facts::{Call, Facts, Name};
 use crate::reach::{self, Left, Reach};
 use crate::reason::{PinReason, Reason};
-use crate::resolve::Resolver;
+use crate::resolve::{Found, Resolver};
 use crate::statement::{Footprint, Kind, SessionEffect, Statement, Temporary};
 use crate::tokens::Tokens;
 use crate::touches::Touches;
@@ -169,6 +169,9 @@ impl<'a> Analysis<'a> {
                 statement.effects.push(SessionEffect::Pin(PinReason::TemporaryTable));
                 self.selects_into_temporary(tokens, &facts, &mut statement);
             }
+            if let Some(catalog) = self.catalog {
+                self.add(reach::reach(catalog, &[reach::Node::Ddl], self.effort), &mut statement);
+            }
         }
         self.follow(&facts, tokens, &mut statement);
         Analysed { statement, literals_matter: facts.literals_matter }
@@ -197,6 +200,7 @@ impl<'a> Analysis<'a> {
     /// Without a catalog nobody knows what it reaches.
     fn doubt(&self, statement: &mut Statement) {
         statement.unknown = true;
+        statement.writes = Footprint::Everything;
         effects::push(&mut statement.effects, SessionEffect::Pin(PinReason::NoCatalog));
         effects::push(&mut statement.effects, SessionEffect::Pin(PinReason::SequenceState));
     }
@@ -268,6 +272,16 @@ impl<'a> Analysis<'a> {
         statement.verdict = verdict.map(|()| Reason::ReadOnly);
         statement.reads = resolver.footprint();
         statement.unknown = resolver.meets_unknown;
+        let is_stranger = |name: &Name<'_>| {
+            matches!(resolver.find_relation(name), Found::No(Reason::UnknownRelation))
+                && !(name.schema.is_none() && facts.ctes.contains(&name.name))
+                && self.own(name).is_none()
+        };
+        let asks = catalog.unknown() == Unknown::Primary;
+        if asks && (resolver.meets_stranger || facts.relations.iter().any(is_stranger)) {
+            // It may have been made a moment ago, by somebody who did not come this way.
+            statement.effects.push(SessionEffect::Pin(PinReason::MayHaveChanged));
+        }
         statement.relations = resolver.relations;
         statement.tells_begin = resolver.tells_begin;
         statement.functions = resolver.functions;

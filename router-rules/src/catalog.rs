@@ -8,6 +8,7 @@ use crate::ahead;
 use crate::analyse::Analysis;
 use crate::builtins;
 use crate::changed::NamesInDoubt;
+use crate::resolve::extensions;
 use crate::statement::Footprint;
 use foldhash::{HashMap, HashSet};
 use std::collections::hash_map::Entry;
@@ -188,6 +189,8 @@ pub struct Tables {
     pub(crate) bodies_escape: bool,
     /// Some IMMUTABLE function reads what a session has set, so that plans hold values of that session.
     plans_hold_settings: bool,
+    /// There is something that works outside of the transaction that it is called in.
+    reaches_elsewhere: bool,
     pub(crate) rows: Rows,
     functions: HashMap<Box<str>, Vec<u32>>,
     functions_by_oid: HashMap<u32, u32>,
@@ -248,6 +251,8 @@ impl Tables {
             matches!(&*f.language, "sql" | "plpgsql") && f.body.as_ref().is_some_and(|b| b.contains('\\'))
         });
         tables.plans_hold_settings = ahead::may_hold_settings(&rows);
+        tables.reaches_elsewhere = rows.relations.iter().any(|relation| relation.kind == 'f')
+            || rows.functions.iter().any(extensions::may_reach_elsewhere);
         tables.rows = rows;
         tables
     }
@@ -322,6 +327,12 @@ impl Catalog {
     /// Some IMMUTABLE function reads what a session has set, so that plans hold values of that session.
     pub fn plans_hold_settings(&self) -> bool {
         self.plans_hold_settings
+    }
+
+    /// There is something that works outside of the transaction that it is called in: a foreign table, or a function
+    /// in a language that may open connections of its own.
+    pub fn reaches_elsewhere(&self) -> bool {
+        self.reaches_elsewhere
     }
 
     /// True when somebody has made an implicit cast between these types.

@@ -6,7 +6,7 @@
 //! end, or to the first thing that is not proved harmless. Where overloads could be meant that
 //! differ, all of them must be harmless.
 
-mod extensions;
+pub(crate) mod extensions;
 mod functions;
 mod relations;
 mod types;
@@ -75,6 +75,8 @@ pub(crate) struct Resolver<'a> {
     pub tells_begin: bool,
     /// Something that it was asked about is not known, and may lead anywhere.
     pub meets_unknown: bool,
+    /// Something that it was asked about is not there at all, as far as the catalog goes.
+    pub meets_stranger: bool,
     /// Names for rules.
     pub relations: Vec<Arc<str>>,
     /// Names for rules.
@@ -101,6 +103,7 @@ impl<'a> Resolver<'a> {
             reads: Some(vec![]),
             tells_begin: false,
             meets_unknown: false,
+            meets_stranger: false,
             relations: vec![],
             functions: vec![],
         }

@@ -26,7 +26,7 @@ impl<'a> Analysis<'a> {
         self.own(name).is_some_and(|own| own.is_plain)
     }
 
-    fn own(&self, name: &Name<'_>) -> Option<&Temporary> {
+    pub fn own(&self, name: &Name<'_>) -> Option<&Temporary> {
         let comes_first = match name.schema.as_deref() {
             None => !self.search_path.iter().any(|schema| schema.starts_with("pg_temp")),
             Some(schema) => schema == "pg_temp",

@@ -312,3 +312,46 @@ fn a_setting_is_nobody_elses_whatever_words_set_it() -> Outcome {
     }
     Ok(())
 }
+
+/// Made past pgweir, and used before it can have seen it: what it leaves behind is nobody else's all the same.
+#[test]
+fn what_was_made_a_moment_ago_leaves_nothing_to_others() -> Outcome {
+    let pools = pools();
+    let mut ddl = RawClient::login(
+        &pools.stage.cluster.node(pools.stage.cluster.primary()).superuser().database("app"),
+    )?;
+    let sets = "SELECT set_config('search_path', 'elsewhere', false)";
+    for (number, weir) in [0, 1].into_iter().zip(pools.weirs) {
+        for (kind, make, work) in [
+            (
+                "function",
+                format!("CREATE FUNCTION n.f() RETURNS text LANGUAGE sql AS $${sets}$$"),
+                "SELECT n.f()",
+            ),
+            ("view", format!("CREATE VIEW n.v AS {sets} AS a"), "SELECT * FROM n.v"),
+            (
+                "trigger",
+                "CREATE TABLE n.t (a int); CREATE FUNCTION n.g() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$BEGIN PERFORM set_config('search_path', 'elsewhere', false); RETURN new; END$$; \
+                 CREATE TRIGGER g BEFORE INSERT ON n.t FOR EACH ROW EXECUTE FUNCTION n.g()"
+                    .to_owned(),
+                "INSERT INTO n.t VALUES (1)",
+            ),
+        ] {
+            let schema = format!("new_{kind}_{number}");
+            let named = |sql: &str| sql.replace("n.", &format!("{schema}."));
+            ddl.run(&format!("CREATE SCHEMA {schema}; {}", named(&make)))?;
+            ddl.run(&format!("GRANT USAGE ON SCHEMA {schema} TO app"))?;
+            ddl.run(&format!("GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO app"))?;
+            let mut client = RawClient::login(&weir.app())?;
+            client.run(&named(work))?;
+            drop(client);
+            for _ in 0..4 {
+                let mut other = RawClient::login(&weir.app())?;
+                assert_eq!(other.value("BEGIN; SHOW search_path; COMMIT")?, "\"$user\", public", "{kind}");
+            }
+            ddl.run(&format!("DROP SCHEMA {schema} CASCADE"))?;
+        }
+    }
+    Ok(())
+}

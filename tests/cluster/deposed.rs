@@ -69,9 +69,20 @@ fn a_deposed_primary_is_written_to_no_more_whatever_holds_a_session_there() -> O
         client.run(sql)?;
         clients.push((kind, client));
     }
+    let mut walsender = RawClient::login_with(
+        &stage.weir.superuser().database("app"),
+        0x3_0000,
+        &[("replication", "database")],
+    )?;
+    walsender.set_patience(PATIENCE)?;
+    walsender.run("SELECT 1")?;
     // The former primary lives on, and nobody has told it anything.
     stage.cluster.promote(1)?;
     wait_for_primary(&stage, 1)?;
+    assert_eq!(
+        outcome(&mut walsender, "INSERT INTO note (body) VALUES ('late walsender')").as_deref(),
+        Some("gone")
+    );
     let mut told = vec![];
     for (kind, client) in &mut clients {
         let sql = format!("INSERT INTO note (body) VALUES ('late {kind}')");

@@ -43,6 +43,20 @@ fn a_read_on_another_connection_sees_the_write_before_it() -> Outcome {
     Ok(())
 }
 
+/// SQL on a connection for logical replication is passed as it is, and its writes count all the same.
+#[test]
+fn what_a_replication_connection_has_written_or_heard_of_is_seen() -> Outcome {
+    let stage = delayed(Duration::from_millis(200))?;
+    let login = stage.weir.superuser().database("app");
+    let mut walsender = RawClient::login_with(&login, 0x3_0000, &[("replication", "database")])?;
+    let mut reader = stage.client()?;
+    for round in 1..=10 {
+        walsender.run("UPDATE counter SET n = n + 1 WHERE id = 1")?;
+        assert_eq!(reader.value("SELECT n FROM counter WHERE id = 1")?, round.to_string());
+    }
+    Ok(())
+}
+
 #[test]
 fn at_eventual_a_read_may_be_stale_and_runs_on_a_replica_at_once() -> Outcome {
     // Shows that the delay works and that the story above could fail.

@@ -57,6 +57,16 @@ pub(super) fn several(name: &str) -> String {
     )
 }
 
+/// What is wrong with a replica that has had what the primary has not.
+pub(super) fn astray(entry: &Entry, lsn: Lsn) -> String {
+    let (name, timeline) = (&entry.node.name, entry.facts.timeline);
+    format!(
+        "{name} has had timeline {timeline} until {lsn}, which is farther than the primary has written: one of the two \
+         is of another history, and {name} serves no reads. Build it anew; or, if its history is the one to go on \
+         with, take the primary out of cluster.nodes and promote it"
+    )
+}
+
 /// What is wrong with a replica that is on an older timeline than the cluster's.
 pub(super) fn stranded(entry: &Entry, newest: u32, fork: Option<Lsn>) -> String {
     let (name, timeline, lsn) = (&entry.node.name, entry.facts.timeline, entry.lsn);

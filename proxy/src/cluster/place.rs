@@ -89,14 +89,19 @@ impl Cluster {
         let arrived = self.note_read(wish.decision.consistency);
         let view = self.view.load();
         let progress = &node.progress;
-        let need = self.oldest_allowed(&view, wish, arrived).max(self.promise(wish, arrived));
-        let is_fresh =
-            || progress.fresh_through.get() >= need && self.shows_enough(&self.view.load(), progress, wish);
+        let promise = self.promise(wish, arrived).max(self.promise_of_others(&view, wish, arrived));
+        let need = self.oldest_allowed(&view, wish, arrived).max(promise);
+        let is_fresh = || {
+            let view = self.view.load();
+            progress.fresh_through.get() >= need
+                && !view.is_stranded(node)
+                && self.shows_enough(&view, progress, wish)
+        };
         if is_fresh() {
             return true;
         }
         let (incarnation, limit) = (progress.incarnation(), view.settings.freshness_wait);
-        if incarnation == 0 || need.plus(progress.lag().1) > arrived.plus(limit) {
+        if incarnation == 0 || view.is_stranded(node) || need.plus(progress.lag().1) > arrived.plus(limit) {
             return false;
         }
         let caught_up = async {
@@ -205,8 +210,11 @@ impl Cluster {
         if all == 0 {
             return Attempt::Primary(Reason::NoReplica);
         }
-        let candidates =
-            if self.is_wider_than_configured(view, wish) { all } else { all & !view.verdict.lagging };
+        let near = all & !view.verdict.lagging;
+        let is_bound = !self.is_wider_than_configured(view, wish)
+            // Behind a primary that is gone nobody gets any nearer.
+            && (near != 0 || view.verdict.primary.is_some());
+        let candidates = if is_bound { near } else { all };
         if candidates == 0 {
             return Attempt::Primary(Reason::LagTooLarge);
         }
@@ -326,7 +334,7 @@ impl Cluster {
     /// The same for what went through other pgweirs.
     fn promise_of_others(&self, view: &View, wish: &Wish<'_>, arrival: Moment) -> Moment {
         match (wish.decision.consistency, view.settings.cluster.fleet) {
-            (Consistency::Proxy, Promises::Exact) => self.fleet.needed_for(arrival),
+            (Consistency::Proxy, Promises::Exact) if !wish.reads.is_none() => self.fleet.needed_for(arrival),
             _ => Moment::NEVER,
         }
     }

@@ -46,6 +46,8 @@ pub struct Facts {
     pub behind: bool,
     /// Its address leads to several servers.
     pub several: bool,
+    /// It has had more of the timeline's log than the primary had afterwards: its history is another one.
+    pub astray: bool,
 }
 
 /// Who does what.
@@ -65,7 +67,7 @@ pub struct Verdict {
     pub replicas: u64,
     /// Of these, the ones over `max_lag`.
     pub lagging: u64,
-    /// Replicas (a bit each) that are on an older timeline than the cluster's.
+    /// Replicas (a bit each) that are on an older timeline than the cluster's, or of another history.
     pub stranded: u64,
 }
 
@@ -93,7 +95,7 @@ pub fn judge(nodes: &[Facts], before: &Verdict) -> Verdict {
     };
     let rivals = mask(&|n| n.up && n.role == Role::Primary) & !primary.map_or(0, |i| 1 << i);
     let answering = mask(&|n| n.up && n.role == Role::Replica);
-    let stranded = answering & mask(&|n| n.timeline < timeline);
+    let stranded = answering & mask(&|n| n.timeline < timeline || n.astray);
     let replicas = answering & !stranded & mask(&|n| !n.drained && n.weight > 0 && !n.several);
     let lagging = replicas & mask(&|n| n.lagging);
     let holder = primary.or(holder);

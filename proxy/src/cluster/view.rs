@@ -110,6 +110,12 @@ impl View {
         self.reigning().map(|(node, number)| Reign(node.clone(), number))
     }
 
+    /// It is a replica of a history that is not the cluster's.
+    pub fn is_stranded(&self, node: &Node) -> bool {
+        let place = self.members.iter().position(|member| std::ptr::eq(&*member.node, node));
+        place.is_some_and(|i| self.verdict.stranded >> i & 1 == 1)
+    }
+
     /// The replicas that may serve reads of `group`.
     pub fn replicas(&self, group: Option<&str>) -> u64 {
         let of_group = match group {

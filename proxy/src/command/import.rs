@@ -81,7 +81,7 @@ impl Made {
 
 /// Whether it is there is another question, and so is what it goes with.
 fn names_a_file(key: &str) -> bool {
-    key.contains(".tls.")
+    key.contains(".tls.") && !key.ends_with(".mode")
 }
 
 /// Moves one key from a table of its own.

@@ -156,9 +156,9 @@ async fn pause(weir: &Weir, database: Option<&str>) -> Result<Answer, Refusal> {
     let until = Instant::now() + limit;
     let in_use = |picture: &Picture| {
         let of = |name: &str| database.is_none_or(|d| d == name);
-        // A session that only remembers what sequences gave it keeps a server at rest, and waits as all others
-        // before it uses it.
-        let rests = |c: &&ClientRow| c.pin == Some(PinReason::SequenceState) && c.state == Doing::Idle;
+        // A session that keeps its server between transactions waits as all others before it uses it.
+        let rests =
+            |c: &&ClientRow| c.pin.is_some_and(|pin| pin != PinReason::Replication) && c.state == Doing::Idle;
         let resting = picture.clients.iter().filter(|c| of(&c.database)).filter(rests).count();
         let leased = picture.pools.iter().filter(|p| of(&p.database)).map(|p| p.active).sum::<usize>();
         leased.saturating_sub(resting)

@@ -59,8 +59,8 @@ impl Session {
         for effect in
             work.parts.iter().filter(|p| !p.plain).flat_map(|p| &p.statements).flat_map(|s| &s.effects)
         {
-            if let SessionEffect::Set { name, .. } = effect
-                && let Some(advice) = misspelt::setting(name)
+            if let SessionEffect::Set { name, local, .. } = effect
+                && let Some(advice) = misspelt::setting(name).or_else(|| misspelt::local(name, *local))
             {
                 put_notice(&mut self.client.socket.output, "00000", &advice);
             }

@@ -13,6 +13,7 @@ use crate::session::client::Client;
 use crate::session::failure::Failure;
 use crate::session::memory::Memory;
 use crate::session::work::Work;
+use crate::wire::backend::Status;
 use crate::wire::{ErrorFields, Refusal, sqlstate};
 use router_rules::{Decision, Reason, Target};
 use std::borrow::Cow;
@@ -59,8 +60,8 @@ impl Session {
             {
                 Box::pin(self.leave_replica(work)).await?;
             }
-            if self.holding.lease.is_none()
-                && paused
+            if paused
+                && self.is_at_rest()
                 && let Err(refusal) = Box::pin(self.wait_at_gate()).await
             {
                 return Ok(Err(refusal));
@@ -113,6 +114,12 @@ impl Session {
                 None => return Ok(Err(no_primary(&self.config, self.weir.cluster.why_headless()))),
             }
         }
+    }
+
+    /// It has no server, or keeps one between transactions.
+    fn is_at_rest(&self) -> bool {
+        let is_idle = |lease: &Lease| lease.status == Status::Idle && self.exchange.is_clean();
+        self.holding.lease.as_ref().is_none_or(is_idle)
     }
 
     /// While PAUSE is in force nobody begins anything, on whatever server.

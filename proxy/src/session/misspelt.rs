@@ -56,6 +56,16 @@ pub fn setting(name: &str) -> Option<String> {
     Some(format!("pgweir: there is no setting \"{name}\"; did you mean \"{meant}\"?"))
 }
 
+/// What is said of a setting of pgweir's that is set for a transaction only.
+pub fn local(name: &str, is_local: bool) -> Option<String> {
+    let advice = || {
+        format!(
+            "pgweir: SET LOCAL {name} has no effect; use SET, or a hint in the statements that are to have it"
+        )
+    };
+    (is_local && name.starts_with("pgweir.")).then(advice)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

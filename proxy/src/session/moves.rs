@@ -69,7 +69,6 @@ impl Session {
             && decision.target == Target::Replica
             && !work.reads.is_none()
             && self.memory.state.may_move()
-            && self.weir.cluster.primary().is_some()
     }
 
     /// The replica is fresh enough for that read, or is so within `routing.freshness_wait`.

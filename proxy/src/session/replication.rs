@@ -1,6 +1,7 @@
 //! Replication connections pass whole: one client, one server of the primary, byte for byte.
 
 use crate::clients::registry::Card;
+use crate::cluster::SessionFreshness;
 use crate::limits;
 use crate::net::Connection;
 use crate::pool::{Opening, open_within};
@@ -32,6 +33,8 @@ pub async fn serve(
     let Some(node) = weir.cluster.primary() else {
         return Err(Refusal::new(sqlstate::CANNOT_CONNECT_NOW, "no primary to replicate from"));
     };
+    let (watched, reign) = (node.clone(), node.reign());
+    watched.tell(&card.bell);
     let target = Target {
         node,
         database: who.database.clone(),
@@ -48,23 +51,44 @@ pub async fn serve(
     backend::put_ready(&mut client.output, backend::Status::Idle);
     card.set_running_on(Some(server.cancel.clone()));
     card.set_pin(Some(router_rules::PinReason::Replication));
+    // It hears of commits before anybody else does, and may tell others who look for what they have written.
+    let (freshness, tells) =
+        (SessionFreshness::default(), startup.replication.as_deref() == Some("database"));
+    let hear = || {
+        if tells {
+            weir.cluster.told_of_anything(&who.database, &freshness);
+        }
+    };
     // Either side may end at any time: that is no news to anybody.
-    let ended = poll_fn(|cx| {
-        let there = pass(client, &mut server.connection, cx)?;
-        let back = pass(&mut server.connection, client, cx)?;
+    let passed = poll_fn(|cx| {
+        let there = pass(client, &mut server.connection, &|| (), cx)?;
+        let back = pass(&mut server.connection, client, &hear, cx)?;
         if there || back { Poll::Ready(Ok::<_, io::Error>(())) } else { Poll::Pending }
-    })
-    .await;
-    if let Err(error) = ended {
-        tracing::debug!(%error, "replication connection ended");
+    });
+    tokio::select! {
+        ended = passed => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "replication connection ended");
+            }
+        }
+        // In the midst of whatever was being said: what is written there is no part of the cluster's history.
+        () = card.bell.until(|| watched.is_given_up() || watched.reign() != reign) => {
+            tracing::info!(node = watched.name, user = who.user, "replication connection to a former primary ended");
+            return Ok(());
+        }
     }
     let _ = server.connection.flush().await;
     let _ = client.flush().await;
     Ok(())
 }
 
-/// Moves what can be moved one way; true at the end of the stream.
-fn pass(from: &mut Connection, to: &mut Connection, cx: &mut Context<'_>) -> io::Result<bool> {
+/// Moves what can be moved one way, each time after `hear`; true at the end of the stream.
+fn pass(
+    from: &mut Connection,
+    to: &mut Connection,
+    hear: &dyn Fn(),
+    cx: &mut Context<'_>,
+) -> io::Result<bool> {
     loop {
         if let Poll::Ready(Err(error)) = to.poll_flush(cx) {
             return Err(error);
@@ -75,6 +99,7 @@ fn pass(from: &mut Connection, to: &mut Connection, cx: &mut Context<'_>) -> io:
         match from.poll_fill(cx) {
             Poll::Ready(Ok(0)) => return Ok(true),
             Poll::Ready(Ok(_)) => {
+                hear();
                 to.output.extend_from_slice(&from.input);
                 let all = from.input.len();
                 from.input.advance(all);

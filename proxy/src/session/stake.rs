@@ -3,7 +3,8 @@
 use crate::session::Session;
 use crate::session::work::Work;
 use router_rules::TransactionStep;
-use router_rules::statement::Kind;
+use router_rules::catalog::Catalog;
+use router_rules::statement::{Footprint, Kind};
 
 /// From the least to the most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,7 +74,15 @@ impl Stake {
 impl Session {
     /// The request is about to be sent: what the session would lose with its server from now on.
     pub(super) fn note_stake(&mut self, work: &Work) {
-        let stake = Stake::of(work, self.memory.state.block.is_there());
+        let mut stake = Stake::of(work, self.memory.state.block.is_there());
+        let stays = |catalog: &Catalog| !catalog.reaches_elsewhere();
+        if stake == Stake::Statement
+            && work.parts.iter().any(|part| part.writes == Footprint::Everything)
+            && !self.memory.scope.catalog.as_ref().is_some_and(|catalog| stays(catalog))
+        {
+            // The proof says nothing of another server's transaction.
+            stake = Stake::Outcome;
+        }
         self.turn.stake = if self.turn.begins_batch { stake } else { self.turn.stake.max(stake) };
     }
 }

@@ -2,11 +2,11 @@
 
 use super::{Analysed, Analysis};
 use crate::facts::{Facts, Name};
-use crate::query;
-use crate::reason::Reason;
+use crate::reason::{PinReason, Reason};
 use crate::resolve::Found;
-use crate::statement::{Footprint, Kind, Statement};
+use crate::statement::{Footprint, Kind, SessionEffect, Statement};
 use crate::tokens::Tokens;
+use crate::{effects, query};
 use foldhash::HashSet;
 use std::sync::Arc;
 
@@ -26,6 +26,10 @@ impl<'a> Analysis<'a> {
         let mut unknown = vec![];
         statement.writes = self.written(tokens, facts, &mut unknown);
         statement.unknown |= !unknown.is_empty();
+        if !unknown.is_empty() && self.catalog.is_some() {
+            // It may have been made a moment ago, by somebody who did not come this way.
+            effects::push(&mut statement.effects, SessionEffect::Pin(PinReason::MayHaveChanged));
+        }
         statement.relations.extend(unknown);
     }
 

@@ -96,7 +96,9 @@ impl<'a> Analysis<'a> {
         // Nothing runs: what would be written, locked or left behind is not. A statement that it names must
         // be there all the same.
         let ddl = explained == Kind::Ddl;
-        statement.effects.retain(|effect| matches!(effect, SessionEffect::Execute(_)));
+        let left = std::mem::take(&mut statement.effects);
+        statement.effects =
+            left.iter().filter(|effect| matches!(effect, SessionEffect::Execute(_))).cloned().collect();
         statement.transaction = None;
         statement.writes = Footprint::none();
         if ddl || !explainable {
@@ -124,6 +126,7 @@ impl<'a> Analysis<'a> {
             let mut beside = self.resolver(catalog).planning().of_writes();
             if statement.verdict.is_err() && beside.check_beside(&facts).is_err() {
                 statement.writes = Footprint::Everything;
+                statement.effects = left;
             }
         }
         // Plans hang on indexes and statistics.

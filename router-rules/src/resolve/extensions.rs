@@ -100,6 +100,16 @@ pub(super) fn reads(extension: &str) -> Reads {
     }
 }
 
+/// Its code may work outside of the transaction that it is called in.
+pub(crate) fn may_reach_elsewhere(function: &Function) -> bool {
+    match (&function.extension, &*function.language) {
+        (Some(extension), "c") => extension_function(extension, function, false).is_err(),
+        (None, "c") => true,
+        // Untrusted languages end so.
+        (_, language) => language.ends_with('u'),
+    }
+}
+
 /// True for a function that runs the queries that it is given as texts, read-only.
 pub(super) fn runs_query(function: &Function) -> bool {
     function.extension.as_deref() == Some("tablefunc")

@@ -73,7 +73,10 @@ impl<'a> Resolver<'a> {
             }
             Some("information_schema") if name.starts_with("_pg_") => Ok(()),
             Some(_) if !candidates.is_empty() => Ok(()),
-            Some(_) => Err(Reason::UnknownFunction),
+            Some(_) => {
+                self.meets_stranger = true;
+                Err(Reason::UnknownFunction)
+            }
         }
     }
 

@@ -32,6 +32,7 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
+        self.meets_stranger |= !known;
         known.then_some(()).ok_or(Reason::UnknownFunction)
     }
 
@@ -72,7 +73,11 @@ impl<'a> Resolver<'a> {
                 Found::No(_) => {}
             }
         }
-        if known || catalog.unknown() != Unknown::Primary { Ok(()) } else { Err(Reason::UnknownType) }
+        if known || catalog.unknown() != Unknown::Primary {
+            return Ok(());
+        }
+        self.meets_stranger = true;
+        Err(Reason::UnknownType)
     }
 
     pub(super) fn look_into_type(&mut self, found: &'a Type) -> Result<(), Reason> {

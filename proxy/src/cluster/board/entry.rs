@@ -45,6 +45,10 @@ pub struct Entry {
     /// Its last position, and when the probe that told it was sent.
     pub lsn: Lsn,
     pub(super) sampled: Moment,
+    /// When that was answered.
+    pub(super) answered: Moment,
+    /// Where it stood when it was seen to be of another history.
+    pub(super) strayed: Option<Strayed>,
     /// The start of the first probe that told this position.
     pub(super) moved: Moment,
     /// The last primary sample that it has replayed, also from before it lost its connection:
@@ -70,6 +74,17 @@ pub struct Entry {
     gauges: OnceLock<NodeMetrics>,
     /// Its prober.
     pub task: Option<JoinHandle<()>>,
+}
+
+/// A replica that was seen to be of another history.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strayed {
+    /// How much of it it had then.
+    pub lsn: Lsn,
+    /// The timeline that both histories call theirs.
+    pub timeline: u32,
+    /// When its postmaster had started.
+    pub started: Option<i64>,
 }
 
 impl Drop for Entry {
@@ -98,6 +113,8 @@ impl Entry {
             stranded: None,
             lsn: Lsn::default(),
             sampled: Moment::NEVER,
+            answered: Moment::NEVER,
+            strayed: None,
             moved: Moment::NEVER,
             proven: None,
             was_tried: false,
@@ -117,7 +134,17 @@ impl Entry {
     /// It may come back with less than it had.
     pub(super) fn forget_position(&mut self) {
         (self.lsn, self.sampled, self.moved) = (Lsn::default(), Moment::NEVER, Moment::NEVER);
+        self.answered = Moment::NEVER;
         (self.facts.lagging, self.facts.behind) = (false, false);
+    }
+
+    /// It has been built anew, as a log shows that is longer than the one of another history was, or has followed a
+    /// later promotion.
+    pub(super) fn has_come_back(&self) -> bool {
+        self.strayed.is_some_and(|strayed| {
+            self.facts.timeline > strayed.timeline
+                || (self.started != strayed.started && self.lsn > strayed.lsn)
+        })
     }
 
     /// What is wrong with it, for people.

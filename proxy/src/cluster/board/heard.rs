@@ -196,9 +196,13 @@ impl Board {
         let behind = latest.map_or(0, |latest| latest.ahead_of(shared));
         let since = now.since(entry.stranded_since);
         entry.node.progress.set_lag((behind, since), since);
-        let is_certain = since >= STRANDED_AFTER || fork.is_some_and(|fork| entry.lsn > fork);
+        let is_certain =
+            entry.facts.astray || since >= STRANDED_AFTER || fork.is_some_and(|fork| entry.lsn > fork);
         if is_certain && entry.stranded.is_none() {
-            let text = claim::stranded(entry, newest, fork);
+            let text = match entry.strayed.filter(|_| entry.facts.astray) {
+                Some(strayed) => claim::astray(entry, strayed.lsn),
+                None => claim::stranded(entry, newest, fork),
+            };
             self.news.push(News::of("stranded", &entry.node, text.clone()));
             entry.stranded = Some(text);
         }

@@ -1,5 +1,6 @@
 //! Where nodes stand: the primary's positions, and what of them the replicas have.
 
+use super::entry::Strayed;
 use super::{Board, News, Sighting};
 use crate::cluster::acknowledged::Acknowledged;
 use crate::cluster::samples::{Sample, lag};
@@ -27,7 +28,8 @@ impl Board {
         let sample = Sample { start: seen.start, first: seen.start, lsn, writes: seen.writes };
         self.acknowledged.note(lsn, seen.writes_by_answer, now);
         if !self.samples.push(sample) {
-            let kept = self.samples.fresh_through(lsn).map_or(seen.writes, |s| s.writes);
+            let kept = self.samples.fresh_through(lsn).or_else(|| self.samples.first_missing(lsn));
+            let kept = kept.map_or(seen.writes, |s| s.writes);
             let text = format!("{}'s log went back to {lsn}: it lost what it had not flushed", node.name);
             self.news.push(News { lost_writes: seen.writes - kept, ..News::of("lost_writes", &node, text) });
             self.samples.clear();
@@ -43,6 +45,7 @@ impl Board {
             }
         }
         for replica in 0..self.entries.len() {
+            self.look_for_astray(replica, (lsn, seen.start), now);
             self.measure(replica, now);
         }
         if let Some(all) = self.serving().map(|e| e.lsn).min() {
@@ -82,15 +85,39 @@ impl Board {
         if entry.lsn != lsn {
             entry.moved = seen.start;
         }
+        entry.answered = now;
         let (before, proven) = (entry.sampled, entry.proven);
         (entry.lsn, entry.sampled) = (lsn, seen.start);
         entry.node.progress.sample(seen.start, lsn);
+        if entry.has_come_back() {
+            (entry.strayed, entry.facts.astray) = (None, false);
+            self.judge(now);
+        }
         self.measure(i, now);
         let entry = &self.entries[i];
         if let Some(arrived) = entry.proven.filter(|arrived| proven.is_none_or(|p| p.lsn < arrived.lsn)) {
             // The probe before this one had not seen it yet.
             entry.node.progress.set_travel(before.since(arrived.first));
         }
+    }
+
+    /// A replica that had more of its timeline's log than the primary had afterwards has it from another history: of a
+    /// primary that was put back to what it once was, or of another one on a timeline of the same number.
+    fn look_for_astray(&mut self, i: usize, (lsn, asked): (Lsn, Moment), now: Moment) {
+        let entry = &mut self.entries[i];
+        if entry.facts.role != Role::Replica
+            || entry.facts.timeline != self.verdict.timeline
+            || entry.facts.astray
+            || entry.answered == Moment::NEVER
+            || entry.answered > asked
+            || entry.lsn <= lsn
+        {
+            return;
+        }
+        entry.facts.astray = true;
+        entry.strayed =
+            Some(Strayed { lsn: entry.lsn, timeline: entry.facts.timeline, started: entry.started });
+        self.judge(now);
     }
 
     /// Where a replica stands, by the samples known now. Positions of another timeline prove nothing.
@@ -100,6 +127,7 @@ impl Board {
         if entry.facts.role != Role::Replica
             || entry.sampled == Moment::NEVER
             || entry.facts.timeline != self.sampled_timeline
+            || entry.facts.astray
         {
             return;
         }

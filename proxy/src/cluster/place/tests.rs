@@ -1,5 +1,6 @@
 //! Placement by a cluster whose probers never run: the tests tell it what they would have seen.
 
+mod astray;
 mod headless;
 mod listed;
 
