@@ -134,8 +134,9 @@ impl Session {
                 continue;
             }
             self.client.card.set_doing(Doing::Active);
+            self.turn.left = request.left;
             if let Err(refusal) = self.answer(&request).await? {
-                Box::pin(self.discard(request.left)).await?;
+                Box::pin(self.discard(self.turn.left)).await?;
                 self.refuse(&request, &refusal);
             }
             self.begin_to_flush().await;

@@ -116,9 +116,21 @@ fn what_is_under_way_when_the_primary_changes_is_not_acknowledged() -> Outcome {
     let mut copying = stage.client()?;
     let mut reading = stage.client()?;
     let mut within = stage.client()?;
-    for client in [&mut writing, &mut committing, &mut copying, &mut reading, &mut within] {
+    let mut half_sent = stage.client()?;
+    for client in [&mut writing, &mut committing, &mut copying, &mut reading, &mut within, &mut half_sent] {
         client.set_patience(PATIENCE)?;
     }
+    // The rest of a message that is longer than pgweir keeps comes when its server is lost.
+    half_sent.run("BEGIN")?;
+    let body = "x".repeat(300_000);
+    let long = [
+        raw::parse("", "INSERT INTO note (body) VALUES ($1)"),
+        raw::bind("", "", &[Some(&body)]),
+        raw::execute("", 0),
+        raw::sync(),
+    ]
+    .concat();
+    half_sent.send(&long[..280_000])?;
     writing.send(&raw::query("INSERT INTO note (body) SELECT 'in flight' FROM pg_sleep(4)"))?;
     committing.run("BEGIN")?;
     committing.run("INSERT INTO note (body) VALUES ('in flight')")?;
@@ -142,6 +154,10 @@ fn what_is_under_way_when_the_primary_changes_is_not_acknowledged() -> Outcome {
     assert_eq!(code(&mut within)?.as_deref(), Some("40001"));
     within.until(b"Z")?;
     within.run("ROLLBACK")?;
+    half_sent.send(&long[280_000..])?;
+    assert_eq!(code(&mut half_sent)?.as_deref(), Some("40001"));
+    half_sent.until(b"Z")?;
+    half_sent.run("ROLLBACK")?;
     within.run("INSERT INTO note (body) VALUES ('afterwards')")?;
     assert_eq!(stage.cluster.value(1, "app", "SELECT string_agg(body, ',') FROM note")?, "afterwards");
     // A read may run again: its client sees nothing of all this.

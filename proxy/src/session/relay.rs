@@ -72,6 +72,7 @@ impl Session {
         let mut deadline = self.deadline().map(|at| Box::pin(tokio::time::sleep_until(at)));
         loop {
             left = self.stream_rest(left);
+            self.turn.left = left;
             if left == 0 && self.exchange.is_answered() {
                 self.exchange.held = Held::No;
                 return Ok(Relayed::Done);

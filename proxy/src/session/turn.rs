@@ -15,6 +15,8 @@ pub(crate) struct Turn {
     pub(crate) started: Instant,
     /// When the server was ready again, outside of a transaction.
     pub(crate) ended: Option<Instant>,
+    /// The bytes of its last message that are still to come.
+    pub(crate) left: usize,
     /// How long it has waited, for a server or for news of the cluster.
     pub(crate) waited: Duration,
     /// What it would lose with its server.
@@ -46,6 +48,7 @@ impl Default for Turn {
         Self {
             started: Instant::now(),
             ended: None,
+            left: 0,
             waited: Duration::ZERO,
             stake: Stake::default(),
             begins_batch: true,
