@@ -52,7 +52,9 @@ impl Left {
             | "pg_try_advisory_lock_shared" => Left::ADVISORY_LOCK,
             "pg_advisory_unlock" | "pg_advisory_unlock_shared" | "pg_advisory_unlock_all" => Left::MAY_UNPIN,
             "nextval" | "setval" | "currval" | "lastval" => Left::SEQUENCES,
-            "setseed" | "pg_replication_origin_session_setup" | "set_limit" => Left::ANYTHING,
+            "setseed" | "pg_replication_origin_session_setup" | "set_limit" | "isn_weak" => Left::ANYTHING,
+            // A slot may be a temporary one, which goes with the server's process.
+            _ if name.ends_with("_replication_slot") && name != "pg_drop_replication_slot" => Left::ANYTHING,
             _ if name.starts_with("dblink_connect") || name == "dblink_open" => Left::ANYTHING,
             _ => Left::default(),
         }
