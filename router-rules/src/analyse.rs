@@ -20,7 +20,8 @@ use crate::facts::{Call, Facts, Name};
 use crate::reach::{self, Left, Reach};
 use crate::reason::{PinReason, Reason};
 use crate::resolve::{Found, Resolver};
-use crate::statement::{Footprint, Kind, SessionEffect, Statement, Temporary};
+use crate::statement::{Footprint, Kind, SessionEffect, Statement};
+use crate::temporary::Temporary;
 use crate::tokens::Tokens;
 use crate::touches::Touches;
 use crate::walk::{self, Text};
@@ -295,7 +296,7 @@ impl<'a> Analysis<'a> {
     /// change no relation.
     pub fn written_beside(&self, facts: &Facts<'_>) -> Footprint {
         let Some(catalog) = self.catalog else { return calls_write(facts) };
-        let is_own = |name: &Name<'_>| self.is_own_plain_table(name);
+        let is_own = |name: &Name<'_>| self.is_own_to_read(name);
         let resolver = self.resolver(catalog).of_writes();
         let harmless = if !self.temporary.is_empty() && facts.relations.iter().any(is_own) {
             let others = facts.relations.iter().filter(|name| !is_own(name)).cloned().collect();
@@ -349,7 +350,7 @@ impl<'a> Analysis<'a> {
 
 /// What the calls in a statement may write while nothing is known of its database: nothing, as long as they are of
 /// built-ins that change no relation.
-fn calls_write(facts: &Facts<'_>) -> Footprint {
+pub(crate) fn calls_write(facts: &Facts<'_>) -> Footprint {
     let is_harmless = |call: &Call<'_>| {
         matches!(call.name.schema.as_deref(), None | Some("pg_catalog"))
             && builtins::writes_nothing(&call.name.name)

@@ -304,6 +304,7 @@ impl SessionState {
                 self.temporary.on_rollback();
             }
         }
+        self.wishes.follow(self.settings.in_force());
     }
 
     /// What the transaction has done is undone.
@@ -328,6 +329,7 @@ impl SessionState {
         for track in [&mut self.settings, server] {
             if failed { track.on_rollback() } else { track.on_commit() }
         }
+        self.wishes.follow(self.settings.in_force());
         if failed {
             self.undo();
         } else {
@@ -347,7 +349,7 @@ impl SessionState {
     pub fn on_effect(&mut self, effect: &SessionEffect) {
         self.settings.on_effect(effect);
         self.temporary.on_effect(effect);
-        self.wishes.on_effect(effect);
+        self.wishes.follow(self.settings.in_force());
         self.pins.on_effect(effect);
         if matches!(self.block, Block::Open { on: Target::Replica, .. }) {
             self.moving.on_effect(effect);

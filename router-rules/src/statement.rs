@@ -2,6 +2,7 @@
 
 use crate::changed::Alters;
 use crate::reason::{PinReason, Reason};
+use crate::temporary::Temporary;
 use std::sync::Arc;
 
 /// One statement of a SQL text, resolved against a catalog, a `search_path` and a role.
@@ -250,19 +251,6 @@ impl Footprint {
 /// Each of `some` is among `all`, which are sorted.
 fn has_all(all: &[u32], some: &[u32]) -> bool {
     some.iter().all(|oid| all.binary_search(oid).is_ok())
-}
-
-/// A temporary object of a session.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Temporary {
-    /// Its name.
-    pub name: Arc<str>,
-    /// A table that keeps what is written to it to itself: no default, check or type of its own leads elsewhere.
-    pub is_plain: bool,
-    /// It goes with its transaction.
-    pub until_commit: bool,
-    /// It is made unless one of that name is there.
-    pub unless_exists: bool,
 }
 
 /// A step of transaction control.

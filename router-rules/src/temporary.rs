@@ -9,11 +9,35 @@ use crate::analyse::Analysis;
 use crate::changed::Alters;
 use crate::facts::{Facts, Name};
 use crate::resolve::CATALOG_OID;
-use crate::statement::{Footprint, SessionEffect, Statement, Temporary};
+use crate::statement::{Footprint, SessionEffect, Statement};
 use crate::tokens::Tokens;
 use crate::touches::Touches;
 use crate::touches::names::{name_behind, names_from, objects, query_of, target_of};
 use std::sync::Arc;
+
+/// What a temporary object keeps to its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Keeps {
+    /// What is written to it: a table in whose definition nothing leads elsewhere.
+    Writes,
+    /// What is read of it: a view that calls nothing of anybody's.
+    Reads,
+    /// Perhaps nothing.
+    Nothing,
+}
+
+/// A temporary object of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Temporary {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it keeps to itself.
+    pub keeps: Keeps,
+    /// It goes with its transaction.
+    pub until_commit: bool,
+    /// It is made unless one of that name is there.
+    pub unless_exists: bool,
+}
 
 impl<'a> Analysis<'a> {
     /// Statements behind this one in the same text see what it has made and taken away.
@@ -23,9 +47,15 @@ impl<'a> Analysis<'a> {
 
     /// A table of the session's own, which keeps what is written to it to itself.
     pub fn is_own_plain_table(&self, name: &Name<'_>) -> bool {
-        self.own(name).is_some_and(|own| own.is_plain)
+        self.own(name).is_some_and(|own| own.keeps == Keeps::Writes)
     }
 
+    /// What is read of it changes nothing.
+    pub fn is_own_to_read(&self, name: &Name<'_>) -> bool {
+        self.own(name).is_some_and(|own| own.keeps != Keeps::Nothing)
+    }
+
+    /// What the session is known to have by this name.
     pub fn own(&self, name: &Name<'_>) -> Option<&Temporary> {
         let comes_first = match name.schema.as_deref() {
             None => !self.search_path.iter().any(|schema| schema.starts_with("pg_temp")),
@@ -48,7 +78,7 @@ impl<'a> Analysis<'a> {
         statement.writes = of_catalog().union(&self.written_beside(facts));
         statement.effects.push(SessionEffect::MakesTemporary(Temporary {
             name: Arc::from(&*name.name),
-            is_plain: true,
+            keeps: Keeps::Writes,
             until_commit: false,
             unless_exists: false,
         }));
@@ -68,11 +98,27 @@ impl<'a> Analysis<'a> {
         let has = |words: &[&str]| (at..tokens.len()).any(|at| tokens.is_any(at, words));
         let inherits = has(&["inherits", "including", "partition", "execute"]) || tokens.is(at + 2, "of");
         let filled = query_of(tokens).is_some();
-        let is_plain = is_table
-            && !inherits
-            && self.catalog.is_some_and(|catalog| filled || self.are_harmless(tokens, catalog));
+        let keeps_writes = || {
+            is_table
+                && !inherits
+                && self.catalog.is_some_and(|catalog| filled || self.are_harmless(tokens, catalog))
+        };
+        let keeps = match () {
+            () if keeps_writes() => Keeps::Writes,
+            () if tokens.is(at, "view") && self.only_reads(tokens) => Keeps::Reads,
+            () => Keeps::Nothing,
+        };
         let until_commit = has(&["commit"]) && has(&["drop"]);
-        Some(Temporary { name, is_plain, until_commit, unless_exists: tokens.is(at + 1, "if") })
+        Some(Temporary { name, keeps, until_commit, unless_exists: tokens.is(at + 1, "if") })
+    }
+
+    /// The query of a view reads tables and calls nothing but built-ins: nobody can make anything else of it.
+    fn only_reads(&self, tokens: Tokens<'a>) -> bool {
+        let Some(at) = query_of(tokens) else { return false };
+        let facts = crate::query::facts(tokens.slice(at, tokens.len()), self.thorough, self.effort);
+        facts.refusal.is_none()
+            && crate::analyse::calls_write(&facts).is_none()
+            && self.written_beside(&facts).is_none()
     }
 
     /// What a statement touches that works on temporary objects only.
@@ -142,7 +188,7 @@ impl<'a> Analysis<'a> {
             // A trigger or a rule leads anywhere.
             "create" if (1..5).any(|at| tokens.is_any(at, &["trigger", "rule"])) => {
                 let own = self.temporary.iter().find(|own| Some(&own.name) == target_of(tokens).as_ref())?;
-                Some(SessionEffect::MakesTemporary(Temporary { is_plain: false, ..own.clone() }))
+                Some(SessionEffect::MakesTemporary(Temporary { keeps: Keeps::Nothing, ..own.clone() }))
             }
             "alter" => {
                 let words = (1..tokens.len()).filter_map(|at| tokens.identifier(at));

@@ -2,6 +2,7 @@
 
 use router_rules::catalog::{Catalog, Function, Operator, Relation, Rows, Type, Unknown};
 use router_rules::statement::{Footprint, Isolation, Kind};
+use router_rules::temporary::Keeps;
 use router_rules::{Classified, Classifier, PinReason, Reason, Scope, SessionEffect, TransactionStep};
 use std::sync::Arc;
 
@@ -514,7 +515,7 @@ fn what_one_server_connection_has_pins_the_session_to_it() {
     else {
         panic!()
     };
-    assert!(&*made.name == "t" && made.until_commit && made.is_plain && !made.unless_exists);
+    assert!(&*made.name == "t" && made.until_commit && made.keeps == Keeps::Writes && !made.unless_exists);
 }
 
 #[test]

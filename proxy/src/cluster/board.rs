@@ -15,6 +15,7 @@ use super::acknowledged::Acknowledged;
 use super::descent::Promotion;
 use super::flushing::Flushing;
 use super::membership::Membership;
+use super::probe::told::{Address, Told};
 use super::samples::Samples;
 use super::shaping::Shaping;
 use super::verdict::{Role, Verdict};
@@ -42,10 +43,20 @@ pub struct Sighting {
     pub flushed: Option<Lsn>,
     /// Until where a primary had replayed when it was promoted: there its timeline forks off.
     pub fork: Option<Lsn>,
+    /// Whom a replica receives its log from, as far as it tells.
+    pub upstream: Option<Address>,
     /// Writes acknowledged through us when the probe was sent.
     pub writes: u64,
     /// The same when it was answered.
     pub writes_by_answer: u64,
+}
+
+impl Sighting {
+    /// What was told to a probe sent at `start`, when so many writes were acknowledged, and so many by the answer.
+    pub fn of(told: Told, start: Moment, writes: u64, writes_by_answer: u64) -> Self {
+        let Told { role, lsn, flushed, timeline, fork, upstream } = told;
+        Self { start, role, timeline, known: None, lsn, flushed, fork, upstream, writes, writes_by_answer }
+    }
 }
 
 /// What a node told of itself when a prober connected.

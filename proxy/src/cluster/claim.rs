@@ -61,9 +61,9 @@ pub(super) fn several(name: &str) -> String {
 pub(super) fn astray(entry: &Entry, lsn: Lsn) -> String {
     let (name, timeline) = (&entry.node.name, entry.facts.timeline);
     format!(
-        "{name} has had timeline {timeline} until {lsn}, which is farther than the primary has written: one of the two \
-         is of another history, and {name} serves no reads. Build it anew; or, if its history is the one to go on \
-         with, take the primary out of cluster.nodes and promote it"
+        "{name} has timeline {timeline} until {lsn} from another history than the primary's: it has more of it than \
+         the primary had then, or receives it from a node that was promoted onto the same timeline. It serves no reads. \
+         Build it anew; or, if its history is the one to go on with, take the primary out of cluster.nodes"
     )
 }
 

@@ -188,29 +188,16 @@ impl Probe {
         let limit = cluster.settings().cluster.probe_timeout;
         if Whole::lets_out(self.whole, cluster.primary().is_some(), cluster.now()) {
             let (start, writes) = (cluster.now(), cluster.writes());
-            let Told { role, lsn, flushed, .. } = self.question(BRIEF.name, limit).await?;
-            if self.whole.is_some_and(|whole| whole.role == role) {
-                let writes_by_answer = cluster.writes();
-                let (timeline, known, fork) = (None, None, None);
-                return Ok(Sighting {
-                    start,
-                    role,
-                    timeline,
-                    known,
-                    lsn,
-                    flushed,
-                    fork,
-                    writes,
-                    writes_by_answer,
-                });
+            let told = self.question(BRIEF.name, limit).await?;
+            if self.whole.is_some_and(|whole| whole.role == told.role) {
+                return Ok(Sighting::of(told, start, writes, cluster.writes()));
             }
         }
         let (start, writes) = (cluster.now(), cluster.writes());
-        let Told { role, lsn, flushed, timeline, fork } = self.question(WHOLE.name, limit).await?;
-        let writes_by_answer = cluster.writes();
+        let told = self.question(WHOLE.name, limit).await?;
+        let Told { role, timeline, .. } = told;
         self.whole = Some(Whole { role, at: start });
-        let mut seen =
-            Sighting { start, role, timeline, known: None, lsn, flushed, fork, writes, writes_by_answer };
+        let mut seen = Sighting::of(told, start, writes, cluster.writes());
         let is_time = self.control_read.is_none_or(|at| at.elapsed() >= CONTROL_PAUSE);
         if role == Role::Replica && timeline.is_none() && is_time {
             self.control_read = Some(Instant::now());

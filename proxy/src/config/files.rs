@@ -62,7 +62,12 @@ pub(super) fn parse(
     let filled = environment::filled(DeTable::parse_recoverable(text).0.get_ref(), around.environment);
     let (mut table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        reader.mistake(error.span().unwrap_or_default(), error.message().to_owned());
+        let span = error.span().unwrap_or_default();
+        let message = match (error.message(), text.get(span.clone())) {
+            ("duplicate key", Some(key)) => format!("`{key}` is there twice: keep one"),
+            (message, _) => message.to_owned(),
+        };
+        reader.mistake(span, message);
     }
     if !errors.is_empty() {
         // What comes after a syntax error is guesswork: further complaints would mislead.

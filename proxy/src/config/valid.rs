@@ -91,12 +91,17 @@ fn listen(section: &Section<'_, '_>, own: &Path, around: &Surroundings<'_>) -> L
     if let Some(twice) = duplicate(&addresses) {
         section.mistake_in("address", format!("`address`: {twice} is there twice"));
     }
+    let proxies: Vec<Network> = section.read("proxy_protocol_from");
+    if !section.read::<bool>("proxy_protocol") && !proxies.is_empty() {
+        let text = "`proxy_protocol_from`: it has no effect without `proxy_protocol = true`";
+        section.mistake_in("proxy_protocol_from", text);
+    }
     Listen {
         addresses,
         unix_directories: directories.into_iter().map(|d| around.directory.join(d)).collect(),
         share_address: section.read("share_address"),
         proxy_protocol: section.read("proxy_protocol"),
-        proxy_protocol_from: section.read("proxy_protocol_from"),
+        proxy_protocol_from: proxies,
         tls: listen_tls(&section.section("tls"), own, around),
     }
 }

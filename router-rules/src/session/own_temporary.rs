@@ -5,8 +5,9 @@
 
 use crate::classify::Classified;
 use crate::reason::PinReason;
-use crate::statement::{Footprint, Kind, SessionEffect, Statement, Temporary};
+use crate::statement::{Footprint, Kind, SessionEffect, Statement};
 use crate::temporary;
+use crate::temporary::Temporary;
 use std::sync::Arc;
 
 /// Temporary objects that are known of one session; more, and none is.
@@ -110,10 +111,11 @@ fn may_do_anything(statement: &Statement) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::temporary::Keeps;
 
     fn made(name: &str, until_commit: bool) -> SessionEffect {
-        let (name, is_plain, unless_exists) = (name.into(), true, false);
-        SessionEffect::MakesTemporary(Temporary { name, is_plain, until_commit, unless_exists })
+        let (name, keeps, unless_exists) = (name.into(), Keeps::Writes, false);
+        SessionEffect::MakesTemporary(Temporary { name, keeps, until_commit, unless_exists })
     }
 
     fn names(own: &OwnTemporary) -> Vec<&str> {

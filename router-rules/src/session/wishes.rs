@@ -3,7 +3,7 @@
 use crate::hint::{Consistency, parse_duration};
 use crate::quote::parse_bool;
 use crate::reason::Target;
-use crate::statement::SessionEffect;
+use crate::session::settings::Settings;
 use crate::transactions::Transactions;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub struct Wishes {
     pub trace: bool,
     /// `pgweir.commit_outcome`
     pub commit_outcome: Option<bool>,
+    /// The settings that they are of.
+    of: u64,
 }
 
 impl Wishes {
@@ -82,17 +84,14 @@ impl Wishes {
         Ok(())
     }
 
-    /// A statement with this effect succeeded; its value was checked before it was sent.
-    pub fn on_effect(&mut self, effect: &SessionEffect) {
-        match effect {
-            SessionEffect::Set { name, value, local: false, .. } if name.starts_with("pgweir.") => {
-                let _ = self.set(name, value.as_deref());
-            }
-            SessionEffect::Reset { name, .. } if name.starts_with("pgweir.") => {
-                let _ = self.set(name, None);
-            }
-            SessionEffect::ResetAll | SessionEffect::DiscardAll => *self = Self::default(),
-            _ => {}
+    /// They are what the settings in force ask for, whose values were checked before they were sent.
+    pub fn follow(&mut self, settings: &Settings) {
+        if settings.id() == self.of {
+            return;
+        }
+        *self = Self { of: settings.id(), ..Self::default() };
+        for name in settings.names().filter(|name| name.starts_with("pgweir.")) {
+            let _ = self.set(name, settings.value(name));
         }
     }
 }
@@ -116,6 +115,10 @@ mod tests {
         wishes.set("pgweir.trace", Some("on")).unwrap();
         assert!(wishes.trace);
         wishes.set("pgweir.trace", None).unwrap();
+        assert!(!wishes.trace);
+        wishes.follow(&Settings::from_pairs([("pgweir.trace", "on"), ("a.b", "c")]));
+        assert!(wishes.trace);
+        wishes.follow(&Settings::default());
         assert!(!wishes.trace);
     }
 }

@@ -1,8 +1,10 @@
 //! Where nodes stand: the primary's positions, and what of them the replicas have.
 
-use super::entry::Strayed;
+use super::entry::{Entry, Strayed};
 use super::{Board, News, Sighting};
 use crate::cluster::acknowledged::Acknowledged;
+use crate::cluster::choose::bits;
+use crate::cluster::probe::told::Address;
 use crate::cluster::samples::{Sample, lag};
 use crate::cluster::verdict::{Role, is_lagging};
 use crate::node::lsn::Lsn;
@@ -93,6 +95,9 @@ impl Board {
             (entry.strayed, entry.facts.astray) = (None, false);
             self.judge(now);
         }
+        if self.follows_rival(i, seen) {
+            self.stray(i, now);
+        }
         self.measure(i, now);
         let entry = &self.entries[i];
         if let Some(arrived) = entry.proven.filter(|arrived| proven.is_none_or(|p| p.lsn < arrived.lsn)) {
@@ -114,6 +119,23 @@ impl Board {
         {
             return;
         }
+        self.stray(i, now);
+    }
+
+    /// It says that it receives its log from a node that is no primary of ours, on a timeline of the same number.
+    fn follows_rival(&self, i: usize, seen: Sighting) -> bool {
+        let timeline = self.verdict.timeline;
+        let is_rival = |entry: &Entry| {
+            entry.facts.timeline == timeline && seen.upstream == Some(Address::of(&entry.node.name))
+        };
+        seen.upstream.is_some()
+            && !self.entries[i].facts.astray
+            && self.entries[i].facts.timeline == timeline
+            && bits(self.verdict.rivals).any(|rival| is_rival(&self.entries[rival]))
+    }
+
+    fn stray(&mut self, i: usize, now: Moment) {
+        let entry = &mut self.entries[i];
         entry.facts.astray = true;
         entry.strayed =
             Some(Strayed { lsn: entry.lsn, timeline: entry.facts.timeline, started: entry.started });

@@ -254,6 +254,7 @@ impl World {
             lsn: end,
             flushed: end.filter(|_| is_primary),
             fork: None,
+            upstream: None,
             writes,
             writes_by_answer: self.acknowledged.len() as u64,
         };

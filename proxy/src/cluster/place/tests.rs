@@ -69,6 +69,7 @@ impl Stage {
             lsn,
             flushed: lsn,
             fork: None,
+            upstream: None,
             writes,
             writes_by_answer: writes,
         };
@@ -86,6 +87,7 @@ impl Stage {
             lsn: Some(Lsn(lsn)),
             flushed: Some(Lsn(lsn)),
             fork: Some(Lsn(fork)),
+            upstream: None,
             writes,
             writes_by_answer: writes,
         };

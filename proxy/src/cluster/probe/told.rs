@@ -4,6 +4,7 @@ use super::super::verdict::Role;
 use crate::node::lsn::Lsn;
 use crate::node::moment::Moment;
 use crate::wire::backend;
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 /// Role, position and timeline in one round trip.
@@ -25,7 +26,9 @@ pub const WHOLE: Question = Question {
      CASE WHEN NOT r.standby THEN pg_catalog.pg_current_wal_flush_lsn() END, \
      CASE WHEN NOT r.standby THEN pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) END, \
      CASE WHEN r.standby THEN (SELECT w.received_tli FROM pg_catalog.pg_stat_get_wal_receiver() w) END, \
-     CASE WHEN NOT r.standby THEN pg_catalog.pg_last_wal_replay_lsn() END \
+     CASE WHEN NOT r.standby THEN pg_catalog.pg_last_wal_replay_lsn() END, \
+     CASE WHEN r.standby THEN (SELECT pg_catalog.concat(w.sender_host, ':', w.sender_port) \
+                               FROM pg_catalog.pg_stat_get_wal_receiver() w) END \
      FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) r",
 };
 
@@ -86,6 +89,19 @@ pub struct Told {
     pub timeline: Option<u32>,
     /// Where the timeline of a promoted primary forked off; `None`: left out, or not known to it.
     pub fork: Option<Lsn>,
+    /// Whom a replica receives its log from; `None`: left out, or not to be seen.
+    pub upstream: Option<Address>,
+}
+
+/// An address as somebody has written it, to be compared with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address(u64);
+
+impl Address {
+    /// Of `host:port`.
+    pub fn of(written: &str) -> Self {
+        Self(foldhash::quality::FixedState::with_seed(3).hash_one(written))
+    }
 }
 
 impl Told {
@@ -101,13 +117,14 @@ impl Told {
         let (at, flushed) = (lsn(columns.next()??), lsn(columns.next()??));
         // Only a whole answer has these.
         let mut column = || columns.next().unwrap_or(Some(None)).map(|value| value.and_then(text));
-        let (file, received, fork) = (column()?, column()?, column()?);
+        let (file, received, fork, upstream) = (column()?, column()?, column()?, column()?);
         let timeline: Option<u32> = match role {
             Role::Replica => received.and_then(|received| received.parse().ok()),
             _ => file.and_then(|file| u32::from_str_radix(file.get(..8)?, 16).ok()),
         };
         let fork = fork.and_then(|lsn| lsn.parse().ok());
-        Some(Self { role, lsn: at, flushed, timeline: timeline.filter(|timeline| *timeline > 0), fork })
+        let timeline = timeline.filter(|timeline| *timeline > 0);
+        Some(Self { role, lsn: at, flushed, timeline, fork, upstream: upstream.map(Address::of) })
     }
 }
 
@@ -135,7 +152,8 @@ mod tests {
         let told = row(&[Some("f"), at, flushed, Some("000000020000000000000003"), None, Some("0/3000010")]);
         let (lsn, flushed_to) = (Some(Lsn(0x3000060)), Some(Lsn(0x3000028)));
         let fork = Some(Lsn(0x3000010));
-        let read = Told { role: Role::Primary, lsn, flushed: flushed_to, timeline: Some(2), fork };
+        let read =
+            Told { role: Role::Primary, lsn, flushed: flushed_to, timeline: Some(2), fork, upstream: None };
         assert_eq!(Told::read(&told), Some(read));
         let brief = row(&[Some("f"), at, flushed]);
         assert_eq!(Told::read(&brief), Some(Told { timeline: None, fork: None, ..read }));
@@ -144,8 +162,11 @@ mod tests {
     #[test]
     fn a_replica_that_receives_nothing_tells_no_timeline() {
         let read = |received| Told::read(&row(&[Some("t"), None, None, None, received])).unwrap();
-        let nothing = Told { role: Role::Replica, lsn: None, flushed: None, timeline: None, fork: None };
+        let (role, upstream) = (Role::Replica, None);
+        let nothing = Told { role, lsn: None, flushed: None, timeline: None, fork: None, upstream };
         assert_eq!(read(None), nothing);
+        let follows = row(&[Some("t"), None, None, None, Some("3"), None, Some("db2:5432")]);
+        assert_eq!(Told::read(&follows).unwrap().upstream, Some(Address::of("db2:5432")));
         assert_eq!(read(Some("0")).timeline, None);
         assert_eq!(read(Some("3")).timeline, Some(3));
     }

@@ -152,7 +152,13 @@ fn by_hba(ini: &Ini, made: &mut Made, read: &Files<'_>) -> Vec<Table> {
 
 /// TLS with clients: as much is demanded of them as before.
 pub(super) fn tls(ini: &Ini, made: &mut Made) {
+    const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
     let Some(mode) = ini.get("pgbouncer", "client_tls_sslmode") else { return };
+    if !MODES.contains(&mode) {
+        made.note(format!(
+            "client_tls_sslmode = {mode}: there is no such mode, and PgBouncer does not start with it"
+        ));
+    }
     let demands = matches!(mode, "verify-ca" | "verify-full");
     put(&mut made.toml, "listen.tls.required", demands || mode == "require");
     if demands && ini.get("pgbouncer", "client_tls_ca_file").is_some() {
