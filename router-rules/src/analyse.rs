@@ -24,6 +24,7 @@ use crate::statement::{Footprint, Kind, SessionEffect, Statement};
 use crate::temporary::Temporary;
 use crate::tokens::Tokens;
 use crate::touches::Touches;
+use crate::touches::names::query_of;
 use crate::walk::{self, Text};
 use crate::{builtins, doubts, effects, query};
 use foldhash::HashSet;
@@ -191,11 +192,6 @@ impl<'a> Analysis<'a> {
         };
         let roots = reach::of_statement(catalog, facts, tokens, self.effort);
         self.add(reach::reach(catalog, &roots, self.effort), statement);
-        let is_settings = |name: &Arc<str>| name.ends_with("pg_settings");
-        if facts.refusal == Some(Reason::Write) && statement.relations.iter().any(is_settings) {
-            // An UPDATE of it is a SET.
-            effects::push(&mut statement.effects, SessionEffect::Pin(PinReason::Unfollowable));
-        }
     }
 
     /// Without a catalog nobody knows what it reaches.
@@ -251,6 +247,14 @@ impl<'a> Analysis<'a> {
         }
         let facts = walk::walk(tokens, Text::Sql, self.effort);
         effects::of_builtins(&facts, tokens, &mut statement.effects);
+        if let Some(at) = query_of(tokens).filter(|_| first == "create") {
+            let facts = query::facts(tokens.slice(at, tokens.len()), self.thorough, self.effort);
+            let mut resolver = self.resolver(catalog);
+            let _ = resolver.check(&facts);
+            if self.meets_strangers(&facts, &resolver) {
+                effects::push(&mut statement.effects, SessionEffect::Pin(PinReason::MayHaveChanged));
+            }
+        }
         let roots = reach::of_utility(catalog, &facts, tokens, self.effort);
         self.add(reach::reach(catalog, &roots, self.effort), &mut statement);
         statement
@@ -273,14 +277,7 @@ impl<'a> Analysis<'a> {
         statement.verdict = verdict.map(|()| Reason::ReadOnly);
         statement.reads = resolver.footprint();
         statement.unknown = resolver.meets_unknown;
-        let is_stranger = |name: &Name<'_>| {
-            matches!(resolver.find_relation(name), Found::No(Reason::UnknownRelation))
-                && !(name.schema.is_none() && facts.ctes.contains(&name.name))
-                && self.own(name).is_none()
-        };
-        let asks = catalog.unknown() == Unknown::Primary;
-        if asks && (resolver.meets_stranger || facts.relations.iter().any(is_stranger)) {
-            // It may have been made a moment ago, by somebody who did not come this way.
+        if self.meets_strangers(facts, &resolver) {
             statement.effects.push(SessionEffect::Pin(PinReason::MayHaveChanged));
         }
         statement.relations = resolver.relations;
@@ -290,6 +287,18 @@ impl<'a> Analysis<'a> {
             statement.writes = self.written_beside(facts);
         }
         statement
+    }
+
+    /// It names what is not there, as far as the catalog goes, and what may have been made a moment ago, by somebody
+    /// who did not come this way.
+    fn meets_strangers(&self, facts: &Facts<'_>, resolver: &Resolver<'_>) -> bool {
+        let is_stranger = |name: &Name<'_>| {
+            matches!(resolver.find_relation(name), Found::No(Reason::UnknownRelation))
+                && !(name.schema.is_none() && facts.ctes.contains(&name.name))
+                && self.own(name).is_none()
+        };
+        let asks = self.catalog.is_some_and(|catalog| catalog.unknown() == Unknown::Primary);
+        asks && (resolver.meets_stranger || facts.relations.iter().any(is_stranger))
     }
 
     /// What evaluating a statement may write beside its own targets: nothing, where all that it names is known to
@@ -306,7 +315,9 @@ impl<'a> Analysis<'a> {
         } else {
             { resolver }.check_beside(facts)
         };
-        if harmless.is_ok() { Footprint::none() } else { Footprint::Everything }
+        let is_hidden = |name: &Name<'_>| self.own(name).is_some() && !is_own(name);
+        let is_known = self.temporary.is_empty() || !facts.relations.iter().any(is_hidden);
+        if harmless.is_ok() && is_known { Footprint::none() } else { Footprint::Everything }
     }
 
     /// CALL and DO.

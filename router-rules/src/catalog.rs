@@ -191,6 +191,8 @@ pub struct Tables {
     plans_hold_settings: bool,
     /// There is something that works outside of the transaction that it is called in.
     reaches_elsewhere: bool,
+    /// Some view shows settings: an UPDATE of it may be a SET.
+    pub(crate) shows_settings: bool,
     pub(crate) rows: Rows,
     functions: HashMap<Box<str>, Vec<u32>>,
     functions_by_oid: HashMap<u32, u32>,
@@ -253,6 +255,8 @@ impl Tables {
         tables.plans_hold_settings = ahead::may_hold_settings(&rows);
         tables.reaches_elsewhere = rows.relations.iter().any(|relation| relation.kind == 'f')
             || rows.functions.iter().any(extensions::may_reach_elsewhere);
+        let shows = |definition: &String| definition.contains("pg_settings");
+        tables.shows_settings = rows.relations.iter().any(|r| r.definition.as_ref().is_some_and(shows));
         tables.rows = rows;
         tables
     }
@@ -333,6 +337,11 @@ impl Catalog {
     /// in a language that may open connections of its own.
     pub fn reaches_elsewhere(&self) -> bool {
         self.reaches_elsewhere
+    }
+
+    /// To write to what is called so may be to SET something.
+    pub(crate) fn may_be_settings(&self, name: &str) -> bool {
+        name == "pg_settings" || (self.shows_settings && self.relations(name).any(|r| r.kind == 'v'))
     }
 
     /// True when somebody has made an implicit cast between these types.

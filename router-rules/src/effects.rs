@@ -31,6 +31,8 @@ impl SessionEffect {
             | Self::SetUnknown { name }
             | Self::SetUnknownLocally { name } => name.is_empty() || LOOKED_UP_BY.contains(&&**name),
             Self::Pin(PinReason::Unfollowable | PinReason::MayHaveChanged) => true,
+            // Of what is behind it in its batch it is not known yet that it means another table now.
+            Self::DropsTemporary(_) | Self::DiscardSome | Self::DiscardAll => true,
             _ => false,
         }
     }

@@ -238,7 +238,8 @@ impl SessionState {
             (self.written, self.seen) = (Footprint::Everything, Footprint::Everything);
         }
         self.hides_meanings |=
-            classified.statements.iter().flat_map(|s| &s.effects).any(SessionEffect::hides_meanings);
+            classified.statements.iter().flat_map(|s| &s.effects).any(SessionEffect::hides_meanings)
+                || (self.pins.has(PinReason::TemporaryTable) && lasting::may_undo(classified));
         self.written = self.written.union(&classified.writes);
         self.lasting = self.lasting.max(Lasting::of(classified, self.block.is_there()));
         self.seen = self.seen.union(&classified.reads);

@@ -78,10 +78,18 @@ impl<'a> Analysis<'a> {
         statement.writes = of_catalog().union(&self.written_beside(facts));
         statement.effects.push(SessionEffect::MakesTemporary(Temporary {
             name: Arc::from(&*name.name),
-            keeps: Keeps::Writes,
+            keeps: if self.domains_are_harmless() { Keeps::Writes } else { Keeps::Nothing },
             until_commit: false,
             unless_exists: false,
         }));
+    }
+
+    /// Whatever type a column has, the checks of its values write nothing.
+    fn domains_are_harmless(&self) -> bool {
+        self.catalog.is_some_and(|catalog| {
+            let mut resolver = self.resolver(catalog).of_writes();
+            catalog.rows.types.iter().all(|kind| resolver.look_into_type(kind).is_ok())
+        })
     }
 
     /// What `CREATE TEMP …` makes, if it is an object with a name.
@@ -98,10 +106,13 @@ impl<'a> Analysis<'a> {
         let has = |words: &[&str]| (at..tokens.len()).any(|at| tokens.is_any(at, words));
         let inherits = has(&["inherits", "including", "partition", "execute"]) || tokens.is(at + 2, "of");
         let filled = query_of(tokens).is_some();
+        // Its columns may be of any type that those are of.
+        let takes_types = filled || has(&["like"]);
         let keeps_writes = || {
             is_table
                 && !inherits
                 && self.catalog.is_some_and(|catalog| filled || self.are_harmless(tokens, catalog))
+                && (!takes_types || self.domains_are_harmless())
         };
         let keeps = match () {
             () if keeps_writes() => Keeps::Writes,

@@ -290,6 +290,12 @@ fn a_procedure_that_is_not_there_keeps_no_server_from_others() -> Outcome {
 #[test]
 fn a_setting_is_nobody_elses_whatever_words_set_it() -> Outcome {
     let pools = pools();
+    for weir in pools.weirs {
+        // By way of each, so that each knows of it at once.
+        weir.superuser().database("app").sql(
+            "CREATE OR REPLACE VIEW public.shown AS SELECT * FROM pg_settings; GRANT ALL ON public.shown TO app",
+        )?;
+    }
     for set in [
         "SELECT \"set_config\"('search_path', 'elsewhere', false)",
         "SELECT \"pg_catalog\".\"set_config\"('search_path', 'elsewhere', false)",
@@ -298,6 +304,8 @@ fn a_setting_is_nobody_elses_whatever_words_set_it() -> Outcome {
         "WITH x AS (SELECT 'elsewhere' AS path) UPDATE pg_catalog.pg_settings SET setting = path FROM x \
          WHERE name = 'search_path'",
         "DO $$ BEGIN UPDATE pg_settings SET setting = 'elsewhere' WHERE name = 'search_path'; END $$",
+        "UPDATE public.shown SET setting = 'elsewhere' WHERE name = 'search_path'",
+        "DO $$ BEGIN UPDATE public.shown SET setting = 'elsewhere' WHERE name = 'search_path'; END $$",
     ] {
         for weir in pools.weirs {
             let mut client = RawClient::login(&weir.app())?;
@@ -310,7 +318,7 @@ fn a_setting_is_nobody_elses_whatever_words_set_it() -> Outcome {
             }
         }
     }
-    Ok(())
+    pools.weirs[0].superuser().database("app").sql("DROP VIEW public.shown").map(drop)
 }
 
 /// Made past pgweir, and used before it can have seen it: what it leaves behind is nobody else's all the same.

@@ -2,7 +2,7 @@
 
 use crate::support::{Outcome, Stage};
 use pgweir_tests::HarnessError;
-use pgweir_tests::raw::RawClient;
+use pgweir_tests::raw::{self, RawClient};
 use std::time::Duration;
 
 /// What each story finds: a table that `writes`, a view, an operator and a domain lead to.
@@ -85,6 +85,8 @@ fn what_a_write_evaluates_may_write_elsewhere() -> Outcome {
             ("", "SELECT t.of_row FROM t FOR UPDATE"),
             ("CREATE TABLE c (a checked)", "INSERT INTO c VALUES (1)"),
             ("CREATE TABLE d (a int DEFAULT (1 @@@@ 2))", "INSERT INTO d DEFAULT VALUES"),
+            ("CREATE TEMP TABLE own (LIKE c)", "INSERT INTO own VALUES (1)"),
+            ("CREATE TEMP TABLE own AS SELECT * FROM c LIMIT 0", "INSERT INTO own VALUES (1)"),
             ("CREATE TABLE e (a int CHECK ((a @@@@ 1) IS NOT NULL))", "INSERT INTO e VALUES (1)"),
             (
                 "CREATE TABLE f (a int); INSERT INTO f VALUES (1); ALTER TABLE f ENABLE ROW LEVEL SECURITY; \
@@ -134,6 +136,29 @@ fn a_write_along_another_path_is_seen() -> Outcome {
             ("SELECT one.go_two()", "INSERT INTO t VALUES (1)"),
         ],
     )?;
+    // What hides the table goes within the batch, or passes a write on.
+    for (prepare, batch) in [
+        ("CREATE TEMP TABLE t (a int)", vec!["DROP TABLE t", "INSERT INTO t VALUES (1)"]),
+        ("CREATE TEMP TABLE t (a int)", vec!["DISCARD TEMP", "INSERT INTO t VALUES (1)"]),
+        ("", vec!["BEGIN", "CREATE TEMP TABLE t (a int)", "ROLLBACK", "INSERT INTO t VALUES (1)"]),
+        ("CREATE TEMP VIEW t AS SELECT * FROM two.t", vec!["INSERT INTO t VALUES (1)"]),
+    ] {
+        let (mut writer, mut reader) = (stage.client()?, stage.client()?);
+        writer.run("SET search_path = two, one")?;
+        if !prepare.is_empty() {
+            writer.run(prepare)?;
+        }
+        stage.wait_for_replica("SELECT count(*) FROM two.t")?;
+        let before: u32 = reader.value("SELECT count(*) FROM two.t")?.parse().expect("a number");
+        let mut messages = vec![];
+        for sql in &batch {
+            messages.extend([raw::parse("", sql), raw::bind("", "", &[]), raw::execute("", 0)]);
+        }
+        messages.push(raw::sync());
+        writer.send(&messages.concat())?;
+        writer.until_ready()?;
+        assert_eq!(reader.value("SELECT count(*) FROM two.t")?, (before + 1).to_string(), "{batch:?}");
+    }
     // By a parameter, for the transaction.
     let (mut writer, mut reader) = (stage.client()?, stage.client()?);
     stage.wait_for_replica("SELECT count(*) FROM two.t")?;
@@ -142,7 +167,7 @@ fn a_write_along_another_path_is_seen() -> Outcome {
     writer.execute("go", &[Some("two")])?;
     writer.run("INSERT INTO t VALUES (1)")?;
     writer.run("COMMIT")?;
-    assert_eq!(reader.value("SELECT count(*) FROM two.t")?, "7");
+    assert_eq!(reader.value("SELECT count(*) FROM two.t")?, "11");
     Ok(())
 }
 

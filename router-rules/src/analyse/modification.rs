@@ -26,6 +26,14 @@ impl<'a> Analysis<'a> {
         let mut unknown = vec![];
         statement.writes = self.written(tokens, facts, &mut unknown);
         statement.unknown |= !unknown.is_empty();
+        let sets = |at: usize| {
+            let name = tokens.name(at).map(|(name, _)| name.name);
+            name.is_some_and(|name| self.catalog.is_some_and(|catalog| catalog.may_be_settings(&name)))
+        };
+        if tokens_of_modification(tokens).into_iter().any(sets) {
+            // An UPDATE of it is a SET.
+            effects::push(&mut statement.effects, SessionEffect::Pin(PinReason::Unfollowable));
+        }
         if !unknown.is_empty() && self.catalog.is_some() {
             // It may have been made a moment ago, by somebody who did not come this way.
             effects::push(&mut statement.effects, SessionEffect::Pin(PinReason::MayHaveChanged));
@@ -61,6 +69,10 @@ impl<'a> Analysis<'a> {
             }
             if name.as_ref().is_some_and(|name| self.is_own_plain_table(name)) {
                 return None;
+            }
+            if name.as_ref().is_some_and(|name| self.own(name).is_some()) {
+                // A temporary view passes it on, to what its query names or to whatever its rules and triggers do.
+                return Some(Footprint::Everything);
             }
             Some(match name.as_ref().map(|name| resolver.find_relation(name)) {
                 Some(Found::User(relation)) => catalog.written_with(relation, self),

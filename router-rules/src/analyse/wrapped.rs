@@ -43,6 +43,7 @@ impl<'a> Analysis<'a> {
             statement.writes = match resolver.as_ref().map(|(c, r)| (*c, r.find_relation(target))) {
                 _ if tokens.is(end + 1, "program") => Footprint::Everything,
                 _ if self.is_own_plain_table(target) => Footprint::none(),
+                _ if self.own(target).is_some() => Footprint::Everything,
                 Some((catalog, Found::User(relation))) => catalog.written_with(relation, self),
                 _ => Footprint::Everything,
             };
@@ -123,9 +124,9 @@ impl<'a> Analysis<'a> {
             statement.verdict = resolver.check(&facts).map(|()| Reason::ReadOnly);
             statement.reads = resolver.footprint();
             // The planner works out what says that it never changes, and that may lie.
-            let mut beside = self.resolver(catalog).planning().of_writes();
-            if statement.verdict.is_err() && beside.check_beside(&facts).is_err() {
-                statement.writes = Footprint::Everything;
+            if statement.verdict.is_err() {
+                let harmless = self.resolver(catalog).planning().of_writes().check_beside(&facts).is_ok();
+                statement.writes = if harmless { Footprint::none() } else { Footprint::Everything };
                 statement.effects = left;
             }
         }

@@ -308,7 +308,7 @@ impl<'a> Finder<'a> {
         for at in tokens_of_modification(tokens) {
             if let Some((name, _)) = tokens.name(at) {
                 self.relation(&name, Node::Write);
-                if name.name == "pg_settings" {
+                if self.catalog.may_be_settings(&name.name) {
                     // An UPDATE of it is a SET.
                     self.found.left |= Left::ANYTHING;
                 }

@@ -80,7 +80,7 @@ impl<'a> Resolver<'a> {
         Err(Reason::UnknownType)
     }
 
-    pub(super) fn look_into_type(&mut self, found: &'a Type) -> Result<(), Reason> {
+    pub fn look_into_type(&mut self, found: &'a Type) -> Result<(), Reason> {
         if !self.types_seen.insert((&found.schema, &found.name)) {
             return Ok(());
         }
