@@ -38,8 +38,10 @@ pub(crate) fn may_hold_settings(rows: &Rows) -> bool {
     if suspects.peek().is_none() {
         return false;
     }
-    let others = rows.functions.iter().filter(|f| !is_immutable(f));
-    let changing: HashSet<String> = others.map(|f| f.name.to_lowercase()).collect();
+    let others = rows.functions.iter().filter(|f| !is_immutable(f)).map(|f| &f.name);
+    // A view and a policy may read a session, too.
+    let behind = rows.relations.iter().filter(|r| r.kind == 'v' || !r.policies.is_empty()).map(|r| &r.name);
+    let changing: HashSet<String> = others.chain(behind).map(|name| name.to_lowercase()).collect();
     let reads = |word: &str| OF_SESSIONS.binary_search(&word).is_ok() || changing.contains(word);
     suspects.any(|f| {
         !matches!(&*f.language, "sql" | "plpgsql")
@@ -50,6 +52,7 @@ pub(crate) fn may_hold_settings(rows: &Rows) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::Relation;
 
     fn function(name: &str, volatility: char, language: &str, body: &str) -> Function {
         let (name, language, body) = (name.into(), language.into(), Some(body.into()));
@@ -69,6 +72,11 @@ mod tests {
         let calls = function("tenant_of", 'i', "plpgsql", "BEGIN RETURN tenant(); END");
         assert!(holds(vec![function("tenant", 's', "sql", reads), calls.clone()]));
         assert!(!holds(vec![calls]));
+        let by_view = function("tenant", 'i', "sql", "SELECT t FROM me");
+        let me = |kind| Relation { name: "me".into(), kind, ..Relation::default() };
+        let with =
+            |kind| Rows { functions: vec![by_view.clone()], relations: vec![me(kind)], ..Rows::default() };
+        assert!(may_hold_settings(&with('v')) && !may_hold_settings(&with('r')));
         let own = Function { extension: Some("x".into()), ..function("tenant", 'i', "sql", reads) };
         assert!(!holds(vec![own]));
     }

@@ -23,7 +23,7 @@ const NEVER_ASKED: [&str; 4] = ["role", "session_authorization", "seed", "search
 /// PL/pgSQL's EXECUTE whose text begins at `at`.
 pub(crate) fn of_execute(tokens: Tokens<'_>, at: usize) -> SessionEffect {
     let mut depth = 0usize;
-    let mut literals = 0;
+    let (mut literals, mut queries) = (0, false);
     for here in at..tokens.len() {
         let text = tokens.text(here);
         match text {
@@ -35,7 +35,14 @@ pub(crate) fn of_execute(tokens: Tokens<'_>, at: usize) -> SessionEffect {
         }
         if let Some(literal) = tokens.literal(here) {
             literals += 1;
-            if literals == 1 && !begins_plainly(&literal) || leaves_what_nobody_tells(&literal) {
+            queries |= literals == 1
+                && words(&literal)
+                    .next()
+                    .is_some_and(|first| matches!(&*first, "select" | "with" | "values"));
+            if literals == 1 && !begins_plainly(&literal)
+                || leaves_what_nobody_tells(&literal)
+                || queries && calls_what_is_computed(&literal, literals > 1)
+            {
                 return SessionEffect::Pin(PinReason::Unfollowable);
             }
         } else if tokens.is_mark(here + 1, "(") && text != "(" && !tokens.is_any(here, &COMPOSERS)
@@ -57,6 +64,12 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
 /// The text's first word is written out, so that it is known what kind of statement it begins.
 fn begins_plainly(text: &str) -> bool {
     text.trim_start().starts_with(|c: char| c.is_ascii_alphabetic() || c == '(')
+}
+
+/// A function is called whose name is put in when it runs: one that sets who the session is, perhaps.
+fn calls_what_is_computed(text: &str, goes_on: bool) -> bool {
+    let lower = text.to_lowercase();
+    (goes_on && text.trim_start().starts_with('(')) || ["%i(", "%s("].iter().any(|call| lower.contains(call))
 }
 
 /// It may set what can be neither listed nor asked for: settings of any name, a role, a library's state.
@@ -173,6 +186,11 @@ mod tests {
             ("execute 'select count(*) from ' || quote_ident(t) using 'set x' ;", MayHaveChanged),
             ("execute 'create temp table ' || n;", MayHaveChanged),
             ("execute format('update %I set a = 1', t);", MayHaveChanged),
+            ("execute 'insert into ' || quote_ident(t) || '(a) values (1)';", MayHaveChanged),
+            ("execute format('insert into %I(a) values (1)', t);", MayHaveChanged),
+            ("execute 'create table ' || quote_ident(t) || '(a int)';", MayHaveChanged),
+            ("execute 'select ' || f || '(' || quote_literal(x) || ')';", Unfollowable),
+            ("execute format('select %I(%L)', f, x);", Unfollowable),
             ("execute t;", Unfollowable),
             ("execute t || ' from x';", Unfollowable),
             ("execute format('%s', t);", Unfollowable),

@@ -21,6 +21,8 @@ fn what_a_function_means_in_a_transaction_is_nobody_elses() -> Outcome {
     ddl.run(
         "CREATE FUNCTION tenant_within() RETURNS text LANGUAGE plpgsql STABLE AS $$BEGIN RETURN tenant(); END$$",
     )?;
+    ddl.run("CREATE VIEW me AS SELECT current_setting('app.tenant', true) AS t")?;
+    ddl.run("CREATE FUNCTION tenant_by_view() RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT t FROM me$$")?;
     pools.stage.cluster.wait_caught_up()?;
     let mut steps = vec![];
     for (client, zone, tenant) in [(0, "UTC", "a"), (1, "Asia/Tokyo", "b"), (0, "UTC", "a")] {
@@ -29,7 +31,7 @@ fn what_a_function_means_in_a_transaction_is_nobody_elses() -> Outcome {
         steps.push((client, simple("BEGIN")));
         steps.push((client, simple(&set)));
         steps.push((client, simple("SELECT hour_of(), tenant_within()")));
-        steps.push((client, prepare(&name, "SELECT tenant(), tenant_within()")));
+        steps.push((client, prepare(&name, "SELECT tenant(), tenant_within(), tenant_by_view()")));
         steps.push((client, run(&name)));
         steps.push((client, simple("COMMIT")));
         steps.push((client, simple(&format!("BEGIN; {set}; SELECT hour_of(), tenant_within(); COMMIT"))));
@@ -37,11 +39,11 @@ fn what_a_function_means_in_a_transaction_is_nobody_elses() -> Outcome {
     for (client, tenant) in [(2, "c"), (3, "d"), (2, "c"), (3, "d")] {
         let name = format!("st{}", steps.len());
         steps.push((client, simple(&format!("SET app.tenant = '{tenant}'"))));
-        steps.push((client, prepare(&name, "SELECT tenant(), tenant_within()")));
+        steps.push((client, prepare(&name, "SELECT tenant(), tenant_within(), tenant_by_view()")));
         steps.push((client, run(&name)));
     }
     let outcome = pools.compare(&[&[], &[], &[], &[]], &steps);
-    ddl.run("DROP FUNCTION hour_of, tenant_within, tenant")?;
+    ddl.run("DROP FUNCTION hour_of, tenant_within, tenant, tenant_by_view; DROP VIEW me")?;
     outcome
 }
 
