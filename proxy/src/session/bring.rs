@@ -69,6 +69,9 @@ impl Session {
     fn plans_of(&self, work: &Work) -> Option<Option<u64>> {
         let by_all = self.memory.plans_hold_settings();
         let changed = self.turn.changes_settings && !self.turn.begins_batch;
+        if work.is_ordinary() {
+            return Some((!changed).then(|| self.memory.state.settings.in_force().plans(by_all)));
+        }
         let reverts = self.memory.reverts_settings();
         match work.planning(changed, reverts, |name| by_all || context::is_planned_by(name)) {
             Planning::Nothing => None,
