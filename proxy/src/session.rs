@@ -134,12 +134,15 @@ impl Session {
                 continue;
             }
             self.client.card.set_doing(Doing::Active);
+            // Ahead of the look at the gate, as whoever closes that looks here.
+            self.client.card.rests.store(false, Ordering::SeqCst);
             self.turn.left = request.left;
             if let Err(refusal) = self.answer(&request).await? {
                 Box::pin(self.discard(self.turn.left)).await?;
                 self.refuse(&request, &refusal);
             }
             self.begin_to_flush().await;
+            self.note_rest();
             if self.holding.lease.is_none() && matches!(self.memory.status, Status::Idle) {
                 self.client.card.set_doing(Doing::Idle);
                 if let Some(number) = self.client.heard.call() {

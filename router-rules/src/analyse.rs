@@ -305,19 +305,19 @@ impl<'a> Analysis<'a> {
     /// change no relation.
     pub fn written_beside(&self, facts: &Facts<'_>) -> Footprint {
         let Some(catalog) = self.catalog else { return calls_write(facts) };
-        let is_own = |name: &Name<'_>| self.is_own_to_read(name);
-        let resolver = self.resolver(catalog).of_writes();
-        let harmless = if !self.temporary.is_empty() && facts.relations.iter().any(is_own) {
-            let others = facts.relations.iter().filter(|name| !is_own(name)).cloned().collect();
-            // Which of them stand behind ONLY is known by their places.
-            let facts = Facts { relations: others, only: vec![], ..facts.clone() };
-            { resolver }.check_beside(&facts)
-        } else {
-            { resolver }.check_beside(facts)
+        let mut resolver = self.resolver(catalog).of_writes();
+        let is_own = |name: &&Name<'_>| self.own(name).is_some();
+        let harmless = match facts.relations.iter().any(|name| is_own(&name)) {
+            false => resolver.check_beside(facts).is_ok(),
+            true => {
+                let others = facts.relations.iter().filter(|name| !is_own(name)).cloned().collect();
+                // Which of them stand behind ONLY is known by their places.
+                let rest = Facts { relations: others, only: vec![], ..facts.clone() };
+                let mut own = facts.relations.iter().filter(is_own);
+                own.all(|name| self.is_own_to_read(name)) && resolver.check_beside(&rest).is_ok()
+            }
         };
-        let is_hidden = |name: &Name<'_>| self.own(name).is_some() && !is_own(name);
-        let is_known = self.temporary.is_empty() || !facts.relations.iter().any(is_hidden);
-        if harmless.is_ok() && is_known { Footprint::none() } else { Footprint::Everything }
+        if harmless { Footprint::none() } else { Footprint::Everything }
     }
 
     /// CALL and DO.

@@ -81,6 +81,41 @@ fn trace_tells_node_and_reason_of_each_statement_in_a_notice() -> Outcome {
     Ok(())
 }
 
+/// What is asked of pgweir is a setting like any other: it goes with its transaction, or with its savepoint.
+#[test]
+fn what_is_asked_of_pgweir_ends_as_settings_do() -> Outcome {
+    let stage = stage();
+    let mut client = stage.client()?;
+    client.run("SET pgweir.route = 'primary'")?;
+    for (set, within) in [
+        ("SET LOCAL pgweir.consistency = 'global'", "global"),
+        ("SELECT set_config('pgweir.consistency', 'session', true)", "session"),
+    ] {
+        client.run("BEGIN")?;
+        client.run(set)?;
+        assert_eq!(client.value("SHOW pgweir.consistency")?, within);
+        client.run("COMMIT")?;
+        assert_eq!(client.value("SHOW pgweir.consistency")?, "proxy", "{set}");
+    }
+    client.run("BEGIN")?;
+    client.run("SET pgweir.consistency = 'session'")?;
+    client.run("SAVEPOINT a")?;
+    client.run("SET pgweir.route = 'auto'")?;
+    client.run("ROLLBACK TO a")?;
+    assert_eq!(client.value("SHOW pgweir.route")?, "primary");
+    assert_eq!(client.value("SHOW pgweir.consistency")?, "session");
+    client.run("ROLLBACK")?;
+    assert_eq!(client.value("SHOW pgweir.consistency")?, "proxy");
+    client.run("BEGIN")?;
+    client.run("SET pgweir.consistency = 'session'")?;
+    client.run("COMMIT")?;
+    assert_eq!(client.value("SHOW pgweir.consistency")?, "session");
+    assert_eq!(client.value("SHOW pgweir.route")?, "primary");
+    client.run("RESET ALL")?;
+    assert_eq!(client.value("SHOW pgweir.route")?, "auto");
+    Ok(())
+}
+
 #[test]
 fn route_answers_without_running_anything() -> Outcome {
     let stage = stage();

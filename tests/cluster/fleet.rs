@@ -73,10 +73,16 @@ fn a_read_through_one_sees_what_another_has_acknowledged() -> Outcome {
     let other = another(&stage).start()?;
     wait_until("they see each other", || siblings(&stage.weir) == 1.0 && siblings(&other) == 1.0)?;
     let (mut writer, mut reader) = (RawClient::login(&stage.weir.app())?, RawClient::login(&other.app())?);
+    // A transaction that reads on a replica sees as much with each of its statements.
+    let mut within = RawClient::login(&other.app())?;
+    within.run("BEGIN READ ONLY")?;
     for round in 1..=100 {
         let written = writer.value(ADD)?;
         assert_eq!(reader.value(GET)?, written, "round {round}");
+        let written = writer.value(ADD)?;
+        assert_eq!(within.value(GET)?, written, "round {round}, within a transaction");
     }
+    within.run("COMMIT")?;
     assert!(on_replicas(&other)? > 0.0, "replicas serve reads all the same");
     let console = other.app().user("pgweir", "pgweir-secret").database("pgweir");
     let seen = console.sql("SHOW SIBLINGS")?;

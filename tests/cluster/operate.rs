@@ -129,14 +129,22 @@ fn the_console_speaks_the_extended_protocol_and_knows_roles() -> Outcome {
 fn pause_holds_clients_and_resume_lets_them_go_on() -> Outcome {
     let stage = stage();
     let weir = Weir::builder(&stage.cluster).start()?;
-    let mut client = RawClient::login(&weir.app())?;
-    client.run("SELECT 1")?;
+    // With a server of their own or without.
+    let mut clients = vec![];
+    for sql in ["SELECT 1", "CREATE TEMP TABLE own (a int)", "LISTEN news", "SELECT pg_backend_pid()"] {
+        let mut client = RawClient::login(&weir.app())?;
+        client.run(sql)?;
+        clients.push(client);
+    }
     console(&weir).sql("PAUSE")?;
-    client.send_frame(b'Q', b"SELECT 42\0")?;
-    assert!(client.is_silent_for(Duration::from_millis(300))?, "it was served while paused");
+    for client in &mut clients {
+        client.send_frame(b'Q', b"SELECT 42\0")?;
+        assert!(client.is_silent_for(Duration::from_millis(300))?, "it was served while paused");
+    }
     console(&weir).sql("RESUME")?;
-    let frames = client.until_ready()?;
-    assert!(frames.iter().any(|f| f.tag == b'D'));
+    for client in &mut clients {
+        assert!(client.until_ready()?.iter().any(|f| f.tag == b'D'));
+    }
     Ok(())
 }
 

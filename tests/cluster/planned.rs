@@ -3,7 +3,7 @@
 use crate::meaning::{Step, pools, prepare, run};
 use crate::support::Outcome;
 use crate::twin::{extended, simple};
-use pgweir_tests::raw;
+use pgweir_tests::raw::{self, RawClient};
 
 /// Nor what a transaction sets for itself: plans made under that stay in the process, too.
 #[test]
@@ -52,15 +52,16 @@ fn what_a_function_means_in_a_transaction_is_nobody_elses() -> Outcome {
 fn what_is_set_to_a_computed_value_is_nobody_elses() -> Outcome {
     let pools = pools();
     let mut ddl = pools.stage.direct()?;
-    ddl.run(
-        "CREATE FUNCTION zone(z text) RETURNS void LANGUAGE plpgsql AS \
-            $$BEGIN PERFORM set_config('TimeZone', z, true); END$$",
-    )?;
-    ddl.run(
-        "CREATE FUNCTION tokyo() RETURNS void LANGUAGE plpgsql AS $$BEGIN SET LOCAL TimeZone = 'Asia/Tokyo'; END$$",
-    )?;
+    for weir in pools.weirs {
+        // By way of each, so that each knows of them at once.
+        RawClient::login(&weir.app())?.run(
+            "CREATE OR REPLACE FUNCTION zone(z text) RETURNS void LANGUAGE plpgsql AS \
+                $$BEGIN PERFORM set_config('TimeZone', z, true); END$$; \
+             CREATE OR REPLACE FUNCTION tokyo() RETURNS void LANGUAGE plpgsql AS \
+                $$BEGIN SET LOCAL TimeZone = 'Asia/Tokyo'; END$$",
+        )?;
+    }
     pools.stage.cluster.wait_caught_up()?;
-    std::thread::sleep(std::time::Duration::from_millis(1200));
     let text = "SELECT extract(epoch FROM timestamptz '2024-01-01 00:00')";
     let by_parameter = || {
         extended(&[

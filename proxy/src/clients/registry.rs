@@ -70,6 +70,8 @@ pub struct Card {
     pub killed: AtomicBool,
     /// It was told to end at once, transaction or not.
     pub killed_now: AtomicBool,
+    /// It keeps a server on which nothing of it runs.
+    pub rests: AtomicBool,
     /// A cancel request came while it had no server.
     pub cancelled: AtomicBool,
 }
@@ -265,6 +267,7 @@ impl Registry {
             bell: Arc::default(),
             killed: AtomicBool::new(false),
             killed_now: AtomicBool::new(false),
+            rests: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
         })
     }

@@ -4,16 +4,17 @@ use super::command::{Command, Show};
 use super::show::{Seen, show};
 use super::table::{Cell, Kind, Table};
 use crate::cancel::end_client;
+use crate::clients::registry::Card;
 use crate::cluster::connect::Link;
 use crate::observe::Picture;
 use crate::order::{Leave, Order};
-use crate::rows::{ClientRow, Doing};
 use crate::weir::Weir;
 use crate::wire::{Refusal, sqlstate};
 use router_rules::rehearse::{Rehearsal, Step};
 use router_rules::statement::Footprint;
-use router_rules::{Decision, PinReason, Target};
+use router_rules::{Decision, Target};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -156,10 +157,8 @@ async fn pause(weir: &Weir, database: Option<&str>) -> Result<Answer, Refusal> {
     let until = Instant::now() + limit;
     let in_use = |picture: &Picture| {
         let of = |name: &str| database.is_none_or(|d| d == name);
-        // A session that keeps its server between transactions waits as all others before it uses it.
-        let rests =
-            |c: &&ClientRow| c.pin.is_some_and(|pin| pin != PinReason::Replication) && c.state == Doing::Idle;
-        let resting = picture.clients.iter().filter(|c| of(&c.database)).filter(rests).count();
+        let rests = |card: &&Arc<Card>| of(&card.database) && card.rests.load(Ordering::SeqCst);
+        let resting = weir.registry.all().iter().filter(rests).count();
         let leased = picture.pools.iter().filter(|p| of(&p.database)).map(|p| p.active).sum::<usize>();
         leased.saturating_sub(resting)
     };

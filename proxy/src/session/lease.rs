@@ -122,9 +122,16 @@ impl Session {
         self.holding.lease.as_ref().is_none_or(is_idle)
     }
 
+    /// For PAUSE, which waits for no server that rests: whoever keeps it comes to the gate before it uses it.
+    pub(super) fn note_rest(&self) {
+        let keeps = self.holding.lease.is_some() || self.holding.kept.is_some();
+        self.client.card.rests.store(keeps && self.is_at_rest(), Ordering::Relaxed);
+    }
+
     /// While PAUSE is in force nobody begins anything, on whatever server.
     async fn wait_at_gate(&mut self) -> Result<(), Refusal> {
         self.client.card.set_doing(Doing::Waiting);
+        self.note_rest();
         let weir = self.weir.clone();
         let waiting = Instant::now();
         tokio::select! {
@@ -132,6 +139,7 @@ impl Session {
             () = self.client.card.called_off() => return Err(called_off()),
         }
         self.turn.waited += waiting.elapsed();
+        self.client.card.rests.store(false, Ordering::Relaxed);
         self.client.card.set_doing(Doing::Active);
         Ok(())
     }

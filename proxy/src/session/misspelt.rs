@@ -56,14 +56,9 @@ pub fn setting(name: &str) -> Option<String> {
     Some(format!("pgweir: there is no setting \"{name}\"; did you mean \"{meant}\"?"))
 }
 
-/// What is said of a setting of pgweir's that is set for a transaction only.
+/// What is said of the setting of pgweir's that holds beyond transactions.
 pub fn local(name: &str, is_local: bool) -> Option<String> {
-    let advice = || {
-        format!(
-            "pgweir: SET LOCAL {name} has no effect; use SET, or a hint in the statements that are to have it"
-        )
-    };
-    (is_local && name.starts_with("pgweir.")).then(advice)
+    (is_local && name == "pgweir.min_lsn").then(|| format!("pgweir: SET LOCAL {name} has no effect; use SET"))
 }
 
 #[cfg(test)]
@@ -77,6 +72,12 @@ mod tests {
         assert!(hint("consistency=sesion").contains("\"consistency=session\"?"));
         assert!(hint("max_lag=fast").contains("a duration"));
         assert!(hint("nonsense").contains("one of primary, replica"));
+    }
+
+    #[test]
+    fn a_position_is_no_matter_of_one_transaction() {
+        assert!(local("pgweir.min_lsn", true).is_some_and(|advice| advice.contains("use SET")));
+        assert_eq!(local("pgweir.min_lsn", false).or(local("pgweir.route", true)), None);
     }
 
     #[test]
