@@ -42,7 +42,7 @@ impl Session {
                 let mut work = Work::nothing();
                 let part = self.weir.classifier.classify(sql, &self.memory.scope);
                 work.note_show(&part, sql);
-                work.add(&part, request.frames.slice_ref(sql));
+                work.add(&part, &request.frames.slice_ref(sql));
                 work
             }
             Kind::Batch(end) => self.classify_batch(request, end)?,
@@ -95,7 +95,7 @@ impl Session {
                     let is_kept = !parse.name.is_empty() || !binds_unnamed(messages.peek());
                     let prepared = self.prepare(&parse, batch.place.as_deref(), is_kept);
                     batch.work.note_show(&prepared.classified, parse.sql);
-                    batch.work.add(&prepared.classified, prepared.sql.clone());
+                    batch.work.add(&prepared.classified, &request.frames.slice_ref(parse.sql));
                     batch.named.push((parse.name, batch.work.parsed.len()));
                     batch.work.parsed.push(prepared);
                 }
@@ -136,7 +136,7 @@ impl Session {
     ) -> Option<Arc<Classified>> {
         if let Some((_, at)) = named.iter().rev().find(|(n, _)| *n == name) {
             let prepared = work.parsed[*at].clone();
-            work.add(&prepared.classified, prepared.sql.clone());
+            work.add(&prepared.classified, &prepared.sql);
             return Some(prepared.classified.clone());
         }
         let Some(prepared) = self.current(name) else {
@@ -144,7 +144,7 @@ impl Session {
             work.verdict = Err(Reason::Session);
             return None;
         };
-        work.add(&prepared.classified, prepared.sql.clone());
+        work.add(&prepared.classified, &prepared.sql);
         let classified = prepared.classified.clone();
         if !work.relied.iter().any(|(known, _)| Arc::ptr_eq(known, &prepared)) {
             work.relied.push((prepared, !name.is_empty()));
@@ -296,7 +296,7 @@ type Moving = Option<Arc<Classified>>;
 struct Batch<'a> {
     work: Work,
     /// Names prepared in this very batch, which come before those prepared earlier.
-    named: Vec<(&'a [u8], usize)>,
+    named: SmallVec<[(&'a [u8], usize); 1]>,
     /// Portals that it binds, to what moves the session and to what does not.
     portals: SmallVec<[(&'a [u8], Moving); 1]>,
     /// Where it has come to, once something has moved the session.

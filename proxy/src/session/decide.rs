@@ -16,7 +16,9 @@ impl Session {
             parts: &work.parts,
             texts: &work.texts,
             verdict: work.verdict,
-            opens_portal: opens_portal(request),
+            // Asked of what may move, which an ordinary read outside of a block never does.
+            opens_portal: (self.memory.state.block.is_there() || !work.is_ordinary())
+                && opens_portal(request),
             goes_on: matches!(request.kind, Kind::Batch(end) if end.goes_on()),
         };
         let held = Held {

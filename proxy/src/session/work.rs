@@ -19,7 +19,7 @@ pub struct Work {
     /// The SQL of each.
     pub texts: SmallVec<[Bytes; 1]>,
     /// What its Parse messages prepare, in order.
-    pub parsed: Vec<Arc<Prepared>>,
+    pub parsed: SmallVec<[Arc<Prepared>; 1]>,
     /// All that is read.
     pub reads: Footprint,
     /// Every part is proved read-only, or why the first is not.
@@ -53,7 +53,7 @@ impl Work {
         Self {
             parts: SmallVec::new(),
             texts: SmallVec::new(),
-            parsed: vec![],
+            parsed: SmallVec::new(),
             reads: Footprint::none(),
             verdict: Ok(Reason::ReadOnly),
             ordinary: true,
@@ -62,7 +62,7 @@ impl Work {
         }
     }
 
-    pub(super) fn add(&mut self, part: &Arc<Classified>, sql: Bytes) {
+    pub(super) fn add(&mut self, part: &Arc<Classified>, sql: &Bytes) {
         if self.parts.last().is_some_and(|last| Arc::ptr_eq(last, part)) {
             return;
         }
@@ -72,7 +72,7 @@ impl Work {
         self.ordinary &= part.is_ordinary_read();
         self.reads = if self.parts.is_empty() { part.reads.clone() } else { self.reads.union(&part.reads) };
         self.parts.push(part.clone());
-        self.texts.push(sql);
+        self.texts.push(sql.clone());
     }
 
     pub(super) fn note_show(&mut self, part: &Classified, sql: &[u8]) {
@@ -89,7 +89,7 @@ impl Work {
     /// What has no text that could be looked at.
     pub(super) fn of(part: Classified) -> Self {
         let mut work = Self::nothing();
-        work.add(&Arc::new(part), Bytes::new());
+        work.add(&Arc::new(part), &Bytes::new());
         work
     }
 
