@@ -3,7 +3,8 @@
 use crate::cluster::claim;
 use crate::cluster::descent::Descent;
 use crate::cluster::loss::Loss;
-use crate::cluster::samples::Sample;
+use crate::cluster::probe::told::Address;
+use crate::cluster::samples::{Sample, Samples};
 use crate::cluster::servers::Servers;
 use crate::cluster::shaping::Shaping;
 use crate::cluster::verdict::Facts;
@@ -45,10 +46,14 @@ pub struct Entry {
     /// Its last position, and when the probe that told it was sent.
     pub lsn: Lsn,
     pub(super) sampled: Moment,
-    /// When that was answered.
-    pub(super) answered: Moment,
-    /// Where it stood when it was seen to be of another history.
-    pub(super) strayed: Option<Strayed>,
+    /// The furthest that it has been seen as a replica, also before it was lost last.
+    pub(super) had: Option<Had>,
+    /// The same, when it was seen to be of another history.
+    pub(super) strayed: Option<Had>,
+    /// Whom it said last that it receives its log from.
+    pub(super) upstream: Option<Address>,
+    /// Where it was when it had begun to receive its log: up to there it may have what lay on its disk.
+    pub(super) receives_from: Option<Lsn>,
     /// The start of the first probe that told this position.
     pub(super) moved: Moment,
     /// The last primary sample that it has replayed, also from before it lost its connection:
@@ -76,13 +81,15 @@ pub struct Entry {
     pub task: Option<JoinHandle<()>>,
 }
 
-/// A replica that was seen to be of another history.
+/// How much of a timeline's log a replica had.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Strayed {
-    /// How much of it it had then.
-    pub lsn: Lsn,
-    /// The timeline that both histories call theirs.
+pub(super) struct Had {
+    /// The timeline.
     pub timeline: u32,
+    /// Until where.
+    pub lsn: Lsn,
+    /// When it said so.
+    pub at: Moment,
     /// When its postmaster had started.
     pub started: Option<i64>,
 }
@@ -113,8 +120,10 @@ impl Entry {
             stranded: None,
             lsn: Lsn::default(),
             sampled: Moment::NEVER,
-            answered: Moment::NEVER,
+            had: None,
             strayed: None,
+            upstream: None,
+            receives_from: None,
             moved: Moment::NEVER,
             proven: None,
             was_tried: false,
@@ -134,16 +143,36 @@ impl Entry {
     /// It may come back with less than it had.
     pub(super) fn forget_position(&mut self) {
         (self.lsn, self.sampled, self.moved) = (Lsn::default(), Moment::NEVER, Moment::NEVER);
-        self.answered = Moment::NEVER;
+        (self.upstream, self.receives_from) = (None, None);
         (self.facts.lagging, self.facts.behind) = (false, false);
     }
 
-    /// It has been built anew, as a log shows that is longer than the one of another history was, or has followed a
-    /// later promotion.
-    pub(super) fn has_come_back(&self) -> bool {
+    /// A replica says where it is, and maybe whom it receives its log from.
+    pub(super) fn stands_at(&mut self, lsn: Lsn, upstream: Option<Address>, start: Moment, now: Moment) {
+        if self.lsn != lsn {
+            self.moved = start;
+        }
+        (self.lsn, self.sampled) = (lsn, start);
+        self.node.progress.sample(start, lsn);
+        let timeline = self.facts.timeline;
+        if timeline != 0 && self.had.is_none_or(|had| had.timeline != timeline || had.lsn <= lsn) {
+            self.had = Some(Had { timeline, lsn, at: now, started: self.started });
+        }
+        if upstream.is_some() {
+            // Told once before: it had received nothing yet when it read the position of that answer.
+            self.receives_from = self.receives_from.or(self.upstream.map(|_| lsn));
+            self.upstream = upstream;
+        }
+    }
+
+    /// It has been built anew, or has followed a later promotion. The former shows when it goes on from where its own
+    /// disk has led it by what it receives: of another history's log nothing follows there. `samples`: the primary's
+    /// positions.
+    pub(super) fn has_come_back(&self, samples: &Samples) -> bool {
+        let follows = |from| self.lsn > from && samples.fresh_through(self.lsn).is_some_and(|s| s.lsn > from);
         self.strayed.is_some_and(|strayed| {
             self.facts.timeline > strayed.timeline
-                || (self.started != strayed.started && self.lsn > strayed.lsn)
+                || (self.started != strayed.started && self.receives_from.is_some_and(follows))
         })
     }
 

@@ -79,8 +79,9 @@ impl Board {
     fn begin_anew(&mut self, now: Moment) {
         (self.samples, self.verdict) = (Samples::default(), Verdict::default());
         (self.last_primary, self.sampled_timeline, self.shaping) = (None, 0, None);
-        self.entries.iter_mut().for_each(|entry| entry.newest_timeline = 0);
         for entry in &mut self.entries {
+            (entry.newest_timeline, entry.had, entry.strayed) = (0, None, None);
+            entry.facts.astray = false;
             if let Some(text) = entry.system.and_then(|system| self.membership.stranger(system)) {
                 entry.node.progress.reset(0);
                 entry.forget_position();

@@ -1,9 +1,8 @@
 //! Where nodes stand: the primary's positions, and what of them the replicas have.
 
-use super::entry::{Entry, Strayed};
+use super::entry::Entry;
 use super::{Board, News, Sighting};
 use crate::cluster::acknowledged::Acknowledged;
-use crate::cluster::choose::bits;
 use crate::cluster::probe::told::Address;
 use crate::cluster::samples::{Sample, lag};
 use crate::cluster::verdict::{Role, is_lagging};
@@ -31,12 +30,17 @@ impl Board {
         self.acknowledged.note(lsn, seen.writes_by_answer, now);
         if !self.samples.push(sample) {
             let kept = self.samples.fresh_through(lsn).or_else(|| self.samples.first_missing(lsn));
-            let kept = kept.map_or(seen.writes, |s| s.writes);
-            let text = format!("{}'s log went back to {lsn}: it lost what it had not flushed", node.name);
-            self.news.push(News { lost_writes: seen.writes - kept, ..News::of("lost_writes", &node, text) });
+            let lost_writes = kept.map_or(0, |s| seen.writes.saturating_sub(s.writes));
+            let text =
+                format!("{}'s log went back to {lsn}: what was written behind that is lost", node.name);
+            self.news.push(News { lost_writes, ..News::of("lost_writes", &node, text) });
+            if let Some(kept) = kept.filter(|_| lost_writes > 0) {
+                self.lose((kept.start, now));
+            }
             self.samples.clear();
             self.samples.push(sample);
             self.acknowledged = Acknowledged::default();
+            self.acknowledged.note(lsn, seen.writes_by_answer, now);
         }
         if let Some(flushed) = seen.flushed {
             let missing = self.samples.first_missing(flushed).unwrap_or(sample);
@@ -67,8 +71,8 @@ impl Board {
         let from = format!("{} (timeline {})", last.name, self.sampled_timeline);
         let text = format!("{name} is the primary now, on timeline {}; it was {from}", self.verdict.timeline);
         self.news.push(News::of("failover", &entry.node, text));
-        // It goes on from its own log, or does not tell where it came from.
-        let Some(fork) = entry.fork.filter(|_| !Arc::ptr_eq(last, &entry.node)) else { return };
+        // Otherwise it does not tell where it came from.
+        let Some(fork) = entry.fork else { return };
         if let Some(lost) = self.acknowledged.beyond(fork, writes) {
             let known = self.samples.latest().map_or(Lsn::default(), |s| s.lsn);
             let text = format!(
@@ -77,25 +81,25 @@ impl Board {
                 lost.writes, last.name
             );
             self.news.push(News { lost_writes: lost.writes, ..News::of("lost_writes", &entry.node, text) });
-            self.losses += 1;
-            self.loss = Some((lost.since, now));
+            self.lose((lost.since, now));
         }
+    }
+
+    /// What was seen between these moments may be lost.
+    fn lose(&mut self, seen: (Moment, Moment)) {
+        self.losses += 1;
+        self.loss = Some(seen);
     }
 
     pub(super) fn replica_at(&mut self, i: usize, lsn: Lsn, seen: Sighting, now: Moment) {
         let entry = &mut self.entries[i];
-        if entry.lsn != lsn {
-            entry.moved = seen.start;
-        }
-        entry.answered = now;
         let (before, proven) = (entry.sampled, entry.proven);
-        (entry.lsn, entry.sampled) = (lsn, seen.start);
-        entry.node.progress.sample(seen.start, lsn);
-        if entry.has_come_back() {
-            (entry.strayed, entry.facts.astray) = (None, false);
+        entry.stands_at(lsn, seen.upstream, seen.start, now);
+        if entry.has_come_back(&self.samples) {
+            (entry.had, entry.strayed, entry.facts.astray) = (None, None, false);
             self.judge(now);
         }
-        if self.follows_rival(i, seen) {
+        if self.receives_from_another_history(i) {
             self.stray(i, now);
         }
         self.measure(i, now);
@@ -107,39 +111,41 @@ impl Board {
     }
 
     /// A replica that had more of its timeline's log than the primary had afterwards has it from another history: of a
-    /// primary that was put back to what it once was, or of another one on a timeline of the same number.
+    /// primary that was put back to what it once was, or of another one on a timeline of the same number. It may be
+    /// down by now.
     fn look_for_astray(&mut self, i: usize, (lsn, asked): (Lsn, Moment), now: Moment) {
-        let entry = &mut self.entries[i];
-        if entry.facts.role != Role::Replica
-            || entry.facts.timeline != self.verdict.timeline
-            || entry.facts.astray
-            || entry.answered == Moment::NEVER
-            || entry.answered > asked
-            || entry.lsn <= lsn
-        {
-            return;
+        let entry = &self.entries[i];
+        let timeline = self.verdict.timeline;
+        let had_more = entry.had.is_some_and(|h| h.timeline == timeline && h.at <= asked && h.lsn > lsn);
+        if had_more && entry.facts.role == Role::Replica && !entry.facts.astray {
+            self.stray(i, now);
         }
-        self.stray(i, now);
     }
 
-    /// It says that it receives its log from a node that is no primary of ours, on a timeline of the same number.
-    fn follows_rival(&self, i: usize, seen: Sighting) -> bool {
+    /// It says that it receives its log from a node on a timeline of the same number that is no primary of ours, or is
+    /// of another history itself.
+    fn receives_from_another_history(&self, i: usize) -> bool {
         let timeline = self.verdict.timeline;
-        let is_rival = |entry: &Entry| {
-            entry.facts.timeline == timeline && seen.upstream == Some(Address::of(&entry.node.name))
+        let Entry { facts, upstream: Some(upstream), .. } = &self.entries[i] else { return false };
+        let is_another = |(at, entry): (usize, &Entry)| {
+            entry.facts.timeline == timeline
+                && (self.verdict.rivals >> at & 1 == 1 || entry.facts.astray)
+                && *upstream == Address::of(&entry.node.name)
         };
-        seen.upstream.is_some()
-            && !self.entries[i].facts.astray
-            && self.entries[i].facts.timeline == timeline
-            && bits(self.verdict.rivals).any(|rival| is_rival(&self.entries[rival]))
+        !facts.astray && facts.timeline == timeline && self.entries.iter().enumerate().any(is_another)
     }
 
     fn stray(&mut self, i: usize, now: Moment) {
         let entry = &mut self.entries[i];
         entry.facts.astray = true;
-        entry.strayed =
-            Some(Strayed { lsn: entry.lsn, timeline: entry.facts.timeline, started: entry.started });
+        entry.strayed = entry.had;
         self.judge(now);
+        // What it sends on is of no other history.
+        for other in 0..self.entries.len() {
+            if self.receives_from_another_history(other) {
+                self.stray(other, now);
+            }
+        }
     }
 
     /// Where a replica stands, by the samples known now. Positions of another timeline prove nothing.

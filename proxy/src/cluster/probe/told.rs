@@ -28,7 +28,7 @@ pub const WHOLE: Question = Question {
      CASE WHEN r.standby THEN (SELECT w.received_tli FROM pg_catalog.pg_stat_get_wal_receiver() w) END, \
      CASE WHEN NOT r.standby THEN pg_catalog.pg_last_wal_replay_lsn() END, \
      CASE WHEN r.standby THEN (SELECT pg_catalog.concat(w.sender_host, ':', w.sender_port) \
-                               FROM pg_catalog.pg_stat_get_wal_receiver() w) END \
+                               FROM pg_catalog.pg_stat_get_wal_receiver() w WHERE w.pid IS NOT NULL) END \
      FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) r",
 };
 
@@ -89,7 +89,8 @@ pub struct Told {
     pub timeline: Option<u32>,
     /// Where the timeline of a promoted primary forked off; `None`: left out, or not known to it.
     pub fork: Option<Lsn>,
-    /// Whom a replica receives its log from; `None`: left out, or not to be seen.
+    /// Whom a replica receives its log from, without host and port where those are not for its role to see; `None`:
+    /// left out, or it receives nothing.
     pub upstream: Option<Address>,
 }
 
