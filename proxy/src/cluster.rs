@@ -364,6 +364,11 @@ impl Cluster {
         self.catalogs.get(self, database)
     }
 
+    /// What was changed in a database before this moment, by whomever, is in its snapshot.
+    pub fn catalog_proved(&self, database: &str) -> Moment {
+        self.catalogs.proved(database)
+    }
+
     /// Waits at most [`CATALOG_WAIT`] for a snapshot that was asked for and is being read: on the first statement
     /// after start, after a while of disuse, after DDL. False when there is none then.
     ///

@@ -252,7 +252,7 @@ impl<'a> Analysis<'a> {
             let mut resolver = self.resolver(catalog);
             let _ = resolver.check(&facts);
             if self.meets_strangers(&facts, &resolver) {
-                effects::push(&mut statement.effects, SessionEffect::Pin(PinReason::MayHaveChanged));
+                effects::push(&mut statement.effects, SessionEffect::Pin(PinReason::UnknownNames));
             }
         }
         let roots = reach::of_utility(catalog, &facts, tokens, self.effort);
@@ -278,7 +278,7 @@ impl<'a> Analysis<'a> {
         statement.reads = resolver.footprint();
         statement.unknown = resolver.meets_unknown;
         if self.meets_strangers(facts, &resolver) {
-            statement.effects.push(SessionEffect::Pin(PinReason::MayHaveChanged));
+            statement.effects.push(SessionEffect::Pin(PinReason::UnknownNames));
         }
         statement.relations = resolver.relations;
         statement.tells_begin = resolver.tells_begin;

@@ -24,13 +24,19 @@ impl SessionEffect {
         }
     }
 
+    /// It may change anything of the session, and nobody knows what.
+    pub fn may_change_anything(&self) -> bool {
+        matches!(self, Self::Pin(PinReason::MayHaveChanged | PinReason::UnknownNames))
+    }
+
     /// The same, and only the server knows what.
     pub fn hides_meanings(&self) -> bool {
         match self {
             Self::SetToParameter { name, .. }
             | Self::SetUnknown { name }
             | Self::SetUnknownLocally { name } => name.is_empty() || LOOKED_UP_BY.contains(&&**name),
-            Self::Pin(PinReason::Unfollowable | PinReason::MayHaveChanged) => true,
+            Self::Pin(PinReason::Unfollowable) => true,
+            _ if self.may_change_anything() => true,
             // Of what is behind it in its batch it is not known yet that it means another table now.
             Self::DropsTemporary(_) | Self::DiscardSome | Self::DiscardAll => true,
             _ => false,

@@ -106,6 +106,7 @@ words! {
         ServerProcess = "server_process": "It has asked for its server's process id (`pg_backend_pid()`): kept for a minute, unless others wait for a server.",
         Unfollowable = "unfollowable": "It ran SQL whose effect on the session cannot be followed.",
         MayHaveChanged = "may_have_changed": "It ran SQL that was put together at run time: kept until others wait for a server and its own says that nothing is left of it.",
+        UnknownNames = "unknown_names": "It named what is not in the catalog as it was read last: kept until that has been read again, in some seconds, or others wait for a server and its own says that nothing is left.",
         Replication = "replication": "It is a replication connection.",
         SessionMode = "session_mode": "Pool mode `session`: one server for one client.",
     }

@@ -225,9 +225,7 @@ impl SessionState {
 
     /// Only the server knows along which path names are looked up, or as whom.
     fn hides_meanings(&self) -> bool {
-        self.hides_meanings
-            || self.pins.has(PinReason::Unfollowable)
-            || self.pins.has(PinReason::MayHaveChanged)
+        self.hides_meanings || self.pins.has(PinReason::Unfollowable) || self.pins.may_have_changed()
     }
 
     /// A text is about to be sent: what it pins, it pins even if it fails half-way.
@@ -291,6 +289,7 @@ impl SessionState {
                 if command != b"ROLLBACK" =>
             {
                 tracks.into_iter().for_each(Track::on_commit);
+                self.pins.on_commit();
             }
             TransactionStep::Commit { .. }
             | TransactionStep::PrepareTransaction
@@ -308,22 +307,6 @@ impl SessionState {
         self.wishes.follow(self.settings.in_force());
     }
 
-    /// What the transaction has done is undone.
-    fn undo(&mut self) {
-        if self.lasting == Lasting::Nothing {
-            self.written = Footprint::none();
-            self.altered = Alters::Nothing;
-        }
-        self.temporary.on_rollback();
-        if self.lasting < Lasting::Everything {
-            self.pins.may_have_ended = true;
-        } else if self.pins.has(PinReason::NoCatalog) {
-            // Perhaps there was no such procedure, and no catalog will ever show it.
-            self.pins.remove(PinReason::NoCatalog);
-            self.pins.add(PinReason::MayHaveChanged);
-        }
-    }
-
     /// The server is ready, and in no transaction. `failed`: an implicit one has failed. `server` are its
     /// settings. What was written and altered stays, for whoever has to hear of it.
     pub fn end_of_transaction(&mut self, failed: bool, server: &mut Track) {
@@ -336,6 +319,7 @@ impl SessionState {
         } else {
             self.temporary.on_commit();
         }
+        self.pins.on_commit();
         self.lasting = Lasting::Nothing;
         self.block = Block::None;
         self.moving.clear();

@@ -75,6 +75,11 @@ impl Statement {
         self.effects.contains(&SessionEffect::Pin(PinReason::NoCatalog))
     }
 
+    /// It names what the catalog does not show.
+    pub fn meets_strangers(&self) -> bool {
+        self.effects.contains(&SessionEffect::Pin(PinReason::UnknownNames))
+    }
+
     /// A query that leaves nothing behind, writes nothing and changes nothing of what others mean.
     pub(crate) fn is_only_query(&self) -> bool {
         self.kind == Kind::Select

@@ -49,6 +49,7 @@ mod single_statements;
 mod soak;
 mod startup;
 mod status_page;
+mod strangers;
 mod support;
 mod takeover;
 mod tls;

@@ -110,6 +110,8 @@ impl Links {
 struct Watched {
     snapshot: ArcSwapOption<Catalog>,
     asked: Mark,
+    /// Whatever was changed before this moment is in what was read last.
+    proved: Mark,
     /// How often DDL passed through us.
     changes: AtomicU64,
     /// What was read last and what of it is in doubt.
@@ -143,6 +145,11 @@ impl Catalogs {
                 None
             }
         }
+    }
+
+    /// The snapshot of a database has all that was changed before this moment, by whomever.
+    pub fn proved(&self, database: &str) -> Moment {
+        self.by_name.load().get(database).map_or(Moment::NEVER, |watched| watched.proved.get())
     }
 
     /// Waits for the snapshot of a database that was asked for, which is being read; at most `limit`.
@@ -300,10 +307,12 @@ impl Watched {
     }
 
     /// Publishes what was read, as far as no DDL has passed since `changes` was read.
-    fn publish(&self, snapshot: &Arc<Catalog>, changes: u64, source: &Option<Reign>) {
+    /// `asked`: what was changed before then is in it.
+    fn publish(&self, snapshot: &Arc<Catalog>, asked: Moment, changes: u64, source: &Option<Reign>) {
         let mut known = self.known.lock();
         known.is_read(snapshot, changes, source);
         self.show(known.holds());
+        self.proved.raise(asked);
         self.has_failed.store(false, Ordering::SeqCst);
         self.shown.notify_waiters();
     }
@@ -332,13 +341,13 @@ mod tests {
         watched.fail();
         assert!(!first.await.unwrap() && !watched.comes().await, "nobody waits in vain");
         let catalog = Arc::new(Catalog::build(Default::default(), 1));
-        watched.publish(&catalog, 0, &None);
+        watched.publish(&catalog, Moment::NEVER, 0, &None);
         assert!(watched.comes().await);
         watched.change(&Alters::Anything);
         assert!(watched.snapshot.load().is_none());
         let second = waiting();
         tokio::task::yield_now().await;
-        watched.publish(&catalog, 1, &None);
+        watched.publish(&catalog, Moment::NEVER, 1, &None);
         assert!(second.await.unwrap());
         watched.change(&Alters::names(["t".into()]));
         let doubting =
@@ -346,10 +355,10 @@ mod tests {
         assert_eq!(doubting(&watched), Some(true), "all else holds");
         let third = waiting();
         tokio::task::yield_now().await;
-        watched.publish(&catalog, 1, &None);
+        watched.publish(&catalog, Moment::NEVER, 1, &None);
         tokio::task::yield_now().await;
         assert!(!third.is_finished() && doubting(&watched) == Some(true), "it was read before the change");
-        watched.publish(&catalog, 2, &None);
+        watched.publish(&catalog, Moment::NEVER, 2, &None);
         assert!(third.await.unwrap() && doubting(&watched) == Some(false));
     }
 

@@ -92,9 +92,8 @@ impl Placeholders {
         use SessionEffect::{Pin, Reset, Set, SetToParameter, SetUnknown, SetUnknownLocally};
         match effect {
             SetUnknownLocally { name } if name.is_empty() => _ = self.0.insert(ANY.into()),
-            Pin(PinReason::TemporaryTable | PinReason::MayHaveChanged | PinReason::Unfollowable) => {
-                self.add_temporary();
-            }
+            Pin(PinReason::TemporaryTable | PinReason::Unfollowable) => self.add_temporary(),
+            _ if effect.may_change_anything() => self.add_temporary(),
             Set { name, .. }
             | SetToParameter { name, .. }
             | SetUnknown { name }

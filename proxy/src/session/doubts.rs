@@ -4,7 +4,11 @@
 //! leaves behind in its session. The session keeps its server, and the text, until a catalog has been read
 //! that tells. What was added to the schema in between is in it; what takes something away before it was
 //! read leaves the matter open for good.
+//!
+//! In the same way a text is kept that names what the catalog does not show: somebody may have made it a moment ago
+//! who did not come this way. Once the catalog has been asked again it shows that, or there was nothing.
 
+use crate::node::moment::Moment;
 use crate::session::Session;
 use crate::session::memory::Memory;
 use crate::session::work::Work;
@@ -60,6 +64,14 @@ pub struct Doubts {
     bytes: usize,
 }
 
+/// The texts that name what the catalog does not show.
+#[derive(Debug, Default)]
+pub struct Strangers {
+    texts: Doubts,
+    /// The last of them has been answered: all that it may have met was there by then.
+    answered: Option<Moment>,
+}
+
 impl Doubts {
     /// One more; false when that is too much.
     fn add(&mut self, text: &[u8]) -> bool {
@@ -92,9 +104,10 @@ impl Session {
         false
     }
 
-    /// It keeps its server for nothing else, and could let it go.
+    /// It keeps its server until the catalog tells, and could let it go.
     pub(super) fn is_held_by_doubts(&self) -> bool {
-        self.memory.state.pins.has(PinReason::NoCatalog)
+        let pins = &self.memory.state.pins;
+        (pins.has(PinReason::NoCatalog) || pins.has(PinReason::UnknownNames))
             && self.memory.status == Status::Idle
             && self.exchange.ledger.is_settled()
             && !self.exchange.is_open()
@@ -102,11 +115,17 @@ impl Session {
 
     /// With a catalog, what ran without one is looked at again.
     pub(super) fn settle_doubts(&mut self) {
-        if !self.is_held_by_doubts() {
+        if self.memory.state.pins.is_empty() || !self.is_held_by_doubts() {
             return;
         }
         self.refresh_scope();
         if self.memory.scope.catalog.is_none() {
+            return;
+        }
+        if self.memory.state.pins.has(PinReason::UnknownNames) {
+            self.settle_strangers();
+        }
+        if !self.memory.state.pins.has(PinReason::NoCatalog) {
             return;
         }
         let doubts = std::mem::take(&mut self.memory.doubts);
@@ -127,9 +146,41 @@ impl Session {
             }
         }
     }
+
+    /// What named things unknown is looked at again, once the catalog has been asked since.
+    fn settle_strangers(&mut self) {
+        let answered = *self.memory.strangers.answered.get_or_insert_with(|| self.weir.cluster.now());
+        if self.weir.cluster.catalog_proved(&self.client.who.database) <= answered {
+            return;
+        }
+        let has_succeeded = self.memory.state.pins.names_are_known();
+        for text in &std::mem::take(&mut self.memory.strangers).texts.texts {
+            for pin in self.weir.classifier.left_behind(text, &self.memory.scope) {
+                match pin {
+                    // There is nothing of that name: it has failed, or that has gone again.
+                    PinReason::UnknownNames if !has_succeeded => {}
+                    PinReason::UnknownNames => self.memory.state.pin(PinReason::MayHaveChanged),
+                    PinReason::NoCatalog => {
+                        self.memory.state.pin(pin);
+                        self.memory.doubts.add(text);
+                    }
+                    PinReason::SequenceState => self.memory.state.pins.sequences = true,
+                    PinReason::ServerProcess => {}
+                    pin => self.memory.state.pin(pin),
+                }
+            }
+        }
+    }
 }
 
 impl Memory {
+    /// Those of before count no more, once nothing keeps the server for them.
+    pub(super) fn forget_strangers(&mut self) {
+        if !self.state.pins.has(PinReason::UnknownNames) {
+            self.strangers = Strangers::default();
+        }
+    }
+
     /// The work is on its way to the server.
     pub(super) fn note_doubts(&mut self, work: &Work) {
         for (part, text) in work.parts.iter().zip(&work.texts) {
@@ -138,6 +189,15 @@ impl Memory {
             let hidden = replaces && !self.doubts.texts.is_empty();
             if hidden || (doubted && !self.doubts.add(text)) {
                 self.state.pin(PinReason::Unfollowable);
+            }
+            let strange = part.statements.iter().any(|statement| statement.meets_strangers());
+            if strange {
+                self.strangers.answered = None;
+            }
+            if (replaces && !self.strangers.texts.texts.is_empty())
+                || (strange && !self.strangers.texts.add(text))
+            {
+                self.state.pin(PinReason::MayHaveChanged);
             }
         }
     }

@@ -184,7 +184,7 @@ impl Session {
         self.ask_server(&sql, Ours::Changed).await?;
         let Some(told) = self.answers.told.take().filter(|_| self.exchange.is_clean()) else { return Ok(()) };
         self.memory.state.pins.judge(&told);
-        self.memory.state.pins.remove(PinReason::MayHaveChanged);
+        self.memory.state.pins.has_not_changed();
         // What is in force and was not reported has been taken back.
         let now: Vec<_> = self.answers.settings.iter().map(|(name, _)| name.clone()).collect();
         for name in self.memory.state.settings.now().listed_names() {

@@ -9,7 +9,7 @@ use crate::cluster::underway::Write;
 use crate::node::Node;
 use crate::server::Reported;
 use crate::server::placeholders::Placeholders;
-use crate::session::doubts::Doubts;
+use crate::session::doubts::{Doubts, Strangers};
 use crate::session::names::{ClientStatements, SqlNames};
 use crate::wire::backend::Status;
 use router_rules::catalog::Catalog;
@@ -48,6 +48,8 @@ pub struct Memory {
     pub process_asked: Option<(i32, Instant)>,
     /// What it ran while no catalog said what that leaves behind.
     pub doubts: Doubts,
+    /// What has named things that the catalog does not show.
+    pub strangers: Strangers,
     /// What it wrote and read.
     pub freshness: SessionFreshness,
     /// An error came since the last time the server was ready.

@@ -106,8 +106,12 @@ impl Session {
 
     /// Others wait, and may have the server that is kept, once that has said what is left on it.
     pub(super) async fn yield_on_demand(&mut self) -> Result<(), Failure> {
-        if self.holding.lease.is_some() && self.memory.state.pins.has(PinReason::MayHaveChanged) {
-            return self.leave_what_may_have_changed().await;
+        self.settle_doubts();
+        if let Some(lease) = &self.holding.lease
+            && self.memory.state.pins.may_have_changed()
+        {
+            // Otherwise it has only looked for the catalog.
+            return if lease.is_wanted() { self.leave_what_may_have_changed().await } else { Ok(()) };
         }
         self.yield_server();
         Ok(())

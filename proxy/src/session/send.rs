@@ -109,6 +109,7 @@ impl Session {
     /// What work that is more than [ordinary](Work::is_ordinary) does to the session as it is sent.
     fn note_work(&mut self, request: &Request, work: &Work) {
         self.send_placeholder(work);
+        self.memory.forget_strangers();
         self.memory.state.on_sent_together(work.parts.iter().map(|part| &**part));
         for (part, sql) in work.parts.iter().zip(&work.texts) {
             self.memory.state.on_sent(part, sql);

@@ -275,6 +275,7 @@ fn open_session(
         told: Told::at_start(welcome.reported.clone()),
         scope: Arc::new(scope),
         doubts: Default::default(),
+        strangers: Default::default(),
         scope_settings: u64::MAX,
         scope_told: None,
         scope_changes: 0,

@@ -36,7 +36,7 @@ impl<'a> Analysis<'a> {
         }
         if !unknown.is_empty() && self.catalog.is_some() {
             // It may have been made a moment ago, by somebody who did not come this way.
-            effects::push(&mut statement.effects, SessionEffect::Pin(PinReason::MayHaveChanged));
+            effects::push(&mut statement.effects, SessionEffect::Pin(PinReason::UnknownNames));
         }
         statement.relations.extend(unknown);
     }

@@ -1,8 +1,10 @@
 //! What outlives the failure of a transaction.
 
+use crate::changed::Alters;
 use crate::classify::Classified;
+use crate::reason::PinReason;
 use crate::session::SessionState;
-use crate::statement::{Footprint, Kind, Statement, TransactionStep};
+use crate::statement::{Footprint, Kind, SessionEffect, Statement, TransactionStep};
 
 /// What outlives the failure of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,6 +13,8 @@ pub(super) enum Lasting {
     Nothing,
     /// Some of what it wrote may: that was done elsewhere.
     Writes,
+    /// Something that may have changed the session, too: it was done behind what was undone.
+    Changes,
     /// A procedure may have committed on its way, whatever it left in the session with it.
     Everything,
 }
@@ -27,10 +31,33 @@ impl Lasting {
 }
 
 impl SessionState {
-    /// These texts are sent together, and write behind what may undo what was written before.
+    /// These texts are sent together: what stands behind what may undo the rest outlives that.
     pub fn on_sent_together<'a>(&mut self, texts: impl Iterator<Item = &'a Classified>) {
-        if writes_behind_undoing(texts) {
-            self.lasting = self.lasting.max(Lasting::Writes);
+        let behind = texts.flat_map(|text| &text.statements).skip_while(|statement| !undoes(statement));
+        let lasting = |statement: &Statement| match () {
+            () if statement.effects.iter().any(SessionEffect::may_change_anything) => Lasting::Changes,
+            () if !statement.writes.is_none() => Lasting::Writes,
+            () => Lasting::Nothing,
+        };
+        self.lasting = behind.map(lasting).fold(self.lasting, Lasting::max);
+    }
+
+    /// What the transaction has done is undone.
+    pub(super) fn undo(&mut self) {
+        if self.lasting == Lasting::Nothing {
+            self.written = Footprint::none();
+            self.altered = Alters::Nothing;
+        }
+        self.temporary.on_rollback();
+        if self.lasting < Lasting::Changes {
+            self.pins.on_undone();
+        }
+        if self.lasting < Lasting::Everything {
+            self.pins.may_have_ended = true;
+        } else if self.pins.has(PinReason::NoCatalog) {
+            // Perhaps there was no such procedure, and no catalog will ever show it.
+            self.pins.remove(PinReason::NoCatalog);
+            self.pins.add(PinReason::MayHaveChanged);
         }
     }
 }
@@ -44,10 +71,4 @@ fn undoes(statement: &Statement) -> bool {
 /// What was done before it may be undone with it: temporary objects go, and others of their names come to light.
 pub(super) fn may_undo(text: &Classified) -> bool {
     text.statements.iter().any(undoes)
-}
-
-/// Something is written behind it.
-fn writes_behind_undoing<'a>(texts: impl Iterator<Item = &'a Classified>) -> bool {
-    let mut statements = texts.flat_map(|text| &text.statements).skip_while(|statement| !undoes(statement));
-    statements.any(|statement| !statement.writes.is_none())
 }

@@ -42,7 +42,7 @@ impl Pin {
 }
 
 /// In the order of [`PinReason`].
-static PINS: [Pin; 13] = [
+static PINS: [Pin; 14] = [
     Pin {
         hides: true,
         ..Pin::asked(
@@ -69,6 +69,7 @@ static PINS: [Pin; 13] = [
     Pin { soft: true, ..Pin::of(PinReason::ServerProcess) },
     Pin { cleaned: false, hides: true, ..Pin::of(PinReason::Unfollowable) },
     Pin { soft: true, ..Pin::of(PinReason::MayHaveChanged) },
+    Pin { soft: true, ..Pin::of(PinReason::UnknownNames) },
     Pin { discarded: false, ..Pin::of(PinReason::Replication) },
     Pin { discarded: false, ..Pin::of(PinReason::SessionMode) },
 ];
@@ -83,6 +84,19 @@ pub struct Pins {
     pub may_have_ended: bool,
     /// Something happened that may have changed what it listens to.
     pub may_listen: bool,
+    /// Of what may have changed the session.
+    changes: Changes,
+}
+
+/// What is known of that which may have changed the session.
+#[derive(Debug, Default)]
+struct Changes {
+    /// It began with the transaction under way.
+    under_way: bool,
+    /// Its transaction was undone, and settings with it: what is left the server can tell.
+    undone: bool,
+    /// Something has succeeded that named what is not in the catalog.
+    succeeded: bool,
 }
 
 impl Pins {
@@ -150,6 +164,7 @@ impl Pins {
             SessionEffect::Pin(PinReason::SequenceState) => self.sequences |= !in_doubt,
             SessionEffect::Pin(reason) => {
                 self.may_listen |= *reason == PinReason::Listen;
+                self.changes.under_way |= is_change(*reason) && !self.has(*reason);
                 self.add(*reason);
             }
             // UNLISTEN among others.
@@ -169,8 +184,37 @@ impl Pins {
             | SessionEffect::Deallocate(_)
             | SessionEffect::DiscardSome
             | SessionEffect::MayUnpin => self.may_have_ended = true,
+            SessionEffect::Pin(PinReason::UnknownNames) => self.changes.succeeded = true,
             _ => {}
         }
+    }
+
+    /// The transaction under way counts.
+    pub fn on_commit(&mut self) {
+        self.changes.under_way = false;
+    }
+
+    /// The transaction under way was undone, all that it did to the session with it, but for what is no
+    /// transaction's.
+    pub fn on_undone(&mut self) {
+        self.changes.undone |= std::mem::take(&mut self.changes.under_way);
+    }
+
+    /// The catalog has been read anew, and tells of all that was named. True where something of that has succeeded.
+    pub fn names_are_known(&mut self) -> bool {
+        self.remove(PinReason::UnknownNames);
+        std::mem::take(&mut self.changes.succeeded)
+    }
+
+    /// Something may have changed the session, and nobody knows what.
+    pub fn may_have_changed(&self) -> bool {
+        self.reasons.iter().any(|reason| is_change(*reason))
+    }
+
+    /// Nothing has, or that has been taken over.
+    pub fn has_not_changed(&mut self) {
+        self.reasons.retain(|reason| !is_change(*reason));
+        self.changes = Changes::default();
     }
 
     /// The server has answered the questions of [`Pin::askable`], in their order.
@@ -182,11 +226,19 @@ impl Pins {
                 self.remove(pin.reason);
             }
         }
+        if self.changes.undone {
+            self.has_not_changed();
+        }
     }
 
     fn rows(&self) -> impl Iterator<Item = &'static Pin> {
         self.reasons.iter().map(|reason| Pin::row(*reason))
     }
+}
+
+/// It may have changed the session, and nobody knows how.
+fn is_change(reason: PinReason) -> bool {
+    matches!(reason, PinReason::MayHaveChanged | PinReason::UnknownNames)
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ impl Watch {
             match &mut self.read {
                 Some(last) if last.fingerprint == print && last.changes == changes => {
                     last.proved = asked;
-                    watched.publish(&last.catalog, changes, &self.source);
+                    watched.publish(&last.catalog, asked, changes, &self.source);
                 }
                 last => {
                     if last.as_ref().is_none_or(|last| last.changes == changes)
@@ -161,7 +161,7 @@ impl Watch {
                         )));
                     };
                     let catalog = Arc::new(catalog);
-                    watched.publish(&catalog, changes, &self.source);
+                    watched.publish(&catalog, asked, changes, &self.source);
                     self.read =
                         Some(Read { catalog, fingerprint: print, changes, proved: asked, _bytes: weight });
                 }
