@@ -66,11 +66,12 @@ impl std::str::FromStr for Consistency {
 }
 
 impl Hint {
-    /// The hint in the comments of `sql`; the first mention of each wish counts.
+    /// The hint in the comments of `sql`; the first mention of each wish counts. One that only looks like a hint
+    /// asks for nothing.
     ///
     /// Quotes are skipped, so that a literal that contains such text says nothing.
     pub fn find(sql: &[u8]) -> Option<Hint> {
-        memchr::memmem::find(sql, b"pgweir:")?;
+        memchr::memmem::find(sql, b"pgweir:").or_else(|| begins_like_ours(sql))?;
         let mut hint = Hint::default();
         let mut found = false;
         let mut at = 0;
@@ -108,10 +109,13 @@ impl Hint {
 
     /// Takes the wishes of one comment; false when it is an ordinary comment.
     fn take(&mut self, comment: &[u8]) -> bool {
-        let Some(wishes) =
-            std::str::from_utf8(comment).ok().and_then(|text| text.trim().strip_prefix("pgweir:"))
-        else {
-            return false;
+        let Ok(text) = std::str::from_utf8(comment).map(str::trim) else { return false };
+        let Some(wishes) = text.strip_prefix("pgweir:") else {
+            let is_slip = self.unclear.is_none() && is_misspelt(text);
+            if is_slip {
+                self.unclear = Some(text.chars().take(UNCLEAR_CHARS_MAX).collect());
+            }
+            return is_slip;
         };
         for wish in wishes.split(',').map(str::trim) {
             if self.grant(wish).is_none() && self.unclear.is_none() {
@@ -121,11 +125,16 @@ impl Hint {
         true
     }
 
+    /// Takes a node's role over; `None` when it is another than was asked for before.
+    fn grant_target(&mut self, target: Target) -> Option<()> {
+        (*self.target.get_or_insert(target) == target).then_some(())
+    }
+
     /// Takes one wish over; `None` when it is not understood.
     fn grant(&mut self, wish: &str) -> Option<()> {
         match wish.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
-            None if wish == "primary" => _ = self.target.get_or_insert(Target::Primary),
-            None if wish == "replica" => _ = self.target.get_or_insert(Target::Replica),
+            None if wish == "primary" => return self.grant_target(Target::Primary),
+            None if wish == "replica" => return self.grant_target(Target::Replica),
             Some(("consistency", level)) => _ = self.consistency.get_or_insert(level.parse().ok()?),
             Some(("max_lag", lag)) => _ = self.max_lag.get_or_insert(parse_duration(lag)?),
             Some(("group", group)) if !group.is_empty() => {
@@ -135,6 +144,30 @@ impl Hint {
         }
         Some(())
     }
+}
+
+/// There may be a comment in it whose beginning is nearly that of a hint.
+fn begins_like_ours(sql: &[u8]) -> Option<usize> {
+    let begins = |at: usize| {
+        let text = sql[at..].trim_ascii_start();
+        text.first_chunk::<3>().is_some_and(|begin| begin.eq_ignore_ascii_case(b"pgw"))
+    };
+    let starts = memchr::memmem::find_iter(sql, b"/*").chain(memchr::memmem::find_iter(sql, b"--"));
+    starts.map(|at| at + 2).find(|at| begins(*at))
+}
+
+/// A comment that was probably meant as a hint: pgweir's name with a slip in it, and a colon or a wish behind it.
+fn is_misspelt(comment: &str) -> bool {
+    let end = comment.bytes().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(comment.len());
+    let (name, rest) = comment.split_at(end);
+    let name = name.to_ascii_lowercase();
+    let rest = rest.trim_start();
+    let asks = || {
+        let wish = rest.trim_start_matches(':').trim_start();
+        WISHES.iter().any(|word| wish.get(..word.len()).is_some_and(|w| w.eq_ignore_ascii_case(word)))
+    };
+    let is_slip = name.starts_with("pgw") && name.bytes().all(|letter| b"pgweir".contains(&letter));
+    is_slip && (5..=7).contains(&name.len()) && asks()
 }
 
 /// `5s`, `500ms`, `2min`, `1h`; a bare number is seconds.
@@ -194,6 +227,14 @@ mod tests {
         assert_eq!(unclear(b"/* pgweir: consistency=sesion */"), Some("consistency=sesion".into()));
         assert_eq!(unclear(b"/* pgweir: group= */"), Some("group=".into()));
         assert_eq!(unclear(b"/* pgweir: replica */"), None);
+        assert_eq!(unclear(b"/* pgweir: primary, replica */"), Some("replica".into()));
+        for slip in ["pgwier: primary", "PGWEIR: PRIMARY", "pgweir primary", "pgwer:max_lag=5s"] {
+            assert_eq!(unclear(format!("/* {slip} */ SELECT 1").as_bytes()), Some(slip.into()));
+            assert_eq!(unclear(format!("SELECT 1 --{slip}").as_bytes()), Some(slip.into()));
+        }
+        for other in ["/* pgwatch: primary */", "/* pgweir is between */", "'/* pgwier: primary */'"] {
+            assert_eq!(Hint::find(format!("SELECT 1 {other}").as_bytes()), None, "{other}");
+        }
     }
 
     #[test]

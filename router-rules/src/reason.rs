@@ -56,7 +56,7 @@ words! {
         WritingFunction = "writing_function": "It calls a function that writes, or may write.",
         UnknownFunction = "unknown_function": "It calls a function or an operator that the catalog snapshot does not know.",
         NodeFunction = "node_function": "It calls a function whose answer or effect belongs to one node or one session.",
-        NodeRelation = "node_relation": "It reads a system view whose content differs from node to node.",
+        NodeRelation = "node_relation": "It reads a system view, or a system column, whose content differs from node to node.",
         Sequence = "sequence": "It uses a sequence's state.",
         LargeObject = "large_object": "It works on large objects or their descriptors.",
         AdvisoryLock = "advisory_lock": "Advisory locks live on one node.",

@@ -145,8 +145,7 @@ impl SessionState {
 
     /// A block with these modes may read from a replica until its first write.
     pub fn begins_movable(&self, modes: &TransactionModes) -> bool {
-        // No replica begins what is declared READ WRITE.
-        modes.read_only.is_none() && !self.default_read_only() && self.takes_snapshots(modes)
+        !modes.read_only.unwrap_or_else(|| self.default_read_only()) && self.takes_snapshots(modes)
     }
 
     /// Each statement of a block with these modes takes a snapshot of its own.
@@ -258,7 +257,13 @@ impl SessionState {
         let Block::Deferred { begin, modes } = &self.block else { return None };
         let (begin, modes) = (begin.clone(), *modes);
         self.block = Block::Open { on, modes, begin: Some(begin.clone()) };
-        Some(begin)
+        match modes.read_only {
+            // No replica begins what is declared READ WRITE.
+            Some(false) if on == Target::Replica => {
+                Some(begin_with(&TransactionModes { read_only: None, ..modes }))
+            }
+            _ => Some(begin),
+        }
     }
 
     /// A statement succeeded on a server of this kind: what it does to the transaction. `command` is the

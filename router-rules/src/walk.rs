@@ -51,7 +51,11 @@ pub(crate) fn walk<'a>(tokens: Tokens<'a>, text: Text, effort: &Effort) -> Facts
         modifies: (0..tokens.len()).any(|at| tokens.is_any(at, &["insert", "update", "delete", "merge"])),
     };
     walker.run();
-    let facts = walker.facts;
+    let mut facts = walker.facts;
+    // Replay writes none of what tells commands of one transaction apart.
+    if facts.words.iter().any(|word| matches!(&**word, "cmin" | "cmax")) {
+        facts.refusal.get_or_insert(Reason::NodeRelation);
+    }
     let names = facts.words.len() + facts.calls.len() + facts.operators.len() + facts.types.len();
     // Each is looked up later; whoever does so sees that it was too much.
     let _ = effort.take(NAME_STEPS * names);

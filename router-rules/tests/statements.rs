@@ -326,6 +326,8 @@ fn relations_are_followed_to_what_they_are() {
     primary("SELECT * FROM pg_temp.books", Reason::TemporaryRelation);
     primary("SELECT * FROM pg_stat_activity", Reason::NodeRelation);
     primary("SELECT * FROM pg_locks, books", Reason::NodeRelation);
+    primary("SELECT id, cmin FROM books", Reason::NodeRelation);
+    primary("SELECT b.cmax FROM books b", Reason::NodeRelation);
     primary("WITH cache AS (SELECT 1) SELECT * FROM cache", Reason::UnloggedRelation);
     primary("SELECT 1::watched", Reason::WritingOperator);
     primary("SELECT 'x'::nowhere", Reason::UnknownType);

@@ -3,6 +3,7 @@
 mod abuse;
 mod auth;
 mod bad_input;
+mod begun;
 mod bounded;
 mod builtins;
 mod cancel;
@@ -11,6 +12,7 @@ mod cluster_picture;
 mod consistency;
 mod copy;
 mod corpus_hand;
+mod databases;
 mod day;
 mod deposed;
 mod drivers;

@@ -201,3 +201,34 @@ fn a_reading_transaction_goes_on_without_its_replica_unless_it_keeps_one_snapsho
     }
     Ok(())
 }
+
+/// What a program has done is not undone with the transaction that ran it.
+#[test]
+fn a_write_whose_trigger_runs_a_program_is_not_done_again() -> Outcome {
+    let stage = stage();
+    let root = stage.cluster.node(stage.cluster.primary()).superuser().database("app");
+    let file = std::env::temp_dir().join(format!("pgweir_programs_{}", std::process::id()));
+    root.sql(&format!(
+        "CREATE TABLE with_program (a int); GRANT INSERT ON with_program TO PUBLIC;
+         CREATE FUNCTION runs_program() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+             COPY (SELECT 'done') TO PROGRAM 'cat >> {}'; PERFORM pg_sleep(3); RETURN new; END $$;
+         CREATE TRIGGER t BEFORE INSERT ON with_program FOR EACH ROW EXECUTE FUNCTION runs_program()",
+        file.display()
+    ))?;
+    let done = || std::fs::read_to_string(&file).map_or(0, |text| text.lines().count());
+    // The catalog has been asked since.
+    std::thread::sleep(Duration::from_secs(7));
+    let mut client = stage.client()?;
+    client.send(&raw::query("INSERT INTO with_program VALUES (1)"))?;
+    wait_until_within(Duration::from_secs(10), "the program has run", || done() == 1)?;
+    root.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE query LIKE 'INSERT INTO with_program%' AND pid <> pg_backend_pid()",
+    )?;
+    let answer = client.until(b"EC")?;
+    assert_eq!(answer.last().map(|frame| frame.tag), Some(b'E'), "{answer:?}");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(done(), 1);
+    let _ = std::fs::remove_file(&file);
+    Ok(())
+}

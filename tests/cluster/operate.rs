@@ -177,6 +177,8 @@ fn a_misspelt_hint_or_setting_is_answered_with_the_nearest_word() -> Outcome {
         Ok::<_, HarnessError>(notices.collect::<Vec<_>>().join("\n"))
     };
     assert!(notices("/* pgweir: replcia */ SELECT 1")?.contains("did you mean \"replica\"?"));
+    assert!(notices("/* pgwier: replica */ SELECT 1")?.contains("a hint begins with \"pgweir:\""));
+    assert!(notices("/* pgweir: group=nobody */ SELECT 1")?.contains("a group that no node"));
     assert!(notices("/* pgweir: consistency=sesion */ SELECT 1")?.contains("consistency=session"));
     assert!(notices("SET pgweir.trac = on")?.contains("did you mean \"pgweir.trace\"?"));
     assert!(notices("SET pgwier.trace = on")?.contains("did you mean \"pgweir.trace\"?"));

@@ -1,10 +1,10 @@
 //! Settings are the client's: what it started with comes back, whatever its servers started with.
 
 use crate::meaning::{Step, pools};
-use crate::support::Outcome;
+use crate::support::{Outcome, stage};
 use crate::twin::{Batch, extended, simple};
 use pgweir_tests::HarnessError;
-use pgweir_tests::raw::{self, RawClient};
+use pgweir_tests::raw::{self, PROTOCOL_3_0, RawClient};
 use pgweir_tests::sql::Login;
 use std::time::Duration;
 
@@ -250,4 +250,20 @@ fn a_server_that_has_a_temporary_schema_is_not_for_a_session_that_would_make_it(
     steps.extend(all(0, [simple("SELECT 1"), is_temporary()]));
     steps.extend(all(1, [is_temporary()]));
     pools.compare(&[&[], &[]], &steps)
+}
+
+/// Postgres takes the values of a start-up packet as they are, whatever encoding it asks for.
+#[test]
+fn a_start_up_value_beyond_ascii_is_taken_as_it_is_in_any_encoding() -> Outcome {
+    let stage = stage();
+    let ask = "SELECT length(current_setting('app.word')), current_setting('client_encoding')";
+    for round in 0..3 {
+        for encoding in ["LATIN1", "UTF8", "WIN1252"] {
+            let parameters = [("client_encoding", encoding), ("app.word", "schéma")];
+            let mut client = RawClient::login_with(&stage.weir.app(), PROTOCOL_3_0, &parameters)?;
+            let row = client.run(ask)?.remove(0);
+            assert_eq!(row, [Some("6".to_owned()), Some(encoding.to_owned())], "round {round}");
+        }
+    }
+    Ok(())
 }

@@ -92,7 +92,10 @@ fn a_lock_outlives_the_transaction_that_took_it_by_sql_put_together_at_run_time(
     assert_eq!(other.value("SELECT pg_try_advisory_lock(7102)")?, "f");
     assert_eq!(client.value("SELECT pg_advisory_unlock(7102)")?, "t");
     // Without one the transaction has left nothing.
-    for undone in ["SELECT strangers_run('7103'), 1 / (random() * 0)::int", "BEGIN; SELECT strangers_run('7103'); ROLLBACK"] {
+    for undone in [
+        "SELECT strangers_run('7103'), 1 / (random() * 0)::int",
+        "BEGIN; SELECT strangers_run('7103'); ROLLBACK",
+    ] {
         let _ = client.run(undone);
         client.run("SELECT pg_advisory_unlock(7103)")?;
         wait_until_within(LOOKED_AT_AGAIN, "a replica reads again", || reads_elsewhere(&mut client))?;

@@ -13,13 +13,14 @@
 //! taken: age then counts up to the last sample, so that reads go on; what was written after that
 //! sample is on no replica for certain, so reads that need it find no place until there is a primary.
 
+mod promised;
+
 use super::choose::{Load, bits, choose, filter};
 use super::late::Scales;
 use super::view::View;
 use super::waiters::Waiter;
 use super::watermark::SessionFreshness;
 use super::{Cluster, Placement, Wish};
-use crate::config::Promises;
 use crate::node::moment::Moment;
 use crate::node::{Node, Progress};
 use router_rules::hint::Consistency;
@@ -211,7 +212,9 @@ impl Cluster {
             return Attempt::Primary(Reason::NoReplica);
         }
         let near = all & !view.verdict.lagging;
-        let is_bound = !self.is_wider_than_configured(view, wish)
+        // What reads nothing is as good anywhere.
+        let is_bound = !wish.reads.is_none()
+            && !self.is_wider_than_configured(view, wish)
             // Behind a primary that is gone nobody gets any nearer.
             && (near != 0 || view.verdict.primary.is_some());
         let candidates = if is_bound { near } else { all };
@@ -310,43 +313,6 @@ impl Cluster {
         let reign = view.members[chosen].reign;
         let (is_primary, reason) = (view.verdict.primary == Some(chosen), wish.decision.reason);
         Attempt::Placed(Placement { node, is_primary, reign, reason, waited: Duration::ZERO, lag })
-    }
-
-    /// The moment through which a replica must be fresh for `max_lag`.
-    fn oldest_allowed(&self, view: &View, wish: &Wish<'_>, now: Moment) -> Moment {
-        let present = if view.verdict.primary.is_some() { now } else { self.primary_sampled.get() };
-        wish.decision.max_lag.map_or(Moment::NEVER, |max| present.minus(max))
-    }
-
-    /// The moment through which a replica must be fresh for the level of this read.
-    fn promise(&self, wish: &Wish<'_>, arrival: Moment) -> Moment {
-        let session = || wish.session.needed_for(wish.reads);
-        match wish.decision.consistency {
-            Consistency::Eventual => Moment::NEVER,
-            Consistency::Session => session(),
-            Consistency::Proxy => {
-                session().max(self.marks_of(wish.database, wish.session).needed_for(wish.reads))
-            }
-            Consistency::Global => arrival,
-        }
-    }
-
-    /// The same for what went through other pgweirs.
-    fn promise_of_others(&self, view: &View, wish: &Wish<'_>, arrival: Moment) -> Moment {
-        match (wish.decision.consistency, view.settings.cluster.fleet) {
-            (Consistency::Proxy, Promises::Exact) if !wish.reads.is_none() => self.fleet.needed_for(arrival),
-            _ => Moment::NEVER,
-        }
-    }
-
-    /// At least [`Cluster::promise`], found without looking at what is read.
-    fn latest_promise(&self, wish: &Wish<'_>, arrival: Moment) -> Moment {
-        match wish.decision.consistency {
-            Consistency::Eventual => Moment::NEVER,
-            Consistency::Session => wish.session.latest(),
-            Consistency::Proxy => wish.session.latest().max(self.marks.latest.get()),
-            Consistency::Global => arrival,
-        }
     }
 
     /// A read that allows more lag than the configuration may use replicas that are over the latter.

@@ -6,14 +6,16 @@
 //! server, which says what is wrong with it.
 
 use crate::session::Session;
+use crate::session::names::ClientStatements;
 use crate::session::receive::{End, Kind, Request, frames};
 use crate::session::work::Work;
 use crate::wire::Refusal;
 use crate::wire::backend::{self, Status};
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{self, tag};
+use bytes::{Bytes, BytesMut};
 use router_rules::session::Block;
-use router_rules::{PinReason, SessionEffect, TransactionStep};
+use router_rules::{PinReason, SessionEffect, TransactionStep, plain_begin};
 
 impl Session {
     /// What needs no server is answered, what cannot be is refused. `None`: a server runs it.
@@ -32,21 +34,46 @@ impl Session {
     fn answer_locally(&mut self, request: &Request, work: &Work) -> bool {
         match request.kind {
             Kind::Query => {
-                let answered = self.answer_step(request, work) || self.answer_deallocate(work);
+                let sql = frontend::query(&request.frames[HEADER_BYTES..]).unwrap_or_default();
+                let answered = match self.step(sql, work) {
+                    Some(step) => self.take_step(step),
+                    None => self.answer_deallocate(work),
+                };
                 if answered {
                     // As any Query ends it.
                     self.memory.statements.remove(&b""[..]);
                 }
                 answered
             }
-            Kind::Batch(end) if self.holding.lease.is_none() => self.answer_closes(request, work, end),
+            Kind::Batch(end) if self.holding.lease.is_none() => {
+                self.answer_closes(request, work, end) || self.answer_lone(request, work, end)
+            }
             _ => false,
         }
     }
 
-    fn answer_step(&mut self, request: &Request, work: &Work) -> bool {
-        let Some(step) = work.single().and_then(|s| s.transaction.as_ref()) else { return false };
-        let sql = frontend::query(&request.frames[HEADER_BYTES..]).unwrap_or_default();
+    /// A batch that runs one statement, which begins or ends a block of which no server has heard.
+    fn answer_lone(&mut self, request: &Request, work: &Work, end: End) -> bool {
+        if end != End::Sync || request.left > 0 || self.exchange.is_open() {
+            return false;
+        }
+        let Some(lone) = Lone::read(&request.frames, &self.memory.statements) else { return false };
+        let is_taken =
+            |name: &[u8]| self.memory.statements.contains_key(name) || self.memory.sql_names.contains(name);
+        if lone.parsed.is_some_and(|name| !name.is_empty() && is_taken(name)) {
+            return false;
+        }
+        let Some(step) = self.step(&lone.sql, work) else { return false };
+        if let (Some(name), Some(prepared)) = (lone.parsed, work.parsed.first()) {
+            self.memory.statements.insert(Bytes::copy_from_slice(name), prepared.clone());
+        }
+        self.client.socket.output.extend_from_slice(&lone.replies);
+        self.take_step(step)
+    }
+
+    /// What this makes of the block, and how that is answered, where no server need hear of it.
+    fn step(&self, sql: &[u8], work: &Work) -> Option<Step> {
+        let step = work.single().and_then(|s| s.transaction.as_ref())?;
         match (&self.memory.state.block, step) {
             // Behind a Parse that was flushed and not synced, a server is at work for us already: it
             // hears of the BEGIN now, so that it is left for the right one first. A server that is kept hears of
@@ -56,24 +83,25 @@ impl Session {
                     && !self.exchange.is_open()
                     && !self.memory.is_pinned() =>
             {
-                let Some((command, begin)) = plain_begin(sql) else { return false };
-                self.memory.state.block = Block::Deferred { begin: begin.into(), modes: *modes };
-                self.say(command, Status::Transaction)
+                let (command, begin) = plain_begin(sql)?;
+                let block = Block::Deferred { begin: begin.into(), modes: *modes };
+                Some(Step { block, command, status: Status::Transaction })
             }
             (Block::Deferred { .. }, TransactionStep::Commit { chain: false }) => {
-                self.memory.state.block = Block::None;
-                self.say("COMMIT", Status::Idle)
+                Some(Step { block: Block::None, command: "COMMIT", status: Status::Idle })
             }
             (Block::Deferred { .. }, TransactionStep::Rollback { chain: false })
             | (
                 Block::Aborted,
                 TransactionStep::Commit { chain: false } | TransactionStep::Rollback { chain: false },
-            ) => {
-                self.memory.state.block = Block::None;
-                self.say("ROLLBACK", Status::Idle)
-            }
-            _ => false,
+            ) => Some(Step { block: Block::None, command: "ROLLBACK", status: Status::Idle }),
+            _ => None,
         }
+    }
+
+    fn take_step(&mut self, step: Step) -> bool {
+        self.memory.state.block = step.block;
+        self.say(step.command, step.status)
     }
 
     /// SQL's DEALLOCATE of a statement prepared by the protocol, as caches of drivers send it: only a name
@@ -127,62 +155,134 @@ impl Session {
     }
 }
 
-/// A BEGIN that Postgres is sure to accept: its command tag, and the text.
-///
-/// <https://www.postgresql.org/docs/current/sql-begin.html>
-fn plain_begin(sql: &[u8]) -> Option<(&'static str, &str)> {
-    let begin = std::str::from_utf8(sql).ok()?;
-    let text = begin.trim_ascii().to_ascii_uppercase();
-    let text = text.strip_suffix(';').unwrap_or(&text).replace(',', " , ");
-    let mut words = text.split_ascii_whitespace().peekable();
-    let command = match words.next()? {
-        "BEGIN" => {
-            words.next_if(|w| matches!(*w, "WORK" | "TRANSACTION"));
-            "BEGIN"
-        }
-        "START" if words.next()? == "TRANSACTION" => "START TRANSACTION",
-        _ => return None,
-    };
-    let mut comma = false;
-    while let Some(word) = words.next() {
-        match word {
-            "ISOLATION" if words.next()? == "LEVEL" => match (words.next()?, words.peek().copied()) {
-                ("SERIALIZABLE", _) => {}
-                ("REPEATABLE", Some("READ")) | ("READ", Some("COMMITTED" | "UNCOMMITTED")) => {
-                    words.next();
-                }
+/// What a statement makes of the block, and how it is answered.
+struct Step {
+    block: Block,
+    command: &'static str,
+    status: Status,
+}
+
+/// A batch that runs one statement without parameters or result, by the unnamed portal.
+struct Lone<'a> {
+    sql: Bytes,
+    /// The name that its Parse gives, where it has one.
+    parsed: Option<&'a [u8]>,
+    /// What is answered ahead of the statement's own answer.
+    replies: BytesMut,
+}
+
+impl<'a> Lone<'a> {
+    /// `None`: it is anything else.
+    fn read(batch: &'a Bytes, statements: &ClientStatements) -> Option<Self> {
+        let (mut parsed, mut described, mut bound, mut is_run) = (None, None, None, false);
+        let mut sql = Bytes::new();
+        let mut replies = BytesMut::new();
+        let mut last = 0;
+        for (kind, body) in frames(batch) {
+            let describes = || frontend::named(body).filter(|_| kind == tag::DESCRIBE);
+            let at = match kind {
+                tag::PARSE => 1,
+                tag::DESCRIBE if describes()?.kind == b'S' => 2,
+                tag::BIND => 3,
+                tag::DESCRIBE => 4,
+                tag::EXECUTE => 5,
+                tag::SYNC => 6,
                 _ => return None,
-            },
-            "READ" if matches!(words.next()?, "ONLY" | "WRITE") => {}
-            "DEFERRABLE" => {}
-            "NOT" if words.next()? == "DEFERRABLE" => {}
-            _ => return None,
+            };
+            // In this order, each once at most.
+            if at <= std::mem::replace(&mut last, at) {
+                return None;
+            }
+            match at {
+                1 => {
+                    let parse = frontend::parse(body).filter(|parse| has_no_parameters(parse.types))?;
+                    (parsed, sql) = (Some(parse.name), batch.slice_ref(parse.sql));
+                    replies.extend_from_slice(&backend::PARSE_COMPLETE);
+                }
+                2 => {
+                    described = Some(describes()?.name);
+                    replies.extend_from_slice(&backend::NO_PARAMETERS);
+                    replies.extend_from_slice(&backend::NO_DATA);
+                }
+                3 => {
+                    let bind = frontend::bind(body).filter(|bind| bind.portal.is_empty())?;
+                    bound = binds_nothing(bind.rest).then_some(bind.statement);
+                    replies.extend_from_slice(&backend::BIND_COMPLETE);
+                }
+                4 => {
+                    describes().filter(|named| named.name.is_empty())?;
+                    replies.extend_from_slice(&backend::NO_DATA);
+                }
+                5 => is_run = frontend::execute(body)?.is_empty(),
+                _ => {}
+            }
         }
-        comma = words.next_if_eq(&",").is_some();
+        let name = bound.filter(|_| is_run && last == 6)?;
+        if [parsed, described].into_iter().flatten().any(|other| other != name) {
+            return None;
+        }
+        if parsed.is_none() {
+            sql = statements.get(name).filter(|known| has_no_parameters(&known.types))?.sql.clone();
+        }
+        Some(Self { sql, parsed, replies })
     }
-    (!comma).then_some((command, begin))
+}
+
+/// A Parse tells no types.
+fn has_no_parameters(types: &[u8]) -> bool {
+    types == [0, 0]
+}
+
+/// A Bind, behind its names, gives no value. How results are to be written does not matter where there are none.
+fn binds_nothing(rest: &[u8]) -> bool {
+    let Some(formats) = rest.strip_prefix(&[0, 0, 0, 0]) else { return false };
+    let count = formats.first_chunk().map(|count| u16::from_be_bytes(*count));
+    count.is_some_and(|count| formats.len() == 2 + 2 * usize::from(count))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_what_postgres_accepts_is_a_plain_begin() {
-        for good in [
-            "BEGIN",
-            "begin;",
-            "BEGIN WORK",
-            "START TRANSACTION READ ONLY",
-            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY, NOT DEFERRABLE",
-            "begin transaction isolation level read committed read write",
-        ] {
-            assert!(plain_begin(good.as_bytes()).is_some(), "{good}");
+    /// A batch of these messages, whose Bind gives no values.
+    fn batch(messages: &[(u8, &[u8])]) -> Bytes {
+        let mut out = BytesMut::new();
+        for (kind, body) in messages {
+            crate::wire::frame::put(&mut out, *kind, |out| out.extend_from_slice(body));
         }
-        for bad in
-            ["START", "BEGIN READ", "BEGIN ISOLATION LEVEL CHAOS", "BEGIN x", "BEGIN READ ONLY,", "BEGIN;;"]
-        {
-            assert!(plain_begin(bad.as_bytes()).is_none(), "{bad}");
+        out.freeze()
+    }
+
+    #[test]
+    fn one_statement_without_parameters_is_answered_as_its_batch_asks() {
+        const PARSE: (u8, &[u8]) = (tag::PARSE, b"\0BEGIN\0\0\0");
+        const BIND: (u8, &[u8]) = (tag::BIND, b"\0\0\0\0\0\0\0\x01\0\x01");
+        const OF_STATEMENT: (u8, &[u8]) = (tag::DESCRIBE, b"S\0");
+        const OF_PORTAL: (u8, &[u8]) = (tag::DESCRIBE, b"P\0");
+        const EXECUTE: (u8, &[u8]) = (tag::EXECUTE, b"\0\0\0\0\0");
+        const SYNC: (u8, &[u8]) = (tag::SYNC, b"");
+        let statements = ClientStatements::default();
+        let replies = |messages: &[(u8, &[u8])]| {
+            let batch = batch(messages);
+            let lone = Lone::read(&batch, &statements)?;
+            Some(frames(&lone.replies).map(|(kind, _)| kind as char).collect::<String>())
+        };
+        assert_eq!(replies(&[PARSE, BIND, EXECUTE, SYNC]).as_deref(), Some("12"));
+        let all = [PARSE, OF_STATEMENT, BIND, OF_PORTAL, EXECUTE, SYNC];
+        assert_eq!(replies(&all).as_deref(), Some("1tn2n"));
+        for other in [
+            &[PARSE, BIND, SYNC][..],
+            &[PARSE, EXECUTE, SYNC],
+            &[BIND, EXECUTE, SYNC],
+            &[PARSE, BIND, EXECUTE],
+            &[PARSE, BIND, EXECUTE, EXECUTE, SYNC],
+            &[PARSE, BIND, EXECUTE, PARSE, BIND, EXECUTE, SYNC],
+            &[(tag::PARSE, b"\0BEGIN\0\0\x01\0\0\0\x17"), BIND, EXECUTE, SYNC],
+            &[PARSE, (tag::BIND, b"\0\0\0\0\0\x01\0\0\0\0\0\0"), EXECUTE, SYNC],
+            &[PARSE, (tag::BIND, b"\0a\0\0\0\0\0\0\0"), EXECUTE, SYNC],
+            &[PARSE, (tag::BIND, b"p\0\0\0\0\0\0\0\0"), EXECUTE, SYNC],
+        ] {
+            assert_eq!(replies(other), None, "{other:?}");
         }
     }
 }

@@ -76,6 +76,12 @@ impl Session {
         for wish in hints {
             put_notice(&mut self.client.socket.output, "00000", &misspelt::hint(wish));
         }
+        let groups = || self.config.cluster.nodes.iter().flat_map(|node| &node.groups);
+        let asked = work.parts.iter().filter_map(|part| part.hint.as_ref()?.group.as_deref());
+        for group in asked.filter(|asked| !groups().any(|group| group == asked)) {
+            let advice = misspelt::group(group, groups().cloned());
+            put_notice(&mut self.client.socket.output, "00000", &advice);
+        }
     }
 
     fn classify_batch(&mut self, request: &Request, end: End) -> Result<Work, Refusal> {

@@ -181,7 +181,7 @@ impl Session {
         if !is_ddl {
             return;
         }
-        for database in work.texts.iter().filter_map(|sql| emptied_database(sql)) {
+        for database in work.texts.iter().filter_map(|sql| router_rules::emptied_database(sql)) {
             for pool in self.weir.pools.all().iter().filter(|pool| pool.key.database == database) {
                 pool.close_idle();
             }
@@ -441,35 +441,6 @@ impl Memory {
     }
 }
 
-/// The database that this statement needs to be empty.
-fn emptied_database(sql: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(sql);
-    let mut words = text
-        .split(|c: char| c.is_whitespace() || matches!(c, ';' | '(' | ')' | '='))
-        .filter(|w| !w.is_empty());
-    let is = |word: Option<&str>, wanted: &str| word.is_some_and(|w| w.eq_ignore_ascii_case(wanted));
-    let verb = words.next()?.to_ascii_lowercase();
-    if !is(words.next(), "database") {
-        return None;
-    }
-    let name = match verb.as_str() {
-        "drop" => {
-            let name = words.next()?;
-            if name.eq_ignore_ascii_case("if") { words.nth(1)? } else { name }
-        }
-        "alter" => words.next()?,
-        "create" => {
-            words.find(|w| w.eq_ignore_ascii_case("template"))?;
-            words.next()?
-        }
-        _ => return None,
-    };
-    Some(match name.strip_prefix('"').and_then(|n| n.strip_suffix('"')) {
-        Some(quoted) => quoted.replace("\"\"", "\""),
-        None => name.to_lowercase(),
-    })
-}
-
 /// What a client is told whose wait was cancelled.
 fn called_off() -> Refusal {
     Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")
@@ -498,21 +469,5 @@ pub(crate) fn refusal_of_login(error: &crate::auth::LoginError) -> Refusal {
         LoginError::Io(error) => {
             Refusal::new(sqlstate::CONNECTION_FAILURE, format!("cannot connect to the node: {error}"))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_database_that_must_be_empty_is_found() {
-        let of = |sql: &str| emptied_database(sql.as_bytes());
-        assert_eq!(of("DROP DATABASE test_app").as_deref(), Some("test_app"));
-        assert_eq!(of("drop database if exists \"TestApp\";").as_deref(), Some("TestApp"));
-        assert_eq!(of("ALTER DATABASE a RENAME TO b").as_deref(), Some("a"));
-        assert_eq!(of("CREATE DATABASE x WITH TEMPLATE=Y").as_deref(), Some("y"));
-        assert_eq!(of("CREATE DATABASE x"), None);
-        assert_eq!(of("DROP TABLE x"), None);
     }
 }

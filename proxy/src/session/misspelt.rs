@@ -19,6 +19,12 @@ const LEVELS: &[&str] = &["eventual", "session", "proxy", "global"];
 
 /// What is said of a wish in a hint that was not understood.
 pub fn hint(wish: &str) -> String {
+    if wish.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("pgw")) {
+        return format!(
+            "pgweir: the comment \"{wish}\" looks like a hint and has no effect; a hint begins with \"pgweir:\" and \
+             is written in lower case"
+        );
+    }
     let (key, value) = match wish.split_once('=') {
         Some((key, value)) => (key.trim(), value.trim()),
         None => (wish, ""),
@@ -36,6 +42,17 @@ pub fn hint(wish: &str) -> String {
         },
     };
     format!("pgweir: the hint \"{wish}\" is not understood and has no effect; {advice}")
+}
+
+/// What is said of a hint's group that no node is in.
+pub fn group(name: &str, groups: impl Iterator<Item = String>) -> String {
+    let groups: Vec<_> = groups.collect();
+    let groups: Vec<_> = groups.iter().map(String::as_str).collect();
+    let advice = match nearest(name, &groups) {
+        Some(near) => format!("; did you mean \"group={near}\"?"),
+        None => String::new(),
+    };
+    format!("pgweir: the hint \"group={name}\" names a group that no node of cluster.nodes is in{advice}")
 }
 
 /// What is said of a setting that is none of pgweir's, and looks as if it were meant to be one.

@@ -105,9 +105,17 @@ pub(crate) fn may_reach_elsewhere(function: &Function) -> bool {
     match (&function.extension, &*function.language) {
         (Some(extension), "c") => extension_function(extension, function, false).is_err(),
         (None, "c") => true,
+        (_, "sql" | "plpgsql") => function.body.as_ref().is_some_and(|body| works_on_files(body)),
         // Untrusted languages end so.
         (_, language) => language.ends_with('u'),
     }
+}
+
+/// It may write a file or run a program of the server's machine: by COPY, which in a function knows nothing else, or
+/// by functions for that.
+fn works_on_files(body: &str) -> bool {
+    let body = body.to_ascii_lowercase();
+    ["copy", "lo_export", "pg_file_"].iter().any(|word| body.contains(word))
 }
 
 /// True for a function that runs the queries that it is given as texts, read-only.

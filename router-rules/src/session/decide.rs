@@ -102,7 +102,8 @@ impl SessionState {
         let begins_read_only = begins.is_some_and(is_read_only);
         let begins_movable = !begins_read_only
             && !self.block.is_there()
-            && begins.is_some_and(|modes| self.begins_movable(&modes));
+            // No replica begins what is declared READ WRITE, in the client's own words.
+            && begins.is_some_and(|modes| modes.read_only.is_none() && self.begins_movable(&modes));
         let around = Around {
             read_only: self.in_read_only_block() || self.becomes_read_only(asked),
             movable: (begins_movable || self.in_movable_block()) && !asked.opens_portal,

@@ -4,6 +4,7 @@
 //! remembers which ones are applied to it. When a session leases a server and the two differ, one
 //! batch of SETs and RESETs goes ahead of the session's own statement, in the same write.
 
+use crate::encoding::Encoding;
 use crate::quote::{quote_name, quote_text};
 use crate::session::context;
 use std::collections::BTreeMap;
@@ -176,7 +177,8 @@ impl Settings {
     /// nothing when there is nothing to do.
     ///
     /// Who one is comes last: what a user may set, it may set before it becomes another. The encoding comes
-    /// first, in a Query of its own: a server decodes a Query whole before it runs any of it. What transactions are
+    /// first, in a Query of its own: a server decodes a Query whole before it runs any of it; but last, where there are
+    /// values beyond ASCII in another than UTF-8, which only a start-up packet can have given. What transactions are
     /// by default comes last, and is out of the way meanwhile: a replica runs no query in a SERIALIZABLE one. The
     /// `search_path` goes ahead of what is looked up along it.
     pub fn change_to(&self, wanted: &Settings) -> Vec<String> {
@@ -185,11 +187,17 @@ impl Settings {
         }
         let encoding = "client_encoding";
         let mut queries = vec![];
-        if self.get(encoding) != wanted.get(encoding) {
+        let differs = |name: &str| self.get(name) != wanted.get(name);
+        // A start-up packet's values are taken as they are, whatever encoding it asks for.
+        let other = wanted.value(encoding).filter(|value| Encoding::of(value) != Encoding::Utf8);
+        let is_raw = |(name, setting): (&String, &Setting)| differs(name) && !setting.replay.is_ascii();
+        let raw = other.filter(|_| wanted.0.of.iter().any(is_raw));
+        if raw.is_some() {
+            queries.push(format!("SET {encoding} = 'UTF8'"));
+        } else if differs(encoding) {
             let of = wanted.get(encoding).map(|setting| setting.replay.to_string());
             queries.push(of.unwrap_or_else(|| format!("RESET {encoding}")));
         }
-        let differs = |name: &str| self.get(name) != wanted.get(name);
         let mut sql = String::new();
         let mut add = |statement: &str| {
             if !sql.is_empty() {
@@ -230,6 +238,7 @@ impl Settings {
         if !sql.is_empty() {
             queries.push(sql);
         }
+        queries.extend(raw.map(|value| format!("SET {encoding} = {}", quote_text(value))));
         for name in DEFAULTS.into_iter().filter(|name| differs(name) || (steps_down && *name == ISOLATION)) {
             // By SET, which takes no snapshot.
             queries.push(match wanted.get(name).map(|setting| (&setting.value, &setting.replay)) {

@@ -27,4 +27,7 @@ fn without_a_primary_reads_go_on_as_far_as_the_promise_can_be_kept() {
     assert_eq!(stage.places(&at(Consistency::Eventual), ORDERS, &session), [1, 2]);
     assert_eq!(stage.places(&at(Consistency::Proxy), PRODUCTS, &session), [1, 2]);
     assert_eq!(stage.place(&at(Consistency::Proxy), ORDERS, &session), None);
+    // What reads nothing is as good anywhere.
+    assert_eq!(stage.place(&at(Consistency::Global), PRODUCTS, &session), None);
+    assert_eq!(stage.places(&at(Consistency::Global), &[], &session), [1, 2]);
 }
