@@ -262,6 +262,12 @@ impl Session {
         if let Some(message) = decision.refuse.take() {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
         }
+        if !self.memory.state.block.is_there()
+            && self.reads_on(&decision, &work)
+            && let Err(refusal) = Box::pin(self.read_on(&mut decision, &work)).await
+        {
+            return Ok(Err(refusal));
+        }
         if decision.target == Target::Primary && !self.end_batch_on_replica().await? {
             // What has been sent of the batch has failed: the rest is skipped, as there.
             return Ok(self.skip_failed(request));

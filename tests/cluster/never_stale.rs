@@ -223,3 +223,77 @@ fn what_lasts_beyond_an_error_or_a_rollback_is_seen_too() -> Outcome {
     }
     Ok(())
 }
+
+/// It has asked for the time or has a cursor, and stays where it is: there it waits.
+#[test]
+fn a_block_that_cannot_leave_its_replica_sees_what_was_committed_before_each_read() -> Outcome {
+    let stage = delayed(Duration::from_millis(200))?;
+    let mut writer = stage.client()?;
+    let add = "UPDATE counter SET n = n + 1 WHERE id = 4 RETURNING n";
+    let read = "SELECT n FROM counter WHERE id = 4";
+    for level in ["proxy", "global"] {
+        for tie in ["SELECT now()", "DECLARE c CURSOR FOR SELECT id FROM product"] {
+            for round in 0..4 {
+                let mut reader = stage.client()?;
+                reader.run(&format!("SET pgweir.consistency = '{level}'"))?;
+                reader.run("BEGIN READ ONLY")?;
+                reader.run(read)?;
+                reader.run(tie)?;
+                let written = writer.value(add)?;
+                assert_eq!(reader.value(read)?, written, "{level}, {tie}, round {round}");
+                reader.run("COMMIT")?;
+            }
+        }
+    }
+    // A snapshot that was taken before is kept, as on a direct connection.
+    let mut reader = stage.client()?;
+    reader.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+    let before = reader.value(read)?;
+    reader.run("SELECT now()")?;
+    assert_ne!(writer.value(add)?, before);
+    assert_eq!(reader.value(read)?, before);
+    Ok(())
+}
+
+/// Each part of a batch takes a snapshot of its own.
+#[test]
+fn what_follows_a_flush_sees_what_was_committed_since() -> Outcome {
+    let stage = delayed(Duration::from_millis(200))?;
+    let mut writer = stage.client()?;
+    let select = |portal: &str, rows| {
+        let sql = "SELECT n FROM counter WHERE id = 5";
+        [raw::parse("", sql), raw::bind(portal, "", &[]), raw::execute(portal, rows)].concat()
+    };
+    for portal in ["", "kept"] {
+        for _ in 0..4 {
+            let mut reader = stage.client()?;
+            reader.send(&[select(portal, 1), raw::flush()].concat())?;
+            reader.until(b"Cs")?;
+            let written = writer.value("UPDATE counter SET n = n + 1 WHERE id = 5 RETURNING n")?;
+            reader.send(&[select("", 0), raw::sync()].concat())?;
+            let frames = reader.until_ready()?;
+            let row = frames.iter().find(|frame| frame.tag == b'D').expect("a row");
+            assert_eq!(String::from_utf8_lossy(&row.body[6..]), written, "portal {portal:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_block_whose_replica_falls_behind_for_good_is_told_to_begin_again() -> Outcome {
+    let stage = delayed(Duration::from_millis(10))?;
+    let (mut writer, mut reader) = (stage.client()?, stage.client()?);
+    let read = "SELECT n FROM counter WHERE id = 6";
+    reader.run("BEGIN READ ONLY")?;
+    reader.run(read)?;
+    reader.run("SELECT now()")?;
+    for replica in stage.cluster.replicas() {
+        stage.cluster.set_apply_delay(replica, Duration::from_secs(3600))?;
+    }
+    writer.run("UPDATE counter SET n = n + 1 WHERE id = 6")?;
+    assert_eq!(reader.refusal(read)?.0, "40001");
+    assert_eq!(reader.refusal(read)?.0, "25P02");
+    reader.run("ROLLBACK")?;
+    assert_eq!(reader.value(read)?, writer.value(read)?);
+    Ok(())
+}

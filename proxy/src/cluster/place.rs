@@ -84,9 +84,9 @@ impl Cluster {
         }
     }
 
-    /// Waits, at most `freshness_wait`, until this replica, where a transaction has begun, is fresh enough for
-    /// its next read. False when it will not be.
-    pub async fn keeps_up(&self, node: &Node, wish: &Wish<'_>) -> bool {
+    /// Waits, at most for `limit`, until this replica, where a transaction has begun, is fresh enough for its next
+    /// read. False when it will not be.
+    pub async fn keeps_up(&self, node: &Node, wish: &Wish<'_>, limit: Duration) -> bool {
         let arrived = self.note_read(wish.decision.consistency);
         let view = self.view.load();
         let progress = &node.progress;
@@ -101,7 +101,7 @@ impl Cluster {
         if is_fresh() {
             return true;
         }
-        let (incarnation, limit) = (progress.incarnation(), view.settings.freshness_wait);
+        let incarnation = progress.incarnation();
         if incarnation == 0 || view.is_stranded(node) || need.plus(progress.lag().1) > arrived.plus(limit) {
             return false;
         }

@@ -51,8 +51,11 @@ impl Session {
                     return Ok(Err(refusal));
                 }
             }
-            if self.reads_on_in_block(decision, work) && !Box::pin(self.keeps_up(decision, work)).await {
-                (decision.target, decision.reason) = (Target::Primary, Reason::FreshnessTimeout);
+            if self.memory.state.block.is_there()
+                && self.reads_on(decision, work)
+                && let Err(refusal) = Box::pin(self.read_on(decision, work)).await
+            {
+                return Ok(Err(refusal));
             }
             if self.holding.lease.is_some()
                 && self.holding.on == Target::Replica
@@ -442,7 +445,7 @@ impl Memory {
 }
 
 /// What a client is told whose wait was cancelled.
-fn called_off() -> Refusal {
+pub(super) fn called_off() -> Refusal {
     Refusal::new(sqlstate::QUERY_CANCELED, "canceling statement due to user request")
 }
 

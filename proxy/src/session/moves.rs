@@ -3,10 +3,15 @@
 use crate::cluster::Wish;
 use crate::session::Session;
 use crate::session::failure::Failure;
+use crate::session::lease::called_off;
 use crate::session::work::Work;
 use crate::wire::backend::Status;
+use crate::wire::{Refusal, sqlstate};
 use router_rules::{Decision, Reason, Target};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A transaction that cannot go on elsewhere waits for its replica at least so long.
+const STAYS_FOR: Duration = Duration::from_secs(10);
 
 impl Session {
     /// What a batch has begun on a replica ends there, before the primary goes on with it. False when it has
@@ -62,23 +67,58 @@ impl Session {
         Ok(())
     }
 
-    /// A transaction that can still move comes to a read on its replica.
-    pub(super) fn reads_on_in_block(&self, decision: &Decision, work: &Work) -> bool {
+    /// It comes to a read on the replica that it holds, for which that takes a new snapshot.
+    pub(super) fn reads_on(&self, decision: &Decision, work: &Work) -> bool {
         self.holding.lease.is_some()
             && self.holding.on == Target::Replica
             && decision.target == Target::Replica
+            && self.memory.status != Status::Failed
             && !work.reads.is_none()
-            && self.memory.state.may_move()
+            && match self.memory.state.block.is_there() {
+                true => self.memory.state.may_move() || !self.memory.state.keeps_snapshot(),
+                false => self.exchange.is_open(),
+            }
     }
 
-    /// The replica is fresh enough for that read, or is so within `routing.freshness_wait`.
-    pub(super) async fn keeps_up(&mut self, decision: &Decision, work: &Work) -> bool {
-        let Some(lease) = self.holding.lease.as_ref() else { return false };
+    /// That read sees what it must see: its replica is fresh enough for it, or is so in time, or it goes on on the
+    /// primary.
+    ///
+    /// # Errors
+    /// It can go on nowhere else, and its replica does not keep up: the client begins again.
+    pub(super) async fn read_on(&mut self, decision: &mut Decision, work: &Work) -> Result<(), Refusal> {
+        let Some(lease) = self.holding.lease.as_ref() else { return Ok(()) };
+        let moves = match self.memory.state.block.is_there() {
+            true => self.memory.state.may_move(),
+            false => self.exchange.portals.is_empty(),
+        };
+        let limit = self.config.routing.freshness_wait;
+        let limit = if moves { limit } else { limit.max(STAYS_FOR) };
         let (database, session) = (&self.client.who.database, &self.memory.freshness);
         let wish = Wish { database, decision, reads: &work.reads, session };
         let waiting = Instant::now();
-        let keeps_up = self.weir.cluster.keeps_up(&lease.node, &wish).await;
+        let keeps_up = tokio::select! {
+            biased;
+            keeps_up = self.weir.cluster.keeps_up(&lease.node, &wish, limit) => keeps_up,
+            () = self.client.card.called_off(), if !moves => return Err(called_off()),
+        };
         self.turn.waited += waiting.elapsed();
-        keeps_up
+        if keeps_up {
+            return Ok(());
+        }
+        if moves {
+            (decision.target, decision.reason) = (Target::Primary, Reason::FreshnessTimeout);
+            return Ok(());
+        }
+        if self.memory.state.block.is_there() && !self.exchange.is_open() && self.exchange.ledger.is_settled()
+        {
+            // As an error of the server's own it fails the transaction.
+            let _ = self.ask("ROLLBACK TO SAVEPOINT pgweir_late").await;
+            self.memory.status = Status::Failed;
+        }
+        Err(Refusal::new(
+            sqlstate::SERIALIZATION_FAILURE,
+            "the replica that this transaction reads from does not show what has been committed since it began",
+        )
+        .with_hint("It has asked for the time, or has a cursor, and cannot go on elsewhere. Begin it again."))
     }
 }

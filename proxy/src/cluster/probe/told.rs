@@ -99,9 +99,11 @@ pub struct Told {
 pub struct Address(u64);
 
 impl Address {
-    /// Of `host:port`.
+    /// Of `host:port`, an address of IPv6 in brackets or without.
     pub fn of(written: &str) -> Self {
-        Self(foldhash::quality::FixedState::with_seed(3).hash_one(written))
+        let bare = written.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        let whole = bare.map(|(host, port)| [host, port].concat());
+        Self(foldhash::quality::FixedState::with_seed(3).hash_one(whole.as_deref().unwrap_or(written)))
     }
 }
 
