@@ -262,15 +262,10 @@ impl Session {
         if let Some(message) = decision.refuse.take() {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
         }
-        if !self.memory.state.block.is_there()
-            && self.reads_on(&decision, &work)
-            && let Err(refusal) = Box::pin(self.read_on(&mut decision, &work)).await
-        {
-            return Ok(Err(refusal));
-        }
-        if decision.target == Target::Primary && !self.end_batch_on_replica().await? {
-            // What has been sent of the batch has failed: the rest is skipped, as there.
-            return Ok(self.skip_failed(request));
+        match self.go_on_in_batch(&mut decision, &work).await? {
+            Ok(true) => {}
+            Ok(false) => return Ok(self.skip_failed(request)),
+            Err(refusal) => return Ok(Err(refusal)),
         }
         self.turn.begin(!self.exchange.is_open());
         loop {

@@ -7,7 +7,7 @@
 //! ([`Reason::TooComplex`]).
 
 use crate::reason::Reason;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 /// Steps that any text may take: enough to look into the views and functions of a large schema once, after
 /// which the snapshot remembers the outcome.
@@ -29,6 +29,10 @@ pub(crate) struct Effort {
     levels: Cell<usize>,
     gave_up: Cell<bool>,
     doubt: Cell<bool>,
+    /// What is being looked into, outermost first.
+    under_way: RefCell<Vec<(u32, u64)>>,
+    /// The outermost of these that something further in was taken to be harmless by.
+    assumed: Cell<usize>,
 }
 
 impl Effort {
@@ -41,7 +45,35 @@ impl Effort {
             levels: Cell::new(0),
             gave_up: Cell::new(false),
             doubt: Cell::new(false),
+            under_way: RefCell::default(),
+            assumed: Cell::new(usize::MAX),
         }
+    }
+
+    /// It leads to itself: then it does what the rest of it does, and that is being found out.
+    pub fn leads_to_itself(&self, what: (u32, u64)) -> bool {
+        let at = self.under_way.borrow().iter().position(|known| *known == what);
+        if let Some(at) = at {
+            self.assumed.set(self.assumed.get().min(at));
+        }
+        at.is_some()
+    }
+
+    /// It is being looked into from now on.
+    pub fn enter(&self, what: (u32, u64)) {
+        self.under_way.borrow_mut().push(what);
+    }
+
+    /// The last that was entered has been looked into. False where what was found out hangs on something that it is
+    /// a part of.
+    pub fn leave(&self) -> bool {
+        let mut under_way = self.under_way.borrow_mut();
+        under_way.pop();
+        let stands_alone = self.assumed.get() >= under_way.len();
+        if stands_alone {
+            self.assumed.set(usize::MAX);
+        }
+        stands_alone
     }
 
     /// Takes so many steps.
@@ -71,8 +103,7 @@ impl Effort {
         Ok(Level(self))
     }
 
-    /// One level deeper into the catalog. What leads too deep there (a function that leads to itself, say) is
-    /// not proved, and the text that only passes by is not given up for it.
+    /// One level deeper into the catalog. What leads too deep there is not proved, and the text that only passes by is not given up for it.
     ///
     /// # Errors
     /// When that is too deep, or the text was given up.

@@ -119,6 +119,7 @@ words! {
         Recovery = "recovery": "The replica refused it as not available during recovery: a mistake of the classifier.",
         NotReplayed = "not_replayed": "It names something that the replica has not replayed yet.",
         Conflict = "conflict": "The replica had to cancel it, since it stood in the way of replay.",
+        Resources = "resources": "The replica lacked disk, memory or a readable file for it.",
         Lost = "lost": "The server shut down, or the connection to it broke.",
         StalePlan = "stale_plan": "A prepared statement's result has changed its type: it was prepared anew.",
     }

@@ -280,15 +280,20 @@ impl<'a> Resolver<'a> {
             return outcome;
         }
         let effort = self.effort;
+        if oid != 0 && effort.leads_to_itself(key) {
+            return Arc::new(Outcome { verdict: Ok(()), reads: Some(Vec::new()), tells_begin: false });
+        }
         let level = effort.look_deeper();
         if let Err(reason) = level {
             return Arc::new(Outcome { verdict: Err(reason), reads: None, tells_begin: true });
         }
         let mut inner = self.inner(self.session_path, self.role);
+        effort.enter(key);
         let verdict = look(&mut inner);
+        let stands_alone = effort.leave();
         let outcome = Arc::new(Outcome { verdict, reads: inner.reads, tells_begin: inner.tells_begin });
         // What was cut off is not worth remembering: from elsewhere it may be within reach.
-        if oid != 0 && effort.is_certain() && verdict != Err(Reason::TooLarge) {
+        if oid != 0 && stands_alone && effort.is_certain() && verdict != Err(Reason::TooLarge) {
             self.catalog.remember(key, outcome.clone());
         }
         outcome

@@ -43,7 +43,12 @@ impl Rules {
     /// Pairs `(later, earlier)` of places in the list: the later rule never matches, because the earlier
     /// one matches whatever it would.
     pub fn shadowed(&self) -> Vec<(usize, usize)> {
-        let first_cover = |later: usize| (0..later).find(|&e| self.0[e].when.covers(&self.0[later].when));
+        let covers = |earlier: &Rule, later: &Rule| {
+            earlier.when.covers(&later.when)
+                // What might work on anything is refused by the later one, and none of the earlier one's.
+                && (!later.when.names_objects() || !later.act.holds_for_unknown() || earlier.act.holds_for_unknown())
+        };
+        let first_cover = |later: usize| (0..later).find(|&e| covers(&self.0[e], &self.0[later]));
         (0..self.0.len()).filter_map(|later| Some((later, first_cover(later)?))).collect()
     }
 }
@@ -119,6 +124,11 @@ impl When {
     }
 
     /// True when whatever matches `later` certainly matches this one.
+    /// It is for statements that work on certain objects.
+    fn names_objects(&self) -> bool {
+        self.schema.is_some() || self.table.is_some() || self.function.is_some()
+    }
+
     fn covers(&self, later: &When) -> bool {
         fn each<T: PartialEq>(mine: &Option<Vec<T>>, theirs: &Option<Vec<T>>) -> bool {
             match (mine, theirs) {

@@ -10,6 +10,7 @@
 //!   the same parentheses;
 //! * INTO, locking clauses and data-modifying words end the matter.
 
+mod bodies;
 mod keywords;
 mod names;
 

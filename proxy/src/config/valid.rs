@@ -244,7 +244,7 @@ fn auth(section: &Section<'_, '_>) -> Auth {
             text.parse::<Network>().map_err(|m| rule.mistake_in("address", format!("`address`: {m}"))).ok()
         });
         if method == AuthMethod::Trust && address.is_none_or(|a| !a.address.is_loopback()) {
-            rule.warning_in("method", "`trust` lets everybody in who reaches the port, as any user");
+            rule.warning_in("method", "`trust` asks for no password: whoever meets this rule is let in");
         }
         let connection = match rule.read::<String>("connection").as_str() {
             "local" => ConnectionKind::Local,
@@ -253,6 +253,9 @@ fn auth(section: &Section<'_, '_>) -> Auth {
             "hostnossl" => ConnectionKind::HostNoSsl,
             _ => ConnectionKind::Any,
         };
+        if address.is_some() && connection == ConnectionKind::Local {
+            rule.warning_in("address", "never met: a Unix socket has no address");
+        }
         Some(AuthRule {
             connection,
             databases: names(rule, "database"),
@@ -269,7 +272,10 @@ fn auth(section: &Section<'_, '_>) -> Auth {
     };
     let sections = section.sections("rule");
     let rules: Vec<AuthRule> = sections.iter().filter_map(rule).collect();
-    let for_all = |r: &AuthRule| r.databases.is_empty() && r.users.is_empty() && r.address.is_none();
+    let for_all = |r: &AuthRule| {
+        let anywhere = r.address.is_none() && r.connection == ConnectionKind::Any;
+        r.databases.is_empty() && r.users.is_empty() && anywhere && r.client_certificate.is_none()
+    };
     if sections.len() == rules.len()
         && let Some(last) = rules.iter().position(for_all)
         && let Some(next) = sections.get(last + 1)

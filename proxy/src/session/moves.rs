@@ -14,9 +14,24 @@ use std::time::{Duration, Instant};
 const STAYS_FOR: Duration = Duration::from_secs(10);
 
 impl Session {
+    /// A batch goes on where it has begun, as long as it may. False when it has failed: Postgres skips the rest.
+    pub(super) async fn go_on_in_batch(
+        &mut self,
+        decision: &mut Decision,
+        work: &Work,
+    ) -> Result<Result<bool, Refusal>, Failure> {
+        if !self.memory.state.block.is_there()
+            && self.reads_on(decision, work)
+            && let Err(refusal) = Box::pin(self.read_on(decision, work)).await
+        {
+            return Ok(Err(refusal));
+        }
+        Ok(Ok(decision.target != Target::Primary || self.end_batch_on_replica().await?))
+    }
+
     /// What a batch has begun on a replica ends there, before the primary goes on with it. False when it has
     /// failed: Postgres skips the rest.
-    pub(super) async fn end_batch_on_replica(&mut self) -> Result<bool, Failure> {
+    async fn end_batch_on_replica(&mut self) -> Result<bool, Failure> {
         let begun =
             self.holding.lease.is_some() && self.holding.on == Target::Replica && self.exchange.is_open();
         if !begun || self.memory.state.block.is_there() || self.memory.is_pinned() {

@@ -25,6 +25,8 @@ pub(super) fn cause_of(fields: &ErrorFields) -> Option<Cause> {
         "40001" | "40P01" if says("conflict with recovery") || says("deadlock") => Some(Cause::Conflict),
         "57P01" if says("conflict with recovery") => Some(Cause::Conflict),
         "57P01" | "57P02" | "57P03" => Some(Cause::Lost),
+        // Of a replica that has less room than the primary, or a broken disk.
+        "53100" | "53200" | "53400" | "58030" | "58P01" | "XX001" | "XX002" => Some(Cause::Resources),
         "42P01" | "42704" | "42883" | "42703" | "3F000" => Some(Cause::NotReplayed),
         _ => None,
     }
@@ -151,6 +153,7 @@ mod tests {
         );
         assert_eq!(of("0A000", "something else"), None);
         assert_eq!(of("40001", "canceling statement due to conflict with recovery"), Some(Cause::Conflict));
+        assert_eq!(of("53100", "could not write to file: No space left on device"), Some(Cause::Resources));
         assert_eq!(of("40001", "could not serialize access due to concurrent update"), None);
         assert_eq!(of("22012", "division by zero"), None);
     }

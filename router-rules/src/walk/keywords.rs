@@ -273,24 +273,6 @@ impl<'a> Walker<'a> {
         begins && continues
     }
 
-    /// Words that a function body may not contain.
-    pub(super) fn body_word(&mut self, word: &str) -> bool {
-        let refused = match word {
-            "exception" => !self.previous_is("raise"),
-            "insert" | "update" | "delete" | "merge" | "truncate" | "create" | "drop" | "alter"
-            | "execute" | "notify" | "listen" | "unlisten" | "copy" | "lock" | "call" | "commit"
-            | "rollback" | "savepoint" | "grant" | "revoke" | "set" | "reset" | "open" | "fetch" | "move"
-            | "vacuum" | "analyze" | "analyse" | "refresh" | "cluster" | "reindex" | "do" | "import"
-            | "comment" | "discard" | "prepare" | "deallocate" | "checkpoint" | "load" | "reassign"
-            | "explain" => true,
-            _ => false,
-        };
-        if refused {
-            self.facts.refuse(Reason::WritingFunction);
-        }
-        refused
-    }
-
     /// `OPERATOR(schema.op)`.
     pub(super) fn qualified_operator(&mut self) -> bool {
         let mut at = self.at + 2;

@@ -72,14 +72,14 @@ fn leads_to(own: &SocketAddr, address: IpAddr, port: u16) -> bool {
 }
 
 fn auth_rules(auth: &Section<'_, '_>, tls: &Section<'_, '_>) {
-    let has_tls = tls.written("certificate").is_some();
+    let is_off = tls.read::<String>("mode") == "off";
     let has_ca = tls.written("client_ca").is_some();
     for rule in auth.sections("rule") {
         let method = rule.read_optional::<String>("method");
-        if !has_tls && method.as_deref() == Some("password") {
+        if is_off && method.as_deref() == Some("password") {
             rule.warning_in(
                 "method",
-                "`password` is asked for over TLS or a Unix socket only: without [listen.tls] nobody gets in by TCP",
+                "`password` is asked for over TLS or a Unix socket only: while that is off nobody gets in by TCP",
             );
         }
         let wants = match rule.written("client_certificate") {
