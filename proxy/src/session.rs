@@ -262,10 +262,8 @@ impl Session {
         if let Some(message) = decision.refuse.take() {
             return Ok(Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
         }
-        match self.go_on_in_batch(&mut decision, &work).await? {
-            Ok(true) => {}
-            Ok(false) => return Ok(self.skip_failed(request)),
-            Err(refusal) => return Ok(Err(refusal)),
+        if let Some(ended) = self.go_on_in_batch(request, &mut decision, &work).await? {
+            return Ok(ended);
         }
         self.turn.begin(!self.exchange.is_open());
         loop {

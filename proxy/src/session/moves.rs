@@ -4,6 +4,7 @@ use crate::cluster::Wish;
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::lease::called_off;
+use crate::session::receive::Request;
 use crate::session::work::Work;
 use crate::wire::backend::Status;
 use crate::wire::{Refusal, sqlstate};
@@ -14,19 +15,24 @@ use std::time::{Duration, Instant};
 const STAYS_FOR: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// A batch goes on where it has begun, as long as it may. False when it has failed: Postgres skips the rest.
+    /// A batch goes on where it has begun, as long as it may. How it has ended, if it has.
     pub(super) async fn go_on_in_batch(
         &mut self,
+        request: &Request,
         decision: &mut Decision,
         work: &Work,
-    ) -> Result<Result<bool, Refusal>, Failure> {
+    ) -> Result<Option<Result<(), Refusal>>, Failure> {
         if !self.memory.state.block.is_there()
             && self.reads_on(decision, work)
             && let Err(refusal) = Box::pin(self.read_on(decision, work)).await
         {
-            return Ok(Err(refusal));
+            return Ok(Some(Err(refusal)));
         }
-        Ok(Ok(decision.target != Target::Primary || self.end_batch_on_replica().await?))
+        if decision.target != Target::Primary || self.end_batch_on_replica().await? {
+            return Ok(None);
+        }
+        // What has been sent of it has failed: the rest is skipped, as there.
+        Ok(Some(self.skip_failed(request)))
     }
 
     /// What a batch has begun on a replica ends there, before the primary goes on with it. False when it has
