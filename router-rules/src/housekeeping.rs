@@ -77,13 +77,40 @@ impl Statement {
 
 #[cfg(test)]
 mod tests {
+    use crate::catalog::{Cast, Function, Rows, Type, Unknown};
     use crate::{Catalog, Classifier, Scope};
     use std::sync::Arc;
 
+    /// With a type that others are cast to by a function, as `citext` is.
+    fn with_casts() -> Catalog {
+        let function = Function {
+            oid: 1,
+            schema: "public".into(),
+            name: "citext".into(),
+            args: vec!["boolean".into()],
+            returns: "public.citext".into(),
+            volatility: 'i',
+            language: "sql".into(),
+            kind: 'f',
+            body: Some("SELECT $1".into()),
+            ..Function::default()
+        };
+        let kind = Type { schema: "public".into(), name: "citext".into(), kind: 'b', ..Type::default() };
+        let cast = Cast { source: "boolean".into(), target: "public.citext".into(), function: 1, usage: 'a' };
+        Catalog::build(
+            Rows { functions: vec![function], types: vec![kind], casts: vec![cast], ..Rows::default() },
+            1,
+        )
+    }
+
     fn is_housekeeping(sql: &str) -> bool {
-        let catalog = Catalog::from_short_form([], [], crate::catalog::Unknown::Sketch);
-        let scope = Scope::new(Some(Arc::new(catalog)), vec!["public".into()], "app".into(), true);
-        Classifier::default().classify(sql.as_bytes(), &scope).is_housekeeping()
+        let of = |catalog| {
+            let scope = Scope::new(Some(Arc::new(catalog)), vec!["public".into()], "app".into(), true);
+            Classifier::default().classify(sql.as_bytes(), &scope).is_housekeeping()
+        };
+        let offline = of(Catalog::from_short_form([], [], Unknown::Sketch));
+        assert_eq!(offline, of(with_casts()), "{sql}");
+        offline
     }
 
     #[test]

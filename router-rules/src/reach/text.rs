@@ -171,6 +171,19 @@ impl<'a> Finder<'a> {
         if facts.body || facts.calls.iter().any(|call| call.name.name.contains("_populate_record")) {
             facts.words.iter().for_each(|word| self.rows(word));
         }
+        // A query of calls that are given nothing, or names and values of settings, has no value that could be cast.
+        let is_given_values = |call: &Call<'_>| {
+            let name = &*call.name.name;
+            let of_settings = matches!(name, "set_config" | "current_setting");
+            (call.args != Some(0) && !of_settings) || self.catalog.functions(name).next().is_some()
+        };
+        let has_values = inner.is_some()
+            || !tokens.is(0, "select")
+            || !(facts.relations.is_empty() && facts.operators.is_empty() && facts.types.is_empty())
+            || facts.calls.iter().any(is_given_values);
+        if !has_values {
+            return;
+        }
         // Casts are named by nobody.
         for cast in self.catalog.rows.casts.iter().filter(|cast| cast.function != 0) {
             if self.pays(1) {

@@ -174,10 +174,6 @@ impl<'a> Resolver<'a> {
         let catalog: &'a Catalog = self.catalog;
         for cast in catalog.rows.casts.iter().filter(|cast| cast.function != 0) {
             self.effort.take(1)?;
-            let Err(reason) = self.function_by_oid(cast.function).map_err(through(Reason::WritingOperator))
-            else {
-                continue;
-            };
             let source = last_part(&cast.source);
             let target = last_part(&cast.target);
             let user =
@@ -190,8 +186,9 @@ impl<'a> Resolver<'a> {
                         || (to && self.handles(facts, target, &cast.target))
                 }
             };
+            // What no value of the statement's comes to is not called by it.
             if involved {
-                return Err(reason);
+                self.function_by_oid(cast.function).map_err(through(Reason::WritingOperator))?;
             }
         }
         Ok(())
