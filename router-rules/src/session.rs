@@ -15,6 +15,7 @@ pub mod settings;
 mod track;
 pub mod wishes;
 
+use block::begin_on_replica;
 pub use block::{Block, begin_with};
 pub use decide::{Asked, Decided, Held, Who};
 pub use defaults::Defaults;
@@ -257,12 +258,9 @@ impl SessionState {
         let Block::Deferred { begin, modes } = &self.block else { return None };
         let (begin, modes) = (begin.clone(), *modes);
         self.block = Block::Open { on, modes, begin: Some(begin.clone()) };
-        match modes.read_only {
-            // No replica begins what is declared READ WRITE.
-            Some(false) if on == Target::Replica => {
-                Some(begin_with(&TransactionModes { read_only: None, ..modes }))
-            }
-            _ => Some(begin),
+        match on {
+            Target::Primary => Some(begin),
+            Target::Replica => Some(begin_on_replica(&modes)),
         }
     }
 

@@ -97,3 +97,68 @@ fn such_a_transaction_looks_as_on_a_direct_connection() -> Outcome {
     }
     Ok(())
 }
+
+/// Modes that are declared first and changed before the first query.
+#[test]
+fn a_block_whose_modes_change_before_its_first_query_is_a_block() -> Outcome {
+    let write = "UPDATE counter SET n = n + 1 WHERE id = 97";
+    let conversations: &[&[&str]] = &[
+        &["BEGIN READ WRITE", "SET TRANSACTION READ ONLY", READ, "SET TRANSACTION READ WRITE", "ROLLBACK"],
+        &[
+            "BEGIN READ WRITE",
+            "SET TRANSACTION READ ONLY",
+            "SET TRANSACTION READ WRITE",
+            write,
+            "ROLLBACK",
+            READ,
+        ],
+        &["START TRANSACTION READ WRITE, READ ONLY", READ, write, "ROLLBACK"],
+        &["BEGIN READ ONLY, READ WRITE", READ, write, "ROLLBACK"],
+        &["BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE", "SET TRANSACTION READ ONLY", READ, "COMMIT"],
+        &[
+            "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+            READ,
+            "SHOW transaction_isolation",
+            "COMMIT",
+        ],
+        &["BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY", READ, "COMMIT"],
+    ];
+    for conversation in conversations {
+        compare(&stage(), &conversation.iter().map(|sql| simple(sql)).collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_session_that_is_serializable_by_default_reads_on_replicas_where_its_block_says_otherwise() -> Outcome {
+    let stage = stage();
+    for declare in [
+        "SET default_transaction_isolation = 'serializable'",
+        "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+    ] {
+        let mut conversation = vec![simple(declare)];
+        for (set, begin) in [
+            ("SET timezone = 'CET'", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+            ("SET app.q = '1'", "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"),
+            ("SET work_mem = '7MB'", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+            ("SET default_transaction_read_only = on", "BEGIN ISOLATION LEVEL REPEATABLE READ"),
+        ] {
+            for sql in [set, begin, READ, "SHOW transaction_isolation", "COMMIT", READ] {
+                conversation.push(simple(sql));
+            }
+        }
+        // Whoever has such a server next.
+        for _ in 0..4 {
+            compare(&stage, &conversation)?;
+            let other = ["SET app.z = '5'", "SHOW default_transaction_isolation", READ, READ];
+            compare(&stage, &other.map(simple))?;
+        }
+    }
+    let mut client = stage.client()?;
+    client.run("SET default_transaction_isolation = 'serializable'")?;
+    client.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+    let nodes = stage.nodes_for_client(&mut client, READ)?;
+    assert!(stage.is_replica(&nodes), "{nodes:?}");
+    Ok(())
+}

@@ -8,6 +8,7 @@ use crate::session::work::Planning;
 use crate::session::{Session, Work};
 use crate::wire::backend::Status;
 use crate::wire::{Refusal, frontend};
+use router_rules::Target;
 use router_rules::session::context;
 use router_rules::session::settings::IDENTITY;
 use std::sync::Arc;
@@ -19,9 +20,15 @@ impl Session {
             let base = self.memory.state.settings.base();
             lease.settings.base().names().all(|name| base.contains(name))
                 && lease.settings.now() == self.memory.state.settings.now()
+                && !self.is_other_on_replica()
                 && self.memory.placeholders.is_empty()
                 && self.memory.state.moving.replay().is_empty()
         })
+    }
+
+    /// It is on a replica, where its settings are [others](router_rules::session::Settings::on_replica).
+    fn is_other_on_replica(&self) -> bool {
+        self.holding.on == Target::Replica && self.memory.state.default_serializable()
     }
 
     /// A query of ours that leaves the server as the session needs it.
@@ -82,6 +89,7 @@ impl Session {
 
     /// Settings first: the server must be as the client left its last one. `None`: it was lost before it was.
     pub(super) async fn bring_settings(&mut self) -> Option<Result<(), Refusal>> {
+        let others = self.is_other_on_replica();
         let lease = self.holding.lease.as_mut()?;
         // A default that has become another since the client logged in is none of its concern.
         for name in lease.settings.base().names() {
@@ -96,6 +104,7 @@ impl Session {
         let settings = &self.memory.state.settings;
         let replays = !self.memory.state.moving.replay().is_empty();
         let wanted = if replays { settings.committed().clone() } else { settings.now().clone() };
+        let wanted = if others { wanted.on_replica() } else { wanted };
         let unknown = lease.placeholders.lacks(&self.memory.placeholders, &wanted);
         if (*lease.settings.now() == wanted && unknown.is_empty())
             || lease.status != Status::Idle

@@ -1,7 +1,7 @@
 //! The transaction block of a session.
 
 use crate::reason::Target;
-use crate::statement::TransactionModes;
+use crate::statement::{Isolation, TransactionModes};
 use std::sync::Arc;
 
 /// A transaction block.
@@ -93,6 +93,16 @@ pub fn begin_with(modes: &TransactionModes) -> Arc<str> {
         sql.push_str(mode.map_or("", |mode| if mode { yes } else { no }));
     }
     sql.into()
+}
+
+/// The same on a replica, which begins nothing that is declared READ WRITE or SERIALIZABLE: where it has come to run it,
+/// it is told of other modes next, or it only reads before it moves.
+pub fn begin_on_replica(modes: &TransactionModes) -> Arc<str> {
+    begin_with(&TransactionModes {
+        isolation: modes.isolation.filter(|isolation| *isolation != Isolation::Serializable),
+        read_only: modes.read_only.filter(|read_only| *read_only),
+        ..*modes
+    })
 }
 
 #[cfg(test)]

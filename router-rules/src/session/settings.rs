@@ -17,6 +17,7 @@ pub const IDENTITY: [&str; 2] = ["session_authorization", "role"];
 /// What a transaction is unless it says otherwise.
 const DEFAULTS: [&str; 3] = [ISOLATION, "default_transaction_read_only", "default_transaction_deferrable"];
 const ISOLATION: &str = "default_transaction_isolation";
+const READ_COMMITTED: &str = "read committed";
 
 /// Stands for a setting whose name is not known; none is called so.
 pub(super) const ANY: &str = "*";
@@ -173,6 +174,12 @@ impl Settings {
         Self::from_map(of)
     }
 
+    /// These on a replica, where no query runs that is SERIALIZABLE by default: a block there names its level.
+    pub fn on_replica(&self) -> Self {
+        let replay = format!("SET {ISOLATION} = '{READ_COMMITTED}'").into();
+        self.with(ISOLATION, Setting { replay, value: Some(READ_COMMITTED.into()) })
+    }
+
     /// The SQL that turns a server with `self` applied into one with `wanted` applied, a Query each;
     /// nothing when there is nothing to do.
     ///
@@ -231,9 +238,10 @@ impl Settings {
                 add(&setting.replay);
             }
         }
-        let steps_down = !sql.is_empty() && self.contains(ISOLATION);
+        let runs_read_committed = wanted.value(ISOLATION) == Some(READ_COMMITTED);
+        let steps_down = !sql.is_empty() && (self.contains(ISOLATION) || runs_read_committed);
         if steps_down {
-            queries.push(format!("SET {ISOLATION} = 'read committed'"));
+            queries.push(format!("SET {ISOLATION} = '{READ_COMMITTED}'"));
         }
         if !sql.is_empty() {
             queries.push(sql);
