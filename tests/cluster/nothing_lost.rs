@@ -1,6 +1,7 @@
 //! Nodes die under load and no client is any the wiser; nothing is written twice or lost.
 
 use crate::support::{Outcome, SCHEMA, Stage, stage};
+use pgweir_tests::HarnessError;
 use pgweir_tests::cluster::wait_until_within;
 use pgweir_tests::raw::{self, RawClient};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -230,5 +231,58 @@ fn a_write_whose_trigger_runs_a_program_is_not_done_again() -> Outcome {
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(done(), 1);
     let _ = std::fs::remove_file(&file);
+    Ok(())
+}
+
+/// Ends, by `end`, whatever runs a statement with this mark, until its client has an answer. How often that was, and the
+/// answer's last frame.
+fn end_again_and_again(
+    stage: &Stage,
+    mark: &str,
+    end: impl Fn(&str) -> String,
+) -> Result<(usize, raw::Frame), HarnessError> {
+    let mut client = stage.client()?;
+    client.send(&raw::query(&format!("SELECT count(*), pg_sleep(60) /* {mark} */ FROM product LIMIT 1")))?;
+    let answer = std::thread::spawn(move || client.until(b"EC"));
+    let mut ended = 0;
+    while !answer.is_finished() && ended < 10 {
+        for node in 0..3 {
+            let sql = format!(
+                "SELECT pid FROM pg_stat_activity WHERE query LIKE '%{mark}%' AND pid <> pg_backend_pid() \
+                 AND backend_type = 'client backend' AND state = 'active'"
+            );
+            // It may be on its way up again.
+            let Ok(found) = stage.cluster.node(node).superuser().sql(&sql) else { continue };
+            for process in found.into_iter().flatten().flatten() {
+                ended += 1;
+                let _ = stage.cluster.node(node).superuser().sql(&end(&process));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let frames = answer.join().expect("no panic")?;
+    Ok((ended, frames.last().cloned().expect("an answer")))
+}
+
+#[test]
+fn a_statement_that_somebody_wants_to_end_ends() -> Outcome {
+    let stage = stage();
+    let end = |process: &str| format!("SELECT pg_terminate_backend({process})");
+    let (ended, answer) = end_again_and_again(&stage, &crate::support::mark(), end)?;
+    assert!((1..=3).contains(&ended), "it ran {ended} times");
+    assert_eq!(answer.field(b'C').as_deref(), Some("57P01"));
+    Ok(())
+}
+
+#[test]
+fn a_statement_that_brings_servers_down_does_so_twice_at_most() -> Outcome {
+    let stage = Stage::own(|weir| weir)?;
+    stage.cluster.node(0).superuser().database("app").sql(SCHEMA)?;
+    stage.cluster.wait_caught_up()?;
+    stage.wait_for_replica("SELECT count(*) FROM product")?;
+    let end = |process: &str| format!("COPY (SELECT 1) TO PROGRAM 'kill -9 {process}'");
+    let (ended, answer) = end_again_and_again(&stage, &crate::support::mark(), end)?;
+    assert!((1..=2).contains(&ended), "{ended} servers went down");
+    assert_eq!(answer.field(b'C').as_deref(), Some("08006"));
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::session::reign::Over;
 use crate::session::relay::Relayed;
 use crate::session::reroute::{Cause, cause_of};
 use crate::session::stake::Stake;
+use crate::session::turn::Losing;
 use crate::wire::{ErrorFields, sqlstate};
 use router_rules::Target;
 use router_rules::session::Block;
@@ -18,7 +19,11 @@ impl Session {
     ///
     /// Of a write a lost answer is no proof that nothing was done.
     pub(super) fn may_run_elsewhere(&self, left: usize) -> bool {
-        left == 0 && self.exchange.held.is_held() && self.only_reads() && !self.memory.is_bound_to_server()
+        left == 0
+            && self.exchange.held.is_held()
+            && self.only_reads()
+            && self.turn.may_run_again()
+            && !self.memory.is_bound_to_server()
     }
 
     /// What is under way can be asked again of any other server.
@@ -32,7 +37,8 @@ impl Session {
     pub(super) fn ended_before(&self, fields: &ErrorFields) -> bool {
         let is_shutdown = fields.is_fatal() && fields.sqlstate == sqlstate::ADMIN_SHUTDOWN;
         let has_answered = matches!(self.exchange.held, Held::Seen { .. });
-        self.only_reads() || (is_shutdown && self.turn.stake == Stake::Statement && !has_answered)
+        self.turn.may_run_again()
+            && (self.only_reads() || (is_shutdown && self.turn.stake == Stake::Statement && !has_answered))
     }
 
     /// A server ends in the midst of our own preparations: nothing of the client's has been run.
@@ -62,6 +68,7 @@ impl Session {
     ) -> Result<Relayed, Failure> {
         tracing::info!(node = self.holding.node_name(), ?over, "a server is left before it has answered");
         if self.may_run_elsewhere(left) {
+            self.turn.runs_again(Losing::Farewell);
             return Ok(Relayed::Refused(Cause::Lost));
         }
         if self.may_ask_outcome() {

@@ -17,7 +17,7 @@ use crate::session::receive::Request;
 use crate::session::reign::Over;
 use crate::session::reroute::{Cause, cause_of};
 use crate::session::signal;
-use crate::session::turn::Turn;
+use crate::session::turn::{Losing, Turn};
 use crate::session::wake::{Woke, ended_by_administrator};
 use crate::wire::backend::{self, tag};
 use crate::wire::frame::{self, HEADER_BYTES};
@@ -120,6 +120,7 @@ impl Session {
                 Woke::ServerGone(error) => {
                     if self.may_run_elsewhere(left) {
                         crate::limited!(info, node = self.holding.node_name(), %error, "server lost before it answered");
+                        self.turn.runs_again(Losing::Crash);
                         return Ok(Relayed::Refused(Cause::Lost));
                     }
                     return match self.survives() {
@@ -308,6 +309,9 @@ impl Session {
         };
         if let (Some(cause), true, true) = (cause, self.exchange.held.is_held(), retry_here) {
             self.memory.failed = false;
+            if cause == Cause::Lost {
+                self.turn.runs_again(Losing::Farewell);
+            }
             return Ok(Some(cause));
         }
         self.exchange.held.show();

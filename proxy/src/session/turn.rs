@@ -19,6 +19,8 @@ pub(crate) struct Turn {
     pub(crate) left: usize,
     /// How long it has waited, for a server or for news of the cluster.
     pub(crate) waited: Duration,
+    /// Servers that were lost while they ran it; see [`Losing`].
+    pub(crate) lost: u8,
     /// What it would lose with its server.
     pub(crate) stake: Stake,
     /// The client has sent nothing ahead of it that belongs to it.
@@ -43,6 +45,19 @@ pub(crate) struct Turn {
     pub(crate) names_signals: Signals,
 }
 
+/// How a server was lost, and how much that counts: a statement that brings servers down runs on a second one and on no
+/// third, and one that somebody wants to end ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Losing {
+    /// It has said farewell, or was left.
+    Farewell = 1,
+    /// Without a word.
+    Crash = 2,
+}
+
+/// See [`Losing`].
+const LOST_MAX: u8 = 2;
+
 impl Default for Turn {
     fn default() -> Self {
         Self {
@@ -50,6 +65,7 @@ impl Default for Turn {
             ended: None,
             left: 0,
             waited: Duration::ZERO,
+            lost: 0,
             stake: Stake::default(),
             begins_batch: true,
             resendable: false,
@@ -70,5 +86,16 @@ impl Turn {
     pub(crate) fn begin(&mut self, begins_batch: bool) {
         self.renamed.clear();
         self.begins_batch = begins_batch;
+        self.lost = 0;
+    }
+
+    /// It may run once more, though its server was lost.
+    pub(crate) fn may_run_again(&self) -> bool {
+        self.lost < LOST_MAX
+    }
+
+    /// It runs once more.
+    pub(crate) fn runs_again(&mut self, losing: Losing) {
+        self.lost = self.lost.saturating_add(losing as u8);
     }
 }
