@@ -56,6 +56,95 @@ pub(crate) fn of_execute(tokens: Tokens<'_>, at: usize) -> SessionEffect {
     SessionEffect::Pin(reason)
 }
 
+/// Functions that a [`template`] trusts to quote.
+pub(crate) const QUOTING: [&str; 4] = ["format", "quote_ident", "quote_literal", "quote_nullable"];
+
+/// Stands for a name that is put in when the text runs.
+const SOME_NAME: &str = "pgweir_some_name";
+
+/// The one query or change of rows that an EXECUTE whose text begins at `at` runs, but for names of tables and columns and
+/// for values: nothing else is put into it. `None`: it may be anything.
+pub(crate) fn template(tokens: Tokens<'_>, at: usize) -> Option<String> {
+    let (text, end) = match tokens.is(at, "format") && tokens.is_mark(at + 1, "(") {
+        true => (formatted(&tokens.literal(at + 2)?)?, closing(tokens, at + 1)?),
+        false => concatenated(tokens, at)?,
+    };
+    let ends =
+        end >= tokens.len() || tokens.is_mark(end, ";") || tokens.is_any(end, &["into", "using", "loop"]);
+    let first = words(&text).next()?;
+    let is_one = !text.contains(';') && begins_plainly(&text);
+    let calls_it = text.split(SOME_NAME).skip(1).any(|rest| rest.trim_start().starts_with('('));
+    let works_on_rows = match &*first {
+        "insert" | "update" | "delete" | "merge" => true,
+        // INTO makes a table, a temporary one perhaps.
+        "select" | "with" => !words(&text).any(|word| word == "into"),
+        _ => false,
+    };
+    // The name of an operator may be put in as well.
+    let is_plain = !calls_it && !words(&text).any(|word| word == "operator");
+    (ends && is_one && works_on_rows && is_plain).then_some(text)
+}
+
+/// A text for `format` that takes names and literals only, with something in the place of each.
+fn formatted(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut whole = parts.next()?.to_owned();
+    while let Some(part) = parts.next() {
+        if part.is_empty() {
+            // A percent sign of the text's own.
+            whole.push('%');
+            whole.push_str(parts.next()?);
+            continue;
+        }
+        let kind = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '$');
+        let (something, rest) = match kind.strip_prefix('I') {
+            Some(rest) => (SOME_NAME, rest),
+            None => ("''", kind.strip_prefix('L')?),
+        };
+        whole.push_str(something);
+        whole.push_str(rest);
+    }
+    Some(whole)
+}
+
+/// Literals, and names and literals that are quoted, one behind the other: the text, and what follows it.
+fn concatenated(tokens: Tokens<'_>, mut at: usize) -> Option<(String, usize)> {
+    let mut whole = String::new();
+    loop {
+        if let Some(literal) = tokens.literal(at) {
+            whole.push_str(&literal);
+            at += 1;
+        } else {
+            whole.push_str(match tokens.is(at, "quote_ident") {
+                true => SOME_NAME,
+                false if tokens.is_any(at, &["quote_literal", "quote_nullable"]) => "''",
+                false => return None,
+            });
+            at = closing(tokens, at + 1)?;
+        }
+        if !tokens.is_mark(at, "||") {
+            return Some((whole, at));
+        }
+        at += 1;
+    }
+}
+
+/// What follows the parenthesis that is opened at `open`.
+fn closing(tokens: Tokens<'_>, open: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    for here in open..tokens.len() {
+        match tokens.text(here) {
+            "(" => depth += 1,
+            ")" => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+        if depth == 0 {
+            return tokens.is_mark(open, "(").then_some(here + 1);
+        }
+    }
+    None
+}
+
 pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
     let parts = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '$')));
     parts.filter(|word| !word.is_empty()).map(str::to_lowercase)
@@ -177,6 +266,47 @@ mod tests {
     fn with<T>(sql: &str, look: impl FnOnce(Tokens<'_>) -> T) -> T {
         let list = lex::tokenize(sql.as_bytes(), true, 1_000).expect("tokens");
         look(Tokens { sql, list: &list })
+    }
+
+    #[test]
+    fn a_text_that_takes_names_and_values_only_is_known_but_for_these() {
+        let of = |sql: &str| {
+            let list = lex::tokenize(sql.as_bytes(), true, 1_000).expect("tokens");
+            template(Tokens { sql, list: &list }, 1)
+        };
+        for (sql, text) in [
+            (
+                "execute format('insert into %I values (%L, $1)', t, v) using x;",
+                "insert into pgweir_some_name values ('', $1)",
+            ),
+            (
+                "execute format('select 10 %% 3 from %2$I', a, b) into n",
+                "select 10 % 3 from pgweir_some_name",
+            ),
+            (
+                "execute 'delete from ' || quote_ident(t) || ' where a = ' || quote_literal(f(x)) ;",
+                "delete from pgweir_some_name where a = ''",
+            ),
+            ("execute 'update t set a = 1'", "update t set a = 1"),
+        ] {
+            assert_eq!(of(sql).as_deref(), Some(text), "{sql}");
+        }
+        for other in [
+            "execute format('insert into %s values (1)', t);",
+            "execute format('select %I()', f);",
+            "execute format('set role %I', f);",
+            "execute format('select 1; set role %I', f);",
+            "execute format('create table %I (a int)', t);",
+            "execute format('select 1 from %I', t) || more;",
+            "execute format('select 1 from %-10I', t);",
+            "execute format('select 1 into temp %I', t);",
+            "execute 'select ' || f(x);",
+            "execute 'select ' || x;",
+            "execute x;",
+            "execute 'insert into ' || quote_ident(t) || x || ' values (1)';",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 
     #[test]

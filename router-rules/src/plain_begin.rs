@@ -13,7 +13,8 @@ const TOKENS_MAX: usize = 32;
 pub fn plain_begin(sql: &[u8]) -> Option<(&'static str, &str)> {
     let begin = std::str::from_utf8(sql).ok()?;
     let list = lex::tokenize(sql, true, TOKENS_MAX).ok()?;
-    if memchr::memmem::find(sql, b"pgweir").is_some() {
+    // To PostgreSQL before 16 a vertical tab is no blank.
+    if memchr::memmem::find(sql, b"pgweir").is_some() || memchr::memchr(0x0b, sql).is_some() {
         return None;
     }
     let mut tokens = Tokens { sql: begin, list: &list };
@@ -82,6 +83,7 @@ mod tests {
             "BEGIN;;",
             "\"BEGIN\"",
             "BEGIN /* pgweir: primary */",
+            "BEGIN;\x0b",
         ] {
             assert!(plain_begin(bad.as_bytes()).is_none(), "{bad}");
         }

@@ -7,6 +7,7 @@
 //! any `search_path`, so that what was found out holds for every session, once per snapshot. What cannot be
 //! read may do anything.
 
+mod executed;
 mod left;
 mod text;
 
@@ -40,6 +41,9 @@ pub(crate) enum Node {
     Ddl,
     /// Any relation may be worked on, as ANALYZE does without a name.
     Everything,
+    /// Rows of some relation are read or changed whose name shows when that is done: what that leaves behind counts, and
+    /// no name is listed for it.
+    Somewhere,
 }
 
 /// What something reaches.
@@ -111,8 +115,17 @@ fn reach_of_one(catalog: &Catalog, root: Node, effort: &Effort) -> Arc<Reach> {
     let mut reach = Reach::default();
     let mut seen: HashSet<Node> = HashSet::default();
     let mut todo = vec![root];
+    let mut somewhere = false;
     seen.insert(root);
-    while let Some(node) = todo.pop() {
+    loop {
+        let Some(node) = todo.pop() else {
+            if somewhere || !seen.contains(&Node::Somewhere) {
+                break;
+            }
+            somewhere = true;
+            todo.extend(of_some_rows(catalog).filter(|next| seen.insert(*next)));
+            continue;
+        };
         if effort.take(NODE_STEPS).is_err() {
             break;
         }
@@ -125,6 +138,7 @@ fn reach_of_one(catalog: &Catalog, root: Node, effort: &Effort) -> Arc<Reach> {
         reach.take_over(&direct.sets);
         reach.unknown |= direct.unknown;
         match node {
+            _ if somewhere => {}
             Node::Function(at) => {
                 reach.functions.extend(catalog.rows.functions.get(at as usize).map(name_of_function))
             }
@@ -150,6 +164,17 @@ fn reach_of_one(catalog: &Catalog, root: Node, effort: &Effort) -> Arc<Reach> {
     reach
 }
 
+/// What rows of some relation may lead to, with columns of some names and values of some types.
+fn of_some_rows(catalog: &Catalog) -> impl Iterator<Item = Node> {
+    let rows = &catalog.rows;
+    let relations = (0..rows.relations.len() as u32).flat_map(|at| [Node::Read(at), Node::Write(at)]);
+    // A function of a row is written as a column of it.
+    let of_row = |function: &Function| matches!(function.args.as_slice(), [one] if one.contains('.'));
+    let functions = rows.functions.iter().enumerate().filter(move |(_, function)| of_row(function));
+    let functions = functions.map(|(at, _)| Node::Function(at as u32));
+    relations.chain(functions).chain((0..rows.types.len() as u32).map(Node::Type))
+}
+
 /// What it is has changed since the catalog was read.
 fn is_in_doubt(catalog: &Catalog, node: Node) -> bool {
     let (doubts, rows) = (catalog.doubts(), &catalog.rows);
@@ -160,7 +185,7 @@ fn is_in_doubt(catalog: &Catalog, node: Node) -> bool {
             rows.relations.get(at as usize).map(|relation| &relation.name)
         }
         Node::Type(at) => rows.types.get(at as usize).map(|found| &found.name),
-        Node::Ddl | Node::Everything => None,
+        Node::Ddl | Node::Everything | Node::Somewhere => None,
     };
     name.is_some_and(|name| doubts.has(name))
 }
@@ -198,6 +223,7 @@ fn direct(catalog: &Catalog, node: Node, effort: &Effort) -> Arc<Direct> {
         Node::Everything => {
             finder.found.edges.extend((0..catalog.rows.relations.len() as u32).map(Node::Write))
         }
+        Node::Somewhere => {}
     }
     let direct = Arc::new(finder.found);
     if effort.is_certain()

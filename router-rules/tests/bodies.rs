@@ -1,7 +1,7 @@
 //! Bodies of functions that only read, and those that only look so.
 
 use router_rules::catalog::{Catalog, Function, Relation, Rows};
-use router_rules::{Classifier, Reason, Scope};
+use router_rules::{Classifier, Reason, Scope, SessionEffect};
 use std::sync::Arc;
 
 const POSTS: &[&str] =
@@ -108,4 +108,72 @@ fn a_function_that_leads_to_itself_does_what_the_rest_of_it_does() {
     assert_eq!(of("BEGIN RETURN g($1) + (SELECT count(*) FROM posts); END"), Ok(Reason::ReadOnly));
     assert!(of("BEGIN PERFORM writes(1); RETURN f($1 - 1); END").is_err());
     assert!(of("BEGIN RETURN g($1) + f(2) + writes(1); END").is_err());
+}
+
+/// What `f` with this body leaves behind beside a table `posts` whose trigger has this body.
+fn left_by(body: &str, trigger: &str) -> Vec<SessionEffect> {
+    let function = |oid, name: &str, args: &[&str], returns: &str, body: &str| Function {
+        oid,
+        schema: "public".into(),
+        name: name.into(),
+        args: args.iter().map(|arg| arg.to_string()).collect(),
+        returns: returns.into(),
+        volatility: 'v',
+        language: "plpgsql".into(),
+        kind: 'f',
+        body: Some(body.into()),
+        ..Function::default()
+    };
+    let posts = Relation {
+        oid: 10,
+        schema: "public".into(),
+        name: "posts".into(),
+        kind: 'r',
+        persistence: 'p',
+        triggers: vec![2],
+        ..Relation::default()
+    };
+    let rows = Rows {
+        relations: vec![posts],
+        functions: vec![
+            function(1, "f", &["text"], "integer", body),
+            function(2, "t", &[], "trigger", trigger),
+            function(
+                3,
+                "sets",
+                &["text"],
+                "integer",
+                "BEGIN PERFORM set_config('app.x', $1, false); RETURN 1; END",
+            ),
+        ],
+        ..Rows::default()
+    };
+    let catalog = Arc::new(Catalog::build(rows, 1));
+    let scope = Scope::new(Some(catalog), vec!["public".into()], "app".into(), true);
+    let classified = Classifier::new(1 << 20).classify(b"SELECT f('posts')", &scope);
+    classified.statements.iter().flat_map(|statement| statement.effects.clone()).collect()
+}
+
+#[test]
+fn rows_of_some_table_leave_behind_what_the_rows_of_any_do() {
+    let audit = "BEGIN EXECUTE format('INSERT INTO %I VALUES ($1)', $1) USING 1; RETURN 1; END";
+    assert_eq!(left_by(audit, "BEGIN RETURN NEW; END"), []);
+    let count =
+        "DECLARE n int; BEGIN EXECUTE 'SELECT count(*) FROM ' || quote_ident($1) INTO n; RETURN n; END";
+    assert_eq!(left_by(count, "BEGIN RETURN NEW; END"), []);
+    let sets = "BEGIN PERFORM sets('x'); RETURN NEW; END";
+    let left = left_by(audit, sets);
+    assert_eq!(left, [SessionEffect::SetUnknown { name: "app.x".into() }]);
+    // One of its own kind, by way of a trigger.
+    let again = "BEGIN EXECUTE format('UPDATE %I SET a = 1', TG_TABLE_NAME); RETURN NEW; END";
+    assert_eq!(left_by(audit, again), []);
+    for other in [
+        "BEGIN EXECUTE format('INSERT INTO %I SELECT sets(%L)', $1, 'x'); RETURN 1; END",
+        "BEGIN EXECUTE format('SELECT set_config(%L, %L, false)', 'app.x', $1); RETURN 1; END",
+        "BEGIN EXECUTE format('INSERT INTO t VALUES (%s)', $1); RETURN 1; END",
+        "BEGIN EXECUTE format('CREATE TEMP TABLE %I (a int)', $1); RETURN 1; END",
+        "BEGIN EXECUTE format('SELECT pg_advisory_lock(1) FROM %I', $1); RETURN 1; END",
+    ] {
+        assert_ne!(left_by(other, "BEGIN RETURN NEW; END"), [], "{other}");
+    }
 }

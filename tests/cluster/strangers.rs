@@ -102,3 +102,25 @@ fn a_lock_outlives_the_transaction_that_took_it_by_sql_put_together_at_run_time(
     }
     Ok(())
 }
+
+/// As audit triggers do: what it works on shows when it runs, and what it does not do is known before.
+#[test]
+fn a_trigger_that_puts_a_names_table_into_its_text_keeps_nobody_on_the_primary() -> Outcome {
+    let stage = stage();
+    let weir = Weir::builder(&stage.cluster).start()?;
+    let mut client = reader(&weir)?;
+    client.run(
+        "CREATE TABLE strangers_audited (a int); CREATE TABLE strangers_log (a text);
+         CREATE FUNCTION strangers_audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            EXECUTE format('INSERT INTO %I SELECT ($1).%I', TG_ARGV[0], 'a') USING NEW; RETURN NEW; END $$;
+         CREATE TRIGGER t AFTER INSERT ON strangers_audited
+            FOR EACH ROW EXECUTE FUNCTION strangers_audit('strangers_log')",
+    )?;
+    wait_until_within(LOOKED_AT_AGAIN, "a replica reads again", || reads_elsewhere(&mut client))?;
+    for _ in 0..5 {
+        client.run("INSERT INTO strangers_audited VALUES (1)")?;
+        assert!(reads_elsewhere(&mut client));
+    }
+    assert_eq!(client.value("SELECT count(*) FROM strangers_log")?, "5");
+    Ok(())
+}

@@ -29,6 +29,8 @@ type Key = (String, String, Identity, u64);
 #[derive(Debug, Default)]
 pub struct Welcomes {
     of: Mutex<HashMap<Key, Arc<Welcome>>>,
+    /// Those of the last one. Most have them in common, and they are larger than all else that is kept of a client.
+    defaults: Mutex<Arc<Defaults>>,
     /// What ALTER ROLE and ALTER DATABASE have set, as it was seen last, by database and user.
     role_settings: Mutex<HashMap<(String, String), Settings>>,
 }
@@ -40,12 +42,20 @@ impl Welcomes {
     }
 
     /// To be told to those who will start like this.
-    pub fn insert(&self, key: Key, welcome: Arc<Welcome>) {
+    pub fn insert(&self, key: Key, mut welcome: Welcome) -> Arc<Welcome> {
+        let mut defaults = self.defaults.lock();
+        if **defaults == *welcome.defaults {
+            welcome.defaults.clone_from(&defaults);
+        } else {
+            defaults.clone_from(&welcome.defaults);
+        }
+        let welcome = Arc::new(welcome);
         let mut all = self.of.lock();
         if all.len() >= WELCOMES_MAX {
             all.clear();
         }
-        all.insert(key, welcome);
+        all.insert(key, welcome.clone());
+        welcome
     }
 
     /// What ALTER ROLE and ALTER DATABASE had set for this user in this database when that was seen last.
@@ -72,5 +82,34 @@ impl Welcomes {
     pub fn clear(&self) {
         self.of.lock().clear();
         self.role_settings.lock().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn welcome(search_path: &str) -> Welcome {
+        let defaults = Defaults { search_path: search_path.into(), ..Defaults::default() };
+        Welcome {
+            settings: Settings::default(),
+            reported: Arc::default(),
+            told: Bytes::new(),
+            defaults: Arc::new(defaults),
+        }
+    }
+
+    #[test]
+    fn what_most_have_in_common_is_kept_once() {
+        let welcomes = Welcomes::default();
+        let insert = |number, path| {
+            welcomes
+                .insert(("d".into(), "u".into(), Identity::default(), number), welcome(path))
+                .defaults
+                .clone()
+        };
+        let (first, second, other) = (insert(1, "a"), insert(2, "a"), insert(3, "b"));
+        assert!(Arc::ptr_eq(&first, &second) && !Arc::ptr_eq(&first, &other));
+        assert_eq!(other.search_path, "b");
     }
 }

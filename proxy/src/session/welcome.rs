@@ -85,10 +85,8 @@ pub(super) async fn welcome(
     match asked {
         Ok(welcome) => {
             lease.give_back();
-            let welcome = Arc::new(welcome);
             // Whose it is may have changed on the way.
-            weir.welcomes.insert((key.0, key.1, who.identity, key.3), welcome.clone());
-            Ok(welcome)
+            Ok(weir.welcomes.insert((key.0, key.1, who.identity, key.3), welcome))
         }
         Err(error) => Err(refusal_of_login(&error)),
     }

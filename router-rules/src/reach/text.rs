@@ -227,7 +227,7 @@ impl<'a> Finder<'a> {
         }
     }
 
-    fn leaves(&mut self, effect: SessionEffect) {
+    pub(super) fn leaves(&mut self, effect: SessionEffect) {
         match effect {
             SessionEffect::Pin(PinReason::MayHaveChanged) => self.found.left |= Left::MAY_HAVE_CHANGED,
             SessionEffect::SetUnknown { .. } | SessionEffect::SetUnknownLocally { .. }
@@ -359,8 +359,7 @@ impl<'a> Finder<'a> {
                 "reset" | "discard" | "load" | "deallocate" if begins => self.found.left |= Left::ANYTHING,
                 "do" if begins => self.may_do_anything(),
                 "execute" if !tokens.is_any(at + 1, &["function", "procedure", "on"]) => {
-                    self.found.unknown = true;
-                    self.leaves(dynamic::of_execute(tokens, at + 1));
+                    self.execute(tokens, at + 1);
                 }
                 "prepare" if begins => self.found.left |= Left::PREPARED,
                 "hold" if tokens.is(at.wrapping_sub(1), "with") => self.found.left |= Left::HOLD_CURSOR,

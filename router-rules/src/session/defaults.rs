@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// What holds where a session sets nothing.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Defaults {
     /// `search_path`.
     pub search_path: String,
