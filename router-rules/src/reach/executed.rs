@@ -14,8 +14,8 @@ impl Finder<'_> {
     pub(super) fn execute(&mut self, tokens: Tokens<'_>, at: usize) {
         self.found.unknown = true;
         let is_own = |name: &&str| self.catalog.functions(name).next().is_some();
-        let may_look = self.catalog.rows.relations.len() <= RELATIONS_MAX
-            && !dynamic::QUOTING.iter().any(|n| is_own(&n));
+        let may_look =
+            self.catalog.rows.relations.len() <= RELATIONS_MAX && !dynamic::QUOTING.iter().any(is_own);
         match dynamic::template(tokens, at).filter(|_| may_look) {
             Some(text) => {
                 self.text(&text, Text::Sql);
