@@ -103,7 +103,8 @@ impl Effort {
         Ok(Level(self))
     }
 
-    /// One level deeper into the catalog. What leads too deep there is not proved, and the text that only passes by is not given up for it.
+    /// One level deeper into the catalog. What leads too deep there is not proved, and the text that only passes by
+    /// is not given up for it.
     ///
     /// # Errors
     /// When that is too deep, or the text was given up.

@@ -12,9 +12,9 @@ const COPIED_BY_DEFAULT: &str = "template1";
 ///
 /// <https://www.postgresql.org/docs/current/sql-createdatabase.html>
 pub fn emptied_database(sql: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(sql).ok()?;
-    let list = lex::tokenize(sql, true, TOKENS_MAX).ok()?;
-    let tokens = Tokens { sql: text, list: &list };
+    let text = String::from_utf8_lossy(sql);
+    let list = lex::tokenize(text.as_bytes(), true, TOKENS_MAX).ok()?;
+    let tokens = Tokens { sql: &text, list: &list };
     if !tokens.is(1, "database") {
         return None;
     }

@@ -4,6 +4,7 @@ mod abuse;
 mod auth;
 mod bad_input;
 mod begun;
+mod bodies;
 mod bounded;
 mod builtins;
 mod cancel;

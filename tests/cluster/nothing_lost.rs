@@ -207,7 +207,7 @@ fn a_reading_transaction_goes_on_without_its_replica_unless_it_keeps_one_snapsho
 #[test]
 fn a_write_whose_trigger_runs_a_program_is_not_done_again() -> Outcome {
     let stage = stage();
-    let root = stage.cluster.node(stage.cluster.primary()).superuser().database("app");
+    let root = stage.weir.superuser().database("app");
     let file = std::env::temp_dir().join(format!("pgweir_programs_{}", std::process::id()));
     root.sql(&format!(
         "CREATE TABLE with_program (a int); GRANT INSERT ON with_program TO PUBLIC;
@@ -217,8 +217,6 @@ fn a_write_whose_trigger_runs_a_program_is_not_done_again() -> Outcome {
         file.display()
     ))?;
     let done = || std::fs::read_to_string(&file).map_or(0, |text| text.lines().count());
-    // The catalog has been asked since.
-    std::thread::sleep(Duration::from_secs(7));
     let mut client = stage.client()?;
     client.send(&raw::query("INSERT INTO with_program VALUES (1)"))?;
     wait_until_within(Duration::from_secs(10), "the program has run", || done() == 1)?;

@@ -132,17 +132,7 @@ impl Session {
         self.memory.state.pins.remove(PinReason::NoCatalog);
         for text in &doubts.texts {
             for pin in self.weir.classifier.left_behind(text, &self.memory.scope) {
-                match pin {
-                    // The catalog in sight does not tell yet.
-                    PinReason::NoCatalog => {
-                        self.memory.state.pin(pin);
-                        self.memory.doubts.add(text);
-                    }
-                    PinReason::SequenceState => self.memory.state.pins.sequences = true,
-                    // That was clear from the text alone.
-                    PinReason::ServerProcess => {}
-                    pin => self.memory.state.pin(pin),
-                }
+                self.memory.take_over(pin, text);
             }
         }
     }
@@ -160,13 +150,7 @@ impl Session {
                     // There is nothing of that name: it has failed, or that has gone again.
                     PinReason::UnknownNames if !has_succeeded => {}
                     PinReason::UnknownNames => self.memory.state.pin(PinReason::MayHaveChanged),
-                    PinReason::NoCatalog => {
-                        self.memory.state.pin(pin);
-                        self.memory.doubts.add(text);
-                    }
-                    PinReason::SequenceState => self.memory.state.pins.sequences = true,
-                    PinReason::ServerProcess => {}
-                    pin => self.memory.state.pin(pin),
+                    pin => self.memory.take_over(pin, text),
                 }
             }
         }
@@ -174,6 +158,21 @@ impl Session {
 }
 
 impl Memory {
+    /// A text that ran earlier has turned out to leave this behind.
+    fn take_over(&mut self, pin: PinReason, text: &[u8]) {
+        match pin {
+            // The catalog in sight does not tell yet.
+            PinReason::NoCatalog => {
+                self.state.pin(pin);
+                self.doubts.add(text);
+            }
+            PinReason::SequenceState => self.state.pins.sequences = true,
+            // That was clear from the text alone.
+            PinReason::ServerProcess => {}
+            pin => self.state.pin(pin),
+        }
+    }
+
     /// Those of before count no more, once nothing keeps the server for them.
     pub(super) fn forget_strangers(&mut self) {
         if !self.state.pins.has(PinReason::UnknownNames) {

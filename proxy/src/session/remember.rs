@@ -6,7 +6,7 @@ use crate::session::failure::Failure;
 use crate::session::ledger::{Described, News, Ours};
 use crate::session::outcome::Trace;
 use crate::wire::backend::Status;
-use crate::wire::{ErrorFields, Refusal, sqlstate};
+use crate::wire::{ErrorFields, Refusal};
 use router_rules::session::Block;
 use router_rules::statement::Footprint;
 use router_rules::{Alters, SessionEffect, TransactionStep};
@@ -55,8 +55,7 @@ impl Session {
                 let fields = ErrorFields::parse(body);
                 // A server that says farewell has run nothing. Otherwise what is behind it runs outside of a transaction.
                 if !fields.is_fatal() {
-                    let message = format!("the transaction cannot be begun: {}", fields.message);
-                    return Err(Failure::Fatal(Refusal::new(sqlstate::CANNOT_CONNECT_NOW, message)));
+                    return Err(Failure::Fatal(Refusal::of_server(fields)));
                 }
             }
             News::OursFailed(Ours::Trace) => self.trace_failed(body),

@@ -164,7 +164,8 @@ impl Pins {
             SessionEffect::Pin(PinReason::SequenceState) => self.sequences |= !in_doubt,
             SessionEffect::Pin(reason) => {
                 self.may_listen |= *reason == PinReason::Listen;
-                self.changes.under_way |= is_change(*reason) && !self.has(*reason);
+                // What an earlier transaction may have changed is not undone with this one.
+                self.changes.under_way |= is_change(*reason) && !self.may_have_changed();
                 self.add(*reason);
             }
             // UNLISTEN among others.
@@ -244,6 +245,26 @@ fn is_change(reason: PinReason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_began_with_a_transaction_is_undone_with_it() {
+        use PinReason::{MayHaveChanged, UnknownNames};
+        let sent = |pins: &mut Pins, reason| pins.on_sent(&SessionEffect::Pin(reason), false);
+        let nothing = vec![false; Pin::askable().count()];
+        let mut fresh = Pins::default();
+        sent(&mut fresh, UnknownNames);
+        sent(&mut fresh, MayHaveChanged);
+        fresh.on_undone();
+        fresh.judge(&nothing);
+        assert!(fresh.is_empty());
+        let mut earlier = Pins::default();
+        sent(&mut earlier, MayHaveChanged);
+        earlier.on_commit();
+        sent(&mut earlier, UnknownNames);
+        earlier.on_undone();
+        earlier.judge(&nothing);
+        assert!(earlier.has(MayHaveChanged));
+    }
 
     fn pins(reasons: &[PinReason]) -> Pins {
         let mut pins = Pins::default();

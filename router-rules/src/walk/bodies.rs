@@ -5,7 +5,8 @@ use crate::lex::TokenKind;
 use crate::reason::Reason;
 
 /// Behind these a statement may stand, or what is run like one.
-const AHEAD_OF_STATEMENTS: &[&str] = &["begin", "atomic", "then", "else", "loop", "in", "query", "for"];
+const AHEAD_OF_STATEMENTS: &[&str] =
+    &["begin", "atomic", "then", "else", "loop", "in", "query", "for", "also", "instead"];
 
 /// Conditions by which a value is none, or a query has not as many rows as was asked.
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
