@@ -7,20 +7,23 @@ use std::sync::Arc;
 const POSTS: &[&str] =
     &["id", "comment", "open", "load", "lock", "copy", "call", "move", "import", "prepare", "explain"];
 
-/// What a STABLE function with this body, called `f`, is taken for beside others: `g` (which calls `f`), and `writes`.
-fn verdict(language: &str, body: &str) -> Result<Reason, Reason> {
-    let function = |oid, name: &str, language: &str, volatility, body: &str| Function {
+fn function(oid: u32, name: &str, args: &[&str], language: &str, volatility: char, body: &str) -> Function {
+    Function {
         oid,
         schema: "public".into(),
         name: name.into(),
-        args: vec!["integer".into()],
+        args: args.iter().map(|arg| arg.to_string()).collect(),
         returns: "integer".into(),
         volatility,
         language: language.into(),
         kind: 'f',
         body: Some(body.into()),
         ..Function::default()
-    };
+    }
+}
+
+/// What a STABLE function with this body, called `f`, is taken for beside others: `g` (which calls `f`), and `writes`.
+fn verdict(language: &str, body: &str) -> Result<Reason, Reason> {
     let posts = Relation {
         oid: 10,
         schema: "public".into(),
@@ -33,9 +36,9 @@ fn verdict(language: &str, body: &str) -> Result<Reason, Reason> {
     let rows = Rows {
         relations: vec![posts],
         functions: vec![
-            function(1, "f", language, 's', body),
-            function(2, "g", "sql", 's', "SELECT f(i - 1)"),
-            function(3, "writes", "sql", 'v', "INSERT INTO posts VALUES (1) RETURNING 1"),
+            function(1, "f", &["integer"], language, 's', body),
+            function(2, "g", &["integer"], "sql", 's', "SELECT f(i - 1)"),
+            function(3, "writes", &["integer"], "sql", 'v', "INSERT INTO posts VALUES (1) RETURNING 1"),
         ],
         ..Rows::default()
     };
@@ -112,18 +115,6 @@ fn a_function_that_leads_to_itself_does_what_the_rest_of_it_does() {
 
 /// What `f` with this body leaves behind beside a table `posts` whose trigger has this body.
 fn left_by(body: &str, trigger: &str) -> Vec<SessionEffect> {
-    let function = |oid, name: &str, args: &[&str], returns: &str, body: &str| Function {
-        oid,
-        schema: "public".into(),
-        name: name.into(),
-        args: args.iter().map(|arg| arg.to_string()).collect(),
-        returns: returns.into(),
-        volatility: 'v',
-        language: "plpgsql".into(),
-        kind: 'f',
-        body: Some(body.into()),
-        ..Function::default()
-    };
     let posts = Relation {
         oid: 10,
         schema: "public".into(),
@@ -136,13 +127,14 @@ fn left_by(body: &str, trigger: &str) -> Vec<SessionEffect> {
     let rows = Rows {
         relations: vec![posts],
         functions: vec![
-            function(1, "f", &["text"], "integer", body),
-            function(2, "t", &[], "trigger", trigger),
+            function(1, "f", &["text"], "plpgsql", 'v', body),
+            Function { returns: "trigger".into(), ..function(2, "t", &[], "plpgsql", 'v', trigger) },
             function(
                 3,
                 "sets",
                 &["text"],
-                "integer",
+                "plpgsql",
+                'v',
                 "BEGIN PERFORM set_config('app.x', $1, false); RETURN 1; END",
             ),
         ],
