@@ -1,7 +1,7 @@
 //! Prepared statements keep the promises of a direct connection, whatever server they meet.
 
 use crate::assert_same;
-use crate::support::{Outcome, stage};
+use crate::support::{Outcome, Stage, stage};
 use crate::twin::{Batch, Until, compare, extended, hold, simple};
 use pgweir_tests::HarnessError;
 use pgweir_tests::cluster::wait_until;
@@ -219,8 +219,9 @@ fn sql_that_names_a_statement_of_the_protocol_in_its_midst_finds_it() -> Outcome
 #[test]
 fn sql_that_names_a_statement_finds_it_as_it_was_parsed() -> Outcome {
     let shown = "SELECT name, statement, from_sql FROM pg_prepared_statements ORDER BY name";
+    // Where others change the schema beside it, Postgres reads a statement anew, under what is in force by then.
     compare(
-        &stage(),
+        &Stage::own(|weir| weir)?,
         &[
             simple("SET TimeZone = 'UTC'"),
             extended(&[raw::parse("at", "SELECT extract(epoch FROM '2024-01-01 00:00'::timestamptz)")]),
